@@ -1,0 +1,288 @@
+package shm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime/debug"
+	"sync"
+)
+
+// directory is this process's index of the named values. Records are only ever
+// appended, so it grows from the last "used" it saw and never reads one twice.
+//
+// Invariants: records[i].name is unique; byName holds each of them; seen is the
+// end of the last of them; every offset in them is below verified, bytes that
+// the file was seen to have.
+type directory struct {
+	mu       sync.RWMutex
+	byName   map[string]*record
+	records  []*record
+	layouts  map[string]*Layout // by format: most segments have few
+	seen     int64
+	verified int64
+}
+
+func (d *directory) find(name string) *record {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.byName[name]
+}
+
+func (d *directory) all() []*record {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.records[:len(d.records):len(d.records)]
+}
+
+// extend reads what has been published since the last time.
+func (d *directory) extend(m *mapping, f *os.File) error {
+	used, ok := m.used.bytes()
+	d.mu.RLock()
+	current := ok && used == d.seen
+	d.mu.RUnlock()
+	if current {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.extendLocked(m, f)
+}
+
+func (d *directory) extendLocked(m *mapping, f *os.File) (err error) {
+	if d.byName == nil {
+		d.byName, d.layouts, d.seen = map[string]*record{}, map[string]*Layout{}, headerSize
+	}
+	used, ok := m.used.bytes()
+	if !ok || used < d.seen {
+		return pathError("open", m.path, fmt.Errorf("%w: %d bytes used, after %d", ErrFormat, used, d.seen))
+	}
+	if used > int64(len(m.mem)) {
+		return pathError("open", m.path, fmt.Errorf("%w: it has grown to %d bytes, this process could map only %d", ErrFull, used, len(m.mem)))
+	}
+	if err := d.verify(f, m.path, used); err != nil {
+		return err
+	}
+	// The file may still be cut while we read it: that is a fault of the
+	// hardware, which becomes a panic and then an error.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			fault, ok := r.(interface{ Addr() uintptr })
+			if !ok {
+				panic(r)
+			}
+			err = pathError("open", m.path, fmt.Errorf("%w: cut off while it was read (at %#x)", ErrFormat, fault.Addr()))
+		}
+	}()
+	for d.seen < used {
+		r, size, err := decode(m.mem, d.seen, used, d.layouts)
+		if err != nil {
+			return pathError("open", m.path, err)
+		}
+		if d.byName[r.name] != nil {
+			return pathError("open", m.path, fmt.Errorf("%w: record at %d: name %q again", ErrFormat, d.seen, r.name))
+		}
+		d.byName[r.name] = r
+		d.records = append(d.records, r)
+		d.seen += size
+	}
+	return nil
+}
+
+// verify makes sure that the file has the first end bytes, whatever its header
+// says. d.mu is held.
+func (d *directory) verify(f *os.File, path string, end int64) error {
+	if end <= d.verified {
+		return nil
+	}
+	size, err := fileSize(f, path)
+	if err != nil {
+		return err
+	}
+	if size < end {
+		return pathError("open", path, fmt.Errorf("%w: cut off: %d bytes of %d are there", ErrFormat, size, end))
+	}
+	d.verified = size
+	return nil
+}
+
+// place finds the value that want describes, or makes it: init, which may be
+// nil, then writes the first value before anybody can see it. Between
+// processes that do this at once, the first one's init stands.
+//
+// A count of -1 takes the length found.
+func (s *Segment) place(want shape, init func(*mapping, *record)) (*mapping, *record, error) {
+	m, r, err := s.find(&want)
+	if err == nil && r == nil {
+		if r, err = m.create(s.file, &want, init); err == nil {
+			err = want.match(m, r)
+		}
+	}
+	if err == nil && r.hasLock() {
+		err = m.prepareLocks(s.file)
+	}
+	if err != nil {
+		var mismatch *LayoutError
+		if errors.As(err, &mismatch) {
+			return nil, nil, err // it names the value
+		}
+		return nil, nil, fmt.Errorf("shm: value %q: %w", want.name, err)
+	}
+	return m, r, nil
+}
+
+func (s *Segment) find(want *shape) (*mapping, *record, error) {
+	m, err := s.attachedMapping()
+	if err != nil {
+		return nil, nil, err
+	}
+	if m.header == nil {
+		return nil, nil, fmt.Errorf("%w: %s has no names", ErrForeign, s.label())
+	}
+	if err := m.dir.extend(m, s.file); err != nil {
+		return nil, nil, err
+	}
+	r := m.dir.find(want.name)
+	if r == nil {
+		if m.readOnly {
+			return nil, nil, fmt.Errorf("%w: no such value to attach to in %s (%w)", ErrReadOnly, s.label(), fs.ErrNotExist)
+		}
+		if want.count < 0 {
+			return nil, nil, fmt.Errorf("no length given, and no such value in %s to take it from: %w", s.label(), fs.ErrNotExist)
+		}
+		return m, nil, nil
+	}
+	return m, r, want.match(m, r)
+}
+
+// match compares what is there with what is wanted.
+func (s *shape) match(m *mapping, r *record) error {
+	if s.access == r.access && s.kind == r.kind && (s.count == r.count || s.count < 0) && sameLayout(s.layout, r.layout) {
+		return nil
+	}
+	e := &LayoutError{
+		Name: r.name, HaveLen: int(r.count), WantLen: int(max(s.count, 0)), HaveAccess: r.access, WantAccess: s.access,
+		Pid: int(r.pid), Program: r.program,
+	}
+	if r.layout != nil {
+		e.Have = r.layout.clone()
+	}
+	if s.layout != nil {
+		e.Want = s.layout.clone()
+	}
+	return e
+}
+
+func sameLayout(a, b *Layout) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a == b || a.Equal(*b)
+}
+
+// create appends a record under the allocation lock. Whoever dies inside leaves
+// nothing: the one store to used publishes, and what was written above it is
+// cleared by the next one to come.
+func (m *mapping) create(f *os.File, want *shape, init func(*mapping, *record)) (*record, error) {
+	if err := want.check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", fs.ErrInvalid, err)
+	}
+	unlock, err := m.lockAllocation(f)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	d := &m.dir
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.extendLocked(m, f); err != nil {
+		return nil, err
+	}
+	if r := d.byName[want.name]; r != nil {
+		return r, nil // somebody was first
+	}
+	capacity, _ := want.slotSize()
+	meta, size := want.encode(capacity)
+	off := d.seen
+	if err := m.grow(f, off+size); err != nil {
+		return nil, err
+	}
+	if err := m.wipe(off); err != nil {
+		return nil, err
+	}
+	r, _, err := decode(meta, 0, size, d.layouts)
+	if err != nil {
+		return nil, err
+	}
+	r.data += off
+	written := off + int64(len(meta))
+	if init != nil {
+		written = off + size
+	}
+	m.dirty.storeBytes(written)
+	copy(sliceAt[byte](m, off, len(meta)), meta)
+	if init != nil {
+		init(m, r)
+	}
+	m.used.storeBytes(off + size) // publishes
+	m.names.changed()
+	d.byName[r.name] = r
+	d.records = append(d.records, r)
+	d.seen = off + size
+	return r, nil
+}
+
+// wipe clears what an allocator that died may have left from off on.
+func (m *mapping) wipe(off int64) error {
+	dirty, ok := m.dirty.bytes()
+	if !ok || dirty > m.dir.verified {
+		return pathError("allocate", m.path, fmt.Errorf("%w: %d bytes dirty of %d", ErrFormat, dirty, m.dir.verified))
+	}
+	if off < dirty {
+		clear(sliceAt[byte](m, off, int(dirty-off)))
+	}
+	return nil
+}
+
+// grow makes sure that the first end bytes are allocated.
+func (m *mapping) grow(f *os.File, end int64) error {
+	allocated, ok := m.allocated.bytes()
+	if !ok {
+		return pathError("allocate", m.path, fmt.Errorf("%w: allocated size", ErrFormat))
+	}
+	if end > int64(len(m.mem)) {
+		return pathError("allocate", m.path, fmt.Errorf("%w: %d bytes needed, %d is the most (Options.MaxSize of its creator, or this process's address space)", ErrFull, end, len(m.mem)))
+	}
+	if end <= allocated {
+		return m.dir.verify(f, m.path, end)
+	}
+	// An eighth more than needed, so that many small values cost few calls; just
+	// what is needed where the filesystem has no more.
+	exact := (end + pageSize - 1) / pageSize * pageSize
+	ample := min((end+max(end/8, firstAllocation))/pageSize*pageSize, int64(len(m.mem))/pageSize*pageSize)
+	target := max(exact, ample)
+	err := reserve(f, m.path, allocated, target)
+	if err != nil && target > exact {
+		target = exact
+		err = reserve(f, m.path, allocated, target)
+	}
+	if err != nil {
+		return err
+	}
+	m.allocated.storeBytes(target)
+	return m.dir.verify(f, m.path, end)
+}
+
+// awaitName sleeps until the directory has the name.
+func (m *mapping) awaitName(ctx context.Context, s *Segment, name string) error {
+	return m.lobby.wait(ctx, m, &m.names, func() (bool, error) {
+		if s.m.Load() == nil {
+			return false, ErrClosed
+		}
+		err := m.dir.extend(m, s.file)
+		return m.dir.find(name) != nil, err
+	})
+}

@@ -1,0 +1,233 @@
+package shm
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// Mutex is a lock between processes, and between the goroutines of each: a
+// sync.Locker that survives the death of whoever holds it. It is not recursive,
+// and not tied to the goroutine that locked it.
+//
+// A process that is killed with the lock held is followed by the next that asks
+// for it or already waits; Abandoned tells it so. A process that lives is never
+// robbed, however long it holds the lock and even while it is stopped. The
+// proof of life is a file lock, which the kernel drops when the process's files
+// are closed: after its memory has been given back (some 55 ms a GiB) and a core
+// dump has been written.
+//
+// Waiting costs a bounded number of threads whatever the number of goroutines,
+// and a process that unlocks and locks again at once cannot starve another.
+//
+// After Close of the segment Unlock still works, and the lock stays held until
+// then; Lock panics with ErrClosed. In a read-only attachment Lock panics with
+// ErrReadOnly.
+//
+// Source: futex(2), fcntl(2) on open file description locks; the protocol is
+// described in docs/FORMAT.md and modelled in docs/model.
+type Mutex struct {
+	cell   *lockCell   // deadlock in a read-only mapping
+	change *changeWord // in the cell, wherever it may be read
+	id     uint32      // of the mapping, written into the word by who locks
+	m      *mapping
+	off    int64
+	name   string
+	token  raceToken
+	asked  bool // the holder was told true by Abandoned; guarded by the lock
+	queue  queue
+	lobby  lobby // who awaits a change of what the lock guards
+}
+
+// lockCell is a lock in shared memory, a cache line of its own with the number
+// that it guards, if that is one.
+type lockCell struct {
+	word      atomic.Uint32 // owner's id, wordL, wordW
+	change    changeWord    // moves when somebody awaits a change and there is one
+	probed    atomic.Int64  // when the owner's lease was last looked at, CLOCK_MONOTONIC ns
+	starve    atomic.Uint32 // somebody in the kernel has waited long: reserve for it
+	abandoned atomic.Uint32 // sticky: an owner died, panicked or exited inside
+	takeovers atomic.Uint32 // how often a dead owner was replaced, for tools
+	_         uint32
+	commit    atomic.Uint64 // of a published value: how many commits; the low bit names the slot
+	_         [24]byte      // a locked number is at numberOffset
+}
+
+// The lock word. Nothing else is written by an uncontended Lock and Unlock.
+const (
+	ownerMask = 1<<30 - 1
+	wordL     = 1 << 30 // a goroutine of the owner's process waits in Go
+	wordW     = 1 << 31 // somebody waits in the kernel; without an owner: reserved for whoever waited
+)
+
+// reset brings a cell that an earlier boot left in order.
+func (c *lockCell) reset() {
+	if c.word.Load()&ownerMask != 0 {
+		c.abandoned.Store(1)
+	}
+	c.word.Store(0)
+	c.probed.Store(0)
+	c.starve.Store(0)
+}
+
+// NewMutex returns the lock of that name, making it if there is none. All calls
+// of one process return the same Mutex for the same place in memory.
+func NewMutex(s *Segment, name string) (*Mutex, error) {
+	m, r, err := s.place(shape{name: name, access: AccessLocked, kind: kindMutex}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return m.mutexOf(r), nil
+}
+
+// lockTable has the one Mutex of each place in a mapping. A Mutex lives as long
+// as its mapping, so that a queue never splits in two.
+type lockTable struct {
+	mu   sync.Mutex
+	byID map[int64]*Mutex // by the cell's offset
+}
+
+// deadlock is what a Mutex of a read-only mapping has for a cell: its word is
+// never free, so the fast path needs no look at the mapping's mode, and no
+// locked instruction touches memory that must not be written.
+var deadlock = func() *lockCell {
+	c := new(lockCell)
+	c.word.Store(ownerMask)
+	return c
+}()
+
+// mutexOf returns the Mutex of a record that has a lock.
+func (m *mapping) mutexOf(r *record) *Mutex {
+	m.locks.mu.Lock()
+	defer m.locks.mu.Unlock()
+	if m.locks.byID == nil {
+		m.locks.byID = map[int64]*Mutex{}
+	}
+	mu := m.locks.byID[r.data]
+	if mu == nil {
+		cell := at[lockCell](m, r.data)
+		mu = &Mutex{cell: cell, change: &cell.change, id: m.id.Load(), m: m, off: r.data, name: r.name, token: m.file.cells.token(r.data)}
+		if m.readOnly {
+			mu.cell = deadlock
+		}
+		m.locks.byID[r.data] = mu
+	}
+	return mu
+}
+
+// Lock waits for the lock and takes it.
+func (mu *Mutex) Lock() {
+	mu.mustBeOpen()
+	mu.lock()
+}
+
+// LockContext is Lock, given up when ctx is done: then it returns the context's
+// error, and the lock is not held.
+func (mu *Mutex) LockContext(ctx context.Context) error {
+	mu.mustBeOpen()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("shm: locking %q: %w", mu.name, err)
+	}
+	if !mu.cell.word.CompareAndSwap(0, mu.id) {
+		if err := mu.lockSlow(ctx); err != nil {
+			return fmt.Errorf("shm: locking %q: %w", mu.name, err)
+		}
+	}
+	mu.token.acquire()
+	return nil
+}
+
+// TryLock takes the lock if it is free, or if its owner is dead, and reports
+// whether it did. It does not wait.
+func (mu *Mutex) TryLock() bool {
+	mu.mustBeOpen()
+	if !mu.cell.word.CompareAndSwap(0, mu.id) && !mu.tryLockSlow() {
+		return false
+	}
+	mu.token.acquire()
+	return true
+}
+
+// Unlock releases the lock. It panics, and writes nothing, if this process does
+// not hold it.
+func (mu *Mutex) Unlock() {
+	if mu.asked {
+		// Cleared while the lock is still held, and only now: whoever died between
+		// being told and unlocking leaves the mark to the next.
+		mu.mustOwn()
+		mu.asked = false
+		mu.cell.abandoned.Store(0)
+	}
+	mu.unlock()
+}
+
+// Abandoned reports whether an earlier holder died, panicked or exited inside,
+// so that what the lock guards may be half changed. It is for the holder to
+// ask. The answer stays true, for whoever holds the lock, until one that was
+// told so unlocks; Load, Store, Add and Update neither ask nor clear it.
+func (mu *Mutex) Abandoned() bool {
+	mu.mustOwn()
+	if mu.cell.abandoned.Load() == 0 {
+		return false
+	}
+	mu.asked = true
+	return true
+}
+
+// lock is Lock for this package's own verbs, which go on after Close. The word
+// is all that it writes, and no call of the system is made.
+func (mu *Mutex) lock() {
+	if !mu.cell.word.CompareAndSwap(0, mu.id) {
+		// Without a context that can end it only fails by a panic.
+		_ = mu.lockSlow(context.Background())
+	}
+	mu.token.acquire()
+}
+
+// unlock releases by a compare-and-swap of exactly this process's own id, and
+// then looks whether somebody awaits a change: in that order, since who awaits
+// one sets its bit before it looks at the value.
+func (mu *Mutex) unlock() {
+	mu.token.release()
+	if !mu.cell.word.CompareAndSwap(mu.id, 0) {
+		mu.unlockSlow()
+	}
+	if mu.cell.change.word.Load()&awaited != 0 {
+		mu.cell.change.wakeAll()
+	}
+	runtime.KeepAlive(mu)
+}
+
+// await sleeps until ok is true of what the lock guards, or ctx is done.
+func (mu *Mutex) await(ctx context.Context, ok func() bool) error {
+	err := mu.lobby.wait(ctx, mu.m, mu.change, func() (bool, error) { return ok(), nil })
+	if err != nil {
+		return fmt.Errorf("shm: awaiting %q: %w", mu.name, err)
+	}
+	return nil
+}
+
+func (mu *Mutex) mustBeOpen() {
+	if mu.m.readOnly {
+		panic(fmt.Errorf("%w: lock of %q in %s", ErrReadOnly, mu.name, mu.m.path))
+	}
+	if mu.m.closed.Load() {
+		panic(fmt.Errorf("%w: lock of %q in %s", ErrClosed, mu.name, mu.m.path))
+	}
+}
+
+// mustOwn panics unless this process holds the lock.
+func (mu *Mutex) mustOwn() {
+	w := mu.cell.word.Load()
+	if owner := w & ownerMask; owner != mu.id || mu.id == 0 {
+		switch {
+		case mu.m.readOnly:
+			panic(fmt.Errorf("%w: unlock of %q in %s", ErrReadOnly, mu.name, mu.m.path))
+		case owner == 0:
+			panic(fmt.Sprintf("shm: unlock of %q, which is not locked (word %#x)", mu.name, w))
+		}
+		panic(fmt.Sprintf("shm: unlock of %q, which process %d holds as id %d; this one is id %d", mu.name, mu.m.table[owner%tableLen].pid, owner, mu.id))
+	}
+}

@@ -1,0 +1,217 @@
+package shm
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Tests with several processes run this test binary again: the environment
+// variable names a helper, a function of the table below, whose arguments are
+// the command line's. A helper talks to its parent by lines on standard output
+// and input.
+const helperVariable = "SHM_TEST_HELPER"
+
+// helpers are what a test may start as a process of its own.
+var helpers = map[string]func(args []string) error{}
+
+var usedHelpers sync.Map
+
+// helper registers a function; a test file's variables call it.
+func helper(name string, f func(args []string) error) string {
+	if helpers[name] != nil {
+		panic("helper " + name + " twice")
+	}
+	helpers[name] = f
+	return name
+}
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(helperVariable); name != "" {
+		if err := helpers[name](os.Args[1:]); err != nil {
+			fmt.Fprintf(os.Stderr, "helper %s: %v\n", name, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	before := sharedNames()
+	code := m.Run()
+	// Only a run of everything can tell.
+	if everything := len(os.Args) == 1 || !slices.ContainsFunc(os.Args, func(a string) bool {
+		return strings.HasPrefix(a, "-test.run") || strings.HasPrefix(a, "-test.fuzz") || strings.HasPrefix(a, "-test.skip") || strings.HasPrefix(a, "-test.short=true")
+	}); everything && code == 0 {
+		for name := range maps.Keys(helpers) {
+			if _, used := usedHelpers.Load(name); !used {
+				fmt.Fprintf(os.Stderr, "helper %s is used by no test\n", name)
+				code = 1
+			}
+		}
+	}
+	for name := range sharedNames() {
+		if !before[name] && strings.Contains(name, testPrefix) {
+			fmt.Fprintf(os.Stderr, "left in shared memory: %s\n", name)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+var testPrefix = fmt.Sprintf("shmtest-%d-", os.Getpid())
+
+func sharedNames() map[string]bool {
+	names := map[string]bool{}
+	entries, err := os.ReadDir(filepath.Dir(Path("x")))
+	if err != nil {
+		return names
+	}
+	for _, e := range entries {
+		names[e.Name()] = true
+	}
+	return names
+}
+
+var nameCount int
+var nameMu sync.Mutex
+
+// testName returns a segment name that is removed when the test ends.
+func testName(t testing.TB) string {
+	t.Helper()
+	nameMu.Lock()
+	defer nameMu.Unlock()
+	nameCount++
+	name := fmt.Sprintf("%s%d", testPrefix, nameCount)
+	t.Cleanup(func() { _ = Remove(name) })
+	return name
+}
+
+// open opens a segment, or ends the test; it is closed when the test ends.
+func open(t testing.TB, name string, o *Options) *Segment {
+	t.Helper()
+	s, err := Open(name, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// must ends the test for an error.
+func must[T any](x T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+}
+
+// process is a running helper.
+type process struct {
+	t     testing.TB
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	lines *bufio.Scanner
+}
+
+// start runs a helper, which is killed when the test ends.
+func start(t testing.TB, name string, args ...string) *process {
+	t.Helper()
+	return startCmd(t, name, nil, args...)
+}
+
+// startCmd is start with a change to the command before it runs.
+func startCmd(t testing.TB, name string, change func(*exec.Cmd), args ...string) *process {
+	t.Helper()
+	if helpers[name] == nil {
+		t.Fatalf("no helper %q", name)
+	}
+	usedHelpers.Store(name, true)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), helperVariable+"="+name)
+	cmd.Stderr = os.Stderr
+	if change != nil {
+		change(cmd)
+	}
+	p := &process{t: t, cmd: cmd}
+	if p.stdin, err = cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.lines = bufio.NewScanner(out)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.kill() })
+	return p
+}
+
+// line reads one line that the helper printed.
+func (p *process) line() string {
+	p.t.Helper()
+	if !p.lines.Scan() {
+		p.t.Fatalf("a helper ended without a word: %v", p.lines.Err())
+	}
+	return p.lines.Text()
+}
+
+// expect reads one line and ends the test unless it is want.
+func (p *process) expect(want string) {
+	p.t.Helper()
+	if got := p.line(); got != want {
+		p.t.Fatalf("helper said %q, want %q", got, want)
+	}
+}
+
+// say sends a line to the helper.
+func (p *process) say(line string) {
+	p.t.Helper()
+	if _, err := fmt.Fprintln(p.stdin, line); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// kill kills the process as kill -9 does, and reaps it.
+func (p *process) kill() {
+	if p.cmd.ProcessState == nil {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	}
+}
+
+// wait waits for the helper to end well.
+func (p *process) wait() {
+	p.t.Helper()
+	for p.lines.Scan() {
+	}
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Fatalf("helper: %v", err)
+	}
+}
+
+// eventually ends the test unless ok becomes true: for what the system does in
+// its own time, with a bound that only a defect reaches.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package shm
+
+import (
+	"math"
+	"sync"
+	"time"
+)
+
+// A watch is one goroutine for each owner, of whatever locks, that goroutines
+// of this process wait for: so a stopped process that holds a thousand locks is
+// looked at as often as one that holds a single one. It wakes its waiters when
+// the owner is dead, and those whose word has changed without a wake-up
+// reaching them.
+type watch struct {
+	waiting map[*waiter]*Mutex
+}
+
+type watchTable struct {
+	mu      sync.Mutex
+	byOwner map[uint32]*watch
+}
+
+const (
+	hintedTick  = 20 * time.Millisecond // between probes, where the system tells of the death as well
+	longestTick = time.Second           // of a watch that others are quicker than
+)
+
+// watch registers a waiter with the watch of an owner until leave is called.
+func (m *mapping) watch(mu *Mutex, me *waiter, owner uint32) (leave func()) {
+	t := &m.watches
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.byOwner[owner]
+	if w == nil {
+		if t.byOwner == nil {
+			t.byOwner = map[uint32]*watch{}
+		}
+		w = &watch{waiting: map[*waiter]*Mutex{}}
+		t.byOwner[owner] = w
+		go m.runWatch(owner, w)
+	}
+	w.waiting[me] = mu
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(w.waiting, me)
+	}
+}
+
+// runWatch ticks until nobody waits.
+func (m *mapping) runWatch(owner uint32, w *watch) {
+	hint := m.watchDeath(owner)
+	defer hint.close()
+	pause := time.Duration(probeEvery)
+	blind := false // a probe failed: compete no longer, others may see
+	for {
+		fired := hint.wait(pause)
+		lock := m.watched(owner, w)
+		if lock == nil {
+			return
+		}
+		switch {
+		case fired:
+			if alive, known := m.alive(owner); alive {
+				blind = blind || !known
+				hint.close() // it was another process, or cannot be told
+				hint = nil
+			}
+		case blind || !lock.mayProbe():
+			pause = min(2*pause, longestTick)
+		default:
+			_, known := m.alive(owner)
+			blind = !known
+			if pause = time.Duration(probeEvery); hint != nil {
+				pause = hintedTick
+			}
+		}
+		m.wakeChanged(owner, w)
+	}
+}
+
+// watched returns the lock at whose stamp all watches of this owner compete: the
+// first in memory. It ends a watch that nobody needs by returning nil.
+func (m *mapping) watched(owner uint32, w *watch) (first *Mutex) {
+	m.watches.mu.Lock()
+	defer m.watches.mu.Unlock()
+	for _, mu := range w.waiting {
+		if first == nil || mu.off < first.off {
+			first = mu
+		}
+	}
+	if first == nil {
+		delete(m.watches.byOwner, owner)
+	}
+	return first
+}
+
+// wakeChanged wakes the waiters who have something to do: the owner is dead, or
+// no longer the owner.
+func (m *mapping) wakeChanged(owner uint32, w *watch) {
+	_, dead := m.dead.Load(owner)
+	m.watches.mu.Lock()
+	defer m.watches.mu.Unlock()
+	for me, mu := range w.waiting {
+		if dead || mu.cell.word.Load()&ownerMask != owner {
+			me.signal()
+			futexWake(&mu.cell.word, math.MaxInt32, m.wakeBit())
+		}
+	}
+}
