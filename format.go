@@ -59,6 +59,9 @@ var scalars = []struct {
 // 32-bit integers are i and I, though ctypes calls them l and L where a long
 // has 4 bytes, and adjacent padding is one run.
 //
+// A format that doesn't spell out padding is that of a packed struct. CPython
+// before 3.12 wrote none, so its formats of structs that have some are no use.
+//
 // The error wraps ErrFormat and names the byte. What has no counterpart in Go
 // (pointers, long double, wide characters, unions, bit fields) is not accepted;
 // single characters, <c, are.

@@ -1,0 +1,153 @@
+package shm
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// Each benchmark has the native rival beside ours, so that benchstat can print
+// the ratio: see docs/BENCHMARKS.md for the commands.
+
+func benchSegment(b *testing.B) *Segment { return open(b, testName(b), nil) }
+
+//go:noinline
+func local(mu *sync.Mutex, n *int64) {
+	mu.Lock()
+	*n++
+	mu.Unlock()
+}
+
+var sink int64
+
+func BenchmarkAdd(b *testing.B) {
+	s := benchSegment(b)
+	v := must(NewValue[int64](s, "value", 0))(b)
+	a := must(NewAtomic[int64](s, "atomic", 0))(b)
+	b.Run("impl=shm.Value/t=int64/procs=1", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			v.Add(1)
+		}
+	})
+	b.Run("impl=sync.Mutex/t=int64/procs=1", func(b *testing.B) {
+		g := &struct {
+			mu sync.Mutex
+			n  int64
+		}{}
+		for b.Loop() {
+			g.mu.Lock()
+			g.n++
+			g.mu.Unlock()
+		}
+		sink = g.n
+	})
+	b.Run("impl=sync.Mutex.stack/t=int64/procs=1", func(b *testing.B) {
+		var mu sync.Mutex
+		var n int64
+		for b.Loop() {
+			mu.Lock()
+			n++
+			mu.Unlock()
+		}
+		sink = n
+	})
+	b.Run("impl=shm.Atomic/t=int64/procs=1", func(b *testing.B) {
+		for b.Loop() {
+			a.Add(1)
+		}
+	})
+	b.Run("impl=atomic.Int64/t=int64/procs=1", func(b *testing.B) {
+		n := new(atomic.Int64)
+		for b.Loop() {
+			n.Add(1)
+		}
+	})
+}
+
+func BenchmarkMutex(b *testing.B) {
+	s := benchSegment(b)
+	m := must(NewMutex(s, "mutex"))(b)
+	b.Run("impl=shm.Mutex", func(b *testing.B) {
+		for b.Loop() {
+			m.Lock()
+			sink++
+			m.Unlock()
+		}
+	})
+	b.Run("impl=sync.Mutex", func(b *testing.B) {
+		m := new(sync.Mutex)
+		for b.Loop() {
+			m.Lock()
+			sink++
+			m.Unlock()
+		}
+	})
+}
+
+func BenchmarkGoroutines(b *testing.B) {
+	s := benchSegment(b)
+	v := must(NewValue[int64](s, "value", 0))(b)
+	for _, n := range []int{2, 4, 8} {
+		_ = n
+		b.Run("impl=shm.Value/goroutines="+string(rune('0'+n)), func(b *testing.B) {
+			parallel(b, n, func() { v.Add(1) })
+		})
+		b.Run("impl=sync.Mutex/goroutines="+string(rune('0'+n)), func(b *testing.B) {
+			g := &struct {
+				mu sync.Mutex
+				n  int64
+			}{}
+			parallel(b, n, func() {
+				g.mu.Lock()
+				g.n++
+				g.mu.Unlock()
+			})
+		})
+	}
+}
+
+func parallel(b *testing.B, goroutines int, f func()) {
+	var wg sync.WaitGroup
+	for range goroutines {
+		wg.Go(func() {
+			for range b.N / goroutines {
+				f()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func BenchmarkLoad(b *testing.B) {
+	s := benchSegment(b)
+	v := must(NewValue[int64](s, "value", 0))(b)
+	r := must(NewRawValue[int64](s, "raw", 0))(b)
+	b.Run("impl=shm.Value", func(b *testing.B) {
+		var x int64
+		for b.Loop() {
+			x += v.Load()
+		}
+		sink = x
+	})
+	b.Run("impl=atomic.Int64", func(b *testing.B) {
+		n := new(atomic.Int64)
+		var x int64
+		for b.Loop() {
+			x += n.Load()
+		}
+		sink = x
+	})
+	b.Run("impl=shm.RawValue", func(b *testing.B) {
+		for b.Loop() {
+			r.Set(r.Get() + 1)
+		}
+	})
+	b.Run("impl=pointer", func(b *testing.B) {
+		p := new(int64)
+		for b.Loop() {
+			*p++
+		}
+		sink = *p
+	})
+}
