@@ -120,11 +120,28 @@ func (q *queue) turn(w *waiter) (head, granted bool) {
 	return q.head == w, w.granted
 }
 
+// lockWait is lockSlow without a way to give up.
+//
+//go:noinline
+func (mu *Mutex) lockWait() {
+	if raceEnabled && mu.cell.word.CompareAndSwap(0, mu.id) {
+		mu.token.acquire()
+		return
+	}
+	// Without a context that ends, only a panic leaves it without the lock.
+	_ = mu.lockSlow(context.Background())
+}
+
 // lockSlow takes the lock or returns ctx's error.
-func (mu *Mutex) lockSlow(ctx context.Context) error {
+func (mu *Mutex) lockSlow(ctx context.Context) (err error) {
 	if mu.m.readOnly {
 		mu.mustBeOpen()
 	}
+	defer func() {
+		if err == nil {
+			mu.token.acquire()
+		}
+	}()
 	c := mu.cell
 	w := c.word.Load()
 	if owner := w & ownerMask; owner == mu.id {
@@ -142,7 +159,7 @@ func (mu *Mutex) lockSlow(ctx context.Context) error {
 	case <-me.wake: // a token from its last life
 	default:
 	}
-	err := mu.wait(ctx, me)
+	err = mu.wait(ctx, me)
 	waiters.Put(me)
 	return err
 }
@@ -283,7 +300,8 @@ func (mu *Mutex) sleepOn(ctx context.Context, me *waiter, w uint32, d time.Durat
 	}
 }
 
-// unlockSlow releases a word that has wordL or wordW, or is not ours.
+// unlockSlow releases a word that has wordL or wordW, or panics if it is not
+// ours.
 func (mu *Mutex) unlockSlow() {
 	c := mu.cell
 	for {
@@ -299,6 +317,7 @@ func (mu *Mutex) unlockSlow() {
 			free = wordW
 		}
 		mu.queue.handed = 0
+		mu.token.release()
 		if !c.word.CompareAndSwap(w, free) {
 			continue
 		}
@@ -322,6 +341,7 @@ func (mu *Mutex) grant(w uint32) bool {
 		return false
 	}
 	q.handed++
+	mu.token.release()
 	h := q.head
 	h.granted = true
 	q.pop()

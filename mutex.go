@@ -130,12 +130,11 @@ func (mu *Mutex) LockContext(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("shm: locking %q: %w", mu.name, err)
 	}
-	if !mu.cell.word.CompareAndSwap(0, mu.id) {
-		if err := mu.lockSlow(ctx); err != nil {
-			return fmt.Errorf("shm: locking %q: %w", mu.name, err)
-		}
+	if mu.cell.word.CompareAndSwap(0, mu.id) {
+		mu.token.acquire()
+	} else if err := mu.lockSlow(ctx); err != nil {
+		return fmt.Errorf("shm: locking %q: %w", mu.name, err)
 	}
-	mu.token.acquire()
 	return nil
 }
 
@@ -161,6 +160,7 @@ func (mu *Mutex) Unlock() {
 		mu.cell.abandoned.Store(0)
 	}
 	mu.unlock()
+	mu.notify()
 }
 
 // Abandoned reports whether an earlier holder died, panicked or exited inside,
@@ -177,25 +177,27 @@ func (mu *Mutex) Abandoned() bool {
 }
 
 // lock is Lock for this package's own verbs, which go on after Close. The word
-// is all that it writes, and no call of the system is made.
+// is all that it writes, and no call of the system is made. It is inlined, as
+// unlock and notify are; the race detector's build takes the long way.
 func (mu *Mutex) lock() {
-	if !mu.cell.word.CompareAndSwap(0, mu.id) {
-		// Without a context that can end it only fails by a panic.
-		_ = mu.lockSlow(context.Background())
+	if raceEnabled || !mu.cell.word.CompareAndSwap(0, mu.id) {
+		mu.lockWait()
 	}
-	mu.token.acquire()
 }
 
-// unlock releases by a compare-and-swap of exactly this process's own id, and
-// then looks whether somebody awaits a change: in that order, since who awaits
-// one sets its bit before it looks at the value.
+// unlock releases by a compare-and-swap of exactly this process's own id. Its
+// caller then calls notify.
 func (mu *Mutex) unlock() {
-	mu.token.release()
-	if !mu.cell.word.CompareAndSwap(mu.id, 0) {
+	if raceEnabled || !mu.cell.word.CompareAndSwap(mu.id, 0) {
 		mu.unlockSlow()
 	}
-	if mu.cell.change.word.Load()&awaited != 0 {
-		mu.cell.change.wakeAll()
+}
+
+// notify wakes those who await a change. It comes after the release, since who
+// awaits one sets its bit before it looks.
+func (mu *Mutex) notify() {
+	if mu.change.word.Load()&awaited != 0 {
+		mu.change.wakeAll()
 	}
 	runtime.KeepAlive(mu)
 }

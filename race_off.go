@@ -4,6 +4,8 @@ package shm
 
 // Without the race detector there is nothing to tell it, and nothing of this is
 // compiled in.
+const raceEnabled = false
+
 type (
 	raceCells  struct{}
 	raceToken  struct{}

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 )
 
+const raceEnabled = true
+
 // The race detector ignores memory outside the Go heap: it sees neither a race
 // on a shared value nor the order that a lock in shared memory makes. So each
 // place in memory has a cell on the heap that stands for it, one for all

@@ -72,6 +72,7 @@ func (v Value[T]) Store(x T) {
 	v.mu.lock()
 	v.put(x)
 	v.mu.unlock()
+	v.mu.notify()
 }
 
 // Swap sets the number and returns what was there.
@@ -80,6 +81,7 @@ func (v Value[T]) Swap(x T) (old T) {
 	old = *v.raw.p
 	v.put(x)
 	v.mu.unlock()
+	v.mu.notify()
 	return old
 }
 
@@ -92,6 +94,7 @@ func (v Value[T]) CompareAndSwap(old, x T) (swapped bool) {
 		swapped = true
 	}
 	v.mu.unlock()
+	v.mu.notify()
 	return swapped
 }
 
@@ -101,6 +104,7 @@ func (v Value[T]) Add(delta T) (sum T) {
 	sum = *v.raw.p + delta
 	v.put(sum)
 	v.mu.unlock()
+	v.mu.notify()
 	return sum
 }
 
@@ -108,6 +112,7 @@ func (v Value[T]) Add(delta T) (sum T) {
 // runtime.Goexit, the number stays as it was and the lock is released.
 func (v Value[T]) Update(f func(T) T) (x T) {
 	v.mu.lock()
+	defer v.mu.notify()
 	defer v.mu.unlock()
 	x = f(*v.raw.p)
 	v.put(x)
