@@ -24,6 +24,7 @@ func (c *changeWord) announce() uint32 {
 	for {
 		w := c.word.Load()
 		if w&awaited != 0 || c.word.CompareAndSwap(w, w|awaited) {
+			killPoint(24)
 			return w | awaited
 		}
 	}
@@ -41,6 +42,7 @@ func (c *changeWord) wakeAll() {
 	for {
 		w := c.word.Load()
 		if c.word.CompareAndSwap(w, (w&^awaited)+2) {
+			killPoint(25)
 			futexWake(&c.word, math.MaxInt32, anyBit)
 			return
 		}
@@ -49,14 +51,34 @@ func (c *changeWord) wakeAll() {
 
 // lobby is where this process's goroutines wait for one changeWord: one of
 // them sleeps in the kernel, the others wait for it in Go.
+//
+// Invariant: while there are guests, one of them sleeps in the kernel, or is
+// awake and will look at the word before it sleeps. Whoever finds there another
+// word than the guests know wakes them all.
 type lobby struct {
 	mu       sync.Mutex
-	sleeping bool
-	woken    chan struct{} // closed when the one in the kernel comes back
+	guests   map[*guest]struct{}
+	sleeping bool          // one of them, in the kernel
+	seen     uint32        // the word that all of them know
+	pause    time.Duration // of the next sleep
 }
 
-// The first time-outs of a wait are short: they heal a change whose maker was
-// killed before it could wake anybody.
+// guest is a goroutine that waits in a lobby.
+type guest struct {
+	wake    chan struct{} // one token; it may be stale, so who takes it looks again
+	version func() uint64 // of what the guest looks at
+	looked  uint64        // the version it has seen
+}
+
+func (g *guest) signal() {
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+}
+
+// A sleep's time-outs heal a change whose maker was killed before it could wake
+// anybody, so they start short and grow.
 const (
 	firstLook    = 4 * time.Millisecond
 	lastLook     = 4 * time.Second
@@ -64,96 +86,97 @@ const (
 )
 
 // wait returns when ok does, with its error, or with the context's. ok is
-// called again after each change; word is in m.
-func (l *lobby) wait(ctx context.Context, m *mapping, word *changeWord, ok func() (bool, error)) error {
-	for pause := firstLook; ; pause *= 2 {
-		l.mu.Lock()
-		if l.woken == nil {
-			l.woken = make(chan struct{})
-		}
-		woken := l.woken // taken before ok looks, so no wake-up in between is missed
-		l.mu.Unlock()
-		var seen uint32
-		longest := lastLook
-		if m.readOnly {
-			seen, longest = word.word.Load(), readOnlyLook
-		} else {
-			seen = word.announce()
-		}
+// called again after each change; word is in m. version tells without ok, whose
+// code is the user's, that something has changed of which the word says nothing.
+func (l *lobby) wait(ctx context.Context, m *mapping, word *changeWord, version func() uint64, ok func() (bool, error)) error {
+	g := &guest{wake: make(chan struct{}, 1), version: version}
+	defer l.leave(g)
+	for {
+		seen := l.look(m, word, g)
 		if done, err := ok(); done || err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if pause = min(pause, longest); !l.sleep(ctx, m, word, seen, pause) {
-			select {
-			case <-woken:
-			case <-ctx.Done():
-				return ctx.Err()
+		if pause, ok := l.enter(seen); ok {
+			if !kernelSleep(ctx, &word.word, seen, m.wakeBit(), pause) {
+				patrols.sleep(ctx, post{&word.word, seen, g.wake}, pause)
 			}
-			pause = firstLook / 2 // another did the waiting: its time-outs count
+			l.back(m, word, g, seen)
+			continue
 		}
-	}
-}
-
-// sleep sleeps in the kernel for all of this process, unless somebody does.
-func (l *lobby) sleep(ctx context.Context, m *mapping, word *changeWord, seen uint32, d time.Duration) bool {
-	l.mu.Lock()
-	if l.sleeping {
-		l.mu.Unlock()
-		return false
-	}
-	l.sleeping = true
-	l.mu.Unlock()
-	kernelSleep(ctx, &word.word, seen, m.wakeBit(), d)
-	l.mu.Lock()
-	l.sleeping = false
-	close(l.woken)
-	l.woken = make(chan struct{})
-	l.mu.Unlock()
-	return true
-}
-
-// kernelSlots bounds the goroutines of this process that sleep in the kernel,
-// each of which holds a thread.
-var kernelSlots = make(chan struct{}, 32)
-
-// kernelSleep sleeps while *word is seen, for at most d, or until ctx is done.
-// With all slots taken it sleeps in Go instead, for a time that is short
-// enough to look again and long enough to cost nothing.
-func kernelSleep(ctx context.Context, word *atomic.Uint32, seen, bit uint32, d time.Duration) {
-	select {
-	case kernelSlots <- struct{}{}:
-		defer func() { <-kernelSlots }()
-	default:
-		t := time.NewTimer(min(d, 20*time.Millisecond))
-		defer t.Stop()
 		select {
-		case <-t.C:
+		case <-g.wake:
 		case <-ctx.Done():
 		}
-		return
 	}
-	defer wakeWhenDone(ctx, word, bit)()
-	futexWait(word, seen, bit, d)
 }
 
-// wakeWhenDone wakes the sleepers of a bit once ctx is done, again and again
-// until the returned function is called: a sleeper may be on its way to sleep.
-func wakeWhenDone(ctx context.Context, word *atomic.Uint32, bit uint32) (stop func()) {
-	if ctx.Done() == nil {
-		return func() {}
+// look announces a guest, and returns the word on which it may sleep if what it
+// looks at afterwards is not what it waits for.
+func (l *lobby) look(m *mapping, word *changeWord, g *guest) (seen uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if seen = word.word.Load(); !m.readOnly {
+		seen = word.announce()
 	}
-	var up atomic.Bool
-	cancel := context.AfterFunc(ctx, func() {
-		for !up.Load() {
-			futexWake(word, math.MaxInt32, bit)
-			time.Sleep(time.Millisecond)
+	if l.guests == nil {
+		l.guests = map[*guest]struct{}{}
+	}
+	if seen|awaited != l.seen {
+		l.seen, l.pause = seen|awaited, firstLook
+		for other := range l.guests {
+			other.signal()
 		}
-	})
-	return func() {
-		up.Store(true)
-		cancel()
+	}
+	l.guests[g] = struct{}{}
+	g.looked = g.version()
+	return seen
+}
+
+// enter reports whether its caller is the one to sleep in the kernel, and for
+// how long.
+func (l *lobby) enter(seen uint32) (pause time.Duration, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sleeping || seen|awaited != l.seen { // one who lags behind has a token
+		return 0, false
+	}
+	l.sleeping = true
+	return l.pause, true
+}
+
+// back ends a sleep. After a time-out it wakes those who missed something.
+func (l *lobby) back(m *mapping, word *changeWord, g *guest, seen uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sleeping = false
+	if word.word.Load() != seen {
+		return // g looks, and tells the others
+	}
+	longest := lastLook
+	if m.readOnly {
+		longest = readOnlyLook
+	}
+	l.pause = min(2*l.pause, longest)
+	for other := range l.guests {
+		if other != g && other.version() != other.looked {
+			other.signal()
+		}
+	}
+}
+
+// leave sees to it that the other guests have somebody in the kernel.
+func (l *lobby) leave(g *guest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.guests, g)
+	if l.sleeping {
+		return
+	}
+	for other := range l.guests {
+		other.signal()
+		return
 	}
 }

@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -26,21 +27,35 @@ func futexWait(word *atomic.Uint32, value, bits uint32, d time.Duration) {
 	futexWaitUntil(unsafe.Pointer(word), value, bits, until)
 }
 
-// futexWake wakes up to n sleepers that wait for one of the bits. It does not
-// block, so it may keep the processor that Go gave it.
-func futexWake(word *atomic.Uint32, n int, bits uint32) {
-	// SAFETY: as above. An error would be a word that is not mapped.
-	_, _, _ = unix.RawSyscall6(sysFutex, uintptr(unsafe.Pointer(word)), futexWakeBitset, uintptr(n), 0, 0, uintptr(bits))
+// futexWake wakes up to n sleepers that wait for one of the bits, and returns
+// how many. It does not block, so it may keep the processor that Go gave it.
+func futexWake(word *atomic.Uint32, n int, bits uint32) (woken int) {
+	// SAFETY: as above; a word that is no longer mapped is an error, which wakes
+	// nobody.
+	r, _, errno := unix.RawSyscall6(sysFutex, uintptr(unsafe.Pointer(word)), futexWakeBitset, uintptr(n), 0, 0, uintptr(bits))
+	if errno != 0 {
+		return 0
+	}
+	return int(r)
 }
 
 // monotonic returns CLOCK_MONOTONIC in nanoseconds, which all processes of a
 // system share, at the price of Go's own clock.
 func monotonic() int64 { return monotonicBase + int64(time.Since(monotonicStart)) }
 
-var monotonicBase, monotonicStart = func() (int64, time.Time) {
-	var t unix.Timespec
-	start := time.Now()
-	// It cannot fail for this clock and a valid pointer.
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-	return t.Nano(), start
+var monotonicBase, monotonicStart = func() (base int64, start time.Time) {
+	// Two clocks are read one after the other: the best of a few attempts is one
+	// in which nobody came between.
+	closest := int64(math.MaxInt64)
+	for range 8 {
+		var before, after unix.Timespec
+		// It cannot fail for this clock and a valid pointer.
+		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &before)
+		now := time.Now()
+		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &after)
+		if gap := after.Nano() - before.Nano(); gap < closest {
+			closest, base, start = gap, before.Nano()+gap/2, now
+		}
+	}
+	return base, start
 }()

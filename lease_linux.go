@@ -90,9 +90,12 @@ func (m *mapping) prepareLocks(f *os.File) error {
 	}
 	entry := &m.table[id%tableLen]
 	entry.id.Store(0)
+	killPoint(26)
 	entry.pid, entry.namespace, entry.program = uint32(os.Getpid()), pidNamespace(), [48]byte{}
 	copy(entry.program[:], program)
+	killPoint(27)
 	entry.id.Store(id)
+	killPoint(28)
 	m.id.Store(id)
 	return nil
 }
@@ -114,12 +117,14 @@ func (m *mapping) newID(ctl *os.File) (uint32, error) {
 		if !m.nextID.word.CompareAndSwap(w, seal(n+1)) {
 			continue
 		}
+		killPoint(29)
 		id := uint32(n)
 		if other := m.table[id%tableLen].id.Load() & maxID; tries < polite && other != 0 && leased(ctl, other) {
 			continue
 		}
 		switch _, err := fileLock(ctl, unix.F_OFD_SETLK, unix.F_WRLCK, leaseBase+int64(id), 1); err {
 		case nil:
+			killPoint(30)
 			return id, nil
 		case unix.EAGAIN, unix.EACCES:
 			if tries > 2*polite { // a peer that holds leases it has no right to
@@ -141,24 +146,28 @@ func leased(ctl *os.File, id uint32) bool {
 	return err != nil || l.Type != unix.F_UNLCK
 }
 
-// alive reports whether the process behind an id lives, and whether that could
-// be told. Death is for ever.
-func (m *mapping) alive(id uint32) (alive, known bool) {
+// alive reports whether the process behind an id lives, as far as can be told.
+// Death is for ever, but for an id that nobody has had yet: only a broken peer
+// can have written that into a word.
+func (m *mapping) alive(id uint32) bool {
 	if id == m.id.Load() {
-		return true, true
+		return true
 	}
 	if _, dead := m.dead.Load(id); dead {
-		return false, true
+		return false
 	}
 	l, err := fileLock(m.own.ctl, unix.F_OFD_GETLK, unix.F_RDLCK, leaseBase+int64(id), 1)
 	if err != nil {
-		return true, false
+		m.watches.blindUntil.Store(monotonic() + blindFor)
+		return true
 	}
 	if l.Type == unix.F_UNLCK {
-		m.dead.Store(id, true)
-		return false, true
+		if next, ok := m.nextID.load(); ok && uint64(id) < next {
+			m.dead.Store(id, true)
+		}
+		return false
 	}
-	return true, true
+	return true
 }
 
 // recoverBoot brings the locks of a file that outlived a reboot in order: no
@@ -177,7 +186,7 @@ func (m *mapping) recoverBoot(f *os.File) error {
 	if boot, _ := m.boot.load(); boot == mine {
 		return nil // somebody was first
 	}
-	l, err := fileLock(f, unix.F_OFD_GETLK, unix.F_RDLCK, leaseBase, maxID)
+	l, err := fileLock(f, unix.F_OFD_GETLK, unix.F_RDLCK, leaseBase, maxID+1)
 	if err != nil || l.Type != unix.F_UNLCK {
 		return nil
 	}
@@ -191,8 +200,10 @@ func (m *mapping) recoverBoot(f *os.File) error {
 	}
 	if n, ok := m.nextID.load(); ok {
 		m.nextID.store(min(n+1<<20, maxID+1))
+		killPoint(31)
 	}
 	m.boot.store(mine) // last: whoever dies before leaves all to the next
+	killPoint(32)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package shm
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -10,33 +11,47 @@ import (
 //
 // Invariants:
 //
-//   - The word is changed only by compare-and-swap; an owner's id is put there
+//   - The word is changed only by atomic operations; an owner's id is put there
 //     by its own process and taken away by it, or by a takeover after its death.
 //   - Only the head of a process's queue competes for the word (and whoever
 //     comes by on the fast path). It leaves the queue before its lock returns.
-//   - While goroutines queue, one of these holds: the word is free and the head
-//     is awake or will be woken; this process owns the word with wordL set; the
-//     head sleeps in the kernel or with a watch, with wordW set.
-//   - Who stops waiting hands on what woke it.
+//   - While goroutines queue, one of these holds: the head is awake, or about to
+//     be woken; this process owns the word with wordL set, and the head is parked
+//     in Go; the head sleeps, and the word has wordW, or somebody who slept in
+//     the kernel as well is awake in its stead.
+//   - So a release wakes one of the kernel's sleepers for all of them, and
+//     whoever has slept there leaves wordW wherever it goes next: in the word that
+//     it takes, that it is granted, or that it sleeps on. Who gives up wakes
+//     another instead.
+//   - A head to which the word is granted is never asleep in the kernel: wordL is
+//     set by heads that park in Go, and by their predecessors.
 
 const (
-	probeEvery   = int64(4 * time.Millisecond) // between two looks at an owner's lease, for all processes together
-	queueAfter   = int64(time.Millisecond)     // in the process's queue: then the lock is handed on
-	handOvers    = 8                           // in a row, while another process waits
-	localSpin    = 30                          // loads, while a goroutine of this process holds the lock
-	remoteLooks  = 4                           // loads before sleeping on another process's
-	parkAtMost   = time.Second
-	shortSleep   = 4 * time.Millisecond // in the kernel; then the lock is to be reserved, and a watch asked
+	probeEvery   = 4 * time.Millisecond    // between two looks at an owner's lease, for all processes together
+	queueAfter   = int64(time.Millisecond) // in the process's queue: then the lock is handed on
+	handOvers    = 8                       // in a row, while another process waits
+	localSpin    = 30                      // loads, while a goroutine of this process holds the lock
+	remoteLooks  = 4                       // loads before sleeping on another process's
+	parkAtMost   = time.Second             // the head, in Go
+	queueAtMost  = time.Minute             // those behind it: who leaves sees to them, so this only bounds what a broken peer can do
+	shortSleep   = 4 * time.Millisecond    // in the kernel; then the lock is to be reserved, and a watch asked
 	watchedSleep = time.Minute
+)
+
+// What lockCell.starve says.
+const (
+	starveKernel = 1 // in the kernel
+	starveGo     = 2 // in Go, since its process's slots are taken: no wake-up finds it
 )
 
 // waiter is a goroutine that waits for a Mutex.
 type waiter struct {
-	next    *waiter
-	wake    chan struct{} // one token; it may be stale, so who takes it looks again
-	since   int64
-	granted bool // the word was kept for it, and it is out of the queue; guarded by queue.mu
-	timer   *time.Timer
+	next, prev *waiter
+	wake       chan struct{} // one token; it may be stale, so who takes it looks again
+	since      int64
+	granted    bool // the word was kept for it, and it is out of the queue; guarded by queue.mu
+	slept      bool // in the kernel, or with a watch instead: others may be there still
+	timer      *time.Timer
 }
 
 var waiters = sync.Pool{New: func() any { return &waiter{wake: make(chan struct{}, 1)} }}
@@ -76,42 +91,34 @@ type queue struct {
 func (q *queue) join(w *waiter) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.head == nil {
-		q.head, q.tail = w, w
+	w.prev, w.next, q.tail = q.tail, nil, w
+	if w.prev == nil {
+		q.head = w
 		return true
 	}
-	q.tail.next = w
-	q.tail = w
+	w.prev.next = w
 	return false
 }
 
-// pop removes the head and returns the next one. q.mu is held.
-func (q *queue) pop() *waiter {
-	q.head = q.head.next
-	if q.head == nil {
-		q.tail = nil
+// remove takes w out, and reports whether it was the head. q.mu is held.
+func (q *queue) remove(w *waiter) (wasHead bool) {
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		q.tail = w.prev
 	}
-	q.starving = q.head != nil && monotonic()-q.head.since > queueAfter
-	return q.head
+	if w.prev != nil {
+		w.prev.next = w.next
+		return false
+	}
+	q.head = w.next
+	q.starving = q.head != nil && q.head.waitsLong()
+	return true
 }
 
-// remove takes w out wherever it is, and reports whether it was the head.
-// q.mu is held.
-func (q *queue) remove(w *waiter) bool {
-	if q.head == w {
-		q.pop()
-		return true
-	}
-	for p := q.head; p != nil; p = p.next {
-		if p.next == w {
-			if p.next = w.next; p.next == nil {
-				q.tail = p
-			}
-			break
-		}
-	}
-	return false
-}
+// waitsLong reports whether w has waited for so long that the lock is to be
+// handed to it.
+func (w *waiter) waitsLong() bool { return monotonic()-w.since > queueAfter }
 
 // turn reports whether w may compete, and whether it owns the lock already.
 func (q *queue) turn(w *waiter) (head, granted bool) {
@@ -120,11 +127,20 @@ func (q *queue) turn(w *waiter) (head, granted bool) {
 	return q.head == w, w.granted
 }
 
+// press asks the next unlock to hand the lock to w, if it is the head still and
+// has waited for long: others of this process were quicker again and again.
+func (q *queue) press(w *waiter) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.starving = q.starving || q.head == w && w.waitsLong()
+}
+
 // lockWait is lockSlow without a way to give up.
 //
 //go:noinline
 func (mu *Mutex) lockWait() {
-	if raceEnabled && mu.cell.word.CompareAndSwap(0, mu.id) {
+	if instrumented && mu.cell.word.CompareAndSwap(0, mu.id) {
+		killPoint(8)
 		mu.token.acquire()
 		return
 	}
@@ -141,25 +157,30 @@ func (mu *Mutex) lockSlow(ctx context.Context) (err error) {
 		if err == nil {
 			mu.token.acquire()
 		}
+		runtime.KeepAlive(mu)
 	}()
 	c := mu.cell
 	w := c.word.Load()
-	if owner := w & ownerMask; owner == mu.id {
-		for range localSpin {
-			if w = c.word.Load(); w == 0 && c.word.CompareAndSwap(0, mu.id) {
-				return nil
-			}
+	switch owner := w & ownerMask; {
+	case owner == mu.id:
+		for i := 0; i < localSpin && w != 0; i++ {
+			w = c.word.Load()
 		}
-	} else if owner != 0 && mu.takeOver(w) {
+	case owner != 0 && mu.takeOver(w):
+		return nil
+	}
+	if w == 0 && c.word.CompareAndSwap(0, mu.id) {
+		killPoint(9)
 		return nil
 	}
 	me := waiters.Get().(*waiter)
-	me.next, me.granted, me.since = nil, false, monotonic()
+	me.granted, me.slept, me.since = false, false, monotonic()
 	select {
 	case <-me.wake: // a token from its last life
 	default:
 	}
 	err = mu.wait(ctx, me)
+	me.prev, me.next = nil, nil
 	waiters.Put(me)
 	return err
 }
@@ -168,34 +189,32 @@ func (mu *Mutex) lockSlow(ctx context.Context) (err error) {
 func (mu *Mutex) wait(ctx context.Context, me *waiter) error {
 	head := mu.queue.join(me)
 	for !head {
-		me.park(ctx, parkAtMost)
+		me.park(ctx, queueAtMost)
 		var granted bool
 		if head, granted = mu.queue.turn(me); granted {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
-			return mu.giveUp(me, false, err)
+			return mu.giveUp(me, err)
 		}
 	}
-	slept := false  // in the kernel, ever: others may be there still
-	waited := false // at all: then a reservation is for us as for anybody
 	for {
-		err := ctx.Err()
-		if err != nil {
-			return mu.giveUp(me, slept, err)
+		if err := ctx.Err(); err != nil {
+			return mu.giveUp(me, err)
 		}
 		w := mu.cell.word.Load()
 		switch owner := w & ownerMask; {
-		case owner == 0 && (w == 0 || waited):
-			if mu.acquire(me, w, slept) {
+		case owner == 0 && (w == 0 || me.slept): // a reservation is for who slept in the kernel
+			if mu.acquire(me, w) {
 				return nil
 			}
 		case owner == mu.id:
-			if w&wordL == 0 && !mu.cell.word.CompareAndSwap(w, w|wordL) {
+			if told := w | wordL | me.mark(); told != w && !mu.cell.word.CompareAndSwap(w, told) {
 				continue
 			}
+			killPoint(10)
+			mu.queue.press(me)
 			me.park(ctx, parkAtMost)
-			waited = true
 			if _, granted := mu.queue.turn(me); granted {
 				return nil
 			}
@@ -204,25 +223,26 @@ func (mu *Mutex) wait(ctx context.Context, me *waiter) error {
 				mu.leave(me)
 				return nil
 			}
-			slept = mu.sleep(ctx, me, w) || slept
-			waited = true
+			mu.sleep(ctx, me, w)
 		}
 	}
 }
 
-// acquire takes a free or reserved word for the head of the queue. What it
-// knows of sleepers in the kernel it leaves in the word.
-func (mu *Mutex) acquire(me *waiter, w uint32, slept bool) bool {
-	mine := mu.id | w&wordW
-	if slept {
-		mine |= wordW
+// mark is what a waiter that has slept must leave in the word: who woke it may
+// have cleared the bit, and woken nobody else.
+func (w *waiter) mark() uint32 {
+	if w.slept {
+		return wordW
 	}
-	if !mu.cell.word.CompareAndSwap(w, mine) {
+	return 0
+}
+
+// acquire takes a free or reserved word for the head of the queue.
+func (mu *Mutex) acquire(me *waiter, w uint32) bool {
+	if !mu.cell.word.CompareAndSwap(w, mu.id|w&wordW|me.mark()) {
 		return false
 	}
-	if slept {
-		mu.cell.starve.Store(0)
-	}
+	killPoint(11)
 	mu.leave(me)
 	return true
 }
@@ -231,72 +251,76 @@ func (mu *Mutex) acquire(me *waiter, w uint32, slept bool) bool {
 // that the unlock thinks of the next.
 func (mu *Mutex) leave(me *waiter) {
 	mu.queue.mu.Lock()
-	next := mu.queue.pop()
+	mu.queue.remove(me)
+	next := mu.queue.head
 	mu.queue.mu.Unlock()
 	if next != nil {
 		mu.cell.word.Or(wordL)
+		killPoint(12)
 	}
 }
 
 // giveUp leaves the queue without the lock, unless it was handed over already.
 // Whatever woke this goroutine, it passes on.
-func (mu *Mutex) giveUp(me *waiter, slept bool, err error) error {
-	mu.queue.mu.Lock()
+func (mu *Mutex) giveUp(me *waiter, err error) error {
+	q := &mu.queue
+	q.mu.Lock()
 	if me.granted {
-		mu.queue.mu.Unlock()
+		q.mu.Unlock()
 		return nil
 	}
-	wasHead := mu.queue.remove(me)
-	next := mu.queue.head
-	mu.queue.mu.Unlock()
-	if wasHead && next != nil {
-		next.signal()
+	if q.remove(me) && q.head != nil {
+		q.head.signal()
 	}
-	if slept {
-		futexWake(&mu.cell.word, 1, anyBit)
+	q.mu.Unlock()
+	if me.slept {
+		mu.wakeKernel(mu.cell.starve.Load())
 	}
 	return err
 }
 
+// wakeKernel wakes one of the kernel's sleepers. Where there is none, a
+// reservation is for nobody, unless somebody sleeps in Go for lack of a slot.
+func (mu *Mutex) wakeKernel(starve uint32) {
+	word := &mu.cell.word
+	if futexWake(word, 1, anyBit) == 0 && starve != starveGo && word.CompareAndSwap(wordW, 0) {
+		killPoint(13)
+		futexWake(word, 1, anyBit) // one who came meanwhile, and sleeps on the reservation
+	}
+}
+
 // sleep waits for a word that another process owns, or that is reserved, to
-// change. It reports whether it told others, by wordW, that it sleeps.
-func (mu *Mutex) sleep(ctx context.Context, me *waiter, w uint32) bool {
+// change.
+func (mu *Mutex) sleep(ctx context.Context, me *waiter, w uint32) {
 	c := mu.cell
 	for range remoteLooks {
 		if c.word.Load() != w {
-			return false
+			return
 		}
 	}
 	if w&wordW == 0 {
 		if !c.word.CompareAndSwap(w, w|wordW) {
-			return false
+			return
 		}
+		killPoint(14)
 		w |= wordW
 	}
+	me.slept = true
 	patience := shortSleep
 	if monotonic()-me.since >= int64(shortSleep) {
-		c.starve.Store(1)
+		c.starve.Store(starveKernel)
+		killPoint(15)
 		if w&ownerMask != 0 {
-			leave := mu.m.watch(mu, me, w&ownerMask)
-			defer leave()
+			defer mu.m.watch(mu, me, w&ownerMask)()
 			patience = watchedSleep
 		}
 	}
-	mu.sleepOn(ctx, me, w, patience)
-	return true
-}
-
-// sleepOn sleeps in the kernel, or in Go where too many do so already: then the
-// watch wakes it.
-func (mu *Mutex) sleepOn(ctx context.Context, me *waiter, w uint32, d time.Duration) {
-	select {
-	case kernelSlots <- struct{}{}:
-		stop := wakeWhenDone(ctx, &mu.cell.word, mu.m.wakeBit())
-		futexWait(&mu.cell.word, w, mu.m.wakeBit(), d)
-		stop()
-		<-kernelSlots
-	default:
-		me.park(ctx, d)
+	if !kernelSleep(ctx, &c.word, w, mu.m.wakeBit(), patience) {
+		if patience == watchedSleep {
+			c.starve.Store(starveGo)
+			killPoint(16)
+		}
+		patrols.sleep(ctx, post{&c.word, w, me.wake}, patience)
 	}
 }
 
@@ -304,26 +328,31 @@ func (mu *Mutex) sleepOn(ctx context.Context, me *waiter, w uint32, d time.Durat
 // ours.
 func (mu *Mutex) unlockSlow() {
 	c := mu.cell
+	starve := uint32(0)
 	for {
-		mu.mustOwn()
+		mu.mustOwn("unlock")
 		w := c.word.Load()
 		if w&wordL != 0 && mu.grant(w) {
 			return
 		}
 		free := uint32(0)
-		if w&wordW != 0 && c.starve.Load() != 0 {
-			// The stamp lets TryLock tell a reservation that nobody comes for.
-			c.probed.Store(monotonic())
-			free = wordW
+		if w&wordW != 0 {
+			// Cleared by who reserves, not by who takes: then others may starve still.
+			starve = max(starve, c.starve.Swap(0))
+			killPoint(17)
+			if starve != 0 {
+				free = wordW
+			}
 		}
 		mu.queue.handed = 0
 		mu.token.release()
 		if !c.word.CompareAndSwap(w, free) {
 			continue
 		}
+		killPoint(18)
 		// Both, each for its own bit: whoever is woken may find the other gone.
 		if w&wordW != 0 {
-			futexWake(&c.word, 1, anyBit)
+			mu.wakeKernel(starve)
 		}
 		if w&wordL != 0 {
 			mu.wakeHead()
@@ -344,7 +373,7 @@ func (mu *Mutex) grant(w uint32) bool {
 	mu.token.release()
 	h := q.head
 	h.granted = true
-	q.pop()
+	q.remove(h)
 	h.signal()
 	return true
 }
@@ -363,29 +392,40 @@ func (mu *Mutex) wakeHead() {
 func (mu *Mutex) takeOver(w uint32) bool {
 	owner := w & ownerMask
 	if _, dead := mu.m.dead.Load(owner); !dead {
-		if !mu.mayProbe() {
+		if !mu.mayProbe(probeEvery) {
 			return false
 		}
-		if alive, _ := mu.m.alive(owner); alive {
+		if mu.m.alive(owner) {
 			return false
 		}
 	}
 	if !mu.cell.word.CompareAndSwap(w, mu.id|wordW) {
 		return false
 	}
+	killPoint(19)
 	mu.cell.abandoned.Store(1)
+	killPoint(20)
 	mu.cell.takeovers.Add(1)
+	killPoint(21)
 	// The dead one may have changed something and told nobody.
 	mu.cell.change.wakeAll()
 	return true
 }
 
 // mayProbe says whether this goroutine is the one to look at the owner's lease:
-// one of all processes, every few milliseconds. A stamp from the future is
-// somebody's error, and as good as an old one.
-func (mu *Mutex) mayProbe() bool {
+// one of all processes, if the last look is long enough ago. A stamp from the
+// future is somebody's error, and as good as an old one.
+func (mu *Mutex) mayProbe(every time.Duration) bool {
 	last, now := mu.cell.probed.Load(), monotonic()
-	return (now-last >= probeEvery || last > now) && mu.cell.probed.CompareAndSwap(last, now)
+	if now < mu.m.watches.blindUntil.Load() {
+		return false
+	}
+	// Unsigned, so that the future is long ago.
+	if uint64(now-last) < uint64(every) || !mu.cell.probed.CompareAndSwap(last, now) {
+		return false
+	}
+	killPoint(22)
+	return true
 }
 
 // tryLockSlow is what is left of TryLock when the word is not free: a dead
@@ -393,11 +433,11 @@ func (mu *Mutex) mayProbe() bool {
 func (mu *Mutex) tryLockSlow() bool {
 	w := mu.cell.word.Load()
 	switch owner := w & ownerMask; {
-	case w == 0:
-		return mu.cell.word.CompareAndSwap(0, mu.id)
-	case owner == 0:
-		return mu.mayProbe() && mu.cell.word.CompareAndSwap(w, mu.id|wordW)
-	case owner == mu.id:
+	case owner == 0 && (w == 0 || mu.mayProbe(probeEvery)):
+		taken := mu.cell.word.CompareAndSwap(w, mu.id|w)
+		killPoint(23)
+		return taken
+	case owner == 0 || owner == mu.id:
 		return false
 	}
 	return mu.takeOver(w)

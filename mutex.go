@@ -47,13 +47,16 @@ type lockCell struct {
 	word      atomic.Uint32 // owner's id, wordL, wordW
 	change    changeWord    // moves when somebody awaits a change and there is one
 	probed    atomic.Int64  // when the owner's lease was last looked at, CLOCK_MONOTONIC ns
-	starve    atomic.Uint32 // somebody in the kernel has waited long: reserve for it
+	starve    atomic.Uint32 // somebody has waited long, starveKernel or starveGo: reserve for it
 	abandoned atomic.Uint32 // sticky: an owner died, panicked or exited inside
 	takeovers atomic.Uint32 // how often a dead owner was replaced, for tools
-	_         uint32
+	extent    atomic.Uint32 // of a published value: bytes of a slot that some program's type reaches
 	commit    atomic.Uint64 // of a published value: how many commits; the low bit names the slot
 	_         [24]byte      // a locked number is at numberOffset
 }
+
+// instrumented says that this build has something to do at each lock.
+const instrumented = raceEnabled || killPoints
 
 // The lock word. Nothing else is written by an uncontended Lock and Unlock.
 const (
@@ -66,16 +69,24 @@ const (
 func (c *lockCell) reset() {
 	if c.word.Load()&ownerMask != 0 {
 		c.abandoned.Store(1)
+		killPoint(1)
 	}
 	c.word.Store(0)
+	killPoint(2)
 	c.probed.Store(0)
+	killPoint(3)
 	c.starve.Store(0)
+	killPoint(4)
 }
 
 // NewMutex returns the lock of that name, making it if there is none. All calls
 // of one process return the same Mutex for the same place in memory.
 func NewMutex(s *Segment, name string) (*Mutex, error) {
-	m, r, err := s.place(shape{name: name, access: AccessLocked, kind: kindMutex}, nil)
+	return newMutex(s, label{name: name})
+}
+
+func newMutex(s *Segment, l label) (*Mutex, error) {
+	m, r, err := s.place(shape{label: l, access: AccessLocked, kind: kindMutex}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +132,7 @@ func (m *mapping) mutexOf(r *record) *Mutex {
 func (mu *Mutex) Lock() {
 	mu.mustBeOpen()
 	mu.lock()
+	runtime.KeepAlive(mu)
 }
 
 // LockContext is Lock, given up when ctx is done: then it returns the context's
@@ -131,10 +143,12 @@ func (mu *Mutex) LockContext(ctx context.Context) error {
 		return fmt.Errorf("shm: locking %q: %w", mu.name, err)
 	}
 	if mu.cell.word.CompareAndSwap(0, mu.id) {
+		killPoint(5)
 		mu.token.acquire()
 	} else if err := mu.lockSlow(ctx); err != nil {
 		return fmt.Errorf("shm: locking %q: %w", mu.name, err)
 	}
+	runtime.KeepAlive(mu)
 	return nil
 }
 
@@ -145,19 +159,30 @@ func (mu *Mutex) TryLock() bool {
 	if !mu.cell.word.CompareAndSwap(0, mu.id) && !mu.tryLockSlow() {
 		return false
 	}
+	killPoint(6)
 	mu.token.acquire()
+	runtime.KeepAlive(mu)
 	return true
 }
 
 // Unlock releases the lock. It panics, and writes nothing, if this process does
 // not hold it.
 func (mu *Mutex) Unlock() {
+	mu.unlockAfter(true)
+}
+
+// unlockAfter is Unlock after code of the user's, which may have asked whether
+// the lock was abandoned. A holder that did not finish has answered for nothing.
+func (mu *Mutex) unlockAfter(finished bool) {
 	if mu.asked {
 		// Cleared while the lock is still held, and only now: whoever died between
 		// being told and unlocking leaves the mark to the next.
-		mu.mustOwn()
+		mu.mustOwn("unlock")
 		mu.asked = false
-		mu.cell.abandoned.Store(0)
+		if finished {
+			mu.cell.abandoned.Store(0)
+			killPoint(7)
+		}
 	}
 	mu.unlock()
 	mu.notify()
@@ -168,19 +193,18 @@ func (mu *Mutex) Unlock() {
 // ask. The answer stays true, for whoever holds the lock, until one that was
 // told so unlocks; Load, Store, Add and Update neither ask nor clear it.
 func (mu *Mutex) Abandoned() bool {
-	mu.mustOwn()
-	if mu.cell.abandoned.Load() == 0 {
-		return false
-	}
-	mu.asked = true
-	return true
+	mu.mustOwn("Abandoned")
+	told := mu.cell.abandoned.Load() != 0
+	mu.asked = mu.asked || told
+	runtime.KeepAlive(mu)
+	return told
 }
 
 // lock is Lock for this package's own verbs, which go on after Close. The word
 // is all that it writes, and no call of the system is made. It is inlined, as
-// unlock and notify are; the race detector's build takes the long way.
+// unlock and notify are; the builds of tests take the long way.
 func (mu *Mutex) lock() {
-	if raceEnabled || !mu.cell.word.CompareAndSwap(0, mu.id) {
+	if instrumented || !mu.cell.word.CompareAndSwap(0, mu.id) {
 		mu.lockWait()
 	}
 }
@@ -188,7 +212,7 @@ func (mu *Mutex) lock() {
 // unlock releases by a compare-and-swap of exactly this process's own id. Its
 // caller then calls notify.
 func (mu *Mutex) unlock() {
-	if raceEnabled || !mu.cell.word.CompareAndSwap(mu.id, 0) {
+	if instrumented || !mu.cell.word.CompareAndSwap(mu.id, 0) {
 		mu.unlockSlow()
 	}
 }
@@ -202,9 +226,10 @@ func (mu *Mutex) notify() {
 	runtime.KeepAlive(mu)
 }
 
-// await sleeps until ok is true of what the lock guards, or ctx is done.
-func (mu *Mutex) await(ctx context.Context, ok func() bool) error {
-	err := mu.lobby.wait(ctx, mu.m, mu.change, func() (bool, error) { return ok(), nil })
+// await sleeps until ok is true of what the lock guards, or ctx is done. version
+// changes with what ok looks at.
+func (mu *Mutex) await(ctx context.Context, version func() uint64, ok func() bool) error {
+	err := mu.lobby.wait(ctx, mu.m, mu.change, version, func() (bool, error) { return ok(), nil })
 	if err != nil {
 		return fmt.Errorf("shm: awaiting %q: %w", mu.name, err)
 	}
@@ -221,15 +246,16 @@ func (mu *Mutex) mustBeOpen() {
 }
 
 // mustOwn panics unless this process holds the lock.
-func (mu *Mutex) mustOwn() {
+func (mu *Mutex) mustOwn(verb string) {
 	w := mu.cell.word.Load()
-	if owner := w & ownerMask; owner != mu.id || mu.id == 0 {
-		switch {
-		case mu.m.readOnly:
-			panic(fmt.Errorf("%w: unlock of %q in %s", ErrReadOnly, mu.name, mu.m.path))
-		case owner == 0:
-			panic(fmt.Sprintf("shm: unlock of %q, which is not locked (word %#x)", mu.name, w))
-		}
-		panic(fmt.Sprintf("shm: unlock of %q, which process %d holds as id %d; this one is id %d", mu.name, mu.m.table[owner%tableLen].pid, owner, mu.id))
+	owner := w & ownerMask
+	switch {
+	case owner == mu.id && owner != 0:
+		return
+	case mu.m.readOnly:
+		panic(fmt.Errorf("%w: %s of %q in %s", ErrReadOnly, verb, mu.name, mu.m.path))
+	case owner == 0:
+		panic(fmt.Sprintf("shm: %s of %q, which is not locked (word %#x)", verb, mu.name, w))
 	}
+	panic(fmt.Sprintf("shm: %s of %q, which process %d holds as id %d; this one is id %d", verb, mu.name, mu.m.table[owner%tableLen].pid, owner, mu.id))
 }

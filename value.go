@@ -37,7 +37,11 @@ type Value[T Word] struct {
 // init. Errors are those of NewRawValue; where no lease can be had the error
 // says why, and raw forms still work.
 func NewValue[T Word](s *Segment, name string, init T) (Value[T], error) {
-	m, r, err := placeOne(s, name, AccessLocked, init)
+	return newValue(s, label{name: name}, init)
+}
+
+func newValue[T Word](s *Segment, l label, init T) (Value[T], error) {
+	m, r, err := placeOne(s, l, AccessLocked, init)
 	if err != nil {
 		return Value[T]{}, err
 	}
@@ -112,16 +116,19 @@ func (v Value[T]) Add(delta T) (sum T) {
 // runtime.Goexit, the number stays as it was and the lock is released.
 func (v Value[T]) Update(f func(T) T) (x T) {
 	v.mu.lock()
-	defer v.mu.notify()
-	defer v.mu.unlock()
+	done := false
+	defer func() { v.mu.unlockAfter(done) }()
 	x = f(*v.raw.p)
 	v.put(x)
+	done = true
 	return x
 }
 
 // put is the store that commits; the lock is held.
 func (v Value[T]) put(x T) {
+	v.raw.shadow.write()
 	storeWord(v.raw.p, x)
+	killPoint(42)
 	runtime.KeepAlive(v.raw.m)
 }
 
@@ -132,7 +139,8 @@ func (v Value[T]) put(x T) {
 // four times a second.
 func (v Value[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 	var x T
-	err := v.mu.await(ctx, func() bool {
+	version := func() uint64 { return bitsOf(loadWord(v.raw.p)) }
+	err := v.mu.await(ctx, version, func() bool {
 		x = v.Load()
 		return ok(x)
 	})

@@ -3,6 +3,7 @@ package shm
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,13 +17,16 @@ type watch struct {
 }
 
 type watchTable struct {
-	mu      sync.Mutex
-	byOwner map[uint32]*watch
+	mu         sync.Mutex
+	byOwner    map[uint32]*watch
+	blindUntil atomic.Int64 // a probe failed: till then others compete, who may see
 }
 
 const (
 	hintedTick  = 20 * time.Millisecond // between probes, where the system tells of the death as well
 	longestTick = time.Second           // of a watch that others are quicker than
+	repeatTick  = time.Millisecond      // once there is something to wake for: a waiter may be on its way to sleep
+	blindFor    = int64(time.Second)
 )
 
 // watch registers a waiter with the watch of an owner until leave is called.
@@ -50,32 +54,37 @@ func (m *mapping) watch(mu *Mutex, me *waiter, owner uint32) (leave func()) {
 // runWatch ticks until nobody waits.
 func (m *mapping) runWatch(owner uint32, w *watch) {
 	hint := m.watchDeath(owner)
-	defer hint.close()
-	pause := time.Duration(probeEvery)
-	blind := false // a probe failed: compete no longer, others may see
+	every := probeEvery // between the probes of all watches like this one
+	if hint != nil {
+		every = hintedTick
+	}
+	pause := probeEvery
+	dead := false
 	for {
 		fired := hint.wait(pause)
 		lock := m.watched(owner, w)
 		if lock == nil {
+			hint.close()
 			return
 		}
 		switch {
 		case fired:
-			if alive, known := m.alive(owner); alive {
-				blind = blind || !known
-				hint.close() // it was another process, or cannot be told
-				hint = nil
-			}
-		case blind || !lock.mayProbe():
-			pause = min(2*pause, longestTick)
+			// Dead, or it was another process, or a child of it keeps the lease until
+			// it has exec'ed: in any case the hint has said all it knows.
+			hint.close()
+			hint, every = nil, probeEvery
+			pause = every
+			dead = !m.alive(owner)
+		case lock.mayProbe(every - every/4): // timers are late, the winner's too
+			pause = every
+			dead = !m.alive(owner)
 		default:
-			_, known := m.alive(owner)
-			blind = !known
-			if pause = time.Duration(probeEvery); hint != nil {
-				pause = hintedTick
-			}
+			pause = min(2*pause, longestTick)
+			_, dead = m.dead.Load(owner) // a waiter may have found out
 		}
-		m.wakeChanged(owner, w)
+		if m.wakeChanged(owner, w, dead) {
+			pause = repeatTick
+		}
 	}
 }
 
@@ -96,15 +105,17 @@ func (m *mapping) watched(owner uint32, w *watch) (first *Mutex) {
 }
 
 // wakeChanged wakes the waiters who have something to do: the owner is dead, or
-// no longer the owner.
-func (m *mapping) wakeChanged(owner uint32, w *watch) {
-	_, dead := m.dead.Load(owner)
+// no longer the owner, or the word does not say that somebody sleeps. It reports
+// whether there were any.
+func (m *mapping) wakeChanged(owner uint32, w *watch, dead bool) (any bool) {
 	m.watches.mu.Lock()
 	defer m.watches.mu.Unlock()
 	for me, mu := range w.waiting {
-		if dead || mu.cell.word.Load()&ownerMask != owner {
+		if dead || mu.cell.word.Load()&^wordL != owner|wordW {
+			any = true
 			me.signal()
 			futexWake(&mu.cell.word, math.MaxInt32, m.wakeBit())
 		}
 	}
+	return any
 }

@@ -1,0 +1,155 @@
+// Command race is small programs, right and wrong ones, for the race detector:
+// race_test.go builds it with -race and looks for its reports.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+
+	"example.org/shm"
+)
+
+const rounds = 300
+
+// both runs two functions at once.
+func both(a, b func()) {
+	var wg sync.WaitGroup
+	wg.Go(a)
+	wg.Go(b)
+	wg.Wait()
+}
+
+func repeat(f func()) func() {
+	return func() {
+		for range rounds {
+			f()
+		}
+	}
+}
+
+func must[T any](x T, err error) T {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return x
+}
+
+// The programs get two attachments to one segment.
+var programs = map[string]func(s, again *shm.Segment){
+	"right: a Mutex guards the heap": func(s, _ *shm.Segment) {
+		mu, n := must(shm.NewMutex(s, "mu")), 0
+		add := func() { mu.Lock(); n++; mu.Unlock() }
+		both(repeat(add), repeat(add))
+	},
+	"right: two attachments have one Mutex": func(s, again *shm.Segment) {
+		a, b, n := must(shm.NewMutex(s, "mu")), must(shm.NewMutex(again, "mu")), 0
+		both(repeat(func() { a.Lock(); n++; a.Unlock() }), repeat(func() { b.Lock(); n++; b.Unlock() }))
+	},
+	"right: TryLock and LockContext": func(s, _ *shm.Segment) {
+		mu, n := must(shm.NewMutex(s, "mu")), 0
+		both(repeat(func() {
+			if mu.TryLock() {
+				n++
+				mu.Unlock()
+			}
+		}), repeat(func() {
+			if mu.LockContext(context.Background()) == nil {
+				n++
+				mu.Unlock()
+			}
+		}))
+	},
+	"right: many goroutines hand a Mutex on": func(s, _ *shm.Segment) {
+		mu, n := must(shm.NewMutex(s, "mu")), 0
+		var wg sync.WaitGroup
+		for range 32 {
+			wg.Go(repeat(func() { mu.Lock(); n++; mu.Unlock() }))
+		}
+		wg.Wait()
+	},
+	"right: Update guards the heap": func(s, _ *shm.Segment) {
+		v, n := must(shm.NewValue[int64](s, "v", 0)), 0
+		add := func() { v.Update(func(x int64) int64 { n++; return x + 1 }) }
+		both(repeat(add), repeat(add))
+	},
+	"right: Store publishes the heap": func(s, _ *shm.Segment) {
+		v, n := must(shm.NewValue[int64](s, "v", 0)), 0
+		both(func() { n = 7; v.Store(1) }, func() {
+			for v.Load() == 0 {
+			}
+			n++
+		})
+	},
+	"right: Await sees what was published": func(s, _ *shm.Segment) {
+		v, n := must(shm.NewValue[int64](s, "v", 0)), 0
+		both(func() { n = 7; v.Add(1) }, func() {
+			must(v.Await(context.Background(), func(x int64) bool { return x == 1 }))
+			n++
+		})
+	},
+	"right: an Atomic publishes the heap": func(s, again *shm.Segment) {
+		a, b, n := must(shm.NewAtomic[uint32](s, "flag", 0)), must(shm.NewAtomic[uint32](again, "flag", 0)), 0
+		both(func() { n = 7; a.Store(1) }, func() {
+			for !b.CompareAndSwap(1, 2) {
+			}
+			n++
+		})
+	},
+	"right: a RawValue under a Mutex": func(s, again *shm.Segment) {
+		v := must(shm.NewValue[int64](s, "v", 0))
+		raw := must(shm.NewValue[int64](again, "v", 0)).Raw()
+		add := func() { v.Mutex().Lock(); raw.Set(raw.Get() + 1); v.Mutex().Unlock() }
+		both(repeat(add), repeat(add))
+	},
+	"right: a RawValue beside the locked verbs": func(s, _ *shm.Segment) {
+		v := must(shm.NewValue[int64](s, "v", 0))
+		both(repeat(func() { v.Mutex().Lock(); v.Raw().Set(v.Raw().Get() + 1); v.Mutex().Unlock() }), repeat(func() { v.Add(1) }))
+	},
+	"right: a RawValue that all only read": func(s, _ *shm.Segment) {
+		v := must(shm.NewRawValue[int64](s, "raw", 7))
+		both(repeat(func() { v.Get() }), repeat(func() { v.Get() }))
+	},
+	"right: neighbours": func(s, _ *shm.Segment) {
+		a, b := must(shm.NewRawValue[int32](s, "a", 7)), must(shm.NewRawValue[int32](s, "b", 7))
+		both(repeat(func() { a.Set(1) }), repeat(func() { b.Set(1) }))
+	},
+	"wrong: a RawValue without a lock": func(s, _ *shm.Segment) {
+		v := must(shm.NewRawValue[int64](s, "raw", 0))
+		both(repeat(func() { v.Set(1) }), repeat(func() { v.Get() }))
+	},
+	"wrong: a RawValue in two attachments": func(s, again *shm.Segment) {
+		a, b := must(shm.NewRawValue[int64](s, "raw", 0)), must(shm.NewRawValue[int64](again, "raw", 0))
+		both(repeat(func() { a.Set(1) }), repeat(func() { b.Set(2) }))
+	},
+	"wrong: a Value's number without its lock, beside Add": func(s, _ *shm.Segment) {
+		v := must(shm.NewValue[int64](s, "v", 0))
+		both(repeat(func() { v.Raw().Set(1) }), repeat(func() { v.Add(1) }))
+	},
+	"right: Load beside all that changes a Value": func(s, _ *shm.Segment) {
+		v := must(shm.NewValue[int64](s, "v", 0))
+		both(repeat(func() { v.Load() }), repeat(func() { v.Add(1); v.Swap(3); v.Store(1); v.CompareAndSwap(1, 2) }))
+	},
+	"wrong: a Value's number without its lock": func(s, _ *shm.Segment) {
+		v := must(shm.NewValue[int64](s, "v", 0))
+		both(repeat(func() { v.Raw().Set(1) }), repeat(func() { v.Mutex().Lock(); v.Raw().Get(); v.Mutex().Unlock() }))
+	},
+	"wrong: the heap under two locks": func(s, _ *shm.Segment) {
+		a, b, n := must(shm.NewMutex(s, "a")), must(shm.NewMutex(s, "b")), 0
+		both(repeat(func() { a.Lock(); n++; a.Unlock() }), repeat(func() { b.Lock(); n++; b.Unlock() }))
+	},
+}
+
+func main() {
+	if len(os.Args) == 1 {
+		for name := range programs {
+			fmt.Println(name)
+		}
+		return
+	}
+	s := must(shm.Anonymous(nil))
+	again := must(shm.OpenFile(s.File(), nil))
+	programs[os.Args[1]](s, again)
+}
