@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"time"
+
+	"example.org/shm/cmd/shm/internal/bench"
+	"github.com/schollz/progressbar/v3"
+	"github.com/urfave/cli/v3"
+	"golang.org/x/term"
+)
+
+// benchCommand compares ways to share a number.
+func benchCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "bench",
+		Usage: "compare ways to share a number between processes",
+		Description: `Starts processes that increment one number, in each of several ways, and prints
+what an increment costs alone, how many a second 2 and more processes make, how
+many of them are lost, and what becomes of the others when a process is killed
+(kill -9) in the middle of one. Takes some 20 seconds, and leaves nothing behind
+however it ends.`,
+		Flags: []cli.Flag{
+			&cli.IntFlag{
+				Name:      "procs",
+				Value:     min(max(4, runtime.NumCPU()), 8),
+				Usage:     fmt.Sprintf("measure with 2 and with `N` processes, 2 to %d, each on a core of its own if there are enough", bench.MaxProcs),
+				Validator: between(2, bench.MaxProcs),
+			},
+			&cli.DurationFlag{
+				Name:      "time",
+				Value:     450 * time.Millisecond,
+				Usage:     "measure each thing for `DURATION`, such as 200ms; there are two or three for each way",
+				Validator: between(time.Millisecond, time.Hour),
+			},
+			&cli.BoolFlag{Name: "json", Usage: "print everything measured as JSON"},
+			&cli.StringFlag{Name: "svg", Usage: "draw a chart into `FILE` as well", TakesFile: true},
+		},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			if c.Args().Present() {
+				return usageError{fmt.Errorf("unexpected argument %q", c.Args().First())}
+			}
+			if c.IsSet("svg") && c.String("svg") == "" {
+				return usageError{errors.New("-svg needs the name of a file")}
+			}
+			return runBench(ctx, c)
+		},
+	}
+}
+
+// between validates a flag.
+func between[T int | time.Duration](low, high T) func(T) error {
+	return func(x T) error {
+		if x < low || x > high {
+			return fmt.Errorf("%v is not between %v and %v", x, low, high)
+		}
+		return nil
+	}
+}
+
+// runBench measures, and writes what it found.
+func runBench(ctx context.Context, c *cli.Command) (err error) {
+	svg := c.String("svg")
+	if svg != "" {
+		undo, err := reserve(svg)
+		if err != nil {
+			return err
+		}
+		defer undo()
+	}
+	progress, end := progressLine(os.Stderr)
+	report, err := bench.Run(ctx, bench.Options{Procs: c.Int("procs"), Time: c.Duration("time"), Progress: progress})
+	end()
+	if err != nil {
+		return err
+	}
+	if svg != "" {
+		var b bytes.Buffer
+		if err := report.WriteSVG(&b); err != nil {
+			return err
+		}
+		if err := os.WriteFile(svg, b.Bytes(), 0o666); err != nil {
+			return err
+		}
+	}
+	if c.Bool("json") {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(report)
+	}
+	return report.WriteTable(os.Stdout)
+}
+
+// reserve finds out whether a file can be written, before twenty seconds of
+// measuring are spent on it. The function that it returns removes the file if
+// nothing was written.
+func reserve(path string) (undo func(), err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if errors.Is(err, fs.ErrExist) {
+		f, err = os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, err
+		}
+		return func() {}, f.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		if st, err := os.Stat(path); err == nil && st.Size() == 0 {
+			_ = os.Remove(path)
+		}
+	}, f.Close()
+}
+
+// progressLine shows on a terminal how far the run is, and elsewhere nothing.
+func progressLine(w *os.File) (step func(done, total int, what string), end func()) {
+	if !term.IsTerminal(int(w.Fd())) {
+		return func(int, int, string) {}, func() {}
+	}
+	bar := progressbar.NewOptions(1,
+		progressbar.OptionSetWriter(w),
+		progressbar.OptionSetWidth(24),
+		progressbar.OptionSetElapsedTime(false),
+		progressbar.OptionSetPredictTime(false),
+		progressbar.OptionClearOnFinish(),
+	)
+	// What a terminal does not take is no reason to measure nothing.
+	return func(done, total int, what string) {
+		bar.ChangeMax(total)
+		bar.Describe(fmt.Sprintf("%-30s", what))
+		_ = bar.Set(done)
+	}, func() { _ = bar.Finish() }
+}

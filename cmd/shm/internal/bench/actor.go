@@ -1,0 +1,155 @@
+package bench
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"example.org/shm"
+)
+
+// What a worker does with its counter.
+
+// tally is what one actor counted.
+type tally struct {
+	Ops     int64
+	NS      int64   // it took
+	NSPerOp float64 // in the median batch
+}
+
+// sighting is what a follower saw.
+type sighting struct {
+	Before  int64  // increments that it made before the kill
+	AfterNS int64  // from the kill to the next one, or to the error
+	Failed  string // the error
+}
+
+// countAll has the actors count, all from the same instant on.
+func countAll(s *shm.Segment, c counter, j job) error {
+	stop, err := shm.NewAtomic[uint32](s, nameOfStop, 0)
+	if err != nil {
+		return err
+	}
+	ready()
+	if err := awaitGate(); err != nil {
+		return err
+	}
+	tallies, errs := make([]tally, j.Actors), make([]error, j.Actors)
+	var wg sync.WaitGroup
+	for i := range j.Actors {
+		var seat []int
+		if j.Seats != nil {
+			seat = j.Seats[i : i+1]
+		}
+		wg.Go(func() {
+			errs[i] = onCPUs(seat, func() (err error) {
+				tallies[i], err = count(c, j.Time, stop)
+				return err
+			})
+		})
+	}
+	wg.Wait()
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return errs[i]
+	}
+	if p, ok := c.(private); ok {
+		number, err := newRaw(s)
+		if err != nil {
+			return err
+		}
+		number.v.Set(p.number())
+	}
+	return answer(tallies)
+}
+
+// batchTime is about how long a batch of increments takes: long beside a look
+// at the clock, short beside a time slice of the scheduler.
+const batchTime = 200 * time.Microsecond
+
+// count increments until the time is over for the first of all actors: then
+// for all, so that none counts undisturbed while the others are done.
+func count(c counter, d time.Duration, stop shm.Atomic[uint32]) (tally, error) {
+	var t tally
+	var perOp []float64
+	n := 1
+	start := time.Now()
+	last := start
+	for stop.Load() == 0 {
+		if err := c.add(n); err != nil {
+			return t, err
+		}
+		now := time.Now()
+		took := now.Sub(last)
+		last = now
+		t.Ops += int64(n)
+		if took >= batchTime/2 {
+			perOp = append(perOp, float64(took)/float64(n))
+		}
+		switch {
+		case took < batchTime/2:
+			n *= 2
+		case took > 2*batchTime:
+			n = max(1, n/2)
+		}
+		if now.Sub(start) >= d {
+			stop.Store(1)
+		}
+	}
+	t.NS = max(1, last.Sub(start).Nanoseconds())
+	t.NSPerOp = float64(t.NS) / float64(max(1, t.Ops))
+	if len(perOp) > 0 {
+		slices.Sort(perOp)
+		t.NSPerOp = perOp[len(perOp)/2]
+	}
+	return t, nil
+}
+
+// hold gets into the middle of an increment, says so, and stays there: with the
+// lock, or incrementing all the time where there is none.
+func hold(c counter, held func()) error {
+	l, ok := c.(locker)
+	if !ok {
+		held()
+		for {
+			if err := c.add(1); err != nil {
+				return err
+			}
+		}
+	}
+	if err := l.lock(); err != nil {
+		return err
+	}
+	held()
+	return awaitGate()
+}
+
+// follow increments until the other one's death is certain, and once more.
+func follow(s *shm.Segment, c counter) error {
+	killed, err := shm.NewAtomic[int64](s, nameOfKilled, 0)
+	if err != nil {
+		return err
+	}
+	reaped, err := shm.NewAtomic[uint32](s, nameOfReaped, 0)
+	if err != nil {
+		return err
+	}
+	var saw sighting
+	for last := false; !last; {
+		last = reaped.Load() != 0
+		err := c.add(1)
+		at := killed.Load()
+		switch {
+		case at == 0 && err != nil:
+			return err
+		case at == 0:
+			saw.Before++
+		case saw.AfterNS == 0:
+			saw.AfterNS = max(1, monotonic()-at)
+		}
+		if err != nil {
+			saw.Failed = err.Error()
+			break
+		}
+	}
+	return answer(saw)
+}

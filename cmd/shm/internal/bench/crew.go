@@ -1,0 +1,165 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"example.org/shm"
+)
+
+// crew is the workers of one measurement, and what they share.
+type crew struct {
+	ctx      context.Context
+	cancel   context.CancelFunc
+	way      way
+	segment  *shm.Segment
+	gate     pipe
+	requests pipe   // to the owner, if the way has one
+	replies  []pipe // from it, one for each client
+	owner    *process
+	workers  []*process
+}
+
+// patience is what a measurement may take beyond its time: only a defect does.
+const patience = 30 * time.Second
+
+var errSlow = errors.New("a worker did not answer in time")
+
+// gather makes what a crew of some clients shares, and starts the owner if the
+// way has one. The caller dismisses the crew.
+func gather(ctx context.Context, w way, clients int, d time.Duration) (_ *crew, err error) {
+	c := &crew{way: w}
+	c.ctx, c.cancel = context.WithTimeoutCause(ctx, d+patience, errSlow)
+	defer func() {
+		if err != nil {
+			c.dismiss()
+		}
+	}()
+	if c.segment, err = shm.Anonymous(nil); err != nil {
+		return nil, err
+	}
+	if c.gate, err = newPipe(); err != nil || !w.owned {
+		return c, err
+	}
+	if c.requests, err = newPipe(); err != nil {
+		return nil, err
+	}
+	answers := make([]*os.File, clients)
+	for i := range answers {
+		p, err := newPipe()
+		if err != nil {
+			return nil, err
+		}
+		c.replies = append(c.replies, p)
+		answers[i] = p.w
+	}
+	c.owner, err = c.start(job{Role: owns, Clients: clients}, nil, append([]*os.File{c.requests.r}, answers...))
+	if err != nil {
+		return nil, err
+	}
+	if err := c.owner.awaitReady(); err != nil {
+		return nil, c.why(err)
+	}
+	// Whoever reads from a pipe learns of the other's death only if no third
+	// holds the end for writing.
+	_ = c.requests.r.Close()
+	for _, w := range answers {
+		_ = w.Close()
+	}
+	return c, nil
+}
+
+// hire starts a worker.
+func (c *crew) hire(j job, cpus []int) (*process, error) {
+	var files []*os.File
+	if c.way.owned {
+		files = []*os.File{c.requests.w, c.replies[j.Client].r}
+	}
+	p, err := c.start(j, cpus, files)
+	if err != nil {
+		return nil, c.why(err)
+	}
+	c.workers = append(c.workers, p)
+	return p, nil
+}
+
+// hireReady starts a worker and waits until it is ready.
+func (c *crew) hireReady(j job) (*process, error) {
+	p, err := c.hire(j, nil)
+	if err != nil {
+		return nil, err
+	}
+	return p, c.why(p.awaitReady())
+}
+
+// start runs this program again.
+func (c *crew) start(j job, cpus []int, files []*os.File) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	j.Way = c.way.Way
+	text, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	return start(c.ctx, cpus, func(ctx context.Context) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, self)
+		cmd.Env = append(os.Environ(), jobVariable+"="+string(text))
+		cmd.ExtraFiles = append([]*os.File{c.segment.File(), c.gate.r}, files...)
+		return cmd
+	})
+}
+
+// begin starts all workers at one instant: they wait for the end of one pipe.
+func (c *crew) begin() error { return c.gate.w.Close() }
+
+// why returns err, or what ended the crew's context before.
+func (c *crew) why(err error) error {
+	if err != nil && c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
+	return err
+}
+
+// dismiss ends all that is left of the crew.
+func (c *crew) dismiss() {
+	c.cancel()
+	if c.owner != nil {
+		c.owner.stop()
+	}
+	for _, p := range c.workers {
+		p.stop()
+	}
+	c.gate.close()
+	c.requests.close()
+	for _, p := range c.replies {
+		p.close()
+	}
+	if c.segment != nil {
+		_ = c.segment.Close() // nothing in it is wanted any more
+	}
+}
+
+// pipe is both ends of one.
+type pipe struct{ r, w *os.File }
+
+func newPipe() (pipe, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return pipe{}, fmt.Errorf("making a pipe: %w", err)
+	}
+	return pipe{r, w}, nil
+}
+
+// close closes what is open; an end that is closed already says so in vain, and
+// so does one that never was.
+func (p pipe) close() {
+	_ = p.r.Close()
+	_ = p.w.Close()
+}

@@ -1,0 +1,138 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"time"
+
+	"example.org/shm"
+)
+
+const (
+	killRounds = 5
+	// asleepAfter is how long the follower has waited when its lock's holder is
+	// killed: it shall have gone to sleep, as those who wait usually have.
+	asleepAfter = 30 * time.Millisecond
+	// stuckAfter is when the bench gives up on a follower. What recovers takes
+	// milliseconds; the rest is for a machine that has other things to do.
+	stuckAfter = 2 * time.Second
+)
+
+// round is what became of one kill.
+type round struct {
+	Outcome Outcome `json:"outcome"`
+	AfterNS int64   `json:"after_ns"` // 0 if nothing came after it
+}
+
+// killAll plays the rounds, until one is stuck: that takes long, and the
+// others would be too.
+func killAll(ctx context.Context, s subject) (k Kill, err error) {
+	worst := -1
+	var after []int64
+	for range killRounds {
+		r, err := s.kill(ctx)
+		if err != nil {
+			return k, err
+		}
+		rank := slices.Index(outcomes, r.Outcome)
+		if rank < 0 {
+			return k, errors.New("no outcome: " + string(r.Outcome))
+		}
+		worst = max(worst, rank)
+		k.RoundsNS = append(k.RoundsNS, r.AfterNS)
+		if r.AfterNS > 0 {
+			after = append(after, r.AfterNS)
+		}
+		if r.Outcome == Stuck {
+			break
+		}
+	}
+	k.Outcome = outcomes[worst]
+	if len(after) > 0 {
+		slices.Sort(after)
+		k.AfterNS = &after[len(after)/2]
+	}
+	return k, nil
+}
+
+// kill kills a process in the middle of an increment while another wants to
+// make one, and sees what the other can do.
+func (w way) kill(ctx context.Context) (r round, err error) {
+	c, err := gather(ctx, w, 1, 0)
+	if err != nil {
+		return r, err
+	}
+	defer c.dismiss()
+	killed, err := shm.NewAtomic[int64](c.segment, nameOfKilled, 0)
+	if err != nil {
+		return r, err
+	}
+	reaped, err := shm.NewAtomic[uint32](c.segment, nameOfReaped, 0)
+	if err != nil {
+		return r, err
+	}
+	victim, follower, err := c.cast()
+	if err != nil {
+		return r, err
+	}
+	if err := sleep(ctx, asleepAfter); err != nil {
+		return r, err
+	}
+	if victim != follower { // else the follower could answer before it is dead
+		killed.Store(monotonic())
+	}
+	if err := victim.kill(); err != nil {
+		return r, err
+	}
+	reaped.Store(1)
+	var saw sighting
+	err = follower.answer(&saw, stuckAfter)
+	r.AfterNS = saw.AfterNS
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		r.Outcome, r.AfterNS = Stuck, stuckAfter.Nanoseconds()
+	case errors.Is(err, errEnded) && victim == follower && ctx.Err() == nil:
+		r.Outcome = ProcessGone
+	case err != nil:
+		return r, c.why(err)
+	case saw.Failed != "":
+		r.Outcome = ServiceGone
+	case saw.Before > 0:
+		r.Outcome = WentOn
+	default:
+		r.Outcome = Recovered
+	}
+	return r, nil
+}
+
+// cast starts a victim, and then the process that follows it. They are one and
+// the same where the number is one process's own.
+func (c *crew) cast() (victim, follower *process, err error) {
+	switch {
+	case c.way.local():
+		victim, err = c.hireReady(job{Role: both})
+		return victim, victim, err
+	case c.way.owned:
+		victim = c.owner
+	default:
+		if victim, err = c.hireReady(job{Role: holds}); err != nil {
+			return nil, nil, err
+		}
+	}
+	follower, err = c.hireReady(job{Role: follows})
+	return victim, follower, err
+}
+
+// sleep sleeps, or returns ctx's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

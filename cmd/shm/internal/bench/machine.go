@@ -1,0 +1,27 @@
+package bench
+
+import (
+	"context"
+	"runtime"
+)
+
+// Machine is where a run took place.
+type Machine struct {
+	OS     string `json:"os"`
+	Arch   string `json:"arch"`
+	Cores  int    `json:"cores"`  // processors that this process may use
+	Kernel string `json:"kernel"` // "" where the system does not say
+	Go     string `json:"go"`
+	Python string `json:"python,omitempty"`
+}
+
+func thisMachine(ctx context.Context) Machine {
+	return Machine{
+		OS:     runtime.GOOS,
+		Arch:   runtime.GOARCH,
+		Cores:  runtime.NumCPU(),
+		Kernel: kernel(),
+		Go:     runtime.Version(),
+		Python: pythonVersion(ctx),
+	}
+}
