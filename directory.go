@@ -7,15 +7,17 @@ import (
 	"io/fs"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 )
 
 // directory is this process's index of the named values. Records are only ever
 // appended, so it grows from the last "used" it saw and never reads one twice.
 //
-// Invariants: records[i].name is unique; byName holds each of them; seen is the
-// end of the last of them; every offset in them is below verified, bytes that
-// the file was seen to have.
+// Invariants: records[i].name is unique, and its index i; byName holds each of
+// them; seen is the end of the last of them; every offset in them is below
+// verified, bytes that the file was seen to have. A record never changes: one
+// that grows is replaced, since handles hold it.
 type directory struct {
 	mu       sync.RWMutex
 	byName   map[string]*record
@@ -34,7 +36,7 @@ func (d *directory) find(name string) *record {
 func (d *directory) all() []*record {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.records[:len(d.records):len(d.records)]
+	return slices.Clone(d.records)
 }
 
 // extend reads what has been published since the last time.
@@ -59,10 +61,7 @@ func (d *directory) extendLocked(m *mapping, f *os.File) (err error) {
 	if !ok || used < d.seen {
 		return pathError("open", m.path, fmt.Errorf("%w: %d bytes used, after %d", ErrFormat, used, d.seen))
 	}
-	if used > int64(len(m.mem)) {
-		return pathError("open", m.path, fmt.Errorf("%w: it has grown to %d bytes, this process could map only %d", ErrFull, used, len(m.mem)))
-	}
-	if err := d.verify(f, m.path, used); err != nil {
+	if err := m.reach(f, used); err != nil {
 		return err
 	}
 	// The file may still be cut while we read it: that is a fault of the
@@ -82,14 +81,42 @@ func (d *directory) extendLocked(m *mapping, f *os.File) (err error) {
 		if err != nil {
 			return pathError("open", m.path, err)
 		}
-		if d.byName[r.name] != nil {
-			return pathError("open", m.path, fmt.Errorf("%w: record at %d: name %q again", ErrFormat, d.seen, r.name))
+		if err := d.add(r); err != nil {
+			return pathError("open", m.path, fmt.Errorf("%w: record at %d: %w", ErrFormat, d.seen, err))
 		}
-		d.byName[r.name] = r
-		d.records = append(d.records, r)
 		d.seen += size
 	}
 	return nil
+}
+
+// add takes a record into the index. d.mu is held.
+func (d *directory) add(r *record) error {
+	old := d.byName[r.name]
+	if r.kind == kindGrowth {
+		if want := (&shape{layout: r.layout, count: r.count, access: r.access, kind: kindSingle}); old == nil || !want.outgrows(old) || r.capacity != old.capacity {
+			return fmt.Errorf("%q does not grow into %q", r.name, r.layout.Format)
+		}
+		grown := *old
+		grown.layout = r.layout
+		d.records[old.index], d.byName[r.name] = &grown, &grown
+		return nil
+	}
+	if old != nil {
+		return fmt.Errorf("name %q again", r.name)
+	}
+	r.index = len(d.records)
+	d.byName[r.name] = r
+	d.records = append(d.records, r)
+	return nil
+}
+
+// reach makes sure that the first end bytes, which another process may have
+// allocated, can be touched here. m.dir.mu is held.
+func (m *mapping) reach(f *os.File, end int64) error {
+	if end > int64(len(m.mem)) {
+		return pathError("open", m.path, fmt.Errorf("%w: it has grown to %d bytes, this process could map only %d", ErrFull, end, len(m.mem)))
+	}
+	return m.dir.verify(f, m.path, end)
 }
 
 // verify makes sure that the file has the first end bytes, whatever its header
@@ -116,20 +143,21 @@ func (d *directory) verify(f *os.File, path string, end int64) error {
 // A count of -1 takes the length found.
 func (s *Segment) place(want shape, init func(*mapping, *record)) (*mapping, *record, error) {
 	m, r, err := s.find(&want)
-	if err == nil && r == nil {
-		if r, err = m.create(s.file, &want, init); err == nil {
-			err = want.match(m, r)
-		}
-	}
-	if err == nil && r.hasLock() {
+	if err == nil && want.hasLock() {
+		// Before the value is made: who cannot lock leaves none behind.
 		err = m.prepareLocks(s.file)
+	}
+	if err == nil && (r == nil || want.outgrows(r) && !m.readOnly) {
+		if r, err = m.create(s.file, &want, init); err == nil {
+			err = want.match(r)
+		}
 	}
 	if err != nil {
 		var mismatch *LayoutError
 		if errors.As(err, &mismatch) {
 			return nil, nil, err // it names the value
 		}
-		return nil, nil, fmt.Errorf("shm: value %q: %w", want.name, err)
+		return nil, nil, fmt.Errorf("shm: value %q: %w", want.name, s.closedError(err))
 	}
 	return m, r, nil
 }
@@ -155,17 +183,34 @@ func (s *Segment) find(want *shape) (*mapping, *record, error) {
 		}
 		return m, nil, nil
 	}
-	return m, r, want.match(m, r)
+	return m, r, want.match(r)
+}
+
+// outgrows reports whether what is wanted is what is there with fields appended
+// that fit.
+func (s *shape) outgrows(r *record) bool {
+	return s.grows() && r.grows() && !sameLayout(s.layout, r.layout) && s.layout.extends(*r.layout) && int64(s.layout.Size) <= r.capacity
 }
 
 // match compares what is there with what is wanted.
-func (s *shape) match(m *mapping, r *record) error {
+func (s *shape) match(r *record) error {
 	if s.access == r.access && s.kind == r.kind && (s.count == r.count || s.count < 0) && sameLayout(s.layout, r.layout) {
 		return nil
 	}
+	reason := ""
+	if s.grows() && r.grows() {
+		switch {
+		case s.outgrows(r), r.layout.extends(*s.layout):
+			return nil
+		case s.layout.extends(*r.layout):
+			reason = fmt.Sprintf("it only appends fields, but there is room for %d bytes and it takes %d", r.capacity, s.layout.Size)
+		default:
+			reason = "a struct may only have fields appended"
+		}
+	}
 	e := &LayoutError{
 		Name: r.name, HaveLen: int(r.count), WantLen: int(max(s.count, 0)), HaveAccess: r.access, WantAccess: s.access,
-		Pid: int(r.pid), Program: r.program,
+		Pid: int(r.pid), Program: r.program, Reason: reason,
 	}
 	if r.layout != nil {
 		e.Have = r.layout.clone()
@@ -201,16 +246,22 @@ func (m *mapping) create(f *os.File, want *shape, init func(*mapping, *record)) 
 	if err := d.extendLocked(m, f); err != nil {
 		return nil, err
 	}
-	if r := d.byName[want.name]; r != nil {
-		return r, nil // somebody was first
+	old := d.byName[want.name]
+	if old != nil && !want.outgrows(old) {
+		return old, nil // somebody was first
 	}
-	capacity, _ := want.slotSize()
+	capacity := want.room()
+	if old != nil {
+		growth := *want
+		growth.kind, growth.unit, growth.help = kindGrowth, "", ""
+		want, init, capacity = &growth, nil, old.capacity
+	}
 	meta, size := want.encode(capacity)
 	off := d.seen
 	if err := m.grow(f, off+size); err != nil {
 		return nil, err
 	}
-	if err := m.wipe(off); err != nil {
+	if err := m.wipe(f, off); err != nil {
 		return nil, err
 	}
 	r, _, err := decode(meta, 0, size, d.layouts)
@@ -223,26 +274,35 @@ func (m *mapping) create(f *os.File, want *shape, init func(*mapping, *record)) 
 		written = off + size
 	}
 	m.dirty.storeBytes(written)
+	killPoint(33)
 	copy(sliceAt[byte](m, off, len(meta)), meta)
+	killPoint(34)
 	if init != nil {
 		init(m, r)
+		killPoint(35)
 	}
 	m.used.storeBytes(off + size) // publishes
+	killPoint(36)
 	m.names.changed()
-	d.byName[r.name] = r
-	d.records = append(d.records, r)
 	d.seen = off + size
-	return r, nil
+	if err := d.add(r); err != nil {
+		return nil, err
+	}
+	return d.byName[r.name], nil
 }
 
 // wipe clears what an allocator that died may have left from off on.
-func (m *mapping) wipe(off int64) error {
+func (m *mapping) wipe(f *os.File, off int64) error {
 	dirty, ok := m.dirty.bytes()
-	if !ok || dirty > m.dir.verified {
-		return pathError("allocate", m.path, fmt.Errorf("%w: %d bytes dirty of %d", ErrFormat, dirty, m.dir.verified))
+	if !ok {
+		return pathError("allocate", m.path, fmt.Errorf("%w: dirty size", ErrFormat))
+	}
+	if err := m.reach(f, dirty); err != nil {
+		return err
 	}
 	if off < dirty {
 		clear(sliceAt[byte](m, off, int(dirty-off)))
+		killPoint(37)
 	}
 	return nil
 }
@@ -272,13 +332,15 @@ func (m *mapping) grow(f *os.File, end int64) error {
 	if err != nil {
 		return err
 	}
+	killPoint(38)
 	m.allocated.storeBytes(target)
+	killPoint(39)
 	return m.dir.verify(f, m.path, end)
 }
 
 // awaitName sleeps until the directory has the name.
 func (m *mapping) awaitName(ctx context.Context, s *Segment, name string) error {
-	return m.lobby.wait(ctx, m, &m.names, func() (bool, error) {
+	return m.lobby.wait(ctx, m, &m.names, m.used.word.Load, func() (bool, error) {
 		if s.m.Load() == nil {
 			return false, ErrClosed
 		}

@@ -36,7 +36,11 @@ type RawValue[T Numeric] struct {
 // ErrFull, ErrReadOnly where it would have to be made in a read-only
 // attachment, ErrForeign, and syscall.ENOSPC on a full filesystem.
 func NewRawValue[T Numeric](s *Segment, name string, init T) (RawValue[T], error) {
-	m, r, err := placeOne[T](s, name, AccessRaw, init)
+	return newRawValue(s, label{name: name}, init)
+}
+
+func newRawValue[T Numeric](s *Segment, l label, init T) (RawValue[T], error) {
+	m, r, err := placeOne(s, l, AccessRaw, init)
 	if err != nil {
 		return RawValue[T]{}, err
 	}
@@ -58,15 +62,22 @@ func rawValueAt[T Numeric](m *mapping, off int64) RawValue[T] {
 	return RawValue[T]{m.file.cells.shadow(off), at[T](m, off), m}
 }
 
-// placeOne finds or makes a single number or struct. Its layout has been, or is
-// here, checked.
-func placeOne[T any](s *Segment, name string, access Access, init T) (*mapping, *record, error) {
-	l, err := layoutFor[T]()
+// placeOne finds or makes a single number or struct.
+func placeOne[T any](s *Segment, l label, access Access, init T) (*mapping, *record, error) {
+	layout, err := layoutFor[T]()
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.place(shape{name: name, layout: l, access: access, kind: kindSingle}, func(m *mapping, r *record) {
-		*at[T](m, r.elements()) = init
+	return s.place(shape{label: l, layout: layout, access: access, kind: kindSingle}, func(m *mapping, r *record) {
+		if !r.grows() {
+			*at[T](m, r.elements()) = init
+			return
+		}
+		// Tail padding stays zero: a longer type may have a field there.
+		copy(sliceAt[byte](m, r.elements(), layout.end()), bytesOf(&init))
+		killPoint(40)
+		at[lockCell](m, r.data).extent.Store(uint32(layout.Size))
+		killPoint(41)
 	})
 }
 

@@ -19,6 +19,7 @@ const (
 	kindArray                  // count elements
 	kindChars                  // count bytes of a C string
 	kindMutex                  // a lock and nothing else
+	kindGrowth                 // a longer layout for the struct of that name, made before
 )
 
 // Where things are in a record, in bytes from its start; docs/FORMAT.md draws
@@ -37,26 +38,48 @@ const (
 	lockedOffset = line // of a locked array's elements, or the first slot
 )
 
+// label is what people call a value.
+type label struct {
+	name string
+	unit string // of the number, such as bytes
+	help string // what it means
+}
+
 // shape is what a constructor asks for and a record answers.
 type shape struct {
-	name   string
 	layout *Layout // of one element; nil for a mutex
 	count  int64   // elements of an array, bytes of a C string; 0: one value
 	access Access
 	kind   kind
-	unit   string
-	help   string
+	label
 }
 
 // record is a validated copy of a record's fixed part. Offsets are from the
 // start of the segment and inside what was allocated when it was read.
+//
+// What attaching looks at comes first: among many records it is one miss of the
+// cache.
 type record struct {
-	shape
 	data     int64 // offset
 	capacity int64 // bytes of one slot, or of the value
-	pid      int32
-	program  string
+	shape
+	pid     int32
+	program string
+	index   int // in the directory
 }
+
+// room returns the bytes that a slot of a new record gets: structs that change
+// as a whole have some to spare for the fields that later programs append.
+func (s *shape) room() int64 {
+	n, _ := s.slotSize()
+	if s.grows() {
+		return roundUp(n + n/2)
+	}
+	return n
+}
+
+// grows reports whether longer and shorter types may share the value.
+func (s *shape) grows() bool { return s.access == AccessPublished && s.kind == kindSingle }
 
 // slotSize returns the bytes of the elements, and whether they can exist at all.
 func (s *shape) slotSize() (int64, bool) {
@@ -74,6 +97,8 @@ func (s *shape) slotSize() (int64, bool) {
 // dataSize returns the bytes that slots of a capacity take with their lock.
 func (s *shape) dataSize(capacity int64) int64 {
 	switch {
+	case s.kind == kindGrowth:
+		return 0
 	case s.access == AccessPublished:
 		return lockedOffset + 2*roundUp(capacity)
 	case s.kind == kindMutex, s.access == AccessLocked && s.kind == kindSingle:
@@ -122,7 +147,12 @@ func (s *shape) check() error {
 }
 
 // program is what this process is called in records and in the table of ids.
-var program = filepath.Base(os.Args[0])
+var program = func() string {
+	if len(os.Args) == 0 { // in a library that another language loaded
+		return ""
+	}
+	return filepath.Base(os.Args[0])
+}()
 
 // encode returns the record's bytes up to its data, and the size of the whole.
 func (s *shape) encode(capacity int64) (meta []byte, size int64) {
@@ -189,13 +219,13 @@ func decode(mem []byte, off, end int64, layouts map[string]*Layout) (r *record, 
 	texts := string(meta[recordFixed : recordFixed+n+f+u+h])
 	r = &record{
 		shape: shape{
-			name: texts[:n], unit: texts[n+f : n+f+u], help: texts[n+f+u:],
+			label: label{name: texts[:n], unit: texts[n+f : n+f+u], help: texts[n+f+u:]},
 			count: int64(ne.Uint64(meta[16:])), access: Access(meta[40]), kind: kind(meta[41]),
 		},
 		data: off + ulen, capacity: int64(ne.Uint64(meta[32:])),
 		pid: int32(ne.Uint32(meta[52:])), program: strings.TrimRight(string(meta[56:recordFixed]), "\x00"),
 	}
-	if r.kind < kindSingle || r.kind > kindMutex || r.access < AccessRaw || r.access > AccessPublished {
+	if r.kind < kindSingle || r.kind > kindGrowth || r.access < AccessRaw || r.access > AccessPublished {
 		return broken("kind %d with access %d", r.kind, r.access)
 	}
 	format := texts[n : n+f]
@@ -216,7 +246,8 @@ func decode(mem []byte, off, end int64, layouts map[string]*Layout) (r *record, 
 		return broken("%v", err)
 	}
 	need, _ := r.slotSize()
-	if r.capacity < need || r.capacity > size || r.data+r.dataSize(r.capacity) != off+size {
+	inside := r.kind == kindGrowth || r.kind == kindMutex || r.elements()-r.data+need <= r.dataSize(r.capacity)
+	if r.capacity < need || r.capacity > maxSegment || r.data+r.dataSize(r.capacity) != off+size || !inside {
 		return broken("capacity %d of %d bytes for %d", r.capacity, size-ulen, need)
 	}
 	return r, size, nil

@@ -1,6 +1,9 @@
 package shm
 
-import "runtime"
+import (
+	"context"
+	"runtime"
+)
 
 // RawStruct is a struct, or any other type of fixed size, in shared memory,
 // without synchronisation: a Get beside another process's Set may return some
@@ -17,7 +20,11 @@ type RawStruct[T any] struct {
 // init. The error is a *TypeError where T has a field that cannot be shared, or
 // else one of NewRawValue's.
 func NewRawStruct[T any](s *Segment, name string, init T) (RawStruct[T], error) {
-	m, r, err := placeOne(s, name, AccessRaw, init)
+	return newRawStruct(s, label{name: name}, init)
+}
+
+func newRawStruct[T any](s *Segment, l label, init T) (RawStruct[T], error) {
+	m, r, err := placeOne(s, l, AccessRaw, init)
 	if err != nil {
 		return RawStruct[T]{}, err
 	}
@@ -60,3 +67,137 @@ func (v RawStruct[T]) Set(x T) {
 // bool read through it may be neither true nor false if another process is
 // broken.
 func (v RawStruct[T]) Ptr() *T { return v.p }
+
+// Struct is a struct, or any other type of fixed size, that changes as a whole:
+// Load never waits and never sees some fields of one Store and some of another,
+// also while another process is stopped or has died inside. Choose it for
+// several numbers under one invariant.
+//
+// A program whose type only appends fields to the one that another program
+// made, and still uses, attaches as well, as long as the new type fits the room
+// to spare (half as much again, rounded up to a cache line): each keeps what it
+// does not know of the other's.
+//
+// After Close of its segment it goes on working. In a read-only attachment Load
+// and Await work, and all else panics with ErrReadOnly.
+type Struct[T any] struct{ s *structSlots[T] }
+
+type structSlots[T any] struct {
+	slots
+	at      [2]*T
+	bools   []byteRange
+	careful bool // Load must normalise bools, or tell the race detector
+	end     int  // bytes up to the end of the last field; tail padding may be another's field
+	scratch T    // Update's copy; guarded by the lock
+}
+
+// NewStruct attaches to the struct of that name, or makes it with the value
+// init. The error is a *TypeError where T has a field that cannot be shared, a
+// *LayoutError where what is there is neither T nor a shorter or longer T, or
+// else one of NewValue's.
+func NewStruct[T any](s *Segment, name string, init T) (Struct[T], error) {
+	return newStruct(s, label{name: name}, init)
+}
+
+func newStruct[T any](s *Segment, l label, init T) (Struct[T], error) {
+	m, r, err := placeOne(s, l, AccessPublished, init)
+	if err != nil {
+		return Struct[T]{}, err
+	}
+	layout, err := layoutFor[T]()
+	if err != nil {
+		return Struct[T]{}, err
+	}
+	data, bools := m.slotsOf(r), boolsOf[T]()
+	if !m.readOnly {
+		data.reach(uint32(layout.Size))
+	}
+	return Struct[T]{&structSlots[T]{
+		slots: *data,
+		at:    [2]*T{at[T](m, r.elements()), at[T](m, r.elements()+roundUp(r.capacity))},
+		bools: bools, careful: bools != nil || raceEnabled,
+		end: layout.end(),
+	}}, nil
+}
+
+// Load returns a copy of what was committed last. It does not wait, but for a
+// writer that never rests: see String.
+func (v Struct[T]) Load() (x T) {
+	s := v.s
+	if !storesInOrder || s.careful {
+		return s.loadSlow()
+	}
+	count := s.cell.commit.Load()
+	x = *s.at[count&1]
+	if s.cell.commit.Load() != count {
+		return s.loadSlow()
+	}
+	runtime.KeepAlive(s.mu)
+	return x
+}
+
+// loadSlow is Load after a commit came in between, or where the copy needs more
+// than copying.
+//
+//go:noinline
+func (s *structSlots[T]) loadSlow() (x T) {
+	s.read(func(slot []byte) { copyBytes(bytesOf(&x), slot) })
+	if s.bools != nil {
+		normalise(&x, s.bools)
+	}
+	return x
+}
+
+// Store commits x.
+func (v Struct[T]) Store(x T) {
+	v.s.mu.lock()
+	v.s.publish(&x)
+	v.s.mu.unlock()
+	v.s.mu.notify()
+}
+
+// publish commits *x; the lock is held.
+func (s *structSlots[T]) publish(x *T) {
+	count := s.cell.commit.Load()
+	s.carry(count, s.end)
+	if idle := s.at[(count+1)&1]; s.end == int(size[T]()) {
+		*idle = *x
+	} else {
+		copy(s.data[(count+1)&1][:s.end], bytesOf(x))
+	}
+	killPoint(51)
+	storeRelease(&s.cell.commit, count+1)
+	killPoint(52)
+}
+
+// Update calls f with a copy and commits what f made of it. The copy is good
+// until f returns. If f panics or calls runtime.Goexit, nothing is committed and
+// the lock is released.
+func (v Struct[T]) Update(f func(*T)) {
+	s := v.s
+	s.mu.lock()
+	done := false
+	defer func() { s.mu.unlockAfter(done) }()
+	s.scratch = *s.at[s.cell.commit.Load()&1]
+	if s.bools != nil {
+		normalise(&s.scratch, s.bools)
+	}
+	f(&s.scratch)
+	s.publish(&s.scratch)
+	done = true
+}
+
+// Await sleeps until ok of the struct is true, and returns the struct, or until
+// ctx is done, and returns its error: see Value.Await.
+func (v Struct[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
+	var x T
+	err := v.s.mu.await(ctx, v.s.cell.commit.Load, func() bool {
+		x = v.Load()
+		return ok(x)
+	})
+	return x, err
+}
+
+// Mutex returns the lock that Store and Update take. While holding it only Load
+// may be used: the others would wait for themselves.
+func (v Struct[T]) Mutex() *Mutex { return v.s.mu }
