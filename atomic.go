@@ -29,7 +29,11 @@ type Atomic[T AtomicInteger] struct {
 // NewAtomic attaches to the integer of that name, or makes it with the value
 // init. Errors are those of NewRawValue.
 func NewAtomic[T AtomicInteger](s *Segment, name string, init T) (Atomic[T], error) {
-	m, r, err := placeOne(s, name, AccessAtomic, init)
+	return newAtomic(s, label{name: name}, init)
+}
+
+func newAtomic[T AtomicInteger](s *Segment, l label, init T) (Atomic[T], error) {
+	m, r, err := placeOne(s, l, AccessAtomic, init)
 	if err != nil {
 		return Atomic[T]{}, err
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package shm
 
 import (
@@ -10,13 +12,6 @@ import (
 // the ratio: see docs/BENCHMARKS.md for the commands.
 
 func benchSegment(b *testing.B) *Segment { return open(b, testName(b), nil) }
-
-//go:noinline
-func local(mu *sync.Mutex, n *int64) {
-	mu.Lock()
-	*n++
-	mu.Unlock()
-}
 
 var sink int64
 
@@ -149,5 +144,120 @@ func BenchmarkLoad(b *testing.B) {
 			*p++
 		}
 		sink = *p
+	})
+}
+
+type (
+	block64 struct{ A [8]int64 }
+	block1k struct{ A [128]int64 }
+)
+
+// guarded is what a Struct replaces inside a process.
+type guarded[T any] struct {
+	mu sync.Mutex
+	v  T
+}
+
+func (g *guarded[T]) Load() T {
+	g.mu.Lock()
+	x := g.v
+	g.mu.Unlock()
+	return x
+}
+
+func (g *guarded[T]) Store(x T) {
+	g.mu.Lock()
+	g.v = x
+	g.mu.Unlock()
+}
+
+// Copy is the least that a method which returns a copy costs, if it is too long
+// to be inlined, as the others are.
+//
+//go:noinline
+func (g *guarded[T]) Copy() T { return g.v }
+
+func BenchmarkStruct(b *testing.B) {
+	s := benchSegment(b)
+	benchStruct[block64](b, s, "64B")
+	benchStruct[block1k](b, s, "1KiB")
+}
+
+func benchStruct[T any](b *testing.B, s *Segment, size string) {
+	var x T
+	v, g := must(NewStruct(s, size, x))(b), new(guarded[T])
+	b.Run("op=Load/impl=shm.Struct/size="+size, func(b *testing.B) {
+		for b.Loop() {
+			x = v.Load()
+		}
+	})
+	b.Run("op=Load/impl=sync.Mutex/size="+size, func(b *testing.B) {
+		for b.Loop() {
+			x = g.Load()
+		}
+	})
+	b.Run("op=Load/impl=copy/size="+size, func(b *testing.B) {
+		for b.Loop() {
+			x = g.Copy()
+		}
+	})
+	b.Run("op=Store/impl=shm.Struct/size="+size, func(b *testing.B) {
+		for b.Loop() {
+			v.Store(x)
+		}
+	})
+	b.Run("op=Store/impl=sync.Mutex/size="+size, func(b *testing.B) {
+		for b.Loop() {
+			g.Store(x)
+		}
+	})
+}
+
+// guardedText is what a String replaces.
+type guardedText struct {
+	mu sync.Mutex
+	b  [16]byte
+	n  int
+}
+
+func (g *guardedText) Store(text string) {
+	g.mu.Lock()
+	g.n = copy(g.b[:], text)
+	g.mu.Unlock()
+}
+
+func (g *guardedText) Load() string {
+	g.mu.Lock()
+	text := string(g.b[:g.n])
+	g.mu.Unlock()
+	return text
+}
+
+func BenchmarkString(b *testing.B) {
+	s := benchSegment(b)
+	v, g := must(NewString(s, "s", 16))(b), new(guardedText)
+	text := "sixteen bytes ok"
+	b.Run("op=Store/impl=shm.String/size=16B", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = v.Store(text)
+		}
+	})
+	b.Run("op=Store/impl=sync.Mutex/size=16B", func(b *testing.B) {
+		for b.Loop() {
+			g.Store(text)
+		}
+	})
+	b.Run("op=Load/impl=shm.String/size=16B", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			text = v.Load()
+		}
+	})
+	b.Run("op=Load/impl=sync.Mutex/size=16B", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			text = g.Load()
+		}
 	})
 }

@@ -29,11 +29,15 @@ var charLayout = func() *Layout {
 // bytes, all NUL. With size 0 it takes the size found, and the error wraps
 // fs.ErrNotExist if there is none. Other errors are those of NewRawValue.
 func NewCharArray(s *Segment, name string, size int) (CharArray, error) {
-	count, err := lengthOrFound(name, size)
+	return newCharArray(s, label{name: name}, size)
+}
+
+func newCharArray(s *Segment, l label, size int) (CharArray, error) {
+	count, err := lengthOrFound(l.name, size)
 	if err != nil {
 		return CharArray{}, err
 	}
-	m, r, err := s.place(shape{name: name, layout: charLayout, count: count, access: AccessRaw, kind: kindChars}, nil)
+	m, r, err := s.place(shape{label: l, layout: charLayout, count: count, access: AccessRaw, kind: kindChars}, nil)
 	if err != nil {
 		return CharArray{}, err
 	}

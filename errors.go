@@ -55,6 +55,7 @@ type LayoutError struct {
 	HaveAccess, WantAccess Access
 	Pid                    int    // of the process that made the value; 0 if not known
 	Program                string // its name
+	Reason                 string // what else there is to say; may be empty
 }
 
 // Error says in words what is there, who made it and what was wanted. If both
@@ -75,6 +76,9 @@ func (e *LayoutError) Error() string {
 		fmt.Fprintf(&b, ", made by %q (pid %d)", e.Program, e.Pid)
 	}
 	fmt.Fprintf(&b, "; wanted %s", want)
+	if e.Reason != "" {
+		fmt.Fprintf(&b, " (%s)", e.Reason)
+	}
 	if d := diff(e.Have, e.Want); d != "" {
 		b.WriteString("\n" + d)
 	}

@@ -18,13 +18,39 @@ const shmDir = "/dev/shm/"
 
 func outOfMemory(err error) bool { return errors.Is(err, syscall.ENOMEM) }
 
-// retry calls f until no signal interrupts it.
+// retry calls f until no signal interrupts it, and no closed segment keeps a
+// descriptor that f lacks.
 func retry(f func() error) error {
 	for {
-		if err := f(); err != unix.EINTR {
+		err := f()
+		if err != unix.EINTR && !(outOfDescriptors(err) && reclaim()) {
 			return err
 		}
 	}
+}
+
+func outOfDescriptors(err error) bool { return err == unix.EMFILE || err == unix.ENFILE }
+
+// withDescriptor calls do with f's descriptor until no signal interrupts it.
+// The descriptor stays open until then even if f is closed meanwhile: else its
+// number might already be another file's.
+func withDescriptor(f *os.File, do func(fd int) error) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if conn.Control(func(fd uintptr) { err = retry(func() error { return do(int(fd)) }) }) != nil {
+		return fs.ErrClosed // all that keeps Control from its call
+	}
+	return err
+}
+
+// closeAfter closes f for err, to which it adds what goes wrong then.
+func closeAfter(f *os.File, err error) error {
+	if failed := f.Close(); failed != nil {
+		return errors.Join(err, failed)
+	}
+	return err // itself, a *fs.PathError: errors.Join would wrap it
 }
 
 // openExisting opens a name for attaching. It follows no symbolic link and
@@ -51,9 +77,9 @@ func openExisting(path string, readOnly bool) (*os.File, error) {
 }
 
 // identify returns the file's identity and size, refusing what is not a
-// regular file. links is how many names it has.
+// regular file.
 func identify(f *os.File, path string) (st unix.Stat_t, err error) {
-	if err := retry(func() error { return unix.Fstat(int(f.Fd()), &st) }); err != nil {
+	if err := withDescriptor(f, func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
 		return st, pathError("stat", path, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
@@ -135,18 +161,13 @@ func createNamed(path string, mode fs.FileMode, header []byte) (*os.File, error)
 	}
 	if err != nil {
 		if temp != "" {
-			err = errors.Join(err, ignoreNotExist(unix.Unlink(temp)))
+			if failed := unlink(temp); failed != nil {
+				err = errors.Join(err, pathError("remove", temp, failed))
+			}
 		}
-		return nil, errors.Join(err, f.Close())
+		return nil, closeAfter(f, err)
 	}
 	return f, nil
-}
-
-func ignoreNotExist(err error) error {
-	if err == unix.ENOENT {
-		return nil
-	}
-	return err
 }
 
 func publishName(fd int, temp, path string) error {
@@ -170,7 +191,7 @@ func publishName(fd int, temp, path string) error {
 // buildSegment gives an empty file its mode, its space and its header.
 func buildSegment(f *os.File, path string, mode fs.FileMode, header []byte) error {
 	// The process's umask does not apply: Mode says who may attach.
-	if err := retry(func() error { return unix.Fchmod(int(f.Fd()), uint32(mode)) }); err != nil {
+	if err := withDescriptor(f, func(fd int) error { return unix.Fchmod(fd, uint32(mode)) }); err != nil {
 		return pathError("chmod", path, err)
 	}
 	return layDown(f, path, header)
@@ -190,37 +211,46 @@ func layDown(f *os.File, path string, header []byte) error {
 func createAnonymous(header []byte) (*os.File, error) {
 	const label = "shm"
 	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
-	fd, err := unix.MemfdCreate(label, flags|unix.MFD_NOEXEC_SEAL)
-	if err == unix.EINVAL { // before Linux 6.3
-		fd, err = unix.MemfdCreate(label, flags)
-	}
+	var fd int
+	err := retry(func() (err error) {
+		fd, err = unix.MemfdCreate(label, flags|unix.MFD_NOEXEC_SEAL)
+		if err == unix.EINVAL { // before Linux 6.3
+			fd, err = unix.MemfdCreate(label, flags)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, pathError("memfd_create", anonymousPath, err)
 	}
 	f := os.NewFile(uintptr(fd), anonymousPath)
 	if err = layDown(f, anonymousPath, header); err == nil {
-		if _, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL); err != nil {
+		if _, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL); err != nil {
 			err = pathError("seal", anonymousPath, err)
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, closeAfter(f, err)
 	}
 	return f, nil
 }
 
 // reserve allocates the bytes from off to end on the filesystem, so that
-// touching them later cannot fault for lack of space.
+// touching them later cannot fault for lack of space. An error gives back what
+// it got: nobody uses these bytes yet.
 func reserve(f *os.File, path string, off, end int64) error {
 	// In steps: a signal undoes a whole call, and Go sends many.
 	const step = 16 << 20
-	for ; off < end; off += step {
-		n := min(step, end-off)
-		err := retry(func() error { return unix.Fallocate(int(f.Fd()), 0, off, n) })
+	for at := off; at < end; at += step {
+		n := min(step, end-at)
+		err := withDescriptor(f, func(fd int) error { return unix.Fallocate(fd, 0, at, n) })
 		if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
-			err = fill(f, off, n)
+			err = fill(f, at, n)
 		}
 		if err != nil {
+			// A filesystem that cannot do this keeps the space for the next value.
+			_ = withDescriptor(f, func(fd int) error {
+				return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, at+n-off)
+			})
 			return pathError("allocate", path, err)
 		}
 	}
@@ -245,7 +275,11 @@ func fill(f *os.File, off, n int64) error {
 
 // reopen opens f's file anew: a description of our own, which no child shares.
 func reopen(f *os.File, path string) (*os.File, error) {
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	var fd int
+	err := withDescriptor(f, func(old int) (err error) {
+		fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", old), unix.O_RDWR|unix.O_CLOEXEC, 0)
+		return err
+	})
 	if err == nil {
 		return os.NewFile(uintptr(fd), path), nil
 	}
@@ -261,14 +295,25 @@ func reopen(f *os.File, path string) (*os.File, error) {
 	have, err1 := identify(again, path)
 	want, err2 := identify(f, path)
 	if err1 != nil || err2 != nil || keyOf(&have) != keyOf(&want) {
-		return nil, errors.Join(fmt.Errorf("%w; its name leads elsewhere", first), again.Close())
+		return nil, closeAfter(again, fmt.Errorf("%w; its name leads elsewhere", first))
 	}
 	return again, nil
 }
 
 // duplicate returns a descriptor of the same open file that no child inherits.
-func duplicate(f *os.File) (*os.File, error) {
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+func duplicate(f *os.File, readOnly bool) (*os.File, error) {
+	var fd int
+	err := withDescriptor(f, func(old int) error {
+		// Not left to mmap: this process may have the file mapped already.
+		flags, err := unix.FcntlInt(uintptr(old), unix.F_GETFL, 0)
+		if err == nil && !readOnly && flags&unix.O_ACCMODE == unix.O_RDONLY {
+			err = unix.EACCES
+		}
+		if err == nil {
+			fd, err = unix.FcntlInt(uintptr(old), unix.F_DUPFD_CLOEXEC, 3)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, pathError("dup", f.Name(), err)
 	}
@@ -277,4 +322,21 @@ func duplicate(f *os.File) (*os.File, error) {
 
 func unlink(path string) error {
 	return retry(func() error { return unix.Unlink(path) })
+}
+
+// adopt returns a duplicate of a descriptor that a parent passed, if it is that
+// file, and keeps the original, which from now on no child inherits.
+func adopt(fd int, key inodeKey, path string) (*os.File, error) {
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil || keyOf(&st) != key || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("%w: descriptor %d is not the segment that was passed", fs.ErrNotExist, fd)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+		return nil, err
+	}
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(own), path), nil
 }

@@ -225,3 +225,34 @@ func randomType(rnd *rand.Rand, depth int) ctype {
 	}
 	return ctype{Kind: kinds[rnd.IntN(len(kinds))]}
 }
+
+// checkSound checks what holds for a layout and each layout in it.
+func checkSound(t *testing.T, l Layout) {
+	t.Helper()
+	back, err := ParseLayout(l.Format)
+	if err != nil || !reflect.DeepEqual(back, l) {
+		t.Fatalf("ParseLayout(%q) = %+v, %v; want %+v", l.Format, back, err, l)
+	}
+	if l.Size <= 0 || l.Size > maxSize || l.Align <= 0 || l.Align&(l.Align-1) != 0 || l.Size%l.Align != 0 {
+		t.Fatalf("%q: %d bytes, aligned to %d", l.Format, l.Size, l.Align)
+	}
+	dims, elem := l.array()
+	size := elem.Size
+	for _, n := range dims {
+		size *= n
+	}
+	if size != l.Size || len(dims) > maxDepth {
+		t.Fatalf("%q: %v of %d bytes make %d, not %d", l.Format, dims, elem.Size, size, l.Size)
+	}
+	end := 0
+	for _, field := range elem.Fields {
+		if field.Name == "" || field.Offset < end {
+			t.Fatalf("%q: field %q at %d, after one that ends at %d", l.Format, field.Name, field.Offset, end)
+		}
+		end = field.Offset + field.Layout.Size
+		checkSound(t, field.Layout)
+	}
+	if end > elem.Size {
+		t.Fatalf("%q: fields end at %d of %d", l.Format, end, elem.Size)
+	}
+}

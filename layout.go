@@ -193,6 +193,16 @@ func (l Layout) Equal(other Layout) bool {
 	return l.Format == other.Format && l.Size == other.Size && l.Align == other.Align
 }
 
+// end returns the bytes up to the end of the last field of a struct; what is
+// behind it is padding, in which a longer struct may have its next field.
+func (l Layout) end() int {
+	if !strings.HasPrefix(l.Format, "T{") || len(l.Fields) == 0 {
+		return l.Size
+	}
+	last := l.Fields[len(l.Fields)-1]
+	return last.Offset + last.Layout.Size
+}
+
 // extends reports whether l is a struct that begins with the fields of shorter
 // and only appends to them. What is appended may lie in padding at the end of
 // shorter. Every layout extends itself.

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 	"weak"
 
 	"github.com/edsrzf/mmap-go"
@@ -63,10 +64,30 @@ var attached = struct {
 // have but at least need. Foreign memory is mapped anew each time: it has no
 // locks, so nothing needs to be shared.
 func attach(f *os.File, key inodeKey, path string, size, need int64, readOnly, foreign bool) (*mapping, error) {
+	if !foreign {
+		if m := pin(key, readOnly, nil); m != nil {
+			return m, nil
+		}
+	}
+	// Without the lock: mapping may wait for cleanups, of which some take it.
+	m, err := newMapping(f, path, size, need, readOnly, foreign)
+	if err != nil {
+		return nil, err
+	}
+	return pin(key, readOnly, m), nil
+}
+
+// pin counts one more open Segment of the file's mapping and returns that: the
+// one that is known, or else m, which is known from then on. A foreign m is
+// always itself, and never known to others.
+func pin(key inodeKey, readOnly bool, m *mapping) *mapping {
 	attached.Lock()
 	defer attached.Unlock()
 	node := attached.inodes[key].Value()
-	if node == nil {
+	switch {
+	case node == nil && m == nil:
+		return nil
+	case node == nil:
 		node = &inode{key: key}
 		attached.inodes[key] = weak.Make(node)
 		runtime.AddCleanup(node, forget, key)
@@ -75,20 +96,23 @@ func attach(f *os.File, key inodeKey, path string, size, need int64, readOnly, f
 	if readOnly {
 		known = &node.ro
 	}
-	m := known.Value()
-	if m == nil || foreign {
-		var err error
-		if m, err = newMapping(f, path, size, need, readOnly, foreign); err != nil {
-			return nil, err
-		}
+	shared := known.Value()
+	switch {
+	case shared != nil && (m == nil || m.header != nil):
+		m = shared
+	case m == nil:
+		return nil
+	default:
 		m.file = node
-		if !foreign {
+		if m.header != nil {
 			*known = weak.Make(m)
 		}
 	}
-	attached.open[m]++
+	if attached.open[m]++; attached.open[m] == 1 {
+		idle.Add(-1)
+	}
 	m.closed.Store(false)
-	return m, nil
+	return m
 }
 
 // forget drops the table's entry of an unreachable inode, unless the file has
@@ -108,7 +132,33 @@ func (m *mapping) detach() {
 	if attached.open[m]--; attached.open[m] == 0 {
 		delete(attached.open, m)
 		m.closed.Store(true)
+		idle.Add(1)
 	}
+}
+
+// Mappings without an open Segment are garbage once no handle reaches them, but
+// the collector sees only a few bytes of each.
+var (
+	idle     atomic.Int64 // how many there are
+	released atomic.Int64 // how many have been unmapped, ever
+)
+
+// reclaim lets the collector give back what closed segments have, where the
+// system has run out of it, and reports whether to try again.
+func reclaim() bool {
+	if idle.Load() == 0 {
+		return false
+	}
+	before := released.Load()
+	runtime.GC()
+	// Cleanups run after the collection, in goroutines of their own.
+	for range 100 {
+		if released.Load() > before {
+			return true
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	return false
 }
 
 func newMapping(f *os.File, path string, size, need int64, readOnly, foreign bool) (*mapping, error) {
@@ -116,26 +166,48 @@ func newMapping(f *os.File, path string, size, need int64, readOnly, foreign boo
 	if readOnly {
 		prot = mmap.RDONLY
 	}
-	if size > math.MaxInt {
-		return nil, pathError("mmap", path, fmt.Errorf("%w: %d bytes do not fit this system's address space", ErrFull, size))
+	if need > math.MaxInt {
+		return nil, pathError("mmap", path, fmt.Errorf("%w: %d bytes do not fit this system's address space", ErrFull, need))
 	}
-	var mem mmap.MMap
-	for {
-		var err error
-		if mem, err = mmap.MapRegion(f, int(size), prot, 0, 0); err == nil {
-			break
-		}
-		if !outOfMemory(err) || size/2 < need {
-			return nil, pathError("mmap", path, err)
-		}
-		size = (size/2 + pageSize - 1) / pageSize * pageSize
+	if size > math.MaxInt { // a 64-bit program made it
+		size = max(need, smallReserve)
+	}
+	mem, err := mapFile(f, size, need, prot)
+	if err != nil {
+		return nil, pathError("mmap", path, err)
 	}
 	m := &mapping{mem: mem, path: path, readOnly: readOnly, own: &resources{mem: mem}}
 	if !foreign {
 		m.header = at[header](m, 0)
 	}
 	runtime.AddCleanup(m, (*resources).release, m.own)
+	idle.Add(1)
 	return m, nil
+}
+
+// mapFile maps the first size bytes of f, or fewer but at least need where
+// address space is short.
+func mapFile(f *os.File, size, need int64, prot int) (mmap.MMap, error) {
+	mem, err := mmap.MapRegion(f, int(size), prot, 0, 0)
+	for outOfMemory(err) && reclaim() {
+		mem, err = mmap.MapRegion(f, int(size), prot, 0, 0)
+	}
+	half := func() int64 { return (size/2 + pageSize - 1) / pageSize * pageSize }
+	if !outOfMemory(err) || size/2 < need {
+		return mem, err
+	}
+	for outOfMemory(err) && size/2 >= need {
+		size = half()
+		mem, err = mmap.MapRegion(f, int(size), prot, 0, 0)
+	}
+	if err != nil || size/2 < need {
+		return mem, err
+	}
+	// As much again is left to the program, whose heap has to grow too.
+	if err := mem.Unmap(); err != nil {
+		return nil, err
+	}
+	return mmap.MapRegion(f, int(half()), prot, 0, 0)
 }
 
 var pageSize = int64(os.Getpagesize())
@@ -147,6 +219,8 @@ func (r *resources) release() {
 	if r.ctl != nil {
 		_ = r.ctl.Close()
 	}
+	idle.Add(-1)
+	released.Add(1)
 }
 
 // wakeBit is the futex bit by which this mapping's own sleepers are woken, and
@@ -166,9 +240,19 @@ func (m *mapping) mustContain(off, size, align int64) {
 	}
 }
 
-// sync flushes the first size bytes to disk.
-func (m *mapping) sync(size int64) error {
-	if err := mmap.MMap(m.mem[:size]).Flush(); err != nil {
+// size returns how many bytes are allocated.
+func (m *mapping) size() int64 {
+	if m.header == nil {
+		return int64(len(m.mem))
+	}
+	n, _ := m.allocated.bytes()
+	runtime.KeepAlive(m)
+	return min(n, int64(len(m.mem)))
+}
+
+// sync flushes what is allocated to disk.
+func (m *mapping) sync() error {
+	if err := mmap.MMap(m.mem[:m.size()]).Flush(); err != nil {
 		return pathError("msync", m.path, err)
 	}
 	runtime.KeepAlive(m)

@@ -1,7 +1,10 @@
+//go:build linux
+
 package shm
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -21,10 +24,16 @@ import (
 // and input.
 const helperVariable = "SHM_TEST_HELPER"
 
+// runnerVariable names a program that runs this test binary, such as
+// qemu-aarch64 for one of another architecture.
+const runnerVariable = "SHM_TEST_RUNNER"
+
 // helpers are what a test may start as a process of its own.
 var helpers = map[string]func(args []string) error{}
 
 var usedHelpers sync.Map
+
+var stormLength = flag.Duration("storm", 3*time.Second, "how long the storms last")
 
 // helper registers a function; a test file's variables call it.
 func helper(name string, f func(args []string) error) string {
@@ -47,7 +56,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	// Only a run of everything can tell.
 	if everything := len(os.Args) == 1 || !slices.ContainsFunc(os.Args, func(a string) bool {
-		return strings.HasPrefix(a, "-test.run") || strings.HasPrefix(a, "-test.fuzz") || strings.HasPrefix(a, "-test.skip") || strings.HasPrefix(a, "-test.short=true")
+		return strings.HasPrefix(a, "-test.run") || strings.HasPrefix(a, "-test.fuzz") || strings.HasPrefix(a, "-test.list") || strings.HasPrefix(a, "-test.skip") || strings.HasPrefix(a, "-test.short=true")
 	}); everything && code == 0 {
 		for name := range maps.Keys(helpers) {
 			if _, used := usedHelpers.Load(name); !used {
@@ -141,12 +150,22 @@ func startCmd(t testing.TB, name string, change func(*exec.Cmd), args ...string)
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, args...)
+	if runner := os.Getenv(runnerVariable); runner != "" {
+		cmd = exec.Command(runner, append([]string{self}, args...)...)
+	}
 	cmd.Env = append(os.Environ(), helperVariable+"="+name)
 	cmd.Stderr = os.Stderr
 	if change != nil {
 		change(cmd)
 	}
+	return startProgram(t, cmd)
+}
+
+// startProgram starts any program, which talks as a helper does.
+func startProgram(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
 	p := &process{t: t, cmd: cmd}
+	var err error
 	if p.stdin, err = cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -160,6 +179,26 @@ func startCmd(t testing.TB, name string, change func(*exec.Cmd), args ...string)
 	}
 	t.Cleanup(func() { p.kill() })
 	return p
+}
+
+// startWithFiles is start with files that the helper inherits from descriptor 3
+// on.
+func startWithFiles(t testing.TB, name string, files ...*os.File) *process {
+	t.Helper()
+	return startCmd(t, name, func(cmd *exec.Cmd) { cmd.ExtraFiles = files })
+}
+
+// replies answers each line of standard input by one line.
+func replies(answer func(words []string) (string, error)) error {
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		line, err := answer(strings.Fields(in.Text()))
+		if err != nil {
+			return err
+		}
+		fmt.Println(line)
+	}
+	return in.Err()
 }
 
 // line reads one line that the helper printed.

@@ -1,9 +1,11 @@
 package shm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"math"
@@ -37,7 +39,10 @@ type Segment struct {
 	m    atomic.Pointer[mapping] // nil after Close
 }
 
-const anonymousPath = "anonymous segment"
+const (
+	anonymousPath = "anonymous segment"
+	smallReserve  = 64 << 20 // bytes of address space where there are only 32 bits of it
+)
 
 // Open attaches to the segment of that name, and creates it if there is none.
 // A name without a slash is a POSIX shared-memory object, which lives until
@@ -111,9 +116,12 @@ func OpenFile(f *os.File, o *Options) (*Segment, error) {
 	if err != nil {
 		return nil, pathError("open", "file", err)
 	}
-	own, err := duplicate(f)
+	own, err := duplicate(f, opt.ReadOnly)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := identify(own, f.Name()); err != nil {
+		return nil, closeAfter(own, err)
 	}
 	return openOwned(f.Name(), f.Name(), own, opt)
 }
@@ -153,7 +161,7 @@ func (o *Options) check() (Options, error) {
 	}
 	switch {
 	case opt.MaxSize == 0 && math.MaxInt == math.MaxInt32:
-		opt.MaxSize = 64 << 20
+		opt.MaxSize = smallReserve
 	case opt.MaxSize == 0:
 		opt.MaxSize = 4 << 30
 	case opt.MaxSize < 0 || opt.MaxSize > min(maxSegment, math.MaxInt-pageSize):
@@ -205,7 +213,7 @@ func openNamed(name, path string, opt Options) (*Segment, error) {
 		return nil, err
 	}
 	if err := checkNamed(f, path, opt.Mode); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, closeAfter(f, err)
 	}
 	return openOwned(name, path, f, opt)
 }
@@ -214,7 +222,7 @@ func openNamed(name, path string, opt Options) (*Segment, error) {
 func openOwned(name, path string, f *os.File, opt Options) (*Segment, error) {
 	m, err := attachFile(f, path, opt)
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, closeAfter(f, err)
 	}
 	s := &Segment{name: name, file: f}
 	s.m.Store(m)
@@ -223,24 +231,22 @@ func openOwned(name, path string, f *os.File, opt Options) (*Segment, error) {
 
 // attachFile validates what f holds, on a copy that nobody can change any more,
 // and maps it.
+//
+// Preconditions: f is a regular file.
 func attachFile(f *os.File, path string, opt Options) (*mapping, error) {
-	key, size, err := identity(f, path)
-	if err != nil {
-		return nil, err
-	}
 	if opt.Foreign {
+		key, size, err := identity(f, path)
+		if err != nil {
+			return nil, err
+		}
 		if size == 0 {
 			return nil, pathError("open", path, fmt.Errorf("%w: an empty file", ErrFormat))
 		}
 		return attach(f, key, path, size, size, opt.ReadOnly, true)
 	}
-	start := make([]byte, tableOffset)
-	if n, err := f.ReadAt(start, 0); err != nil {
-		start = start[:n] // too short a file is a matter of format, found below
-	}
-	maxSize, err := checkHeader(start, size)
+	key, size, maxSize, err := readHeader(f, path)
 	if err != nil {
-		return nil, pathError("open", path, err)
+		return nil, err
 	}
 	m, err := attach(f, key, path, maxSize, min(size, maxSize), opt.ReadOnly, false)
 	if err != nil {
@@ -251,6 +257,33 @@ func attachFile(f *os.File, path string, opt Options) (*mapping, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// readHeader reads the header until it is valid, or stays invalid: a copy that
+// is made while another process adds values may have an old word beside a new
+// one. The size is taken after the copy, since the file only grows.
+func readHeader(f *os.File, path string) (key inodeKey, size, maxSize int64, err error) {
+	const tries = 100 // against a peer that writes nonsense for ever
+	var before []byte
+	for range tries {
+		start := make([]byte, tableOffset)
+		n, err := f.ReadAt(start, 0)
+		if err != nil && err != io.EOF {
+			return key, 0, 0, err
+		}
+		start = start[:n] // too short a file is a matter of format
+		if key, size, err = identity(f, path); err != nil {
+			return key, 0, 0, err
+		}
+		if maxSize, err = checkHeader(start, size); err == nil {
+			return key, size, maxSize, nil
+		}
+		if before != nil && bytes.Equal(start, before) {
+			return key, 0, 0, pathError("open", path, err)
+		}
+		before = start
+	}
+	return key, 0, 0, pathError("open", path, fmt.Errorf("%w: the header never keeps still", ErrFormat))
 }
 
 // settle does what a mapping needs before its first use: bring the lock words
@@ -273,6 +306,15 @@ func (s *Segment) attachedMapping() (*mapping, error) {
 	return m, nil
 }
 
+// closedError returns ErrClosed in place of an error after Close, which may have
+// closed the file under what failed.
+func (s *Segment) closedError(err error) error {
+	if _, closed := s.attachedMapping(); closed != nil {
+		return closed
+	}
+	return err
+}
+
 // label names the segment in messages.
 func (s *Segment) label() string {
 	if s.name == "" {
@@ -292,14 +334,10 @@ func (s *Segment) File() *os.File { return s.file }
 // Size returns how many bytes are allocated so far, and 0 after Close.
 func (s *Segment) Size() int64 {
 	m := s.m.Load()
-	switch {
-	case m == nil:
+	if m == nil {
 		return 0
-	case m.header == nil:
-		return int64(len(m.mem))
 	}
-	n, _ := m.allocated.bytes()
-	return min(n, int64(len(m.mem)))
+	return m.size()
 }
 
 // Entries yields every named value, oldest first, as of the call; none after
@@ -314,7 +352,7 @@ func (s *Segment) Entries() iter.Seq[Entry] {
 		// constructor says how.
 		_ = m.dir.extend(m, s.file)
 		for _, r := range m.dir.all() {
-			if !yield(Entry{m: m, record: r}.filled()) {
+			if !yield(Entry{s: s, m: m, record: r}.filled()) {
 				return
 			}
 		}
@@ -332,7 +370,7 @@ func (s *Segment) Lookup(name string) (Entry, bool) {
 	if r == nil {
 		return Entry{}, false
 	}
-	return Entry{m: m, record: r}.filled(), true
+	return Entry{s: s, m: m, record: r}.filled(), true
 }
 
 // WaitFor sleeps until somebody has made the value of that name, and returns
@@ -346,9 +384,10 @@ func (s *Segment) WaitFor(ctx context.Context, name string) (Entry, error) {
 		return Entry{}, err
 	}
 	if err := m.awaitName(ctx, s, name); err != nil {
+		err = s.closedError(err)
 		return Entry{}, fmt.Errorf("shm: waiting for value %q: %w", name, err)
 	}
-	return Entry{m: m, record: m.dir.find(name)}.filled(), nil
+	return Entry{s: s, m: m, record: m.dir.find(name)}.filled(), nil
 }
 
 // Sync flushes a segment in a file to disk and returns when it is there. What a
@@ -358,7 +397,7 @@ func (s *Segment) Sync() error {
 	if err != nil {
 		return err
 	}
-	return m.sync(s.Size())
+	return m.sync()
 }
 
 // Close ends this attachment; a second call does nothing. What Ptr, Slice and

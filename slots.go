@@ -75,6 +75,12 @@ func (s *slots) amend(change func(idle []byte)) {
 	copy(idle, s.data[count&1])
 	killPoint(46)
 	change(idle)
+	s.publish(count)
+}
+
+// publish commits the idle slot. The lock is held, and must be released before
+// the next commit.
+func (s *slots) publish(count uint64) {
 	killPoint(47)
 	storeRelease(&s.cell.commit, count+1)
 	killPoint(48)

@@ -68,9 +68,7 @@ func (v String) Store(text string) error {
 	if n := copy(idle, text); n < len(idle) {
 		idle[n] = 0
 	}
-	killPoint(53)
-	storeRelease(&v.s.cell.commit, count+1)
-	killPoint(54)
+	v.s.publish(count)
 	v.s.mu.unlock()
 	v.s.mu.notify()
 	return nil

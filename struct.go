@@ -150,24 +150,23 @@ func (s *structSlots[T]) loadSlow() (x T) {
 
 // Store commits x.
 func (v Struct[T]) Store(x T) {
-	v.s.mu.lock()
-	v.s.publish(&x)
-	v.s.mu.unlock()
-	v.s.mu.notify()
+	s := v.s
+	s.mu.lock()
+	count := s.cell.commit.Load()
+	if s.end == int(size[T]()) && s.cell.extent.Load() == uint32(s.end) {
+		*s.at[(count+1)&1] = x // there is nothing else, as mostly
+	} else {
+		s.fill(count, &x)
+	}
+	s.publish(count)
+	s.mu.unlock()
+	s.mu.notify()
 }
 
-// publish commits *x; the lock is held.
-func (s *structSlots[T]) publish(x *T) {
-	count := s.cell.commit.Load()
+// fill makes *x of the idle slot; the lock is held.
+func (s *structSlots[T]) fill(count uint64, x *T) {
 	s.carry(count, s.end)
-	if idle := s.at[(count+1)&1]; s.end == int(size[T]()) {
-		*idle = *x
-	} else {
-		copy(s.data[(count+1)&1][:s.end], bytesOf(x))
-	}
-	killPoint(51)
-	storeRelease(&s.cell.commit, count+1)
-	killPoint(52)
+	copy(s.data[(count+1)&1][:s.end], bytesOf(x))
 }
 
 // Update calls f with a copy and commits what f made of it. The copy is good
@@ -178,12 +177,14 @@ func (v Struct[T]) Update(f func(*T)) {
 	s.mu.lock()
 	done := false
 	defer func() { s.mu.unlockAfter(done) }()
-	s.scratch = *s.at[s.cell.commit.Load()&1]
+	count := s.cell.commit.Load()
+	s.scratch = *s.at[count&1]
 	if s.bools != nil {
 		normalise(&s.scratch, s.bools)
 	}
 	f(&s.scratch)
-	s.publish(&s.scratch)
+	s.fill(count, &s.scratch)
+	s.publish(count)
 	done = true
 }
 

@@ -130,3 +130,28 @@ func normalise[T any](p *T, bools []byteRange) {
 		}
 	}
 }
+
+// storePlain stores n as one plain store, which is whole on 64-bit systems.
+func storePlain(p *atomic.Uint64, n uint64) {
+	// SAFETY: an atomic.Uint64 is an aligned uint64 and nothing else.
+	*(*uint64)(unsafe.Pointer(p)) = n
+}
+
+// bytesOf views *p as bytes.
+func bytesOf[T any](p *T) []byte {
+	// SAFETY: LayoutOf has found T to be bytes without pointers.
+	return unsafe.Slice((*byte)(unsafe.Pointer(p)), unsafe.Sizeof(*p))
+}
+
+// loadWords fills dst from src by 8-byte atomic loads, each of which orders the
+// loads behind it on processors that reorder plain ones.
+//
+// Preconditions: src starts on a cache line of a mapping and is padded to one.
+func loadWords(dst, src []byte) {
+	for i := 0; i < len(dst); i += 8 {
+		// SAFETY: src is 8-byte aligned and, being padded, has the whole last word;
+		// w is a copy.
+		w := atomic.LoadUint64((*uint64)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(src)), i)))
+		copy(dst[i:], unsafe.Slice((*byte)(unsafe.Pointer(&w)), 8))
+	}
+}

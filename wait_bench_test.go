@@ -38,6 +38,7 @@ func BenchmarkPingPong(b *testing.B) {
 				mu := must(NewMutex(s, fmt.Sprint("mutex", i%crowd.locks)))(b)
 				go func() {
 					mu.Lock()
+					//lint:ignore SA2001 that it can be taken is what is tested
 					mu.Unlock()
 					done <- struct{}{}
 				}()

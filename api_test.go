@@ -1,0 +1,345 @@
+package shm_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"iter"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.org/shm"
+)
+
+// Programs outside this repository compile against these names and signatures.
+// They are stated here as types, so that a change does not compile; a generic
+// one is stated for all its type arguments at once, so that a narrower
+// constraint does not compile either.
+
+var (
+	_ func(string, *shm.Options) (*shm.Segment, error)   = shm.Open
+	_ func(*shm.Options) (*shm.Segment, error)           = shm.Anonymous
+	_ func(*os.File, *shm.Options) (*shm.Segment, error) = shm.OpenFile
+	_ func(string) error                                 = shm.Remove
+	_ func(string, *shm.Options) (*shm.Segment, error)   = shm.Inherited
+	_ func(string) string                                = shm.Path
+	_ func(*shm.Segment, any) error                      = shm.Bind
+
+	_ func(*shm.Segment, *exec.Cmd)                                  = (*shm.Segment).Pass
+	_ func(*shm.Segment) string                                      = (*shm.Segment).Name
+	_ func(*shm.Segment) *os.File                                    = (*shm.Segment).File
+	_ func(*shm.Segment) int64                                       = (*shm.Segment).Size
+	_ func(*shm.Segment) iter.Seq[shm.Entry]                         = (*shm.Segment).Entries
+	_ func(*shm.Segment, string) (shm.Entry, bool)                   = (*shm.Segment).Lookup
+	_ func(*shm.Segment, context.Context, string) (shm.Entry, error) = (*shm.Segment).WaitFor
+	_ func(*shm.Segment) error                                       = (*shm.Segment).Sync
+	_ func(*shm.Segment) error                                       = (*shm.Segment).Close
+)
+
+func apiNumeric[T shm.Numeric]() {
+	var (
+		_ func(*shm.Segment, string, T) (shm.RawValue[T], error)   = shm.NewRawValue[T]
+		_ func(*shm.Segment, string, int) (shm.RawArray[T], error) = shm.NewRawArray[T]
+		_ func(*shm.Segment, int64) (shm.RawValue[T], error)       = shm.RawValueAt[T]
+		_ func(*shm.Segment, int64, int) (shm.RawArray[T], error)  = shm.RawArrayAt[T]
+		_ func(shm.RawValue[T]) T                                  = shm.RawValue[T].Get
+		_ func(shm.RawValue[T], T)                                 = shm.RawValue[T].Set
+		_ func(shm.RawValue[T]) *T                                 = shm.RawValue[T].Ptr
+		_ func(shm.RawArray[T]) int                                = shm.RawArray[T].Len
+		_ func(shm.RawArray[T], int) T                             = shm.RawArray[T].Get
+		_ func(shm.RawArray[T], int, T)                            = shm.RawArray[T].Set
+		_ func(shm.RawArray[T]) []T                                = shm.RawArray[T].Slice
+		_ func(shm.RawArray[T]) iter.Seq2[int, T]                  = shm.RawArray[T].All
+	)
+}
+
+func apiWord[T shm.Word]() {
+	apiNumeric[T]() // each Word is Numeric
+	var (
+		_ func(*shm.Segment, string, T) (shm.Value[T], error)          = shm.NewValue[T]
+		_ func(*shm.Segment, string, int) (shm.Array[T], error)        = shm.NewArray[T]
+		_ func(shm.RawValue[T], *shm.Mutex) shm.Value[T]               = shm.Synchronized[T]
+		_ func(shm.Value[T]) T                                         = shm.Value[T].Load
+		_ func(shm.Value[T], T)                                        = shm.Value[T].Store
+		_ func(shm.Value[T], T) T                                      = shm.Value[T].Swap
+		_ func(shm.Value[T], T, T) bool                                = shm.Value[T].CompareAndSwap
+		_ func(shm.Value[T], T) T                                      = shm.Value[T].Add
+		_ func(shm.Value[T], func(T) T) T                              = shm.Value[T].Update
+		_ func(shm.Value[T], context.Context, func(T) bool) (T, error) = shm.Value[T].Await
+		_ func(shm.Value[T]) *shm.Mutex                                = shm.Value[T].Mutex
+		_ func(shm.Value[T]) shm.RawValue[T]                           = shm.Value[T].Raw
+		_ func(shm.Array[T]) int                                       = shm.Array[T].Len
+		_ func(shm.Array[T], int) T                                    = shm.Array[T].Load
+		_ func(shm.Array[T], int, T)                                   = shm.Array[T].Store
+		_ func(shm.Array[T], int, T) T                                 = shm.Array[T].Add
+		_ func(shm.Array[T], func([]T))                                = shm.Array[T].WithLock
+		_ func(shm.Array[T]) *shm.Mutex                                = shm.Array[T].Mutex
+		_ func(shm.Array[T]) shm.RawArray[T]                           = shm.Array[T].Raw
+	)
+}
+
+func apiAtomicInteger[T shm.AtomicInteger]() {
+	apiWord[T]() // each AtomicInteger is a Word
+	var (
+		_ func(*shm.Segment, string, T) (shm.Atomic[T], error) = shm.NewAtomic[T]
+		_ func(shm.Atomic[T]) T                                = shm.Atomic[T].Load
+		_ func(shm.Atomic[T], T)                               = shm.Atomic[T].Store
+		_ func(shm.Atomic[T], T) T                             = shm.Atomic[T].Swap
+		_ func(shm.Atomic[T], T, T) bool                       = shm.Atomic[T].CompareAndSwap
+		_ func(shm.Atomic[T], T) T                             = shm.Atomic[T].Add
+		_ func(shm.Atomic[T], T) T                             = shm.Atomic[T].And
+		_ func(shm.Atomic[T], T) T                             = shm.Atomic[T].Or
+	)
+}
+
+func apiAny[T any]() {
+	var (
+		_ func(*shm.Segment, string, T) (shm.RawStruct[T], error)       = shm.NewRawStruct[T]
+		_ func(*shm.Segment, int64) (shm.RawStruct[T], error)           = shm.RawStructAt[T]
+		_ func(shm.RawStruct[T]) T                                      = shm.RawStruct[T].Get
+		_ func(shm.RawStruct[T], T)                                     = shm.RawStruct[T].Set
+		_ func(shm.RawStruct[T]) *T                                     = shm.RawStruct[T].Ptr
+		_ func(*shm.Segment, string, T) (shm.Struct[T], error)          = shm.NewStruct[T]
+		_ func(shm.Struct[T]) T                                         = shm.Struct[T].Load
+		_ func(shm.Struct[T], T)                                        = shm.Struct[T].Store
+		_ func(shm.Struct[T], func(*T))                                 = shm.Struct[T].Update
+		_ func(shm.Struct[T], context.Context, func(T) bool) (T, error) = shm.Struct[T].Await
+		_ func(shm.Struct[T]) *shm.Mutex                                = shm.Struct[T].Mutex
+		_ func() (shm.Layout, error)                                    = shm.LayoutOf[T]
+	)
+}
+
+// The type arguments that the constraints must take, named types among them.
+type (
+	apiEnum  uint8
+	apiPhase complex64
+)
+
+var (
+	_ = []func(){
+		apiAtomicInteger[int32], apiAtomicInteger[int64], apiAtomicInteger[uint32], apiAtomicInteger[uint64],
+		apiAtomicInteger[time.Duration],
+	}
+	_ = []func(){
+		apiWord[int8], apiWord[int16], apiWord[int32], apiWord[int64],
+		apiWord[uint8], apiWord[uint16], apiWord[uint32], apiWord[uint64],
+		apiWord[float32], apiWord[float64], apiWord[complex64], apiWord[apiEnum], apiWord[apiPhase],
+	}
+	_ = []func(){apiNumeric[complex128]}
+	_ = []func(){apiAny[bool], apiAny[[16]byte], apiAny[struct{ A int64 }], apiAny[complex128]}
+)
+
+var (
+	_ func(*shm.Segment, string, int) (shm.CharArray, error) = shm.NewCharArray
+	_ func(*shm.Segment, int64, int) (shm.CharArray, error)  = shm.CharArrayAt
+	_ func(shm.CharArray) int                                = shm.CharArray.Len
+	_ func(shm.CharArray) string                             = shm.CharArray.Value
+	_ func(shm.CharArray, string) error                      = shm.CharArray.SetValue
+	_ func(shm.CharArray) []byte                             = shm.CharArray.Raw
+	_ func(shm.CharArray, []byte) error                      = shm.CharArray.SetRaw
+	_ func(shm.CharArray) []byte                             = shm.CharArray.Bytes
+
+	_ func(*shm.Segment, string, int) (shm.String, error)                  = shm.NewString
+	_ func(shm.String) int                                                 = shm.String.Cap
+	_ func(shm.String) string                                              = shm.String.Load
+	_ func(shm.String, string) error                                       = shm.String.Store
+	_ func(shm.String, context.Context, func(string) bool) (string, error) = shm.String.Await
+	_ func(shm.String) *shm.Mutex                                          = shm.String.Mutex
+
+	_ func(*shm.Segment, string) (*shm.Mutex, error) = shm.NewMutex
+	_ func(*shm.Mutex)                               = (*shm.Mutex).Lock
+	_ func(*shm.Mutex) bool                          = (*shm.Mutex).TryLock
+	_ func(*shm.Mutex)                               = (*shm.Mutex).Unlock
+	_ func(*shm.Mutex, context.Context) error        = (*shm.Mutex).LockContext
+	_ func(*shm.Mutex) bool                          = (*shm.Mutex).Abandoned
+	_ sync.Locker                                    = (*shm.Mutex)(nil)
+
+	_ func(string) (shm.Layout, error)     = shm.ParseLayout
+	_ func(shm.Layout, shm.Layout) bool    = shm.Layout.Equal
+	_ func(shm.Entry) any                  = shm.Entry.Any
+	_ func(shm.Entry) string               = shm.Entry.Text
+	_ func(shm.Entry, string) error        = shm.Entry.Parse
+	_ func(shm.Entry) (shm.LockInfo, bool) = shm.Entry.Lock
+	_ func(shm.Access) string              = shm.Access.String
+
+	_ error = (*shm.TypeError)(nil)
+	_ error = (*shm.LayoutError)(nil)
+
+	_ = []*error{
+		&shm.ErrClosed, &shm.ErrTooLong, &shm.ErrFull, &shm.ErrFormat, &shm.ErrVersion, &shm.ErrReadOnly,
+		&shm.ErrInsecure, &shm.ErrForeign,
+	}
+)
+
+// Structs are stated field by field, so that a field may be added.
+var _ = apiFields
+
+func apiFields(o *shm.Options, l *shm.Layout, f *shm.Field, e *shm.Entry, t *shm.TypeError, m *shm.LayoutError, i *shm.LockInfo) {
+	var (
+		_ = []*fs.FileMode{&o.Mode}
+		_ = []*int64{&o.MaxSize}
+		_ = []*bool{&o.ReadOnly, &o.MustExist, &o.Exclusive, &o.Foreign}
+		_ = []*string{&l.Format, &f.Name, &e.Name, &e.Unit, &e.Help, &e.Program, &t.Field, &t.Reason, &m.Name, &m.Program, &m.Reason, &i.Program}
+		_ = []*int{&l.Size, &l.Align, &f.Offset, &e.Len, &e.Pid, &m.HaveLen, &m.WantLen, &m.Pid, &i.Pid}
+		_ = []*[]shm.Field{&l.Fields}
+		_ = []*shm.Layout{&f.Layout, &e.Layout, &m.Have, &m.Want}
+		_ = []*shm.Access{&e.Access, &m.HaveAccess, &m.WantAccess}
+		_ = []*reflect.Type{&t.Type}
+		_ = []*bool{&i.Held, &i.Alive, &i.Reserved, &i.Waiting, &i.Abandoned}
+		_ = []*uint32{&i.ID, &i.Takeovers}
+	)
+}
+
+// The numbers of Access are part of the memory format.
+const (
+	_ = uint(shm.AccessRaw-1) + uint(1-shm.AccessRaw)
+	_ = uint(shm.AccessAtomic-2) + uint(2-shm.AccessAtomic)
+	_ = uint(shm.AccessLocked-3) + uint(3-shm.AccessLocked)
+	_ = uint(shm.AccessPublished-4) + uint(4-shm.AccessPublished)
+)
+
+// TestAPIIsComplete wants every exported name to be used in this file.
+func TestAPIIsComplete(t *testing.T) {
+	_, files := parseSources(t)
+	self, err := parser.ParseFile(token.NewFileSet(), "api_test.go", nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{"Error": true} // of the error interface
+	ast.Inspect(self, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			used[s.Sel.Name] = true
+		}
+		return true
+	})
+	missing := map[string]bool{}
+	want := func(id *ast.Ident) {
+		if id.IsExported() && !used[id.Name] {
+			missing[id.Name] = true
+		}
+	}
+	for _, f := range files {
+		for _, d := range f.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Recv == nil || exportedReceiver(d.Recv.List[0].Type) {
+					want(d.Name)
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					switch spec := spec.(type) {
+					case *ast.TypeSpec:
+						want(spec.Name)
+					case *ast.ValueSpec:
+						for _, name := range spec.Names {
+							want(name)
+						}
+					}
+				}
+			}
+		}
+	}
+	if len(missing) > 0 {
+		t.Errorf("exported, and not used in this file: %q", slices.Sorted(maps.Keys(missing)))
+	}
+}
+
+func exportedReceiver(t ast.Expr) bool {
+	switch t := t.(type) {
+	case *ast.StarExpr:
+		return exportedReceiver(t.X)
+	case *ast.IndexExpr:
+		return exportedReceiver(t.X)
+	case *ast.Ident:
+		return t.IsExported()
+	}
+	return false
+}
+
+// refused lists instantiations that must not compile, and accepted some beside
+// them that must: else the test would pass for a file that never compiles.
+var (
+	refused = []string{
+		"RawValue[int]", "RawValue[uint]", "RawValue[uintptr]", "RawValue[bool]", "RawValue[string]", "RawValue[[]int8]",
+		"RawValue[*int8]", "RawValue[any]", "RawValue[struct{}]", "RawValue[[2]int8]", "RawValue[named]",
+		"RawArray[int]", "RawArray[uint]", "RawArray[uintptr]", "RawArray[bool]", "RawArray[string]",
+		"Value[int]", "Value[uint]", "Value[uintptr]", "Value[complex128]", "Value[bool]", "Value[string]",
+		"Array[int]", "Array[uint]", "Array[uintptr]", "Array[complex128]", "Array[bool]", "Array[string]",
+		"Atomic[int]", "Atomic[uint]", "Atomic[uintptr]", "Atomic[int8]", "Atomic[int16]", "Atomic[uint8]", "Atomic[uint16]",
+		"Atomic[float32]", "Atomic[float64]", "Atomic[complex64]", "Atomic[bool]", "Atomic[string]",
+	}
+	accepted = []string{
+		"RawValue[int8]", "RawValue[complex128]", "RawArray[complex128]", "Value[complex64]", "Array[float32]",
+		"Atomic[uint32]", "RawStruct[bool]", "Struct[complex128]",
+	}
+)
+
+func TestTypesThatDoNotCompile(t *testing.T) {
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		t.Skipf("this test needs the go command: %v", err)
+	}
+	// A package that is only in an overlay over this module: its requirements
+	// apply, so nothing is fetched.
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const first = 6 // line of the first instantiation
+	source := "package refused\n\nimport \"example.org/shm\"\n\ntype named int\n"
+	for _, name := range slices.Concat(refused, accepted) {
+		source += fmt.Sprintf("var _ shm.%s\n", name)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "refused.go")
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, "overlaid", "refused.go"): file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{file: source, filepath.Join(dir, "overlay.json"): string(overlay)} {
+		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// -e: all errors, not the first ten.
+	cmd := exec.Command(goTool, "build", "-gcflags=-e", "-overlay", filepath.Join(dir, "overlay.json"), "./overlaid")
+	output, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Fatal("all of them compiled")
+	}
+	wrong := map[int]string{}
+	for _, m := range regexp.MustCompile(`refused\.go:(\d+):\d+: (.*)`).FindAllStringSubmatch(string(output), -1) {
+		line, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrong[line] += m[2]
+	}
+	if len(wrong) == 0 {
+		t.Fatalf("go build: %v\n%s", err, output)
+	}
+	for i, name := range refused {
+		if !strings.Contains(wrong[first+i], "does not satisfy shm.") {
+			t.Errorf("%s: want an error about its constraint, got %q", name, wrong[first+i])
+		}
+	}
+	for i, name := range accepted {
+		if e := wrong[first+len(refused)+i]; e != "" {
+			t.Errorf("%s: %s", name, e)
+		}
+	}
+}

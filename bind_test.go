@@ -1,0 +1,207 @@
+//go:build linux
+
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+type handles struct {
+	Raw    RawValue[int8]       `shm:"raw,unit=parts"`
+	Value  Value[time.Duration] `shm:"wait,unit=ns,help=how long, at most, a=b: \"now\""`
+	Atomic Atomic[uint32]       `shm:",help="`
+	Raws   RawArray[float64]    `shm:"raws,len=3"`
+	Array  Array[int16]         `shm:"array,len=5,unit=°C,help=of each room"`
+	Record RawStruct[[16]byte]  `shm:"uuid"`
+	Struct Struct[pair]         // called by its own name
+	Chars  CharArray            `shm:"chars,unit=bytes,len=7"`
+	Text   String               `shm:"text,len=9"`
+	Lock   *Mutex               `shm:"lock,help=of all that"`
+	hidden sync.Mutex           // left alone
+	note   string               `shm:"what,ever=1"`
+	//lint:ignore U1000 Bind leaves it alone
+	funcs map[string]func() error // neither a handle nor comparable
+}
+
+var binder = helper("binder", func(args []string) error {
+	s, err := Open(args[0], nil)
+	if err != nil {
+		return err
+	}
+	for e := range s.Entries() {
+		fmt.Printf("%s|%s|%s|%d|%s\n", e.Name, e.Unit, e.Help, e.Len, e.Access)
+	}
+	var h struct {
+		Value Value[time.Duration] `shm:"wait"`
+		Array Array[int16]         `shm:"array"` // the length found
+		Text  String               `shm:"text"`
+	}
+	if err := Bind(s, &h); err != nil {
+		return err
+	}
+	fmt.Println(h.Value.Add(time.Second), h.Array.Len(), h.Array.Load(4), h.Text.Load())
+	return nil
+})
+
+func TestBind(t *testing.T) {
+	name := testName(t)
+	s := open(t, name, nil)
+	var h handles
+	h.note = "mine"
+	h.hidden.Lock() // in use meanwhile: a copy of it would be locked for ever
+	if err := Bind(s, &h); err != nil {
+		t.Fatal(err)
+	}
+	h.hidden.Unlock()
+	h.Raw.Set(1)
+	h.Value.Store(time.Minute)
+	h.Atomic.Add(2)
+	h.Raws.Set(2, 3)
+	h.Array.Store(4, 4)
+	h.Record.Set([16]byte{5})
+	h.Struct.Update(func(p *pair) { p.A = 6 })
+	h.Lock.Lock()
+	//lint:ignore SA2001 that it can be taken is what is tested
+	h.Lock.Unlock()
+	if err := errors.Join(h.Chars.SetValue("seven77"), h.Text.Store("ninebytes")); err != nil {
+		t.Fatal(err)
+	}
+	if h.note != "mine" {
+		t.Error("an unexported field was touched")
+	}
+	p := start(t, binder, name)
+	for _, want := range []string{
+		"raw|parts||0|raw",
+		`wait|ns|how long, at most, a=b: "now"|0|locked`,
+		"Atomic|||0|atomic",
+		"raws|||3|raw",
+		"array|°C|of each room|5|locked",
+		"uuid|||0|raw",
+		"Struct|||0|published",
+		"chars|bytes||7|raw",
+		"text|||9|published",
+		"lock||of all that|0|locked",
+		"1m1s 5 4 ninebytes",
+	} {
+		p.expect(want)
+	}
+	p.wait()
+	var again handles
+	if err := Bind(open(t, name, &Options{ReadOnly: true}), &again); err != nil {
+		t.Fatal(err)
+	}
+	if again.Value.Load() != 61*time.Second || again.Struct.Load().A != 6 || again.Atomic.Load() != 2 || again.Record.Get()[0] != 5 || again.Raws.Get(2) != 3 {
+		t.Error("what was bound again is something else")
+	}
+}
+
+func TestBindRefuses(t *testing.T) {
+	name := testName(t)
+	s := open(t, name, nil)
+	must(NewRawValue(s, "taken", int64(0)))(t)
+	type good = Value[int64]
+	type one[T any] struct {
+		Before good
+		F      T
+	}
+	var mismatch *LayoutError
+	var unfit *TypeError
+	for what, c := range map[string]struct {
+		ptr  any
+		err  any // errors.Is, or errors.As where it is a pointer
+		text string
+	}{
+		"int":            {&one[int]{}, fs.ErrInvalid, "F: "},
+		"pointer":        {&one[*Value[int64]]{}, fs.ErrInvalid, "no handle"},
+		"mutex by value": {&one[Mutex]{}, fs.ErrInvalid, "no handle"},
+		"segment":        {&one[*Segment]{}, fs.ErrInvalid, "no handle"},
+		"nested":         {&one[one[good]]{}, fs.ErrInvalid, "no handle"},
+		"interface":      {&one[any]{}, fs.ErrInvalid, "no handle"},
+		"unfit":          {&one[Struct[string]]{}, &unfit, "F: "},
+		"no length":      {&one[String]{}, fs.ErrNotExist, "F: "},
+		"len on a number": {&struct {
+			F Value[int8] `shm:"f,len=3"`
+		}{}, fs.ErrInvalid, "no length"},
+		"len on a struct": {&struct {
+			F Struct[pair] `shm:"f,len=3"`
+		}{}, fs.ErrInvalid, "no length"},
+		"len on a mutex": {&struct {
+			F *Mutex `shm:"f,len=3"`
+		}{}, fs.ErrInvalid, "no length"},
+		"len of nothing": {&struct {
+			F String `shm:"f,len="`
+		}{}, fs.ErrInvalid, `"len="`},
+		"len of zero": {&struct {
+			F String `shm:"f,len=0"`
+		}{}, fs.ErrInvalid, `"len=0"`},
+		"negative len": {&struct {
+			F String `shm:"f,len=-1"`
+		}{}, fs.ErrInvalid, `"len=-1"`},
+		"len of words": {&struct {
+			F String `shm:"f,len=x"`
+		}{}, fs.ErrInvalid, `"len=x"`},
+		"len twice": {&struct {
+			F String `shm:"f,len=1,len=2"`
+		}{}, fs.ErrInvalid, "twice"},
+		"option": {&struct {
+			F good `shm:"f,color=red"`
+		}{}, fs.ErrInvalid, `"color=red"`},
+		"empty option": {&struct {
+			F good `shm:"f,"`
+		}{}, fs.ErrInvalid, `""`},
+		"unit of nothing": {&struct {
+			F good `shm:"f,unit"`
+		}{}, fs.ErrInvalid, `"unit"`},
+		"char": {&struct {
+			F String `shm:"f,char"`
+		}{}, fs.ErrInvalid, `"char"`},
+		"left out": {&struct {
+			F good `shm:"-"`
+		}{}, fs.ErrInvalid, "left out"},
+		"bad name": {&struct {
+			F good "shm:\"a\\nb\""
+		}{}, fs.ErrInvalid, "F: "},
+		"taken": {&struct {
+			F good `shm:"taken"`
+		}{}, &mismatch, "F: "},
+		"not a pointer": {one[good]{}, fs.ErrInvalid, "not a pointer"},
+		"nil":           {nil, fs.ErrInvalid, "not a pointer"},
+		"nil pointer":   {(*one[good])(nil), fs.ErrInvalid, "not a pointer"},
+		"no struct":     {new(good), fs.ErrInvalid, "not a pointer to a struct of handles"},
+		"number":        {new(int64), fs.ErrInvalid, "not a pointer"},
+	} {
+		err := Bind(s, c.ptr)
+		if err == nil || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		switch want := c.err.(type) {
+		case error:
+			if !errors.Is(err, want) {
+				t.Errorf("%s: %v", what, err)
+			}
+		default:
+			if !errors.As(err, want) || !strings.Contains(err.Error(), ".F: ") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if o, ok := c.ptr.(*one[int]); ok && o.Before != (good{}) {
+			t.Error("the struct was changed though a field was refused")
+		}
+	}
+	if err := Bind(s, &struct{}{}); err != nil {
+		t.Errorf("no handles: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Bind(s, &one[good]{}); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,524 @@
+package shm_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"example.org/shm"
+)
+
+// must keeps the examples short.
+func must[T any](x T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return x
+}
+
+// exampleName returns a segment name of this run alone, so that two runs of the
+// tests do not meet. A program uses a name that its peers know, such as "board".
+func exampleName(what string) string {
+	return fmt.Sprintf("shmtest-%d-%s", os.Getpid(), what)
+}
+
+func Example() {
+	seg := must(shm.Open(exampleName("board"), nil)) // each process opens the same name
+	defer shm.Remove(seg.Name())
+	defer seg.Close()
+
+	var board struct {
+		Requests shm.Atomic[uint64]  `shm:"requests,unit=requests"`
+		Load     shm.Value[float64]  `shm:"load"`
+		Version  shm.String          `shm:"version,len=32"`
+		Sizes    shm.RawArray[int32] `shm:"sizes,len=3"`
+	}
+	if err := shm.Bind(seg, &board); err != nil {
+		panic(err)
+	}
+	board.Requests.Add(1)
+	board.Load.Update(func(x float64) float64 { return 0.9*x + 0.1*5 })
+	if err := board.Version.Store("v1.2"); err != nil {
+		panic(err)
+	}
+	board.Sizes.Set(2, 7)
+	fmt.Println(board.Requests.Load(), board.Load.Load(), board.Version.Load(), board.Sizes.Slice())
+	// Output: 1 0.5 v1.2 [0 0 7]
+}
+
+func ExampleOpen() {
+	name := exampleName("counter")
+	defer shm.Remove(name)
+	first := must(shm.Open(name, nil)) // makes it
+	defer first.Close()
+	second := must(shm.Open(name, &shm.Options{MustExist: true})) // another process, say
+	defer second.Close()
+
+	hits := must(shm.NewValue[int64](first, "hits", 0))
+	same := must(shm.NewValue[int64](second, "hits", 100)) // it is there: 100 is ignored
+	hits.Add(2)
+	fmt.Println(same.Load())
+
+	_, err := shm.Open(name, &shm.Options{Exclusive: true})
+	fmt.Println(errors.Is(err, fs.ErrExist))
+	// Output:
+	// 2
+	// true
+}
+
+func ExampleRemove() {
+	name := exampleName("removed")
+	seg := must(shm.Open(name, nil))
+	defer seg.Close()
+	hits := must(shm.NewAtomic[int64](seg, "hits", 0))
+
+	fmt.Println(shm.Remove(name))
+	fmt.Println(hits.Add(1)) // who is attached keeps the memory
+	_, err := shm.Open(name, &shm.Options{MustExist: true})
+	fmt.Println(errors.Is(err, fs.ErrNotExist))
+	// Output:
+	// <nil>
+	// 1
+	// true
+}
+
+func ExamplePath() {
+	fmt.Println(shm.Path("board"))
+	fmt.Println(shm.Path("/var/lib/app/board"))
+	// Output:
+	// /dev/shm/board
+	// /var/lib/app/board
+}
+
+func ExampleOptions() {
+	name := exampleName("group")
+	defer shm.Remove(name)
+	seg := must(shm.Open(name, &shm.Options{
+		Mode:    0o660, // the group may attach, and so must its members ask for 0660
+		MaxSize: 1 << 20,
+	}))
+	defer seg.Close()
+	look := must(shm.Open(name, &shm.Options{Mode: 0o660, ReadOnly: true}))
+	defer look.Close()
+
+	must(shm.NewValue[int32](seg, "n", 5))
+	n := must(shm.NewValue[int32](look, "n", 0))
+	fmt.Println(n.Load())
+	defer func() { fmt.Println(errors.Is(recover().(error), shm.ErrReadOnly)) }()
+	n.Store(6)
+	// Output:
+	// 5
+	// true
+}
+
+func ExampleAnonymous() {
+	seg := must(shm.Anonymous(nil)) // a child attaches by Pass, or by its descriptor
+	defer seg.Close()
+	again := must(shm.OpenFile(seg.File(), nil))
+	defer again.Close()
+
+	must(shm.NewRawValue[int64](seg, "answer", 42))
+	fmt.Println(must(shm.NewRawValue[int64](again, "answer", 0)).Get())
+	// Output: 42
+}
+
+func ExampleSegment_Pass() {
+	if os.Getenv("EXAMPLE_ROLE") == "child" {
+		seg := must(shm.Inherited("", nil)) // an anonymous segment's name
+		must(shm.NewAtomic[int64](seg, "total", 0)).Add(42)
+		os.Exit(0)
+	}
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	total := must(shm.NewAtomic[int64](seg, "total", 0))
+
+	child := exec.Command(must(os.Executable()), "-test.run=^ExampleSegment_Pass$")
+	child.Env = append(os.Environ(), "EXAMPLE_ROLE=child")
+	child.Stderr = os.Stderr
+	seg.Pass(child) // last
+	if err := child.Run(); err != nil {
+		panic(err)
+	}
+	fmt.Println(total.Load())
+	// Output: 42
+}
+
+func ExampleSegment_WaitFor() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	go func() { // another process, say
+		must(shm.NewAtomic[uint32](seg, "ready", 1))
+	}()
+	e := must(seg.WaitFor(context.Background(), "ready"))
+	fmt.Println(e.Name, e.Layout.Format, e.Access)
+
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	_, err := seg.WaitFor(ctx, "never")
+	fmt.Println(errors.Is(err, context.DeadlineExceeded))
+	// Output:
+	// ready <I atomic
+	// true
+}
+
+func ExampleSegment_Entries() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	must(shm.NewRawArray[float32](seg, "samples", 8))
+	must(shm.NewMutex(seg, "lock"))
+	must(shm.NewString(seg, "version", 32))
+	for e := range seg.Entries() {
+		fmt.Printf("%s: %s %q, %d\n", e.Name, e.Access, e.Layout.Format, e.Len)
+	}
+	// Output:
+	// samples: raw "<f", 8
+	// lock: locked "", 0
+	// version: published "<c", 32
+}
+
+func ExampleEntry() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	type point struct {
+		X, Y float64
+		Name [8]byte `shm:"name,char"`
+	}
+	must(shm.NewStruct(seg, "p", point{X: 1, Y: 2, Name: [8]byte{'a', 'b'}}))
+
+	// A program that does not have the type learns it from the segment.
+	e, ok := seg.Lookup("p")
+	fmt.Println(ok, e.Layout.Format)
+	fmt.Println(e.Text())
+	fmt.Println(e.Any().(map[string]any)["Y"])
+	if err := e.Parse("{Y: 2.5}"); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(e.Text())
+	// Output:
+	// true T{<d:X:<d:Y:(8)<c:name:}
+	// {X: 1, Y: 2, name: "ab"}
+	// 2
+	// {X: 1, Y: 2.5, name: "ab"}
+}
+
+func ExampleRawValue() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	temperature := must(shm.NewRawValue(seg, "temperature", 20.5)) // one process writes,
+	fmt.Println(temperature.Get())                                 // others look
+	*temperature.Ptr() += 0.5
+	fmt.Println(temperature.Get())
+
+	elapsed := must(shm.NewRawValue[time.Duration](seg, "elapsed", 0)) // named types are numbers
+	elapsed.Set(1500 * time.Millisecond)
+	fmt.Println(elapsed.Get())
+	// Output:
+	// 20.5
+	// 21
+	// 1.5s
+}
+
+func ExampleRawArray() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	made := must(shm.NewRawArray[int16](seg, "samples", 4))
+	copy(made.Slice(), []int16{3, 1, 4, 1})
+	found := must(shm.NewRawArray[int16](seg, "samples", 0)) // 0: the length found
+	sum := 0
+	for _, x := range found.All() {
+		sum += int(x)
+	}
+	fmt.Println(found.Len(), sum)
+	// Output: 4 9
+}
+
+func ExampleRawStruct() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	type point struct{ X, Y int32 }
+	p := must(shm.NewRawStruct(seg, "p", point{1, 2}))
+	p.Ptr().X = 10
+	fmt.Println(p.Get())
+
+	id := must(shm.NewRawStruct(seg, "id", [16]byte{0: 0xca, 15: 0xfe})) // a UUID
+	fmt.Printf("%x\n", id.Get())
+	// Output:
+	// {10 2}
+	// ca0000000000000000000000000000fe
+}
+
+func ExampleCharArray() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	c := must(shm.NewCharArray(seg, "name", 8))
+	for _, text := range []string{"abcdef", "xy", "too long for it"} {
+		if err := c.SetValue(text); err != nil {
+			fmt.Println(errors.Is(err, shm.ErrTooLong))
+		}
+		fmt.Printf("%q %q\n", c.Value(), c.Raw()) // as ctypes: a NUL, and the tail stays
+	}
+	// Output:
+	// "abcdef" "abcdef\x00\x00"
+	// "xy" "xy\x00def\x00\x00"
+	// true
+	// "xy" "xy\x00def\x00\x00"
+}
+
+func ExampleValue() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	balance := must(shm.NewValue(seg, "balance", 100.0))
+	fmt.Println(balance.Add(20))
+	fmt.Println(balance.Update(func(x float64) float64 { return x * 2 }))
+	fmt.Println(balance.CompareAndSwap(240, 1), balance.Swap(7), balance.Load())
+	// Output:
+	// 120
+	// 240
+	// true 1 7
+}
+
+func ExampleValue_Await() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	phase := must(shm.NewValue[int32](seg, "phase", 0))
+	go func() { // another process, say
+		phase.Store(1)
+		phase.Store(2)
+	}()
+	x, err := phase.Await(context.Background(), func(x int32) bool { return x >= 2 })
+	fmt.Println(x, err)
+	// Output: 2 <nil>
+}
+
+func ExampleSynchronized() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	lock := must(shm.NewMutex(seg, "lock"))
+	in := shm.Synchronized(must(shm.NewRawValue[int64](seg, "in", 0)), lock)
+	out := shm.Synchronized(must(shm.NewRawValue[int64](seg, "out", 0)), lock)
+	in.Add(3) // one lock for both
+
+	lock.Lock()
+	out.Raw().Set(in.Raw().Get()) // while holding it, the raw forms
+	lock.Unlock()
+	fmt.Println(in.Load(), out.Load(), in.Mutex() == out.Mutex())
+	// Output: 3 3 true
+}
+
+func ExampleArray() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	a := must(shm.NewArray[int64](seg, "histogram", 4))
+	a.Add(1, 5)
+	a.WithLock(func(all []int64) {
+		all[0], all[1] = all[1], all[0] // nobody sees one without the other but Load
+	})
+	fmt.Println(a.Load(0), a.Load(1), a.Len())
+	// Output: 5 0 4
+}
+
+func ExampleStruct() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	type stats struct {
+		Count int64
+		Sum   float64
+	}
+	s := must(shm.NewStruct(seg, "stats", stats{}))
+	for _, x := range []float64{1, 2.5} {
+		s.Update(func(s *stats) { s.Count++; s.Sum += x }) // both, or neither
+	}
+	fmt.Println(s.Load())
+
+	// A newer program appends a field; the older one goes on.
+	type newer struct {
+		Count int64
+		Sum   float64
+		Max   float64
+	}
+	n := must(shm.NewStruct(seg, "stats", newer{}))
+	n.Update(func(s *newer) { s.Max = 9 })
+	s.Update(func(s *stats) { s.Count++ })
+	fmt.Println(n.Load())
+	// Output:
+	// {2 3.5}
+	// {3 3.5 9}
+}
+
+func ExampleString() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	status := must(shm.NewString(seg, "status", 16))
+	fmt.Println(status.Store("draining"))
+	err := status.Store("a text of more than 16 bytes")
+	fmt.Println(errors.Is(err, shm.ErrTooLong), status.Load(), status.Cap())
+	// Output:
+	// <nil>
+	// true draining 16
+}
+
+func ExampleAtomic() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	hits := must(shm.NewAtomic[uint64](seg, "hits", 0))
+	flags := must(shm.NewAtomic[uint32](seg, "flags", 0b0101))
+	fmt.Println(hits.Add(1), flags.Or(0b0010), flags.And(0b0011), flags.Load())
+	// Output: 1 5 7 3
+}
+
+func ExampleMutex() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	mu := must(shm.NewMutex(seg, "lock"))
+	ledger := must(shm.NewRawArray[int64](seg, "ledger", 2))
+
+	mu.Lock()
+	if mu.Abandoned() { // whoever held it died in the middle
+		clear(ledger.Slice())
+	}
+	ledger.Set(0, -5)
+	ledger.Set(1, +5)
+	mu.Unlock()
+
+	fmt.Println(mu.TryLock(), mu.TryLock()) // not recursive
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	fmt.Println(errors.Is(mu.LockContext(ctx), context.DeadlineExceeded))
+	mu.Unlock()
+	// Output:
+	// true false
+	// true
+}
+
+func ExampleBind() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	type config struct {
+		Limit int32
+		Debug bool
+	}
+	var board struct {
+		Requests shm.Atomic[uint64] `shm:"requests,unit=requests"`
+		Load     shm.Value[float64] `shm:"load,help=of the last minute, 1 is a core"`
+		Version  shm.String         `shm:"version,len=32"`
+		Config   shm.Struct[config] // named as the field is
+		Samples  shm.Array[int32]   `shm:"samples,len=4"`
+		Lock     *shm.Mutex         `shm:"lock"`
+		started  time.Time          // unexported: left alone
+	}
+	if err := shm.Bind(seg, &board); err != nil {
+		panic(err)
+	}
+	board.started = time.Now()
+	board.Requests.Add(1)
+	board.Config.Update(func(c *config) { c.Limit = 10 })
+	for e := range seg.Entries() {
+		fmt.Printf("%s: %q %q\n", e.Name, e.Unit, e.Help)
+	}
+	fmt.Println(board.Config.Load())
+	// Output:
+	// requests: "requests" ""
+	// load: "" "of the last minute, 1 is a core"
+	// version: "" ""
+	// Config: "" ""
+	// samples: "" ""
+	// lock: "" ""
+	// {10 false}
+}
+
+func ExampleLayoutOf() {
+	type reading struct {
+		OK    bool
+		Value float32
+		Unit  [4]byte `shm:"unit,char"`
+	}
+	l := must(shm.LayoutOf[reading]())
+	fmt.Println(l.Format)
+	fmt.Println(l.Size, l.Align)
+	for _, f := range l.Fields {
+		fmt.Println(f.Offset, f.Name, f.Layout.Size)
+	}
+	// Output:
+	// T{<?:OK:3x<f:Value:(4)<c:unit:}
+	// 12 4
+	// 0 OK 1
+	// 4 Value 4
+	// 8 unit 4
+}
+
+func ExampleParseLayout() {
+	l := must(shm.ParseLayout("T{<i:x:<i:y:}")) // memoryview(obj).format of a ctypes.Structure
+	type point struct {
+		X int32 `shm:"x"`
+		Y int32 `shm:"y"`
+	}
+	fmt.Println(l.Size, l.Equal(must(shm.LayoutOf[point]())))
+	_, err := shm.ParseLayout("T{<i:x:")
+	fmt.Println(errors.Is(err, shm.ErrFormat))
+	// Output:
+	// 8 true
+	// true
+}
+
+func ExampleTypeError() {
+	type inner struct{ Next *int32 }
+	type outer struct {
+		ID    int64
+		Items [4]inner
+	}
+	_, err := shm.LayoutOf[outer]()
+	fmt.Println(err)
+	e, _ := errors.AsType[*shm.TypeError](err)
+	fmt.Println(e.Field)
+	// Output:
+	// shm: shm_test.outer.Items[].Next: *int32 points into the memory of one process
+	// Items[].Next
+}
+
+func ExampleLayoutError() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	type older struct {
+		Hits  uint32
+		Level int32
+	}
+	type newer struct {
+		Hits  uint32
+		Level float32
+	}
+	must(shm.NewRawStruct(seg, "stats", older{}))
+	_, err := shm.NewRawStruct(seg, "stats", newer{})
+	e, ok := errors.AsType[*shm.LayoutError](err)
+	fmt.Println(ok, e.Have.Format, e.Want.Format, e.Pid == os.Getpid())
+	_, diff, _ := strings.Cut(err.Error(), "\n")
+	fmt.Println(diff)
+	// Output:
+	// true T{<I:Hits:<i:Level:} T{<I:Hits:<f:Level:} true
+	//   field "Level": have int32 at 4, want float32 at 4
+}
+
+func ExampleRawValueAt() {
+	// Memory that another program laid out: a C struct { int id; double x; }.
+	dir := must(os.MkdirTemp("", "shm-example"))
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "foreign")
+	if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
+		panic(err)
+	}
+	seg := must(shm.Open(path, &shm.Options{Foreign: true}))
+	defer seg.Close()
+	x := must(shm.RawValueAt[float64](seg, 8))
+	x.Set(0.25)
+	fmt.Println(x.Get())
+	_, err := shm.RawValueAt[float64](seg, 4095)
+	fmt.Println(errors.Is(err, fs.ErrInvalid))
+	// Output:
+	// 0.25
+	// true
+}

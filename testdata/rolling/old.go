@@ -1,0 +1,12 @@
+package main
+
+// Board is the first version.
+type Board struct {
+	Requests uint64
+	Bytes    uint64
+}
+
+func (b *Board) serve() {
+	b.Requests++
+	b.Bytes += 100
+}
