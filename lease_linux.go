@@ -44,7 +44,7 @@ func (m *mapping) controlLocked(f *os.File) (*os.File, error) {
 // fileLock applies a lock of the given type to one byte.
 func fileLock(f *os.File, cmd int, typ int16, off, length int64) (unix.Flock_t, error) {
 	l := unix.Flock_t{Type: typ, Whence: io.SeekStart, Start: off, Len: length}
-	err := retry(func() error { return unix.FcntlFlock(f.Fd(), cmd, &l) })
+	err := withDescriptor(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), cmd, &l) })
 	return l, err
 }
 

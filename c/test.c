@@ -1,0 +1,731 @@
+/*
+ * The C side of c_linux_test.go: test MODE ARGUMENTS. It talks to the Go side by
+ * lines, and ends with status 1 and a line on standard error when something is
+ * not as it must be.
+ */
+#include "shm.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/wait.h>
+
+static void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+static void fail(const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	fprintf(stderr, "test.c: ");
+	vfprintf(stderr, format, args);
+	fprintf(stderr, "\n");
+	va_end(args);
+	exit(1);
+}
+
+static void must(int err, const char *what)
+{
+	if (err < 0)
+		fail("%s: %s", what, shm_strerror(err));
+}
+
+#define MUST(call) must(call, #call)
+
+static void want(bool ok, const char *what)
+{
+	if (!ok)
+		fail("not so: %s", what);
+}
+
+#define WANT(ok) want(ok, #ok)
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void say(const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	printf("\n");
+	fflush(stdout);
+}
+
+static shm_segment *attach(const char *name)
+{
+	shm_segment *s = NULL;
+	MUST(shm_attach(&s, name, NULL));
+	return s;
+}
+
+static shm_value number(shm_segment *s, const char *name)
+{
+	shm_value v;
+	MUST(shm_new_number(s, name, SHM_I64, NULL, &v));
+	return v;
+}
+
+/* ---- Values of all kinds ---- */
+
+struct status {
+	int64_t hits;
+	float load;
+	uint8_t flags[4];
+	char host[16];
+	uint8_t ok, pad[7]; /* written out: 32-bit x86 would have three */
+};
+#define STATUS "T{" SHM_I64 ":hits:" SHM_F32 ":load:(4)" SHM_U8 ":flags:(16)" SHM_CHAR ":host:" SHM_BOOL ":ok:7x}"
+
+struct longer {
+	int64_t hits;
+	float load;
+	uint8_t flags[4];
+	char host[16];
+	uint8_t ok;
+	uint8_t level, pad[6]; /* in what is padding of the shorter one */
+	int64_t extra;
+};
+#define LONGER "T{" SHM_I64 ":hits:" SHM_F32 ":load:(4)" SHM_U8 ":flags:(16)" SHM_CHAR ":host:" SHM_BOOL ":ok:" SHM_U8 ":level:6x" SHM_I64 ":extra:}"
+
+struct nested {
+	int8_t a;
+	struct { int16_t x, y; } p[2][3];
+	uint8_t pad[6];
+	double d;
+	uint8_t c, rest[7];
+};
+#define NESTED "T{" SHM_I8 ":a:x(2,3)T{" SHM_I16 ":x:" SHM_I16 ":y:}:p:6x" SHM_F64 ":d:" SHM_U8 ":c:7x}"
+
+static void layouts(void)
+{
+	say("status %zu %s", sizeof(struct status), STATUS);
+	say("longer %zu %s", sizeof(struct longer), LONGER);
+	say("nested %zu %s", sizeof(struct nested), NESTED);
+	const char *const all[] = {SHM_BOOL, SHM_I8, SHM_U8, SHM_I16, SHM_U16, SHM_I32, SHM_U32, SHM_I64, SHM_U64, SHM_F32, SHM_F64, SHM_C64, SHM_C128};
+	const size_t sizes[] = {1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 8, 16};
+	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+		say("%zu %zu %s", i, sizes[i], all[i]);
+	say("end");
+}
+
+/* What the header's parser makes of formats, a line each from standard input. */
+static void parse(void)
+{
+	char *line = NULL;
+	size_t room = 0;
+	ssize_t n;
+	while ((n = getline(&line, &room, stdin)) > 0) {
+		uint64_t size, end;
+		if (line[n - 1] == '\n')
+			n--;
+		if (shm_parse_(line, (size_t)n, true, &size, &end))
+			say("%" PRIu64 " %" PRIu64, size, end);
+		else
+			say("no");
+	}
+	free(line);
+}
+
+/* Finds or makes values of all kinds, checks that they are of round k - 1 if
+ * that was one, and changes them to round k: as visit in c_linux_test.go. */
+static void visit(const char *name, int k)
+{
+	shm_segment *s = attach(name);
+	shm_value v;
+	size_t n;
+	char text[65], wanted[65];
+	int index = 0;
+
+#define EACH(X) X(i8, int8_t, SHM_I8) X(u8, uint8_t, SHM_U8) X(i16, int16_t, SHM_I16) X(u16, uint16_t, SHM_U16) X(i32, int32_t, SHM_I32) \
+	X(u32, uint32_t, SHM_U32) X(i64, int64_t, SHM_I64) X(u64, uint64_t, SHM_U64) X(f32, float, SHM_F32) X(f64, double, SHM_F64)
+#define VISIT(T, type, format)                                                     \
+	{                                                                          \
+		type x = (type)(42 + index), sum;                                  \
+		MUST(shm_new_number(s, "number-" #T, format, &x, &v));             \
+		x = 0;                                                             \
+		MUST(shm_load_##T(&v, &x));                                        \
+		WANT(x == (type)(42 + index + k));                                 \
+		MUST(shm_add_##T(&v, 1, &sum));                                    \
+		WANT(sum == (type)(x + 1));                                        \
+		MUST(shm_store_##T(&v, x));                                        \
+		MUST(shm_store_##T##_at(&v, 0, sum));                              \
+		WANT(shm_load_##T##_at(&v, 1, &x) == -EINVAL);                     \
+		MUST(shm_new_array(s, "array-" #T, format, 3, &v));                \
+		for (uint64_t i = 0; i < 3; i++) {                                 \
+			MUST(shm_load_##T##_at(&v, i, &x));                        \
+			WANT(x == (type)(k * (int)(i + 1)));                       \
+			MUST(shm_add_##T##_at(&v, i, (type)(i + 1), NULL));        \
+		}                                                                  \
+		WANT(shm_store_##T##_at(&v, 3, x) == -EINVAL);                     \
+		MUST(shm_new_raw_array(s, "raws-" #T, format, 5, &v));             \
+		type *p = shm_ptr_##T(&v, &n);                                     \
+		WANT(p != NULL && n == 5 && p[4] == (type)k && p[0] == 0);         \
+		p[4] = (type)(k + 1);                                              \
+		WANT(shm_add_##T(&v, 1, NULL) == -EINVAL);                         \
+		index++;                                                           \
+	}
+	EACH(VISIT)
+
+	double pi = 3.25;
+	MUST(shm_new_raw(s, "raw", SHM_F64, &pi, &v));
+	WANT(shm_ptr_i64(&v, NULL) == NULL);
+	WANT(*shm_ptr_f64(&v, NULL) == pi + k);
+	*shm_ptr_f64(&v, NULL) += 1;
+
+	struct status st = {100, 0.5, {1, 2, 3, 4}, "host", 1, {0}}, now;
+	MUST(shm_new_raw(s, "rawstruct", STATUS, &st, &v));
+	struct status *p = (struct status *)shm_ptr(&v, STATUS, sizeof st);
+	WANT(p != NULL && p->hits == 100 + k && p->load == 0.5f && p->flags[3] == 4 && strcmp(p->host, "host") == 0 && p->ok == 1);
+	p->hits++;
+	WANT(shm_ptr(&v, LONGER, sizeof st) == NULL);
+
+	uint64_t init = UINT64_MAX - 1;
+	MUST(shm_new_atomic(s, "atomic", SHM_U64, &init, &v));
+	WANT(__atomic_fetch_add(shm_ptr_u64(&v, NULL), 1, __ATOMIC_SEQ_CST) == init + (uint64_t)k);
+
+	MUST(shm_new_chars(s, "chars", 20, &v));
+	wanted[0] = 0;
+	if (k > 0)
+		snprintf(wanted, sizeof wanted, "round %d", k);
+	WANT(v.count == 20 && strncmp((char *)v.data, wanted, 20) == 0);
+	snprintf((char *)v.data, 20, "round %d", k + 1);
+
+	MUST(shm_new_struct(s, "struct", STATUS, sizeof st, &st, &v));
+	MUST(shm_read(&v, &now, sizeof now));
+	WANT(now.hits == 100 + k && now.load == 0.5f + (float)k && now.flags[2] == 3 && strcmp(now.host, "host") == 0);
+	now.hits++;
+	now.load += 1;
+	MUST(shm_publish(&v, &now, sizeof now));
+	WANT(shm_commit(&v, &now, sizeof now) == -EPERM);
+	MUST(shm_lock(&v));
+	MUST(shm_commit(&v, &st, sizeof st)); /* two in one hold */
+	MUST(shm_commit(&v, &now, sizeof now));
+	MUST(shm_unlock(&v));
+	WANT(shm_unlock(&v) == -EPERM);
+
+	MUST(shm_new_string(s, "string", 64, &v));
+	memset(wanted, 'a' + k - 1, 64);
+	wanted[k == 0 ? 0 : k % 2 == 0 ? 64 : 7] = 0;
+	WANT(shm_read_text(&v, text, sizeof text) == (int)strlen(wanted) && strcmp(text, wanted) == 0);
+	memset(wanted, 'a' + k, 64);
+	wanted[(k + 1) % 2 == 0 ? 64 : 7] = 0;
+	MUST(shm_publish_text(&v, wanted));
+	char much[66];
+	memset(much, 'x', 65);
+	much[65] = 0;
+	WANT(shm_publish_text(&v, much) == SHM_ETOOLONG);
+	WANT(shm_read_text(&v, text, 64) == SHM_ETOOLONG);
+
+	MUST(shm_new_mutex(s, "mutex", &v));
+	MUST(shm_lock(&v));
+	WANT(shm_trylock(&v) == -EBUSY);
+	MUST(shm_unlock(&v));
+	MUST(shm_trylock(&v));
+	MUST(shm_unlock(&v));
+
+	/* What is there, and what it is not. */
+	WANT(shm_new_number(s, "mutex", SHM_I64, NULL, &v) == SHM_ELAYOUT);
+	char words[200];
+	MUST(shm_describe(&v, words, sizeof words));
+	WANT(strstr(words, "locked mutex") != NULL && strstr(words, "made by") != NULL);
+	WANT(shm_new_number(s, "number-i8", SHM_U8, NULL, &v) == SHM_ELAYOUT && v.code == 'b');
+	WANT(shm_new_raw(s, "number-i8", SHM_I8, NULL, &v) == SHM_ELAYOUT);
+	WANT(shm_new_array(s, "array-i8", SHM_I8, 4, &v) == SHM_ELAYOUT);
+	MUST(shm_new_array(s, "array-i8", SHM_I8, 0, &v));
+	WANT(v.count == 3);
+	WANT(shm_new_struct(s, "struct", NESTED, sizeof(struct nested), NULL, &v) == SHM_ELAYOUT);
+	WANT(shm_new_struct(s, "struct", STATUS, sizeof st + 8, NULL, &v) == -EINVAL);
+	WANT(shm_new_raw(s, "new", "T{<q:a:<q:a:}", NULL, &v) == -EINVAL);
+	WANT(shm_new_raw(s, "new\n", SHM_I8, NULL, &v) == -EINVAL);
+	WANT(shm_new_raw(s, "", SHM_I8, NULL, &v) == -EINVAL);
+	WANT(shm_new_raw_array(s, "new", SHM_I8, 0, &v) == -ENOENT);
+	WANT(shm_new_number(s, "new", SHM_C128, NULL, &v) == -EINVAL);
+	WANT(shm_new_raw_array(s, "new", SHM_I64, UINT64_C(1) << 40, &v) == (sizeof v.data == 8 ? SHM_EFULL : -EINVAL));
+	WANT(shm_find(s, "new", &v) == -ENOENT);
+	MUST(shm_find(s, "struct", &v));
+	MUST(shm_is(&v, SHM_PUBLISHED, STATUS));
+	WANT(shm_is(&v, SHM_RAW, STATUS) == SHM_ELAYOUT);
+	MUST(shm_read(&v, &now, sizeof now));
+	WANT(now.hits == 101 + k);
+	shm_detach(s);
+
+	/* For reading alone. */
+	shm_options o;
+	memset(&o, 0, sizeof o);
+	o.read_only = true;
+	MUST(shm_attach(&s, name, &o));
+	int64_t x;
+	MUST(shm_new_number(s, "number-i64", SHM_I64, NULL, &v));
+	MUST(shm_load_i64(&v, &x));
+	WANT(shm_store_i64(&v, 1) == -EROFS && shm_unlock(&v) == -EPERM && shm_trylock(&v) == -EROFS);
+	MUST(shm_new_struct(s, "struct", STATUS, sizeof st, NULL, &v));
+	MUST(shm_read(&v, &now, sizeof now));
+	WANT(now.hits == 101 + k);
+	WANT(shm_new_number(s, "new", SHM_I64, NULL, &v) == -EROFS);
+	shm_detach(s);
+}
+
+/* Programs with a shorter and a longer struct use one value. */
+static void grow(const char *name)
+{
+	shm_segment *s = attach(name);
+	shm_value shorter, longer, found;
+	struct status a;
+	struct longer b;
+	MUST(shm_new_struct(s, "struct", STATUS, sizeof a, NULL, &shorter));
+	MUST(shm_new_struct(s, "struct", LONGER, sizeof b, NULL, &longer));
+	MUST(shm_read(&longer, &b, sizeof b));
+	b.level = 5;
+	b.extra = 77;
+	MUST(shm_publish(&longer, &b, sizeof b));
+	MUST(shm_read(&shorter, &a, sizeof a));
+	a.hits = 1000;
+	for (int slot = 0; slot < 3; slot++) {
+		MUST(shm_publish(&shorter, &a, sizeof a));
+		MUST(shm_read(&longer, &b, sizeof b));
+		WANT(b.hits == 1000 && b.level == 5 && b.extra == 77);
+	}
+	MUST(shm_find(s, "struct", &found));
+	MUST(shm_is(&found, SHM_PUBLISHED, LONGER));
+	MUST(shm_new_struct(s, "struct", STATUS, sizeof a, NULL, &shorter));
+	say("grown");
+	char line[16];
+	WANT(fgets(line, sizeof line, stdin) != NULL); /* Go has stored by its shorter type */
+	MUST(shm_read(&longer, &b, sizeof b));
+	WANT(b.hits == 2000 && b.level == 5 && b.extra == 77);
+	say("kept");
+}
+
+/* ---- Locks ---- */
+
+struct worker {
+	const shm_value *v;
+	int64_t *count; /* guarded by the lock, may be NULL */
+	long n;         /* additions; 0: for ever */
+};
+
+static void *work(void *arg)
+{
+	const struct worker *w = (const struct worker *)arg;
+	int64_t *p = shm_ptr_i64(w->v, NULL);
+	for (long i = 0; w->n == 0 || i < w->n; i++) {
+		if (i % 16 == 0 && shm_trylock(w->v) != 0)
+			MUST(shm_lock(w->v));
+		else if (i % 16 != 0)
+			MUST(shm_lock(w->v));
+		++*p;
+		if (w->count != NULL)
+			++*w->count;
+		MUST(shm_unlock(w->v));
+	}
+	return NULL;
+}
+
+static void crowd(struct worker *w, int threads)
+{
+	pthread_t all[64];
+	for (int i = 0; i < threads; i++)
+		WANT(pthread_create(&all[i], NULL, work, w) == 0);
+	for (int i = 0; i < threads; i++)
+		WANT(pthread_join(all[i], NULL) == 0);
+}
+
+/* Does with the lock of "n" what it is told, a line at a time: as the agent in
+ * agent_test.go, but that mending is a word of its own. */
+static void agent(const char *name)
+{
+	shm_value v = number(attach(name), "n");
+	int64_t *p = shm_ptr_i64(&v, NULL);
+	char line[64], verb[32];
+	say("ready");
+	while (fgets(line, sizeof line, stdin) != NULL) {
+		long n = 0;
+		sscanf(line, "%31s %ld", verb, &n);
+		if (strcmp(verb, "lock") == 0) {
+			MUST(shm_lock(&v));
+			say("locked");
+		} else if (strcmp(verb, "trylock") == 0) {
+			say(shm_trylock(&v) == 0 ? "true" : "false");
+		} else if (strcmp(verb, "unlock") == 0) {
+			MUST(shm_unlock(&v));
+			say("unlocked");
+		} else if (strcmp(verb, "abandoned") == 0) {
+			say(shm_abandoned(&v) ? "true" : "false");
+		} else if (strcmp(verb, "consistent") == 0) {
+			shm_consistent(&v);
+			say("consistent");
+		} else if (strcmp(verb, "add") == 0) {
+			while (n-- > 0)
+				MUST(shm_add_i64(&v, 1, NULL));
+			say("added");
+		} else if (strcmp(verb, "addSlowly") == 0) {
+			MUST(shm_lock(&v));
+			*p += n;
+			say("inside");
+		} else if (strcmp(verb, "crowd") == 0) { /* so many threads, once each */
+			struct worker w = {&v, NULL, 1};
+			crowd(&w, (int)n);
+			say("through");
+		} else if (strcmp(verb, "threads") == 0) { /* four, so many times each */
+			struct worker w = {&v, NULL, n};
+			crowd(&w, 4);
+			say("through");
+		} else {
+			fail("what is %s?", verb);
+		}
+	}
+}
+
+/* Adds in two threads until it is killed, and counts what it added. */
+static void storm(const char *name, int i)
+{
+	shm_segment *s = attach(name);
+	shm_value v = number(s, "n"), counts;
+	size_t n;
+	MUST(shm_new_raw_array(s, "counts", SHM_I64, 0, &counts));
+	struct worker w = {&v, shm_ptr_i64(&counts, &n) + i, 0};
+	WANT((size_t)i < n);
+	crowd(&w, 2);
+}
+
+/* The parent locks and forks; the child has an identity of its own. */
+static void forks(const char *name)
+{
+	shm_segment *s = attach(name);
+	shm_value v = number(s, "n"), other;
+	char line[16];
+	MUST(shm_new_mutex(s, "mutex", &other));
+	MUST(shm_lock(&v));
+	alarm(20); /* not the child's: a parent without one must not wait for ever */
+	uint32_t id = s->id;
+	pid_t child = fork();
+	WANT(child >= 0);
+	if (child != 0) {
+		MUST(shm_lock(&other)); /* still its own self */
+		MUST(shm_unlock(&other));
+		for (;;)
+			pause();
+	}
+	WANT(s->id == 0 && s->ctl == -1); /* what it inherited is closed */
+	WANT(shm_unlock(&v) == -EPERM);
+	WANT(shm_trylock(&v) == -EBUSY);
+	WANT(s->id != 0 && s->id != id);
+	WANT(shm_unlock(&v) == -EPERM);
+	MUST(shm_lock(&other));
+	MUST(shm_unlock(&other));
+	shm_value made;
+	MUST(shm_new_number(s, "made by the child", SHM_I64, NULL, &made));
+	say("child %d", (int)getpid());
+	WANT(fgets(line, sizeof line, stdin) != NULL); /* the parent is dead */
+	MUST(shm_add_i64(&v, 1, NULL));
+	say("child added");
+	/* A child that no handler was called for. */
+	uint32_t mine = s->id;
+	MUST(shm_lock(&other));
+	pid_t raw = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	if (raw == 0) {
+		shm_after_fork();
+		_exit(shm_trylock(&other) == -EBUSY && s->id != mine && shm_add_i64(&v, 1, NULL) == 0 ? 0 : 1);
+	}
+	int status;
+	WANT(waitpid(raw, &status, 0) == raw && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	MUST(shm_unlock(&other));
+	say("grandchild added");
+}
+
+/* ---- Two slots ---- */
+
+enum { STEADY = 40 }; /* five lines */
+struct steady {
+	int64_t n, all[STEADY];
+};
+#define STEADY_FORMAT "T{" SHM_I64 ":n:(40)" SHM_I64 ":all:}"
+
+static shm_value steady(const char *name)
+{
+	shm_value v;
+	MUST(shm_new_struct(attach(name), "steady", STEADY_FORMAT, sizeof(struct steady), NULL, &v));
+	return v;
+}
+
+static void steady_writer(const char *name)
+{
+	shm_value v = steady(name);
+	struct steady x;
+	for (;;) {
+		MUST(shm_lock(&v));
+		MUST(shm_read(&v, &x, sizeof x));
+		for (int commits = 0; commits < 2; commits++) {
+			x.n++;
+			for (int i = 0; i < STEADY; i++)
+				x.all[i] = x.n * (i + 1);
+			MUST(shm_commit(&v, &x, sizeof x));
+		}
+		MUST(shm_unlock(&v));
+	}
+}
+
+/* Reads until its input ends, and says how often. */
+static void steady_reader(const char *name)
+{
+	shm_value v = steady(name);
+	struct steady x;
+	int64_t last = 0, reads = 0, changes = 0;
+	char line[16];
+	say("ready");
+	fcntl(0, F_SETFL, O_NONBLOCK);
+	do {
+		for (int k = 0; k < 1000; k++, reads++) {
+			MUST(shm_read(&v, &x, sizeof x));
+			WANT(x.n >= last);
+			for (int i = 0; i < STEADY; i++)
+				WANT(x.all[i] == x.n * (i + 1));
+			changes += x.n != last;
+			last = x.n;
+		}
+	} while (read(0, line, sizeof line) < 0);
+	say("%" PRId64 " %" PRId64, reads, changes);
+}
+
+/* Makes values until it is killed. */
+static void maker(const char *name, int who)
+{
+	shm_segment *s = attach(name);
+	shm_value v;
+	char value[64];
+	say("ready");
+	for (int i = 0;; i++) {
+		int64_t init = i;
+		snprintf(value, sizeof value, "%d of %d", i, who);
+		if (i % 2 == 0)
+			MUST(shm_new_raw(s, value, SHM_I64, &init, &v));
+		else
+			MUST(shm_new_string(s, value, 1000, &v));
+	}
+}
+
+/* ---- Hostile memory ---- */
+
+static uint64_t seed;
+
+static uint64_t dice(uint64_t n) /* xorshift64* */
+{
+	seed ^= seed >> 12;
+	seed ^= seed << 25;
+	seed ^= seed >> 27;
+	return seed * UINT64_C(2685821657736338717) % n;
+}
+
+static uint64_t odd_number(void)
+{
+	static const uint64_t odd[] = {0, 1, 63, 64, 65, 112, 128, 255, 256, 65535, 1 << 20, UINT32_MAX, UINT64_C(1) << 32, UINT64_C(1) << 40, INT64_MAX, UINT64_MAX - 63, UINT64_MAX};
+	return odd[dice(sizeof odd / sizeof odd[0])];
+}
+
+/* Whether an attach of the memory, and all that may be done with the names in
+ * it, comes to an end: with values or with errors. */
+static bool try_all(int fd, char (*names)[64], int n)
+{
+	shm_segment *s;
+	shm_value v;
+	char text[300];
+	if (shm_attach_fd(&s, fd, NULL) != 0)
+		return false;
+	int64_t *volatile sink = NULL;
+	for (int i = 0; i < n; i++) {
+		if (shm_find(s, names[i], &v) != 0)
+			continue;
+		(void)shm_describe(&v, text, sizeof text);
+		uint64_t bytes = v.kind == SHM_MUTEX ? 0 : shm_length_(&v) * v.size, slots = v.access == SHM_PUBLISHED ? 2 : 1;
+		const unsigned char *end = s->mem + s->seen;
+		WANT(bytes <= v.capacity && (v.data == NULL || v.data + bytes + (slots - 1) * shm_round_(v.capacity, 64) <= end));
+		WANT(v.cell == NULL || (const unsigned char *)(v.cell + 1) <= end);
+		sink = shm_ptr_i64(&v, NULL);
+		if (v.kind != SHM_MUTEX && v.access != SHM_PUBLISHED)
+			for (uint64_t b = 0; b < shm_length_(&v) * v.size; b += 1 + v.size / 2)
+				((volatile unsigned char *)v.data)[b]++;
+		if (v.access == SHM_PUBLISHED) {
+			void *x = malloc(v.size + 1);
+			if (x != NULL && shm_read(&v, x, v.size) == 0 && shm_trylock(&v) == 0)
+				(void)(shm_commit(&v, x, v.size) + shm_unlock(&v));
+			free(x);
+			if (shm_read_text(&v, text, sizeof text) >= 0 && shm_trylock(&v) == 0 && shm_unlock(&v) == 0 && shm_publish_text(&v, "text") != 0)
+				continue;
+		} else if (v.cell != NULL && shm_trylock(&v) == 0) {
+			(void)shm_unlock(&v);
+		}
+	}
+	(void)sink;
+	if (shm_new_number(s, "a new one", SHM_I64, NULL, &v) == 0 && shm_trylock(&v) == 0)
+		(void)shm_unlock(&v);
+	shm_detach(s);
+	return true;
+}
+
+static void hostile(const char *path, int rounds)
+{
+	static unsigned char good[1 << 20], bad[1 << 20];
+	char names[64][64];
+	int n = 0, attached = 0;
+	uint64_t at[64], size;
+	alarm(60);
+	int fd = open(path, O_RDONLY);
+	ssize_t length = read(fd, good, sizeof good);
+	WANT(fd >= 0 && length > SHM_HEADER_);
+	struct shm_header_ *h = (struct shm_header_ *)(void *)good;
+	WANT(shm_unseal_bytes_(&h->used, &size));
+	for (uint64_t off = SHM_HEADER_; off < size && n < 64; n++) {
+		struct shm_fixed_ f;
+		memcpy(&f, good + off, sizeof f);
+		snprintf(names[n], sizeof names[n], "%.*s", (int)f.name, (char *)good + off + sizeof f);
+		at[n] = off;
+		off += f.size;
+	}
+	length = (ssize_t)size; /* whoever reads too far is to fault */
+	h->allocated = h->used;
+	seed = 88172645463325252;
+	for (int round = 0; round < rounds; round++) {
+		memcpy(bad, good, (size_t)length);
+		for (uint64_t changes = round == 0 ? 0 : 1 + dice(3); changes > 0; changes--) {
+			uint64_t off = at[dice((uint64_t)n)];
+			struct shm_fixed_ f;
+			memcpy(&f, good + off, sizeof f);
+			switch (dice(7)) {
+			case 0: { /* a word of the header, sealed */
+				uint64_t w = shm_seal_(dice(2) == 0 ? dice(3000) : odd_number() & SHM_SEALED_MAX_);
+				memcpy(bad + 64 + 8 * dice(5), &w, 8);
+				break;
+			}
+			case 1: /* any byte */
+				bad[dice(size)] = (unsigned char)dice(256);
+				break;
+			case 2: { /* a word of a lock cell */
+				uint64_t w = dice(2) == 0 ? dice(UINT64_MAX) : odd_number();
+				memcpy(bad + off + f.meta + 8 * dice(8), &w, 8);
+				break;
+			}
+			case 3: { /* a longer text */
+				uint32_t n = (uint32_t)dice((uint64_t)1 << (8 + dice(8))), meta = (uint32_t)shm_round_(112 + (uint64_t)f.name + n + f.unit + f.help, 64);
+				memcpy(bad + off + 44, &n, 4);
+				memcpy(bad + off + 8, &meta, 4);
+				break;
+			}
+			case 4: { /* a capacity that is too small, with the right check */
+				uint64_t n = dice(f.capacity + 1);
+				memcpy(bad + off + 32, &n, 8);
+				uint32_t check = shm_check_record_(bad + off, f.meta);
+				memcpy(bad + off + 12, &check, 4);
+				break;
+			}
+			default: { /* a field of a record, or its texts, with the right check */
+				uint64_t w = dice(2) == 0 ? odd_number() : dice(300);
+				size_t where = dice(3) == 0 ? 112 + dice(f.meta - 120) : 4 * dice(13);
+				memcpy(bad + off + where, &w, (size_t)1 << dice(4));
+				uint32_t meta, check;
+				memcpy(&meta, bad + off + 8, 4);
+				if (meta >= 128 && meta <= 2000) {
+					check = shm_check_record_(bad + off, meta);
+					memcpy(bad + off + 12, &check, 4);
+				}
+			}
+			}
+		}
+		int memory = memfd_create("hostile", MFD_CLOEXEC);
+		WANT(memory >= 0 && write(memory, bad, (size_t)length) == length);
+		bool ok = try_all(memory, names, n);
+		WANT(ok || round > 0);
+		attached += ok;
+		close(memory);
+	}
+	say("%d of %d", attached, rounds);
+}
+
+/* ---- Measurements ---- */
+
+static double timed(int64_t *n, const shm_value *v, pthread_mutex_t *m, int kind, long rounds)
+{
+	int64_t start = shm_now_();
+	for (long i = 0; i < rounds; i++) {
+		if (kind == 0) {
+			if (shm_lock(v) != 0)
+				abort();
+			++*n;
+			shm_unlock(v);
+		} else if (kind == 1) {
+			if (pthread_mutex_lock(m) != 0)
+				abort();
+			++*n;
+			pthread_mutex_unlock(m);
+		} else if (shm_add_i64(v, 1, NULL) != 0) {
+			abort();
+		}
+		__asm__ volatile("" ::: "memory");
+	}
+	return (double)(shm_now_() - start) / (double)rounds;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/* Lock, increment, unlock, alone: both on one cache line each, turn by turn. */
+static void bench(void)
+{
+	enum { TURNS = 31 };
+	char name[64];
+	double ns[3][TURNS], ratio[TURNS];
+	snprintf(name, sizeof name, "shm-c-bench-%d", (int)getpid());
+	shm_segment *s = attach(name);
+	shm_value v = number(s, "n");
+	shm_remove(name);
+	struct { pthread_mutex_t m; int64_t n; } *r = (__typeof__(r))mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_mutexattr_t attr;
+	WANT(pthread_mutexattr_init(&attr) == 0 && pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED) == 0 &&
+		pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST) == 0 && pthread_mutex_init(&r->m, &attr) == 0);
+	for (int turn = 0; turn < TURNS; turn++) {
+		ns[0][turn] = timed(shm_ptr_i64(&v, NULL), &v, NULL, 0, 100000);
+		ns[1][turn] = timed(&r->n, NULL, &r->m, 1, 100000);
+		ns[2][turn] = timed(NULL, &v, NULL, 2, 100000);
+		ratio[turn] = ns[0][turn] / ns[1][turn];
+	}
+	for (int k = 0; k < 3; k++)
+		qsort(ns[k], TURNS, sizeof ns[k][0], by_size);
+	qsort(ratio, TURNS, sizeof ratio[0], by_size);
+	say("shm %.2f ns, pthread robust %.2f ns, ratio %.3f; shm_add_i64 %.2f ns", ns[0][TURNS / 2], ns[1][TURNS / 2], ratio[TURNS / 2], ns[2][TURNS / 2]);
+	shm_detach(s);
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argc > 1 ? argv[1] : "", *name = argc > 2 ? argv[2] : "";
+	int n = argc > 3 ? atoi(argv[3]) : 0;
+	if (strcmp(mode, "layouts") == 0)
+		layouts();
+	else if (strcmp(mode, "parse") == 0)
+		parse();
+	else if (strcmp(mode, "visit") == 0)
+		visit(name, n);
+	else if (strcmp(mode, "grow") == 0)
+		grow(name);
+	else if (strcmp(mode, "agent") == 0)
+		agent(name);
+	else if (strcmp(mode, "storm") == 0)
+		storm(name, n);
+	else if (strcmp(mode, "forks") == 0)
+		forks(name);
+	else if (strcmp(mode, "writer") == 0)
+		steady_writer(name);
+	else if (strcmp(mode, "reader") == 0)
+		steady_reader(name);
+	else if (strcmp(mode, "maker") == 0)
+		maker(name, n);
+	else if (strcmp(mode, "hostile") == 0)
+		hostile(name, n);
+	else if (strcmp(mode, "bench") == 0)
+		bench();
+	else
+		fail("usage: test MODE ARGUMENTS; \"bench\" needs none");
+	return 0;
+}

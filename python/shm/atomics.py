@@ -1,0 +1,154 @@
+"""Atomic operations on shared memory, without compiling anything.
+
+They come from libatomic, which every C compiler's runtime has, called through
+ctypes. Where it is not installed (Debian's slim images), x86-64 gets the same
+functions from 10 to 24 bytes of machine code each, in a page that is mapped
+from a file in memory: one instruction with a lock prefix, as libatomic has it.
+On other processors without libatomic, `unavailable` says so and locks and
+atomics raise LockError.
+
+The calls keep the GIL: none of them waits, and letting go of it costs more than
+they do.
+
+Plain loads and stores of a ctypes number are one instruction in practice:
+ctypes copies them by a memcpy whose size the compiler knows, and a memcpy that
+is called nevertheless (an unoptimised interpreter) moves 1, 2, 4 or 8 bytes at
+once in every C library of Linux. So `.value` of an aligned number is never
+torn. What it lacks is order: on processors that reorder loads and stores
+(all but x86-64 and s390x) `fence` makes up for it.
+"""
+
+import ctypes
+import os
+import platform
+
+from . import memory
+from .errors import LockError
+
+SEQ_CST = 5
+
+#: Whether the processor may reorder plain loads, or plain stores, with each other.
+WEAK = platform.machine() not in ("x86_64", "AMD64", "i686", "i386", "s390x")
+
+# The functions of libatomic for x86-64, in its own calling convention: rdi is
+# the address, rsi and rdx what follows; the memory order is not looked at.
+# Each starts with endbr64.
+_ENDBR = "f30f1efa"
+_X86_64 = {
+    # mov eax,[rsi]; lock cmpxchg [rdi],edx; jz +2; mov [rsi],eax; sete al; movzx eax,al; ret
+    "__atomic_compare_exchange_4": "8b06 f00fb117 7402 8906 0f94c0 0fb6c0 c3",
+    "__atomic_compare_exchange_8": "488b06 f0480fb117 7403 488906 0f94c0 0fb6c0 c3",
+    # mov eax,esi; xchg [rdi],eax; ret
+    "__atomic_exchange_4": "89f0 8707 c3",
+    "__atomic_exchange_8": "4889f0 488707 c3",
+    # mov eax,esi; lock xadd [rdi],eax; ret
+    "__atomic_fetch_add_4": "89f0 f00fc107 c3",
+    "__atomic_fetch_add_8": "4889f0 f0480fc107 c3",
+    # mov eax,[rdi]; again: mov ecx,eax; and ecx,esi; lock cmpxchg [rdi],ecx; jnz again; ret
+    "__atomic_fetch_and_4": "8b07 89c1 21f1 f00fb10f 75f6 c3",
+    "__atomic_fetch_and_8": "488b07 4889c1 4821f1 f0480fb10f 75f3 c3",
+    # the same with or
+    "__atomic_fetch_or_4": "8b07 89c1 09f1 f00fb10f 75f6 c3",
+    "__atomic_fetch_or_8": "488b07 4889c1 4809f1 f0480fb10f 75f3 c3",
+}
+
+
+class MachineCode:
+    """A stand-in for libatomic: its functions as attributes by subscript.
+
+    Raises OSError where the system refuses memory that can be executed.
+    """
+
+    def __init__(self, code=_X86_64):
+        text, offsets = b"", {}
+        for name, instructions in code.items():
+            offsets[name] = len(text)
+            text += bytes.fromhex(_ENDBR + instructions)
+            text += b"\xcc" * (-len(text) % 16)
+        fd = os.memfd_create("shm atomics")
+        try:
+            os.write(fd, text)
+            base = memory.map(fd, len(text), memory.READ | memory.EXEC, memory.PRIVATE)  # for ever
+        finally:
+            os.close(fd)
+        self._addresses = {name: base + offset for name, offset in offsets.items()}
+
+    def __getitem__(self, name):
+        return ctypes.PYFUNCTYPE(ctypes.c_int)(self._addresses[name])
+
+
+def _find():
+    """Return what has the functions, or the reason why there is none."""
+    try:
+        return ctypes.PyDLL("libatomic.so.1"), None
+    except OSError as missing:
+        reason = f"{missing}; install it (Debian: libatomic1)"
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return None, reason
+    try:
+        return MachineCode(), None
+    except OSError as refused:
+        return None, f"{reason}; and no memory may be executed here: {refused}"
+
+
+_library, unavailable = _find()
+
+
+def function(name, result):
+    """Return libatomic's function of that name, `__atomic_` left out.
+
+    Arguments are addresses made by byref, and then values: a ctypes number of
+    the right size, or an int for 4 bytes. Without a library it is a function
+    that raises LockError.
+    """
+    if _library is None:
+        return _missing
+    f = _library["__atomic_" + name]
+    f.restype = result
+    return f
+
+
+def _missing(*_):
+    raise LockError(f"no locks and no atomics: {unavailable}")
+
+
+#: compare_exchange(byref(word), byref(expected), new, SEQ_CST, SEQ_CST) stores
+#: new and returns True if the word is expected; else expected becomes the word.
+compare_exchange_4 = function("compare_exchange_4", ctypes.c_bool)
+compare_exchange_8 = function("compare_exchange_8", ctypes.c_bool)
+
+
+def cas_4(word, old, new):
+    """Store new in a c_uint32 if it is old; return whether it was."""
+    return compare_exchange_4(ctypes.byref(word), ctypes.byref(ctypes.c_uint32(old)), new, SEQ_CST, SEQ_CST)
+
+
+def cas_8(word, old, new):
+    """Store new in a c_uint64 if it is old; return whether it was."""
+    return compare_exchange_8(
+        ctypes.byref(word), ctypes.byref(ctypes.c_uint64(old)), ctypes.c_uint64(new), SEQ_CST, SEQ_CST
+    )
+
+
+if not WEAK or _library is None:
+
+    def fence():
+        """Order what comes before and behind, for all processes.
+
+        Nothing needs doing here: this processor keeps plain loads and stores in
+        order, and every other operation of this module is a fence itself.
+        """
+
+else:
+    _fence = _library["atomic_thread_fence"]
+    _fence.restype = None
+
+    def fence():
+        """Order what comes before and behind, for all processes."""
+        _fence(SEQ_CST)
+
+
+def store_release(cell, n):
+    """Store n in a ctypes number after all that was stored before."""
+    fence()
+    cell.value = n

@@ -1,0 +1,217 @@
+"""ctypes types from layouts, and back."""
+
+import ctypes
+import struct
+import sys
+
+from . import layout as layouts
+from .errors import FormatError, ReadOnlyError
+
+
+class Complex64(ctypes.Structure):
+    """A complex number of two floats, Go's complex64, which ctypes lacks.
+
+    value is read and written by one load and one store of 8 bytes.
+    """
+
+    _fields_ = [("real", ctypes.c_float), ("imag", ctypes.c_float)]
+
+    def __init__(self, x=0):
+        super().__init__()
+        self.value = x
+
+    @property
+    def value(self):
+        return complex(*struct.unpack("2f", struct.pack("Q", ctypes.c_uint64.from_buffer(self).value)))
+
+    @value.setter
+    def value(self, x):
+        x = complex(x)
+        ctypes.c_uint64.from_buffer(self).value = struct.unpack("Q", struct.pack("2f", x.real, x.imag))[0]
+
+
+class Complex128(ctypes.Structure):
+    """A complex number of two doubles, Go's complex128."""
+
+    _fields_ = [("real", ctypes.c_double), ("imag", ctypes.c_double)]
+
+    def __init__(self, x=0):
+        super().__init__()
+        self.value = x
+
+    @property
+    def value(self):
+        return complex(self.real, self.imag)
+
+    @value.setter
+    def value(self, x):
+        x = complex(x)
+        self.real, self.imag = x.real, x.imag
+
+
+_NUMBERS = {
+    "?": ctypes.c_bool, "c": ctypes.c_char, "b": ctypes.c_int8, "B": ctypes.c_uint8, "h": ctypes.c_int16,
+    "H": ctypes.c_uint16, "i": ctypes.c_int32, "I": ctypes.c_uint32, "q": ctypes.c_int64, "Q": ctypes.c_uint64,
+    "f": ctypes.c_float, "d": ctypes.c_double, "Zf": Complex64, "Zd": Complex128,
+}  # fmt: skip
+
+#: The typecodes of multiprocessing.sharedctypes, but for u, whose size differs between systems.
+_TYPECODES = {
+    "c": ctypes.c_char, "b": ctypes.c_byte, "B": ctypes.c_ubyte, "h": ctypes.c_short, "H": ctypes.c_ushort,
+    "i": ctypes.c_int, "I": ctypes.c_uint, "l": ctypes.c_long, "L": ctypes.c_ulong, "q": ctypes.c_longlong,
+    "Q": ctypes.c_ulonglong, "f": ctypes.c_float, "d": ctypes.c_double,
+}  # fmt: skip
+
+_types = {}
+
+
+def type_of(layout, read_only=False):
+    """Return the ctypes type of a layout: the same one for the same layout.
+
+    A struct is laid out by ctypes itself where that gives the same offsets, so
+    that memoryview and numpy see its fields; else it is a packed one with its
+    padding as fields whose names start with a space. read_only arrays and
+    structs raise ReadOnlyError for whatever Python can tell is a change; a
+    memoryview of them is writable nevertheless, and writing through it ends the
+    process.
+
+    Raises FormatError for a field whose name ctypes cannot have.
+    """
+    key = layout.format, read_only
+    if key not in _types:
+        _types[key] = _build(layout, read_only)
+    return _types[key]
+
+
+def _build(layout, read_only):
+    if layout.code:
+        return _NUMBERS[layout.code]
+    if layout.dims:
+        t = type_of(layout.elem, read_only)
+        for n in reversed(layout.dims):
+            t = array_type(t, n, read_only)
+        return t
+    fields = [(name, type_of(part, read_only)) for name, _, part in layout.fields]
+    for name, _ in fields:
+        if len(name) > 1 and name[0] == name[-1] == "_":
+            raise FormatError(f"a field called {name!r} is not possible in Python")
+    body = {"__setattr__": _refuse} if read_only else {}
+    t = type("Struct", (ctypes.Structure,), {**body, "_fields_": fields})
+    natural = all(getattr(t, name).offset == offset for name, offset, _ in layout.fields)
+    if natural and ctypes.sizeof(t) == layout.size:
+        return t
+    padded, end = [], 0
+    for (name, offset, part), field in zip(layout.fields, fields):
+        if offset > end:
+            padded.append((f" {end}", ctypes.c_ubyte * (offset - end)))
+        padded.append(field)
+        end = offset + part.size
+    if layout.size > end:
+        padded.append((f" {end}", ctypes.c_ubyte * (layout.size - end)))
+    return type("Struct", (ctypes.Structure,), {**body, "_pack_": 1, "_layout_": "ms", "_fields_": padded})
+
+
+def _refuse(*_):
+    raise ReadOnlyError("the segment is mapped for reading")
+
+
+def array_type(t, n, read_only=False):
+    """Return the type of n elements."""
+    base = t * n
+    if not read_only:
+        return base
+    refusing = type(base.__name__, (base,), {"__setitem__": _refuse})
+    for name in ("value", "raw"):  # of characters
+        if hasattr(base, name):
+            setattr(refusing, name, property(getattr(base, name).__get__, _refuse))
+    return refusing
+
+
+def read_only_number(t):
+    """Return a number's type whose value cannot be set.
+
+    Only for a number of its own: ctypes returns fields and elements of such a
+    type as objects, not as numbers.
+    """
+    get = t.value.fget if isinstance(t.value, property) else t.value.__get__
+    return type(t.__name__, (t,), {"value": property(get, _refuse), "__setattr__": _refuse})
+
+
+def resolve(t):
+    """Return the type that a typecode or a ctypes type stands for. Raises TypeError."""
+    if isinstance(t, str):
+        if t not in _TYPECODES:
+            raise TypeError(f"no typecode {t!r}; there are {' '.join(_TYPECODES)}")
+        t = _TYPECODES[t]
+    return t
+
+
+def layout_of(t):
+    """Return the Layout of a typecode or a ctypes type.
+
+    Raises TypeError for what cannot be shared: pointers, unions, bit fields,
+    wide characters, long doubles, the other byte order, types without a size.
+    """
+    t = resolve(t)
+    try:
+        return layouts.parse(_format(t))
+    except FormatError as e:
+        raise TypeError(f"{t.__name__}: {e}") from None
+
+
+def _format(t):
+    if not isinstance(t, type):
+        raise TypeError(f"{t!r} is no ctypes type")
+    for code in ("Zf", "Zd"):
+        if issubclass(t, _NUMBERS[code]):
+            return layouts.ORDER + code
+    if issubclass(t, ctypes.Array):
+        if t._length_ == 0:
+            raise TypeError(f"{t.__name__} has no size")
+        return layouts.array_of(layouts.parse(_format(t._type_)), t._length_).format
+    if issubclass(t, ctypes.Structure):
+        return _struct_format(t)
+    if issubclass(t, ctypes._SimpleCData):
+        return layouts.ORDER + _code(t)
+    raise TypeError(f"{t.__name__} cannot be shared between processes")
+
+
+def _code(t):
+    swapped = "__ctype_be__" if sys.byteorder == "little" else "__ctype_le__"
+    size = ctypes.sizeof(t)
+    if size > 1 and getattr(t, swapped, None) is t:
+        raise TypeError(f"{t.__name__} has the other byte order")
+    code = t._type_
+    if code in "?cfd":
+        return code
+    for integers in ("bhilq", "BHILQ"):
+        if code in integers:
+            return next(c for c in integers if c not in "lL" and layouts.SCALARS[c][0] == size)
+    raise TypeError(f"{t.__name__} cannot be shared between processes")
+
+
+def _struct_format(t):
+    if hasattr(t, "_swappedbytes_"):
+        raise TypeError(f"{t.__name__} has the other byte order")
+    fields = []
+    for base in reversed(t.__mro__):
+        for field in base.__dict__.get("_fields_", ()):
+            if len(field) != 2:
+                raise TypeError(f"{t.__name__}.{field[0]}: bit fields cannot be shared")
+            if field[0].startswith(" "):
+                continue  # padding that type_of made
+            fields.append((field[0], getattr(t, field[0]).offset, layouts.parse(_format(field[1]))))
+    if ctypes.sizeof(t) == 0:
+        raise TypeError(f"{t.__name__} has no size")
+    return layouts.struct_of(fields, ctypes.sizeof(t)).format
+
+
+def instance(t, x):
+    """Return x as an object of the ctypes type t.
+
+    x is one already, or what its constructor takes: a number; a tuple for the
+    fields of a struct or the elements of an array.
+    """
+    if isinstance(x, t):
+        return x
+    return t(*x) if isinstance(x, (tuple, list)) else t(x)

@@ -1,0 +1,225 @@
+"""PEP 3118 formats, as ctypes and the Go package write them.
+
+A format may come from memory that anybody can write: sizes, nesting and work
+are bounded.
+"""
+
+import sys
+
+from .errors import FormatError
+
+MAX_FORMAT = 32 << 10  # bytes
+MAX_DEPTH = 32  # structs within structs, and dimensions of an array
+MAX_SIZE = 1 << 40  # bytes
+
+ORDER = "<" if sys.byteorder == "little" else ">"
+
+#: Size and alignment in bytes of each type code; complex numbers are aligned as their parts.
+SCALARS = {
+    "?": (1, 1), "b": (1, 1), "B": (1, 1), "c": (1, 1), "h": (2, 2), "H": (2, 2), "i": (4, 4), "I": (4, 4),
+    "q": (8, 8), "Q": (8, 8), "f": (4, 4), "d": (8, 8), "Zf": (8, 4), "Zd": (16, 8),
+}  # fmt: skip
+_ALIASES = {"l": "i", "L": "I"}  # where a long has 4 bytes
+
+
+class Layout:
+    """The memory of one value.
+
+    format is canonical, with every padding byte explicit: T{<b:a:3x<i:b:}.
+    size and align are in bytes. A number has a code; a struct has fields, of
+    (name, offset, Layout); an array has dims, outermost first, and elem.
+    """
+
+    def __init__(self, format, size, align, code=None, fields=(), dims=(), elem=None):
+        self.format, self.size, self.align = format, size, align
+        self.code, self.fields, self.dims, self.elem = code, fields, dims, elem
+
+    def __eq__(self, other):
+        return isinstance(other, Layout) and self.format == other.format
+
+    def __hash__(self):
+        return hash(self.format)
+
+    def __repr__(self):
+        return f"Layout({self.format!r})"
+
+    @property
+    def is_struct(self):
+        return self.format.startswith("T{")
+
+    @property
+    def end(self):
+        """Bytes up to the end of the last field: a longer struct may use what is behind."""
+        if not self.fields:
+            return self.size
+        _, offset, last = self.fields[-1]
+        return offset + last.size
+
+    def extends(self, shorter):
+        """Whether this is a struct that begins with shorter's fields and only appends to them."""
+        if not self.is_struct or not shorter.is_struct:
+            return self == shorter
+        return self.size >= shorter.size and self.fields[: len(shorter.fields)] == shorter.fields
+
+
+_known = {}
+
+
+def parse(format):
+    """Read a format; return its Layout. Raises FormatError, which names the byte."""
+    layout = _known.get(format)
+    if layout is None:
+        if len(format.encode("utf-8", "surrogatepass")) > MAX_FORMAT:
+            raise FormatError(f"layout: format is longer than {MAX_FORMAT} bytes")
+        p = _Parser(format)
+        layout = p.item(MAX_DEPTH)
+        if p.pos < len(format):
+            p.fail("end expected")
+        if len(_known) < 10_000:
+            _known[format] = layout
+    return layout
+
+
+def array_of(elem, *dims):
+    """Return the Layout of an array, dims outermost first; folded into elem's own, as ctypes does."""
+    if not dims:
+        return elem
+    dims += elem.dims
+    elem = elem.elem or elem
+    size = elem.size
+    for n in dims:
+        size *= n
+    return Layout(f"({','.join(map(str, dims))}){elem.format}", size, elem.align, dims=dims, elem=elem)
+
+
+class _Parser:
+    def __init__(self, s):
+        self.s, self.pos = s, 0
+
+    def fail(self, what):
+        raise FormatError(f"layout: {what} at byte {len(self.s[: self.pos].encode('utf-8', 'surrogatepass'))}")
+
+    def accept(self, token):
+        if self.s.startswith(token, self.pos):
+            self.pos += len(token)
+            return True
+        return False
+
+    def item(self, depth):
+        """Read a type: an optional shape, then a number or a struct."""
+        dims = []
+        if self.accept("("):
+            while True:
+                if len(dims) == MAX_DEPTH:
+                    self.fail(f"more than {MAX_DEPTH} dimensions")
+                dims.append(self.count())
+                if not self.accept(","):
+                    break
+            if not self.accept(")"):
+                self.fail(") expected")
+        layout = self.element(depth)
+        size = layout.size
+        for n in dims:
+            size *= n
+            if size > MAX_SIZE:
+                self.fail(f"more than {MAX_SIZE} bytes")
+        return array_of(layout, *dims)
+
+    def element(self, depth):
+        """Read a number or a struct; depth is how many structs may still be opened."""
+        if self.accept("T{"):
+            if depth == 0:
+                self.fail(f"more than {MAX_DEPTH} nested structs")
+            return self.fields(depth - 1)
+        if not self.accept(ORDER):
+            self.fail(f"'(', 'T{{' or {ORDER!r} expected")
+        code = self.s[self.pos : self.pos + (2 if self.s.startswith("Z", self.pos) else 1)]
+        self.pos += len(code)
+        code = _ALIASES.get(code, code)
+        if code not in SCALARS:
+            self.pos -= len(code)
+            self.fail("unknown type code")
+        return Layout(ORDER + code, *SCALARS[code], code=code)
+
+    def fields(self, depth):
+        """Read the rest of a struct."""
+        fields, names, end = [], set(), 0
+        while not self.accept("}"):
+            n = self.padding()
+            if n is None:
+                layout = self.item(depth)
+                fields.append((self.name(names), end, layout))
+                n = layout.size
+            end += n
+            if end > MAX_SIZE:
+                self.fail(f"more than {MAX_SIZE} bytes")
+        if end == 0:
+            self.fail("struct without a size")
+        return struct_of(fields, end)
+
+    def padding(self):
+        """Read x or 3x; None if something else comes next."""
+        if self.accept("x"):
+            return 1
+        if self.s[self.pos : self.pos + 1] not in tuple("0123456789"):
+            return None
+        n = self.count()
+        if not self.accept("x"):
+            self.fail("x expected")
+        return n
+
+    def count(self):
+        """Read a number from 1 to MAX_SIZE without leading zeros."""
+        n = 0
+        while self.s[self.pos : self.pos + 1] in tuple("0123456789"):
+            n = n * 10 + int(self.s[self.pos])
+            if n > MAX_SIZE:
+                self.fail(f"more than {MAX_SIZE}")
+            if n == 0:
+                break
+            self.pos += 1
+        if n == 0:
+            self.fail("number from 1 expected")
+        return n
+
+    def name(self, seen):
+        """Read a field's name between colons."""
+        if not self.accept(":"):
+            self.fail("field name expected")
+        end = self.s.find(":", self.pos)
+        if end < 0:
+            self.fail("unfinished field name")
+        name = self.s[self.pos : end]
+        if not name or not name.isprintable() or set(name) & set(" {}"):
+            self.fail(f"unfit name {name!r}")
+        if name in seen:
+            self.fail(f"second field called {name!r}")
+        seen.add(name)
+        self.pos = end + 1
+        return name
+
+
+def struct_of(fields, size):
+    """Return the Layout of a struct.
+
+    Preconditions: fields, of (name, offset, Layout), have distinct offsets in
+    rising order, don't overlap and end by size.
+    """
+    text, end, align = ["T{"], 0, 1
+
+    def pad(to):
+        if to > end:
+            text.append("x" if to - end == 1 else f"{to - end}x")
+
+    for name, offset, layout in fields:
+        pad(offset)
+        text.append(f"{layout.format}:{name}:")
+        a = layout.align
+        while offset % a:
+            a //= 2
+        align = max(align, a)
+        end = offset + layout.size
+    pad(size)
+    while size % align:
+        align //= 2
+    return Layout("".join(text) + "}", size, align, fields=tuple(fields))

@@ -1,0 +1,107 @@
+"""A segment's memory in this process."""
+
+import ctypes
+import os
+import threading
+import weakref
+
+from . import header, lease, memory
+from .change import Change
+from .directory import Directory
+from .file import read_header
+
+_attached = {}  # (device, inode, read_only) to a weak reference: the memory of one file is mapped once
+_lock = threading.RLock()
+
+
+class Mapping:
+    """One file's memory, shared by all Segments of the file in this process.
+
+    It stays mapped while anything refers to it; nothing that it owns does. The mapped range is as long as
+    the segment may ever get; only what the directory has verified is there.
+    """
+
+    def __init__(self, fd, path, max_size, need, read_only):
+        self.path, self.read_only = path, read_only
+        self.memory = memory.map_shared(fd, max_size, need, read_only)
+        self.size = len(self.memory)  # bytes of address space
+        self.fd = fd
+        self.used, self.allocated, self.dirty, self.next_id, self.boot = (
+            self.at(ctypes.c_uint64, offset)
+            for offset in (header.USED, header.ALLOCATED, header.DIRTY, header.NEXT_ID, header.BOOT)
+        )
+        self.lease = lease.Lease(self)
+        self.names = Change(self.at(ctypes.c_uint32, header.NAMES), self.lease, read_only)
+        self.mutexes = weakref.WeakValueDictionary()  # offset of the cell to its one Mutex
+        self.start_anew()
+        weakref.finalize(self, os.close, fd).atexit = False
+
+    def start_anew(self):
+        """Forget what threads that a child process has not were in the middle of."""
+        self.lock = threading.RLock()  # guards mutexes, and excludes who else allocates here
+        self.directory = Directory(self)
+
+    def forked(self):
+        """In a child: hold nothing of the parent's, and have no id yet."""
+        self.lease.drop_inherited()
+        self.start_anew()
+        for mutex in self.mutexes.values():
+            mutex.start_anew()
+
+    def at(self, ctype, offset):
+        """Return the object of a ctypes type at an offset. Raises ValueError outside."""
+        if offset % ctypes.alignment(ctype):
+            raise ValueError(f"{self.path}: {offset} is not aligned for {ctype.__name__}")
+        return ctype.from_buffer(self.memory, offset)
+
+    def address(self, offset, n):
+        """Return the address of n bytes at an offset. Raises ValueError outside."""
+        if offset < 0 or n < 0 or offset + n > self.size:
+            raise ValueError(f"{self.path}: {n} bytes at {offset} are not inside {self.size}")
+        return ctypes.addressof(self.memory) + offset
+
+
+def attach(fd, path, read_only):
+    """Return the Mapping of a descriptor's segment; it owns the descriptor, which is closed on errors.
+
+    Raises FormatError, VersionError, OSError.
+    """
+    with _lock:
+        try:
+            st, max_size = read_header(fd, path)
+            key = st.st_dev, st.st_ino, read_only
+            m = _attached.get(key, lambda: None)()
+            if m is None:
+                m = Mapping(fd, path, max_size, min(st.st_size, max_size), read_only)
+                fd = None
+                _attached[key] = weakref.ref(m, lambda ref: _attached.get(key) is ref and _attached.pop(key))
+        finally:
+            if fd is not None:
+                os.close(fd)
+    if not read_only:
+        m.lease.recover_boot()
+    m.directory.extend()
+    return m
+
+
+def _before_fork():
+    _lock.acquire()
+    lease.before_fork()
+
+
+def _in_parent():
+    lease.in_parent()
+    _lock.release()
+
+
+def _in_child():
+    global _lock
+    _lock = threading.RLock()
+    lease.in_child()
+    for ref in list(_attached.values()):
+        m = ref()
+        if m is not None:
+            m.forked()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -1,0 +1,59 @@
+"""mmap(2), which Python's own mmap module does only up to the end of a file."""
+
+import ctypes
+import errno
+import os
+import weakref
+
+READ, WRITE, EXEC = 1, 2, 4
+SHARED, PRIVATE = 1, 2
+PAGE = os.sysconf("SC_PAGESIZE")
+
+if ctypes.sizeof(ctypes.c_void_p) != 8:
+    raise ImportError("shm needs a 64-bit Python")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_mmap, _munmap, _msync = _libc.mmap, _libc.munmap, _libc.msync
+_mmap.restype = ctypes.c_void_p
+_mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_msync.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_MS_SYNC = 4
+
+
+def map(fd, size, protection, flags):
+    """Map size bytes of a file from its start; return the address. Raises OSError."""
+    address = _mmap(None, size, protection, flags, fd, 0)
+    if address == ctypes.c_void_p(-1).value:
+        e = ctypes.get_errno()
+        raise OSError(e, os.strerror(e))
+    return address
+
+
+def map_shared(fd, size, need, read_only):
+    """Map a file as a ctypes array of bytes, also past its end.
+
+    Where the system has not so much address space, halves are tried down to
+    `need` bytes. The memory stays mapped until nothing that was made from the
+    array by from_buffer is left. Raises OSError.
+    """
+    protection = READ if read_only else READ | WRITE
+    while True:
+        try:
+            address = map(fd, size, protection, SHARED)
+            break
+        except OSError as e:
+            if e.errno != errno.ENOMEM or size // 2 < need:
+                raise
+            size = -(-(size // 2) // PAGE) * PAGE
+    memory = (ctypes.c_ubyte * size).from_address(address)
+    # Not at exit, when threads may still use it.
+    weakref.finalize(memory, _munmap, address, size).atexit = False
+    return memory
+
+
+def sync(memory, size):
+    """Flush the first bytes of a mapping to the file. Raises OSError."""
+    if _msync(ctypes.addressof(memory), size, _MS_SYNC):
+        e = ctypes.get_errno()
+        raise OSError(e, os.strerror(e))

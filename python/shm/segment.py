@@ -1,0 +1,326 @@
+"""Segments: memory that several processes map, with a directory of named values in it."""
+
+import ctypes
+import errno
+import os
+from collections import namedtuple
+
+from . import ctype, file, header, memory, record as records
+from .array import Array
+from .ctype import instance, layout_of
+from .errors import ClosedError, FormatError
+from .lease import boot_id
+from .mapping import attach
+from .mutex import mutex_of
+from .published import Slots, String, Struct
+from .record import ARRAY, ATOMIC, CHARS, LOCKED, MUTEX, PUBLISHED, RAW, SINGLE, Shape
+from .value import Atomic, Value
+
+DEFAULT_MAX_SIZE = 4 << 30
+
+Entry = namedtuple("Entry", "name format length access unit help pid program offset size")
+Entry.__doc__ = """A named value as the directory describes it.
+
+format is one element's, "" of a mutex; length is the elements of an array or the
+bytes of a C string, 0 for a single value; access is raw, atomic, locked or
+published; pid and program are of the process that made it; offset and size are
+in bytes, offset from the start of the segment.
+"""
+
+
+def open(name, *, create=False, exclusive=False, readonly=False, mode=0o600, max_size=0):
+    """Attach to the segment of that name; return it.
+
+    A name without a slash is a POSIX shared-memory object, which lives until
+    remove or a reboot; one with a slash is the path of a file.
+
+    create makes it if there is none; exclusive makes it and raises
+    FileExistsError if there is one. mode is the permission bits of a new one,
+    whatever the umask, and those beyond which an existing one may not grant
+    writing; max_size is the bytes of address space it may grow to, 0 for 4 GiB.
+    readonly maps it without write permission.
+
+    Raises FileNotFoundError; FormatError or VersionError where the file is no
+    segment that this version reads; InsecureError where it is no regular file
+    with one name, belongs to somebody else though mode asks for nobody else, or
+    lets more write than mode does; OSError from the system.
+    """
+    file.check_name(name)
+    if mode & ~0o777:
+        raise ValueError(f"mode {mode:#o} has more than permission bits")
+    if exclusive:
+        create = True
+    if create and readonly:
+        raise ValueError("readonly contradicts create and exclusive")
+    if not 0 <= max_size <= header.MAX_SEGMENT:
+        raise ValueError(f"max_size {max_size}")
+    max_size = max(header.FIRST_ALLOCATION, header.round_up(max_size or DEFAULT_MAX_SIZE, memory.PAGE))
+    path = file.path_of(name)
+    # Somebody may create and remove the name in turn, so that neither attaching
+    # nor creating succeeds; a few rounds are as good as for ever.
+    for _ in range(100):
+        if not exclusive:
+            try:
+                return Segment(name, attach(file.open_existing(path, readonly, mode), path, readonly))
+            except FileNotFoundError:
+                if not create:
+                    raise
+        try:
+            return Segment(name, attach(file.create(path, mode, max_size, boot_id()), path, readonly))
+        except FileExistsError:
+            if exclusive:
+                raise
+    raise OSError(errno.EAGAIN, "the name keeps coming and going", path)
+
+
+def remove(name):
+    """Take the name away; processes that are attached keep the memory. Raises FileNotFoundError."""
+    file.check_name(name)
+    os.unlink(file.path_of(name))
+
+
+def inherited(name="", *, readonly=False):
+    """Attach to the segment that a Go parent process handed over with Pass.
+
+    The name of an anonymous one is "". Raises FileNotFoundError where no such
+    segment was passed, or else what open does.
+    """
+    place = os.environ.get("SHM_SEGMENT_" + name.encode().hex(), "")
+    missing = FileNotFoundError(errno.ENOENT, "no segment of this name was passed", name)
+    try:
+        fd, device, inode = map(int, place.split(":"))
+        st = os.fstat(fd)
+    except (ValueError, OverflowError, OSError):
+        raise missing from None
+    if fd < 3 or (st.st_dev, st.st_ino) != (device, inode):
+        raise missing
+    file.identify(fd, name)
+    os.set_inheritable(fd, False)
+    path = file.path_of(name) if name else "anonymous segment"
+    return Segment(name, attach(os.dup(fd), path, readonly))
+
+
+class Segment:
+    """An attachment. Its methods are safe for concurrent use.
+
+    `seg["name"]` gives the value: the real ctypes object of a raw number, array,
+    struct or C string, or else a Value, Array, Struct, String, Atomic or Mutex.
+    The methods raw_value and so on attach as well, or make the value if there is
+    none; the first one's initial value stands. They raise LayoutError where the
+    name is something else, ReadOnlyError, FullError, OSError for a full
+    filesystem.
+
+    After close they raise ClosedError, while values go on working: the memory is
+    unmapped once nothing refers to it.
+    """
+
+    def __init__(self, name, mapping):
+        self.name = name
+        self._mapping = mapping
+        self._values = {}  # name to record and value: one object for each, and locks live as long as this
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """End this attachment; a second call does nothing. The name stays, and other processes notice nothing."""
+        self._mapping = None
+        self._values = {}
+
+    def _attached(self):
+        mapping = self._mapping
+        if mapping is None:
+            raise ClosedError(f"segment {self.name!r} is closed")
+        return mapping
+
+    @property
+    def size(self):
+        """Bytes allocated so far."""
+        m = self._attached()
+        return min(header.load_lines(m.allocated, m.path), m.size)
+
+    def sync(self):
+        """Flush a segment in a file to disk. Raises OSError."""
+        memory.sync(self._attached().memory, self.size)
+
+    # Looking.
+
+    def _records(self):
+        directory = self._attached().directory
+        directory.extend()
+        with directory.lock:
+            return list(directory.by_name.values())
+
+    def __iter__(self):
+        """Yield the names, oldest first."""
+        return iter([r.name for r in self._records()])
+
+    def __len__(self):
+        return len(self._records())
+
+    def __contains__(self, name):
+        return self._attached().directory.find(name) is not None
+
+    def entries(self):
+        """Return an Entry for every named value, oldest first."""
+        return [
+            Entry(
+                r.name, r.layout.format if r.layout else "", r.count, records.ACCESS_NAMES[r.access],
+                r.unit, r.help, r.pid, r.program, r.elements, r.slot_size,
+            )
+            for r in self._records()
+        ]  # fmt: skip
+
+    def wait_for(self, name, timeout=None):
+        """Sleep until somebody has made the value of that name; return it.
+
+        Raises TimeoutError after `timeout` seconds.
+        """
+        m = self._attached()
+        if not m.names.wait_for(lambda: name in self, timeout):
+            raise TimeoutError(f"no value {name!r} in {timeout} s")
+        return self[name]
+
+    def __getitem__(self, name):
+        """Return the value of that name, the same object each time. Raises KeyError."""
+        m = self._attached()
+        r = m.directory.find(name)
+        if r is None:
+            raise KeyError(name)
+        known = self._values.get(name)
+        if known is None or known[0].layout != r.layout:
+            # Kept by the first of two threads, so that both get one object.
+            known = self._values[name] = r, self._value_of(m, r)
+        return known[1]
+
+    def _value_of(self, m, r, t=None):
+        """Return a record's value, a struct of another type that fits it as that."""
+        if r.kind == MUTEX and r.access == LOCKED:
+            return self._mutex(m, r)
+        if r.access == PUBLISHED and r.kind in (SINGLE, CHARS):
+            slots = Slots(m, r, self._mutex(m, r))
+            if r.kind == CHARS:
+                return String(slots, r.count)
+            layout = r.layout if t is None else layout_of(t)
+            return Struct(slots, t or ctype.type_of(layout), layout.end)
+        number = r.layout is not None and r.layout.code
+        if r.access == RAW and r.kind in (SINGLE, ARRAY, CHARS):
+            t = t or ctype.type_of(r.layout, m.read_only)
+            if r.kind != SINGLE:
+                return m.at(ctype.array_type(t, r.count, m.read_only), r.data)
+            return m.at(ctype.read_only_number(t) if m.read_only and number else t, r.data)
+        if r.access == ATOMIC and r.kind == SINGLE and number and number in "iIqQ":
+            return Atomic(r.name, m.at(ctype.type_of(r.layout), r.data), m.read_only)
+        if r.access == LOCKED and number and number != "Zd":
+            t = ctype.type_of(r.layout, m.read_only)
+            if r.kind == SINGLE:
+                return Value(m.at(ctype.read_only_number(t) if m.read_only else t, r.elements), self._mutex(m, r))
+            if r.kind == ARRAY:
+                return Array(m.at(ctype.array_type(t, r.count, m.read_only), r.elements), self._mutex(m, r))
+        raise FormatError(f"{m.path}: value {r.name!r} is {r.describe()}, which this package does not know")
+
+    def _mutex(self, m, r):
+        mutex = mutex_of(m, r)
+        self._values[r.data] = mutex  # a lock that is held must not be forgotten
+        return mutex
+
+    # Making.
+
+    def _place(self, name, t, access, kind, count=0, init=None, **label):
+        m = self._attached()
+        shape = Shape(name, layout_of(t) if t is not None else None, access, kind, count, **label)
+        first = None
+        if init is not None:
+            n = shape.layout.end if shape.grows else ctypes.sizeof(init)
+            first = lambda r: self._write_first(m, r, init, n)  # noqa: E731
+        r = m.directory.place(shape, first)
+        if t is not None and kind == SINGLE and shape.layout.is_struct and not m.read_only:
+            return self._value_of(m, r, ctype.resolve(t))
+        return self[name]
+
+    @staticmethod
+    def _write_first(m, r, init, n):
+        ctypes.memmove(m.address(r.elements, n), ctypes.addressof(init), n)
+        if r.grows:
+            m.at(ctypes.c_uint32, r.data + 28).value = ctypes.sizeof(init)
+
+    def raw_value(self, name, type, init=None, *, unit="", help=""):
+        """Attach to, or make, an unsynchronised number or struct; return the ctypes object.
+
+        type is a ctypes type or a typecode of multiprocessing; init is what
+        ctypes takes for it, or a tuple of a struct's fields.
+        """
+        return self._place(name, type, RAW, SINGLE, init=_first(type, init), unit=unit, help=help)
+
+    def raw_array(self, name, type, size_or_values=-1, *, unit="", help=""):
+        """Attach to, or make, an unsynchronised array of numbers; return the ctypes array.
+
+        size_or_values is a number of elements, all zero, or the elements; without
+        it the length is the one found.
+        """
+        return self._array(name, type, RAW, size_or_values, unit, help)
+
+    def char_array(self, name, size=-1, *, unit="", help=""):
+        """Attach to, or make, an unsynchronised C string of size bytes; return the c_char array."""
+        return self._place(name, ctypes.c_char, RAW, CHARS, _count(size), unit=unit, help=help)
+
+    def value(self, name, type, init=None, *, unit="", help=""):
+        """Attach to, or make, a number under a lock; return the Value."""
+        self._number(type, "Value")
+        return self._place(name, type, LOCKED, SINGLE, init=_first(type, init), unit=unit, help=help)
+
+    def array(self, name, type, size_or_values=-1, *, unit="", help=""):
+        """Attach to, or make, numbers under one lock; return the Array."""
+        self._number(type, "Array")
+        return self._array(name, type, LOCKED, size_or_values, unit, help)
+
+    def struct(self, name, type, init=None, *, unit="", help=""):
+        """Attach to, or make, a struct that changes as a whole; return the Struct."""
+        return self._place(name, type, PUBLISHED, SINGLE, init=_first(type, init), unit=unit, help=help)
+
+    def string(self, name, size=-1, *, unit="", help=""):
+        """Attach to, or make, a text of up to size bytes that changes as a whole; return the String."""
+        return self._place(name, ctypes.c_char, PUBLISHED, CHARS, _count(size), unit=unit, help=help)
+
+    def atomic(self, name, type, init=None, *, unit="", help=""):
+        """Attach to, or make, an integer of 4 or 8 bytes with atomic operations; return the Atomic."""
+        if layout_of(type).code not in ("i", "I", "q", "Q"):
+            raise TypeError(f"no Atomic of {ctype.resolve(type).__name__}: 4 or 8 bytes of integer are needed")
+        return self._place(name, type, ATOMIC, SINGLE, init=_first(type, init), unit=unit, help=help)
+
+    def mutex(self, name, *, unit="", help=""):
+        """Attach to, or make, a lock that guards no value of its own; return the Mutex."""
+        return self._place(name, None, LOCKED, MUTEX, unit=unit, help=help)
+
+    def _array(self, name, type, access, size_or_values, unit, help):
+        if not layout_of(type).code:
+            raise TypeError(f"an array of {ctype.resolve(type).__name__}, which is no number: use struct or raw_value")
+        if isinstance(size_or_values, int):
+            count, init = _count(size_or_values), None
+        else:
+            values = list(size_or_values)
+            count = _count(len(values))
+            init = (ctype.resolve(type) * count)(*values)
+        return self._place(name, type, access, ARRAY, count, init, unit=unit, help=help)
+
+    @staticmethod
+    def _number(type, what):
+        code = layout_of(type).code
+        if not code or code in ("Zd", "?", "c"):
+            raise TypeError(f"no {what} of {ctype.resolve(type).__name__}, no number of up to 8 bytes: use struct")
+
+
+def _count(n):
+    if n == 0 or n < -1:
+        raise ValueError(f"{n} elements")
+    return n
+
+
+def _first(type, init):
+    """Return a first value as an object of exactly the type."""
+    t = ctype.resolve(type)
+    layout_of(t)  # which says better what is wrong with it
+    return t() if init is None else instance(t, init)

@@ -1,0 +1,117 @@
+"""What the tests share. They are run by python_linux_test.go, which names a Go peer in the environment."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+import shm
+
+PEER = os.environ.get("SHM_TEST_PEER")
+PREFIX = os.environ.get("SHM_TEST_PREFIX", f"shmtest-py-{os.getpid()}")
+_count = 0
+
+
+def eventually(what, ok, seconds=20):
+    """Wait for what the system does in its own time, with a bound that only a defect reaches."""
+    end = time.monotonic() + seconds
+    while not ok():
+        if time.monotonic() > end:
+            raise AssertionError(f"never: {what}")
+        time.sleep(0.001)
+
+
+class Process:
+    """A process that is told lines and answers each with a line."""
+
+    def __init__(self, *command, **environment):
+        self.p = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+        self.pid = self.p.pid
+
+    def say(self, line):
+        self.p.stdin.write(line + "\n")
+        self.p.stdin.flush()
+
+    def line(self):
+        text = self.p.stdout.readline()
+        if not text:
+            raise AssertionError("a process ended without a word")
+        return text.rstrip("\n")
+
+    def tell(self, line):
+        self.say(line)
+        return self.line()
+
+    def kill(self):
+        """Kill it as kill -9 does, and reap it."""
+        self.p.send_signal(signal.SIGKILL)
+        self.p.wait()
+        self.p.stdin.close()
+        self.p.stdout.close()
+
+
+class Case(unittest.TestCase):
+    """A test with a segment's name, and processes that are killed when it ends."""
+
+    def setUp(self):
+        global _count
+        _count += 1
+        self.name = f"{PREFIX}-{_count}"
+        self.addCleanup(self.forget, self.name)
+
+    def forget(self, name):
+        try:
+            shm.remove(name)
+        except FileNotFoundError:
+            pass
+
+    def open(self, **options):
+        options = options or {"create": True, "max_size": 1 << 20}
+        segment = shm.open(self.name, **options)
+        self.addCleanup(segment.close)
+        return segment
+
+    def process(self, *command, **environment):
+        p = Process(*command, **environment)
+        self.addCleanup(lambda: p.p.returncode is None and p.kill())
+        return p
+
+    def go(self, helper, *args):
+        """Start a helper of the Go package's tests."""
+        if not PEER:
+            self.skipTest("no Go peer: run it by go test")
+        return self.process(PEER, *args, SHM_TEST_HELPER=helper)
+
+    def agent(self):
+        """Start the Go agent, who does with the lock of Value n what it is told."""
+        a = self.go("agent", self.name)
+        self.assertEqual(a.line(), "ready")
+        return a
+
+    def python(self, program, *args):
+        """Start a Python process that runs the program, with the segment's name and args in sys.argv."""
+        return self.process(sys.executable, "-c", program, self.name, *args)
+
+    def child(self, body):
+        """Run body in a fork, whose result is the exit code; return the pid."""
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            code = 99
+            try:
+                code = body() or 0
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        return pid
+
+    def reap(self, pid):
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -1,0 +1,389 @@
+"""One lock for Go and Python, and those who are killed inside."""
+
+import os
+import random
+import signal
+import threading
+import time
+import unittest
+
+import shm
+from shm.cell import OWNER, W
+
+from .support import Case, eventually
+
+HOLDER = """
+import sys, shm
+seg = shm.open(sys.argv[1])
+v = seg["n"]
+with v.get_lock():
+    v.value += 1
+    print("inside", flush=True)
+    sys.stdin.readline()
+"""
+
+
+class Locks(Case):
+    def setUp(self):
+        super().setUp()
+        self.seg = self.open()
+        self.v = self.seg.value("n", "q")
+        self.lock = self.v.get_lock()
+
+    def waits_in_kernel(self, long=False):
+        eventually("a waiter sleeps", lambda: self.lock._word.value & W and (not long or self.lock._cell.starve))
+
+    def test_excludes_go(self):
+        go = self.agent()
+        with self.lock:
+            self.assertEqual(go.tell("trylock"), "false")
+            with self.lock:
+                self.v.value += 1
+            self.assertEqual(go.tell("lockFor 5"), "gave up")
+            go.say("lock")
+            self.waits_in_kernel(long=True)
+        self.assertEqual(go.line(), "locked")
+        self.assertFalse(self.lock.acquire(blocking=False))
+        self.assertFalse(self.lock.acquire(timeout=0))
+        self.assertFalse(self.lock.acquire(timeout=0.02))
+        self.assertEqual(self.v.load(), 1)  # does not wait
+        with self.assertRaisesRegex(RuntimeError, "has not got"):
+            self.lock.release()
+        got = []
+        t = threading.Thread(target=lambda: got.append(self.lock.acquire(timeout=20)) or self.lock.release())
+        t.start()
+        self.waits_in_kernel(long=True)
+        self.assertEqual(go.tell("unlock"), "unlocked")
+        t.join()
+        self.assertEqual(got, [True])
+        self.assertEqual(self.lock._word.value, 0)
+
+    def test_killed_go_holder(self):
+        for how in ("late", "waiting", "waiting long", "non-blocking"):
+            go = self.agent()
+            self.assertEqual(go.tell("addSlowly 1"), "inside")
+            told = []
+
+            def take():
+                while not self.lock.acquire(how != "non-blocking"):
+                    time.sleep(0.001)
+                told.append(self.lock.abandoned())
+                self.lock.release()
+
+            t = threading.Thread(target=take)
+            if how.startswith("waiting"):
+                t.start()
+                self.waits_in_kernel(long=how.endswith("long"))
+            go.kill()
+            if not how.startswith("waiting"):
+                t.start()
+            t.join(20)
+            self.assertEqual(told, [True], how)
+            with self.lock:
+                self.assertFalse(self.lock.abandoned())
+        self.assertEqual(self.v.load(), 4)
+        self.assertEqual(self.lock._word.value, 0)
+
+    def test_killed_python_holder(self):
+        go = self.agent()
+        for how in ("late", "waiting", "waiting long"):
+            holder = self.python(HOLDER)
+            self.assertEqual(holder.line(), "inside")
+            if how != "late":
+                go.say("lock")
+                self.waits_in_kernel(long=how.endswith("long"))
+            holder.kill()
+            if how == "late":
+                go.say("lock")
+            self.assertEqual(go.line(), "locked")
+            self.assertEqual(go.tell("abandoned"), "true")
+            self.assertEqual(go.tell("unlock"), "unlocked")
+        self.assertEqual(self.v.load(), 3)
+
+    def test_takeover_is_from_the_word_that_was_seen(self):
+        """Who finds a dead owner after somebody else has replaced it robs nobody."""
+        dead, next = self.agent(), self.agent()
+        self.assertEqual(dead.tell("lock"), "locked")
+        seen = self.lock._word.value
+        dead.kill()
+        self.assertEqual(next.tell("lock"), "locked")
+        held = self.lock._word.value
+        self.v.get_obj().value = 1
+        self.assertFalse(self.lock.acquire(blocking=False))  # has an id now
+        eventually("the owner may be probed", lambda: self.lock._take_over(seen)[1])
+        self.assertTrue(self.lock._mapping.lease.known_dead(seen & OWNER))
+        self.assertEqual(self.lock._take_over(seen), (False, True))
+        self.assertEqual(self.lock._word.value, held)
+        # One's own lease looks free through the description that holds it.
+        self.assertTrue(self.lock._mapping.lease.alive(self.lock._id))
+
+    def test_stopped_holder_is_not_robbed(self):
+        holder = self.python(HOLDER)
+        self.assertEqual(holder.line(), "inside")
+        os.kill(holder.pid, signal.SIGSTOP)
+        go = self.agent()
+        self.assertEqual(go.tell("lockFor 50"), "gave up")
+        self.assertFalse(self.lock.acquire(timeout=0.05))
+        os.kill(holder.pid, signal.SIGCONT)
+        holder.say("")
+        with self.lock:
+            self.assertFalse(self.lock.abandoned())
+
+    def test_exception_inside(self):
+        with self.assertRaises(KeyError), self.lock:
+            raise KeyError
+        go = self.agent()
+        self.assertEqual(go.tell("lock"), "locked")
+        self.assertEqual(go.tell("abandoned"), "true")
+        self.assertEqual(go.tell("unlock"), "unlocked")
+        with self.lock:
+            self.assertFalse(self.lock.abandoned())
+
+    def test_threads(self):
+        go = self.agent()
+        rounds = 300
+
+        def work(i):
+            for k in range(rounds):
+                if k % 3:
+                    with self.lock:
+                        self.v.value += 1
+                elif k % 2:
+                    self.v.add(1)
+                else:
+                    self.v.update(lambda x: x + 1)
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+        go.say("add 20000")
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual(go.line(), "added")
+        self.assertEqual(self.v.load(), 20000 + 6 * rounds)
+        self.assertEqual(self.lock._word.value, 0)
+
+    def test_await_both_ways(self):
+        go = self.agent()
+        go.say("await 5")
+        eventually("Go announces itself", lambda: self.lock._change_word.value & 1)
+        before = self.lock._change_word.value
+        self.v.add(5)
+        # Without this Go would see it as well, at a time-out.
+        self.assertEqual(self.lock._change_word.value & ~1, before + 1)
+        self.assertEqual(go.line(), "saw 5 <nil>")
+        seen = []
+        t = threading.Thread(target=lambda: seen.append(self.v.wait_for(lambda x: x >= 7, 20)))
+        t.start()
+        eventually("Python announces itself", lambda: self.lock._change_word.value & 1)
+        self.assertEqual(go.tell("add 2"), "added")
+        t.join()
+        self.assertEqual(seen, [True])
+        self.assertFalse(self.v.wait_for(lambda x: x < 0, 0.02))
+
+    def test_await_name(self):
+        made = []
+        t = threading.Thread(target=lambda: made.append(self.seg.wait_for("mutex", 20)))
+        t.start()
+        go = self.go("pythonPeer", self.name)
+        self.assertEqual(go.tell("make"), "ok")
+        t.join()
+        self.assertIsInstance(made[0], shm.Mutex)
+        with self.assertRaises(TimeoutError):
+            self.seg.wait_for("nothing", 0.01)
+
+    def test_one_mutex_however_often_attached(self):
+        other = self.open()["n"]
+        self.assertIs(other.get_lock(), self.lock)
+        with self.lock, other.get_lock():
+            other.value += 1
+        self.assertEqual(self.v.value, 1)
+
+    def test_works_after_close(self):
+        self.lock.acquire()
+        self.seg.close()
+        self.seg.close()
+        self.v.store(3)
+        go = self.agent()
+        self.assertEqual(go.tell("trylock"), "false")
+        self.lock.release()
+        self.assertEqual(go.tell("trylock"), "true")
+        self.assertEqual(go.tell("unlock"), "unlocked")
+        self.v.add(1)
+        self.assertEqual(self.v.load(), 4)
+        self.assertRaises(shm.ClosedError, lambda: self.seg["n"])
+
+    def test_torn_reads(self):
+        """Two equal halves of a struct are never seen apart, whoever writes."""
+        go = self.go("pythonPeer", self.name)
+        self.assertEqual(go.tell("pair"), "ok")
+        pair = self.seg["pair"]
+        go.say("writePairs 200")
+        for i in range(1000):
+            p = pair.load()
+            self.assertEqual(p.A[0], p.A[4095])
+            if i % 10 == 0:
+                with pair.edit() as p:
+                    p.A[0] += 1000
+                    p.A[4095] += 1000
+                    pair.store(p)  # two commits under one lock hold
+        self.assertEqual(go.line(), "ok")
+
+    def test_storm(self):
+        """Processes of both add under the lock and are killed all the time: no addition is lost
+        but one in flight each, and none gets stuck."""
+        procs, kills, seconds = 4, 0, float(os.environ.get("SHM_TEST_STORM", "3"))
+        counts = self.seg.raw_array("counts", "q", procs)
+        v, lock = self.v, self.lock
+
+        def start(i):
+            if i % 2:
+                return self.go("stormer", self.name, str(i))
+            return self.child(lambda: storm(i))
+
+        def storm(i):
+            n = v.get_obj()
+            while True:
+                with lock:
+                    n.value += 1
+                    counts[i] += 1
+
+        def kill(p):
+            if isinstance(p, int):
+                os.kill(p, signal.SIGKILL)
+                os.waitpid(p, 0)
+            else:
+                p.kill()
+
+        running = [start(i) for i in range(procs)]
+        try:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                time.sleep(random.random() * 0.02)
+                i = random.randrange(procs)
+                kill(running[i])
+                running[i] = None
+                kills += 1
+                # Python forks while others hold the lock, and takes it itself.
+                self.assertTrue(lock.acquire(timeout=20), "the lock is stuck")
+                lock.release()
+                running[i] = start(i)
+        finally:
+            for p in running:
+                if p is not None:
+                    kill(p)
+        self.assertTrue(lock.acquire(timeout=20))
+        counted = sum(counts)
+        self.assertLessEqual(counted, v.value)
+        self.assertLessEqual(v.value, counted + kills + procs)
+        self.assertTrue(counts[0] and counts[1], list(counts))
+        lock.release()
+
+
+class Forks(Case):
+    def setUp(self):
+        super().setUp()
+        self.seg = self.open()
+        self.v = self.seg.value("n", "q")
+        self.lock = self.v.get_lock()
+
+    def test_child_has_its_own_id(self):
+        self.v.add(1)
+        mine = self.lock._id
+
+        def body():
+            if self.lock._id != 0:
+                return 1
+            self.v.add(1)
+            return 0 if self.lock._id not in (0, mine) else 2
+
+        self.assertEqual(self.reap(self.child(body)), 0)
+        self.assertEqual(self.lock._id, mine)
+        self.v.add(1)
+        self.assertEqual(self.v.value, 3)
+
+    def test_child_does_not_hold_the_parents_lock(self):
+        self.lock.acquire()
+
+        def body():
+            try:
+                self.lock.release()
+                return 1
+            except RuntimeError:
+                pass
+            return 2 if self.lock.acquire(timeout=0.02) else 0
+
+        self.assertEqual(self.reap(self.child(body)), 0)
+        # The child has gone, and its end released nothing.
+        go = self.agent()
+        self.assertEqual(go.tell("trylock"), "false")
+        self.lock.release()
+        self.assertEqual(go.tell("trylock"), "true")
+
+    def test_killed_child_is_followed(self):
+        r, w = os.pipe()
+
+        def body():
+            self.lock.acquire()
+            os.write(w, b"x")
+            signal.pause()
+
+        pid = self.child(body)
+        os.read(r, 1)
+        self.assertFalse(self.lock.acquire(timeout=0.02))
+        os.kill(pid, signal.SIGKILL)
+        self.reap(pid)
+        self.assertTrue(self.lock.acquire(timeout=20))
+        self.assertTrue(self.lock.abandoned())
+        self.lock.release()
+        os.close(r)
+        os.close(w)
+
+    def test_living_child_does_not_keep_a_dead_parents_lease(self):
+        parent = self.python(
+            "import os, sys, time, shm\n"
+            "lock = shm.open(sys.argv[1])['n'].get_lock()\n"
+            "lock.acquire()\n"
+            "pid = os.fork()\n"
+            "if pid == 0:\n"
+            "    print('child', flush=True)\n"
+            "    time.sleep(60)\n"
+            "    os._exit(0)\n"
+            "sys.stdin.readline()\n"
+            "print(pid, flush=True)\n"
+            "time.sleep(60)\n"
+        )
+        self.assertEqual(parent.line(), "child")
+        child = int(parent.tell(""))
+        try:
+            parent.kill()
+            go = self.agent()
+            self.assertEqual(go.tell("lockFor 15000"), "locked")
+            os.kill(child, 0)  # lives
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+    def test_forks_while_threads_lock(self):
+        stop = threading.Event()
+
+        def work():
+            while not stop.is_set():
+                self.v.add(1)
+                self.seg.raw_value(f"x{random.randrange(30)}", "i")
+
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for t in threads:
+            t.start()
+        try:
+            for _ in range(15):
+                child = self.child(lambda: 0 if self.v.add(1) and self.seg.value("y", "i") else 1)
+                self.assertEqual(self.reap(child), 0)
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
+        self.assertEqual(self.lock._word.value, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

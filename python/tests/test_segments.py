@@ -1,0 +1,368 @@
+"""Opening, reading only, what is malformed, and what the system may lack."""
+
+import ctypes
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import shm
+from shm import header, layout
+from shm.ctype import layout_of, type_of
+
+from .support import Case
+from .test_kinds import Point, make
+
+TESTDATA = os.path.join(os.path.dirname(__file__), "..", "..", "testdata")
+
+
+class Opening(Case):
+    def test_create_and_attach(self):
+        with self.assertRaises(FileNotFoundError):
+            shm.open(self.name)
+        with self.assertRaises(FileNotFoundError):
+            shm.open(self.name, readonly=True)
+        with shm.open(self.name, exclusive=True, mode=0o640, max_size=1 << 20) as seg:
+            self.assertEqual(os.stat(f"/dev/shm/{self.name}").st_mode & 0o777, 0o640)
+            self.assertEqual(seg.size, header.FIRST_ALLOCATION)
+            with self.assertRaises(FileExistsError):
+                shm.open(self.name, exclusive=True)
+            self.assertEqual(list(seg), [])
+            seg.raw_value("a", "i", 5, unit="K", help="temperature")
+            self.assertIn("a", seg)
+            self.assertEqual((seg.entries()[0].unit, seg.entries()[0].help), ("K", "temperature"))
+        with self.assertRaises(shm.ClosedError):
+            seg["a"]
+        shm.remove(self.name)
+        with self.assertRaises(FileNotFoundError):
+            shm.remove(self.name)
+
+    def test_many_create_at_once(self):
+        def body(i):
+            seg = shm.open(self.name, create=True, max_size=1 << 20)
+            v = seg.value("n", "q", 1000)
+            v.add(1)
+            return 0
+
+        children = [self.child(lambda: body(i)) for i in range(6)]
+        self.assertEqual([self.reap(pid) for pid in children], [0] * 6)
+        self.assertEqual(self.open(create=False)["n"].value, 1006)
+
+    def test_grows_until_full(self):
+        seg = self.open(create=True, max_size=1 << 20)
+        with self.assertRaises(shm.FullError):
+            for i in range(100):
+                seg.raw_array(f"a{i}", "q", 4096)[4095] = i
+        with shm.open(self.name) as again:
+            self.assertGreater(len(again), 20)
+            self.assertTrue(all(again[f"a{i}"][4095] == i for i in range(len(again))))
+
+    def test_names(self):
+        for bad in ("", "a/", "/tmp/../x", "x\0", ".", "n" * 256):
+            with self.assertRaises((ValueError, OSError), msg=bad):
+                shm.open(bad, create=True)
+
+    def test_read_only(self):
+        seg = self.open()
+        make(seg)
+        with shm.open(self.name, readonly=True) as ro:
+            self.assertEqual(ro["value"].value, 0.5)
+            self.assertEqual(ro["struct"].load().X, 1.5)
+            self.assertEqual(ro["rawStruct"].M[1][2], 12.5)
+            seg["value"].add(1)
+            seg["rawInt"].value = 7
+            self.assertEqual((ro["value"].value, ro["rawInt"].value), (1.5, 7))
+            self.assertEqual(ro["atomic"].load(), 1 << 63)
+            self.assertFalse(ro["value"].wait_for(lambda x: x < 0, 0.01))
+            for write in (
+                lambda: ro["value"].store(1),
+                lambda: ro["value"].add(1),
+                lambda: setattr(ro["value"].get_obj(), "value", 1),
+                lambda: ro["array"].__setitem__(0, 1),
+                lambda: ro["array"].get_obj().__setitem__(0, 1),
+                lambda: ro["struct"].store((0, 0, 0, False, b"")),
+                lambda: ro["string"].store(""),
+                lambda: ro["atomic"].add(1),
+                lambda: ro["atomic"].compare_and_swap(0, 1),
+                lambda: ro["mutex"].acquire(),
+                lambda: ro["mutex"].acquire(blocking=False),
+                lambda: setattr(ro["rawInt"], "value", 1),
+                lambda: setattr(ro["rawComplex"], "value", 1),
+                lambda: ro["rawArray"].__setitem__(0, 1),
+                lambda: setattr(ro["rawStruct"], "A", 1),
+                lambda: ro["rawStruct"].M[0].__setitem__(0, 1),
+                lambda: setattr(ro["chars"], "value", b"x"),
+                lambda: setattr(ro["chars"], "raw", b"x"),
+                lambda: ro.value("new", "i"),
+            ):
+                self.assertRaises(shm.ReadOnlyError, write)
+        go = self.go("pythonPeer", self.name)
+        self.assertEqual(go.tell("check"), "rawInt: 7, want -42; value: 1.5, want 0.5")
+
+    def test_who_may_attach(self):
+        self.open()
+        path = f"/dev/shm/{self.name}"
+        os.chmod(path, 0o666)
+        with self.assertRaisesRegex(shm.InsecureError, "lets more write"):
+            shm.open(self.name)
+        shm.open(self.name, mode=0o666).close()
+        os.chmod(path, 0o600)
+        with tempfile.TemporaryDirectory() as d:
+            link, fifo, sub = (os.path.join(d, n) for n in ("link", "fifo", "sub"))
+            os.symlink(path, link)
+            os.mkfifo(fifo)
+            os.mkdir(sub)
+            for other in (link, fifo, sub):
+                with self.assertRaises(shm.InsecureError, msg=other):
+                    shm.open(other)
+            hard = os.path.join("/dev/shm", self.name + "-2")
+            os.link(path, hard)
+            try:
+                with self.assertRaisesRegex(shm.InsecureError, "2 names"):
+                    shm.open(self.name)
+            finally:
+                os.unlink(hard)
+
+    def test_inherited(self):
+        go = self.go("pythonPeer", self.name)
+        answer = go.tell("pass " + sys.executable)
+        self.assertEqual(answer, "anonymous 41 named -42")
+
+    def test_earlier_boot(self):
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "segment")
+            with shm.open(path, create=True, max_size=1 << 20) as seg:
+                seg.value("n", "q")
+                go = self.go("agent", path)
+                self.assertEqual(go.line(), "ready")
+                self.assertEqual(go.tell("lock"), "locked")
+                seg.sync()
+            go.kill()
+            del seg
+            with open(path, "r+b") as f:
+                f.seek(header.BOOT)
+                f.write(header.seal(12345).to_bytes(8, sys.byteorder))
+            program = (
+                "import sys, shm; seg = shm.open(sys.argv[1]); lock = seg['n'].get_lock()\n"
+                "assert lock._word.value == 0 and lock._cell.takeovers == 0\n"
+                "with lock: assert lock.abandoned()\n"
+                "assert lock._id > 1 << 20\n"
+            )
+            subprocess.run([sys.executable, "-c", program, path], check=True)
+            go = self.go("agent", path)
+            self.assertEqual(go.line(), "ready")
+            self.assertEqual(go.tell("lock"), "locked")
+            self.assertEqual(go.tell("abandoned"), "false")
+
+
+class Malformed(Case):
+    def setUp(self):
+        super().setUp()
+        self.dir = tempfile.TemporaryDirectory()
+        self.addCleanup(self.dir.cleanup)
+        self.path = os.path.join(self.dir.name, "segment")
+
+    def write(self, content):
+        with open(self.path, "wb") as f:
+            f.write(content)
+        os.chmod(self.path, 0o600)
+
+    def test_foreign_files(self):
+        for content in (b"", b"text" * 25, bytes(1 << 16), b"\x93SHM" + bytes(70000)):
+            self.write(content)
+            with self.assertRaises(shm.FormatError):
+                shm.open(self.path)
+
+    def test_versions(self):
+        self.write(header.new(1 << 20, 1).ljust(header.FIRST_ALLOCATION, b"\0"))
+        shm.open(self.path).close()
+        import struct
+        import zlib
+
+        for at, n, error in ((8, 2, shm.VersionError), (12, 0x04030201, shm.VersionError), (20, 7, shm.FormatError)):
+            b = bytearray(header.new(1 << 20, 1).ljust(header.FIRST_ALLOCATION, b"\0"))
+            struct.pack_into("=I", b, at, n)
+            struct.pack_into("=I", b, 32, zlib.crc32(b[:32]))
+            self.write(b)
+            with self.assertRaises(error):
+                shm.open(self.path)
+
+    def test_damage(self):
+        """Whatever bytes are there: an exception, or values; no fault and no endless loop."""
+        with shm.open(self.path, create=True, max_size=1 << 20) as seg:
+            make(seg)
+            seg.struct("longer", Point)
+        with open(self.path, "rb") as f:
+            good = f.read()
+        end = max(i for i, c in enumerate(good) if c) + 200
+        random.seed(1)
+        refused = read = 0
+        for round in range(400):
+            b = bytearray(good)
+            for _ in range(random.choice((1, 1, 1, 3, 20))):
+                at = random.randrange(*random.choice(((0, 256), (header.SIZE, end), (header.SIZE, header.SIZE + 700))))
+                b[at] = random.choice((0, 1, 0xFF, random.randrange(256)))
+            if round % 5 == 0:
+                b = b[: random.randrange(len(b))]
+            self.write(b)
+            try:
+                with shm.open(self.path, readonly=round % 2 == 0) as seg:
+                    for name in seg:
+                        x = seg[name]
+                        bytes(x) if isinstance(x, ctypes._SimpleCData) else repr(x)
+                        if hasattr(x, "load") and not isinstance(x, shm.Array):
+                            x.load()
+                    read += 1
+            except (shm.Error, KeyError):
+                refused += 1
+            self.forget(self.path)
+        self.assertGreater(refused, 50)
+        self.assertGreater(read, 10)
+
+    def test_cut_off_after_attaching(self):
+        seg = shm.open(self.path, create=True, max_size=1 << 20)
+        other = shm.open(self.path)
+        seg.raw_value("a", "i")
+        os.truncate(self.path, 4096)
+        with self.assertRaisesRegex(shm.FormatError, "cut off"):
+            # Only the header is read for this.
+            other._attached().start_anew()
+            other["a"]
+
+
+class Layouts(unittest.TestCase):
+    def test_what_ctypes_did(self):
+        with open(os.path.join(TESTDATA, "struct.json")) as f:
+            structs = json.load(f)
+        self.assertGreater(len(structs), 10)
+        for s in structs:
+            with self.subTest(s["name"]):
+                l = layout.parse(s["pep3118"])
+                self.assertEqual((l.format, l.size), (s["pep3118"], s["size"]))
+                t = type_of(l)
+                self.assertEqual(ctypes.sizeof(t), s["size"])
+                for f in s["fields"]:
+                    self.assertEqual(getattr(t, f["name"]).offset, f["offset"])
+                    self.assertEqual(getattr(t, f["name"]).size, f["size"])
+                self.assertEqual(layout_of(t).format, s["pep3118"])
+                if "sample_hex" in s:
+                    sample = bytes.fromhex(s["sample_hex"])
+                    self.assertEqual(bytes(t.from_buffer_copy(sample)), sample)
+
+    def test_packed_and_padded(self):
+        for format, offset, size in (
+            ("T{<b:a:<i:b:}", 1, 5),  # packed
+            ("T{<i:a:12x<i:b:}", 16, 20),  # blank fields
+            ("T{8x<i:b:4x}", 8, 16),
+            ("T{<b:a:T{<h:x:<d:y:}:b:}", 1, 11),
+        ):
+            t = type_of(layout.parse(format))
+            self.assertEqual((t.b.offset, ctypes.sizeof(t), layout_of(t).format), (offset, size, format))
+
+    def test_canonical(self):
+        self.assertEqual(layout.parse("T{<l:a:2x1xx}").format, "T{<i:a:4x}")
+        self.assertEqual(layout.array_of(layout.parse("(2,3)<d"), 4).format, "(4,2,3)<d")
+
+    def test_malformed(self):
+        for bad in (
+            "", "<", "<P", ">i", "i", "<ii", "(", "(0)<i", "(01)<i", "(2<i", "(2)(3)<i", "T{", "T{}", "T{<i}",
+            "T{<i:a}", "T{<i::}", "T{<i:a:<i:a:}", "T{<i:a b:}", "T{<i:a{:}", "T{<i:\n:}", "T{3<i:a:}",
+            "(1099511627777)<b", "(1048576,1048577)<b", "T{" * 40 + "}" * 40, "(" + "1," * 40 + "1)<i",
+            "T{<i:" + "n" * 40000 + ":}", "T{1099511627776x<i:a:}",
+        ):  # fmt: skip
+            with self.assertRaises(shm.FormatError, msg=bad[:50]):
+                layout.parse(bad)
+
+
+class Lacking(Case):
+    """Systems without libatomic, and without memory that may be executed."""
+
+    WITHOUT = (
+        "import ctypes, sys, os, platform\n"
+        "real = ctypes.PyDLL\n"
+        "def refuse(name=None, *a, **k):\n"
+        "    if name == 'libatomic.so.1': raise OSError('libatomic.so.1: not here')\n"
+        "    return real(name, *a, **k)\n"
+        "ctypes.PyDLL = refuse\n"
+    )
+
+    def run_python(self, program):
+        done = subprocess.run(
+            [sys.executable, "-c", self.WITHOUT + program, self.name], capture_output=True, text=True, timeout=60
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout
+
+    def test_machine_code(self):
+        from shm.atomics import MachineCode, _X86_64, function
+
+        if os.uname().machine != "x86_64":
+            self.skipTest("there is machine code for x86-64 only")
+        code = MachineCode()
+        for size, t in ((4, ctypes.c_uint32), (8, ctypes.c_uint64)):
+            top = (1 << 8 * size) - 1
+            for name, f in (
+                ("exchange", lambda a, b: b), ("fetch_add", lambda a, b: a + b & top),
+                ("fetch_and", lambda a, b: a & b), ("fetch_or", lambda a, b: a | b),
+            ):  # fmt: skip
+                mine, theirs = code[f"__atomic_{name}_{size}"], function(f"{name}_{size}", t)
+                mine.restype = t
+                for a, b in ((0, 0), (5, 3), (top, 1), (top >> 1, top), (0xF0F0F0F0, 0x3C3C3C3C)):
+                    for call in (mine, theirs):
+                        x = (t * 3)(top, a, top)
+                        self.assertEqual(call(ctypes.byref(x, size), t(b), 5), a)
+                        self.assertEqual(list(x), [top, f(a, b), top])
+            cas = code[f"__atomic_compare_exchange_{size}"]
+            cas.restype = ctypes.c_bool
+            for a, old in ((7, 7), (7, 8), (top, top), (top, top >> 1), (0, top)):
+                x, expected = t(a), t(old)
+                self.assertIs(cas(ctypes.byref(x), ctypes.byref(expected), t(9), 5, 5), a == old)
+                self.assertEqual((x.value, expected.value), (9, old) if a == old else (a, a))
+        self.assertEqual(len(_X86_64), 10)
+
+    def test_locks_by_machine_code(self):
+        if os.uname().machine != "x86_64":
+            self.skipTest("there is machine code for x86-64 only")
+        self.open().value("n", "q")
+        go = self.agent()
+        go.say("add 30000")
+        out = self.run_python(
+            "import shm; v = shm.open(sys.argv[1])['n']\n"
+            "assert isinstance(shm.atomics._library, shm.atomics.MachineCode)\n"
+            "for i in range(3000):\n"
+            "    with v.get_lock(): v.value += 1\n"
+            "print('ok')\n"
+        )
+        self.assertEqual(out, "ok\n")
+        self.assertEqual(go.line(), "added")
+        self.assertEqual(self.open()["n"].value, 33000)
+
+    def test_neither(self):
+        seg = self.open()
+        make(seg)
+        out = self.run_python(
+            "platform.machine = lambda: 'riscv64'\n"
+            "import shm\n"
+            "shm.futex._NUMBER = 202 if os.uname().machine == 'x86_64' else 98\n"
+            "seg = shm.open(sys.argv[1])\n"
+            "seg['rawInt'].value += 2\n"
+            "seg.raw_value('new', 'i', 5)\n"
+            "assert seg['value'].value == 0.5 and seg['struct'].value.N == 3 and seg['atomic'].load() == 1 << 63\n"
+            "for f in (lambda: seg['value'].add(1), lambda: seg['mutex'].acquire(), lambda: seg['atomic'].add(1),\n"
+            "          lambda: seg['struct'].store((0, 0, 0, False, b'')), lambda: seg['mutex'].acquire(timeout=1)):\n"
+            "    try: f()\n"
+            "    except shm.LockError as e: assert 'libatomic' in str(e), e\n"
+            "    else: raise SystemExit('locked')\n"
+            "print('ok')\n"
+        )
+        self.assertEqual(out, "ok\n")
+        self.assertEqual((seg["rawInt"].value, seg["new"].value), (-40, 5))
+        with seg["mutex"]:
+            pass
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,318 @@
+package shm
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The tests of the Python package are in python/tests. They need a peer in Go,
+// which is this test binary again.
+
+// TestPython runs each file of python/tests by itself.
+func TestPython(t *testing.T) {
+	// They start these, which TestMain cannot see.
+	for _, name := range []string{pythonPeer, agent, stormer} {
+		usedHelpers.Store(name, true)
+	}
+	python := findPython(t)
+	files := must(filepath.Glob("python/tests/test_*.py"))(t)
+	if len(files) == 0 {
+		t.Fatal("no tests in python/tests")
+	}
+	self := must(os.Executable())(t)
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".py")
+		t.Run(strings.TrimPrefix(name, "test_"), func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), python, "-W", "error", "-m", "unittest", "tests."+name)
+			cmd.Dir = "python"
+			cmd.Env = append(os.Environ(), "SHM_TEST_PEER="+self, "SHM_TEST_PREFIX="+testName(t),
+				fmt.Sprint("SHM_TEST_STORM=", stormLength.Seconds()), "PYTHONDONTWRITEBYTECODE=1")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// findPython skips the test where there is no Python that can do it.
+func findPython(t *testing.T) string {
+	t.Helper()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("no python3: ", err)
+	}
+	cmd := exec.Command(python, "-c", "import sys, ctypes, unittest; sys.exit(sys.version_info < (3, 9) and 'older than 3.9' or sys.maxsize < 2**32 and '32 bits' or None)")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("%s is no use: %v: %s", python, err, bytes.TrimSpace(out))
+	}
+	cmd = exec.Command(python, "-c", "import shm, sys; sys.exit(shm.atomics.unavailable)")
+	cmd.Dir = "python"
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("%s has no locks: %v: %s", python, err, bytes.TrimSpace(out))
+	}
+	return python
+}
+
+type pyPoint struct {
+	X, Y float64
+	N    int32
+	OK   bool
+	Tag  [3]byte `shm:"tag,char"`
+}
+
+// pyLonger is what Python's tests let a pyPoint grow into, and one field more.
+type pyLonger struct {
+	X, Y  float64
+	N     int32
+	OK    bool
+	Tag   [3]byte `shm:"tag,char"`
+	More  int64
+	Extra int32
+	_     [4]byte
+}
+
+type pyPadded struct {
+	A int8
+	B int32
+	M [2][3]float32
+}
+
+// pyPair is long enough for a copy to be overtaken.
+type pyPair struct{ A [4096]int64 }
+
+// kinds is a value of every kind.
+type kinds struct {
+	RawInt     RawValue[int64]     `shm:"rawInt"`
+	RawByte    RawValue[uint8]     `shm:"rawByte"`
+	RawComplex RawValue[complex64] `shm:"rawComplex"`
+	RawArray   RawArray[float32]   `shm:"rawArray,len=5"`
+	RawStruct  RawStruct[pyPadded] `shm:"rawStruct"`
+	Chars      CharArray           `shm:"chars,len=16"`
+	Value      Value[float64]      `shm:"value"`
+	Short      Value[int16]        `shm:"short"`
+	Complex    Value[complex64]    `shm:"complex"`
+	Array      Array[int32]        `shm:"array,len=4"`
+	Struct     Struct[pyPoint]     `shm:"struct"`
+	String     String              `shm:"string,len=32"`
+	Atomic     Atomic[uint64]      `shm:"atomic"`
+	Signed     Atomic[int32]       `shm:"signed"`
+	Mutex      *Mutex              `shm:"mutex"`
+}
+
+// pythonPeer does what python/tests ask for, a line at a time, and answers ok or
+// what is wrong.
+var pythonPeer = helper("pythonPeer", func(args []string) error {
+	s, err := Open(args[0], &Options{MaxSize: 1 << 20})
+	if err != nil {
+		return err
+	}
+	return replies(func(words []string) (string, error) {
+		answer, err := peerObeys(s, words)
+		if err != nil {
+			return strings.ReplaceAll(err.Error(), "\n", "; "), nil
+		}
+		return answer, nil
+	})
+})
+
+func peerObeys(s *Segment, words []string) (answer string, err error) {
+	switch words[0] {
+	case "pair":
+		_, err = NewStruct(s, "pair", pyPair{})
+		return "ok", err
+	case "writePairs": // for so many milliseconds
+		return "ok", writePairs(s, words[1])
+	case "pass": // to this interpreter
+		return passToPython(s, words[1])
+	case "growAndSet", "grown":
+		return growForPython(s, words)
+	}
+	var k kinds
+	if err := Bind(s, &k); err != nil {
+		return "", err
+	}
+	switch words[0] {
+	case "make":
+		return "ok", k.make()
+	case "check":
+		return "ok", k.check()
+	case "change":
+		return "ok", k.change()
+	case "checkChanged":
+		return "ok", k.checkChanged()
+	case "misfits":
+		_, err := NewRawValue[uint64](s, "rawInt", 0)
+		var mismatch *LayoutError
+		if !errors.As(err, &mismatch) || mismatch.Pid != os.Getppid() {
+			return "", fmt.Errorf("no mismatch: %v", err)
+		}
+		return "ok", nil
+	}
+	return "", fmt.Errorf("what is %q", words)
+}
+
+// make, and what is below, has its twin in python/tests/test_kinds.py.
+func (k *kinds) make() error {
+	k.RawInt.Set(-42)
+	k.RawByte.Set(200)
+	k.RawComplex.Set(1 + 2i)
+	for i := range k.RawArray.Len() {
+		k.RawArray.Set(i, float32(i))
+	}
+	p := pyPadded{A: -1, B: 2}
+	p.M[1][2] = 12.5
+	k.RawStruct.Set(p)
+	k.Value.Store(0.5)
+	k.Short.Store(-7)
+	k.Complex.Store(3 - 4i)
+	for i := range k.Array.Len() {
+		k.Array.Store(i, int32(10*i+10))
+	}
+	k.Struct.Store(pyPoint{1.5, -2.5, 3, true, [3]byte([]byte("abc"))})
+	k.Atomic.Store(1 << 63)
+	k.Signed.Store(-5)
+	return errors.Join(k.Chars.SetValue("hello"), k.String.Store("grüße"))
+}
+
+func (k *kinds) change() error {
+	k.RawInt.Set(k.RawInt.Get() + 1)
+	k.RawByte.Set(k.RawByte.Get() + 100)
+	k.RawComplex.Set(2 * k.RawComplex.Get())
+	k.RawArray.Set(2, -0.25)
+	k.RawStruct.Ptr().M[0][1] = 1.5
+	k.Value.Add(1)
+	k.Short.CompareAndSwap(-7, 1000)
+	k.Complex.Store(3 + 4i)
+	k.Array.WithLock(func(a []int32) { a[0], a[3] = a[3], a[0] })
+	k.Struct.Update(func(p *pyPoint) { p.N++; p.OK = false })
+	k.Atomic.Add(1 << 63)
+	k.Signed.Swap(6)
+	return errors.Join(k.Chars.SetValue("bye"), k.String.Store("tschüß"))
+}
+
+func (k *kinds) check() error {
+	return errors.Join(
+		is("rawInt", k.RawInt.Get(), -42), is("rawByte", k.RawByte.Get(), 200), is("rawComplex", k.RawComplex.Get(), 1+2i),
+		is("rawArray", [5]float32(k.RawArray.Slice()), [5]float32{0, 1, 2, 3, 4}),
+		is("rawStruct", k.RawStruct.Get(), pyPadded{-1, 2, [2][3]float32{{}, {0, 0, 12.5}}}),
+		is("chars", string(k.Chars.Raw()), "hello\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
+		is("value", k.Value.Load(), 0.5), is("short", k.Short.Load(), -7), is("complex", k.Complex.Load(), 3-4i),
+		is("array", [4]int32(k.Array.Raw().Slice()), [4]int32{10, 20, 30, 40}),
+		is("struct", k.Struct.Load(), pyPoint{1.5, -2.5, 3, true, [3]byte([]byte("abc"))}),
+		is("string", k.String.Load(), "grüße"), is("atomic", k.Atomic.Load(), 1<<63), is("signed", k.Signed.Load(), -5),
+		is("lock", k.Mutex.TryLock(), true), is("word", unlocked(k.Mutex), 0),
+	)
+}
+
+func (k *kinds) checkChanged() error {
+	return errors.Join(
+		is("rawInt", k.RawInt.Get(), -41), is("rawByte", k.RawByte.Get(), 44), is("rawComplex", k.RawComplex.Get(), 2+4i),
+		is("rawArray", [5]float32(k.RawArray.Slice()), [5]float32{0, 1, -0.25, 3, 4}),
+		is("rawStruct", k.RawStruct.Get().M[0][1], 1.5),
+		is("chars", string(k.Chars.Raw()), "bye\x00o\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
+		is("value", k.Value.Load(), 1.5), is("short", k.Short.Load(), 1000), is("complex", k.Complex.Load(), 3+4i),
+		is("array", [4]int32(k.Array.Raw().Slice()), [4]int32{40, 20, 30, 10}),
+		is("struct", k.Struct.Load(), pyPoint{1.5, -2.5, 4, false, [3]byte([]byte("abc"))}),
+		is("string", k.String.Load(), "tschüß"), is("atomic", k.Atomic.Load(), 0), is("signed", k.Signed.Load(), 6),
+	)
+}
+
+func unlocked(mu *Mutex) uint32 {
+	mu.Unlock()
+	return mu.cell.word.Load()
+}
+
+func is[T comparable](name string, have, want T) error {
+	if have != want {
+		return fmt.Errorf("%s: %v, want %v", name, have, want)
+	}
+	return nil
+}
+
+// writePairs stores structs whose ends agree.
+func writePairs(s *Segment, ms string) error {
+	v, err := NewStruct(s, "pair", pyPair{})
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(ms)
+	if err != nil {
+		return err
+	}
+	for end := monotonic() + int64(n)*1e6; monotonic() < end; {
+		v.Update(func(p *pyPair) {
+			if p.A[0] != p.A[4095] {
+				err = fmt.Errorf("torn: %d and %d", p.A[0], p.A[4095])
+			}
+			x := p.A[0] + 1
+			for i := range p.A {
+				p.A[i] = x
+			}
+		})
+		if p := v.Load(); p.A[0] != p.A[4095] {
+			err = fmt.Errorf("torn: %d and %d", p.A[0], p.A[4095])
+		}
+	}
+	return err
+}
+
+func growForPython(s *Segment, words []string) (string, error) {
+	v, err := NewStruct(s, "struct", pyLonger{})
+	if err != nil {
+		return "", err
+	}
+	if words[0] == "growAndSet" {
+		n, err := strconv.Atoi(words[1])
+		v.Update(func(p *pyLonger) { p.Extra = int32(n) })
+		return "ok", err
+	}
+	p := v.Load()
+	return fmt.Sprint(p.N, p.More, p.Extra), nil
+}
+
+// passToPython hands an anonymous and a named segment to an interpreter.
+func passToPython(named *Segment, python string) (string, error) {
+	s, err := Anonymous(&Options{MaxSize: 1 << 20})
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	v, err := NewValue[int64](s, "n", 40)
+	if err != nil {
+		return "", err
+	}
+	if _, err := NewRawValue[int64](named, "rawInt", -42); err != nil {
+		return "", err
+	}
+	cmd := exec.Command(python, "-c", "import shm, sys\n"+
+		"shm.inherited()['n'].add(1)\n"+
+		"shm.inherited()['n'].add(1)\n"+
+		"print(shm.inherited(sys.argv[1])['rawInt'].value)", named.Name())
+	cmd.Stderr = os.Stderr
+	s.Pass(cmd)
+	named.Pass(cmd)
+	v.Mutex().Lock() // it waits for us, and then is alone
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	v.Raw().Set(39)
+	v.Mutex().Unlock()
+	lines := bufio.NewScanner(out)
+	lines.Scan()
+	if err := cmd.Wait(); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("anonymous %d named %s", v.Load(), lines.Text()), nil
+}
