@@ -1,7 +1,6 @@
 package shm
 
 import (
-	"fmt"
 	"runtime"
 	"sync/atomic"
 
@@ -40,18 +39,6 @@ func newAtomic[T AtomicInteger](s *Segment, l label, init T) (Atomic[T], error) 
 	return Atomic[T]{m.file.cells.token(r.data), at[T](m, r.data), m}, nil
 }
 
-// writable panics in a read-only attachment.
-func (m *mapping) writable() {
-	if m.readOnly {
-		m.refuseWrite()
-	}
-}
-
-//go:noinline
-func (m *mapping) refuseWrite() {
-	panic(fmt.Errorf("%w: change of a value in %s", ErrReadOnly, m.path))
-}
-
 // Load returns the integer.
 func (a Atomic[T]) Load() T {
 	var x T
@@ -67,7 +54,9 @@ func (a Atomic[T]) Load() T {
 
 // Store sets the integer.
 func (a Atomic[T]) Store(x T) {
-	a.m.writable()
+	if a.m.refusal != nil {
+		panic(a.m.refusal)
+	}
 	a.token.release()
 	if size[T]() == 8 {
 		atomic.StoreUint64(word64(a.p), uint64(x))
@@ -79,7 +68,9 @@ func (a Atomic[T]) Store(x T) {
 
 // Swap stores x and returns what was there.
 func (a Atomic[T]) Swap(x T) (old T) {
-	a.m.writable()
+	if a.m.refusal != nil {
+		panic(a.m.refusal)
+	}
 	a.token.release()
 	if size[T]() == 8 {
 		old = T(atomic.SwapUint64(word64(a.p), uint64(x)))
@@ -93,7 +84,9 @@ func (a Atomic[T]) Swap(x T) (old T) {
 
 // CompareAndSwap stores x if the integer is old, and reports whether it did.
 func (a Atomic[T]) CompareAndSwap(old, x T) (swapped bool) {
-	a.m.writable()
+	if a.m.refusal != nil {
+		panic(a.m.refusal)
+	}
 	a.token.release()
 	if size[T]() == 8 {
 		swapped = atomic.CompareAndSwapUint64(word64(a.p), uint64(old), uint64(x))
@@ -107,7 +100,9 @@ func (a Atomic[T]) CompareAndSwap(old, x T) (swapped bool) {
 
 // Add adds delta, wrapping around, and returns the sum.
 func (a Atomic[T]) Add(delta T) (sum T) {
-	a.m.writable()
+	if a.m.refusal != nil {
+		panic(a.m.refusal)
+	}
 	a.token.release()
 	if size[T]() == 8 {
 		sum = T(atomic.AddUint64(word64(a.p), uint64(delta)))
@@ -121,7 +116,9 @@ func (a Atomic[T]) Add(delta T) (sum T) {
 
 // And clears the bits that are not in mask, and returns what was there.
 func (a Atomic[T]) And(mask T) (old T) {
-	a.m.writable()
+	if a.m.refusal != nil {
+		panic(a.m.refusal)
+	}
 	a.token.release()
 	if size[T]() == 8 {
 		old = T(atomic.AndUint64(word64(a.p), uint64(mask)))
@@ -135,7 +132,9 @@ func (a Atomic[T]) And(mask T) (old T) {
 
 // Or sets the bits that are in mask, and returns what was there.
 func (a Atomic[T]) Or(mask T) (old T) {
-	a.m.writable()
+	if a.m.refusal != nil {
+		panic(a.m.refusal)
+	}
 	a.token.release()
 	if size[T]() == 8 {
 		old = T(atomic.OrUint64(word64(a.p), uint64(mask)))

@@ -21,6 +21,7 @@ type mapping struct {
 	mem      []byte // the whole reserved address range
 	path     string // for messages
 	readOnly bool
+	refusal  error // what a change panics with; nil where it is allowed
 	file     *inode
 	own      *resources
 	closed   atomic.Bool // no Segment of it is open
@@ -177,6 +178,9 @@ func newMapping(f *os.File, path string, size, need int64, readOnly, foreign boo
 		return nil, pathError("mmap", path, err)
 	}
 	m := &mapping{mem: mem, path: path, readOnly: readOnly, own: &resources{mem: mem}}
+	if readOnly {
+		m.refusal = fmt.Errorf("%w: change of a value in %s", ErrReadOnly, path)
+	}
 	if !foreign {
 		m.header = at[header](m, 0)
 	}

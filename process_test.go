@@ -154,6 +154,9 @@ func startCmd(t testing.TB, name string, change func(*exec.Cmd), args ...string)
 		cmd = exec.Command(runner, append([]string{self}, args...)...)
 	}
 	cmd.Env = append(os.Environ(), helperVariable+"="+name)
+	if raceEnabled { // whose programs else sleep a second before they end
+		cmd.Env = append(cmd.Env, "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
+	}
 	cmd.Stderr = os.Stderr
 	if change != nil {
 		change(cmd)
