@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package history_test records what processes do at once to a Value, a Struct
 // and a Mutex, some of them killed meanwhile, and has porcupine look for an order
 // that explains all they saw.
