@@ -37,9 +37,10 @@ var agent = helper("agent", func(args []string) error {
 })
 
 type agency struct {
-	s  *Segment
-	v  Value[int64]
-	mu *Mutex
+	s       *Segment
+	v       Value[int64]
+	mu      *Mutex
+	ballast []byte
 }
 
 func (a *agency) obey(words []string) (answer string) {
@@ -79,6 +80,12 @@ func (a *agency) obey(words []string) (answer string) {
 		return "unlocked"
 	case "abandoned":
 		return fmt.Sprint(a.mu.Abandoned())
+	case "eat": // so many MiB of memory, and keep them
+		a.ballast = make([]byte, n<<20)
+		for i := 0; i < len(a.ballast); i += 4096 {
+			a.ballast[i] = 1
+		}
+		return "full"
 	case "set": // raw, under the lock
 		a.v.Raw().Set(int64(n))
 		return "set"
