@@ -295,6 +295,54 @@ func TestEntryWakesAndExcludes(t *testing.T) {
 	}
 }
 
+// TestEntryOfAStructThatOthersGrew: whoever made it grow may have died before it
+// told the older writers.
+func TestEntryOfAStructThatOthersGrew(t *testing.T) {
+	s := open(t, testName(t), nil)
+	old := must(NewStruct(s, "v", grow1{}))(t)
+	extent := old.s.cell.extent.Load()
+	grown := must(NewStruct(s, "v", grow2{}))(t)
+	old.s.cell.extent.Store(extent)
+	if err := lookup(t, s, "v").Parse("{D: 4}"); err != nil {
+		t.Fatal(err)
+	}
+	old.Store(grow1{1, 2})
+	if got := grown.Load(); got != (grow2{A: 1, B: 2, D: 4}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestEveryChangeIsTold looks at the word on which those who await a change
+// sleep.
+func TestEveryChangeIsTold(t *testing.T) {
+	s := open(t, testName(t), nil)
+	v := must(NewStruct(s, "struct", pair{}))(t)
+	text := must(NewString(s, "text", 8))(t)
+	a := must(NewArray[int32](s, "array", 2))(t)
+	for what, c := range map[string]struct {
+		mu     *Mutex
+		change func() error
+	}{
+		"Struct.Store":   {v.Mutex(), func() error { v.Store(pair{A: 1}); return nil }},
+		"Struct.Update":  {v.Mutex(), func() error { v.Update(func(p *pair) { p.A++ }); return nil }},
+		"String.Store":   {text.Mutex(), func() error { return text.Store("x") }},
+		"Array.Store":    {a.Mutex(), func() error { a.Store(0, 1); return nil }},
+		"Array.Add":      {a.Mutex(), func() error { a.Add(0, 1); return nil }},
+		"Array.WithLock": {a.Mutex(), func() error { a.WithLock(func(s []int32) { s[1] = 1 }); return nil }},
+		"Parse, struct":  {v.Mutex(), func() error { return lookup(t, s, "struct").Parse("{B: 1}") }},
+		"Parse, text":    {text.Mutex(), func() error { return lookup(t, s, "text").Parse("y") }},
+		"Parse, array":   {a.Mutex(), func() error { return lookup(t, s, "array").Parse("[1, 2]") }},
+	} {
+		before := c.mu.change.announce()
+		if err := c.change(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if c.mu.change.word.Load() == before {
+			t.Errorf("%s tells nobody", what)
+		}
+	}
+}
+
 // TestEntryInAProcessWithoutLocks: reading needs no lease, and a lock that is
 // first taken by Parse has one.
 func TestEntryInAProcessWithoutLocks(t *testing.T) {

@@ -141,7 +141,6 @@ var passOrphan = helper("passOrphan", func([]string) error {
 })
 
 func TestGrandchildInheritsNothing(t *testing.T) {
-	usedHelpers.Store(passOrphan, true) // by passParent
 	s := must(Anonymous(nil))(t)
 	p := startCmd(t, passParent, s.Pass)
 	for range 2 {
@@ -234,7 +233,6 @@ var passSurvivor = helper("passSurvivor", func(args []string) error {
 // TestLeaseIsNotInherited: a child with all that its parent had does not keep
 // the parent's locks.
 func TestLeaseIsNotInherited(t *testing.T) {
-	usedHelpers.Store(passSurvivor, true) // by passHolder
 	p := start(t, passHolder, testName(t))
 	p.expect("waiting false")
 	if err := p.cmd.Process.Kill(); err != nil {

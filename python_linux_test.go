@@ -18,9 +18,10 @@ import (
 
 // TestPython runs each file of python/tests by itself.
 func TestPython(t *testing.T) {
-	// They start these, which TestMain cannot see.
-	for _, name := range []string{pythonPeer, agent, stormer} {
-		usedHelpers.Store(name, true)
+	for _, name := range []string{pythonPeer, agent, stormer} { // which they start by name
+		if helpers[name] == nil {
+			t.Fatalf("no helper %q", name)
+		}
 	}
 	python := findPython(t)
 	files := must(filepath.Glob("python/tests/test_*.py"))(t)
