@@ -139,6 +139,7 @@ func (a Array[T]) Load(i int) T {
 func (a Array[T]) Store(i int, x T) {
 	p := &a.raw.s[i]
 	a.mu.lock()
+	a.mu.token.release() // a Load may see it before the Unlock
 	storeWord(p, x)
 	killPoint(43)
 	a.mu.unlock()
@@ -150,6 +151,7 @@ func (a Array[T]) Add(i int, delta T) (sum T) {
 	p := &a.raw.s[i]
 	a.mu.lock()
 	sum = *p + delta
+	a.mu.token.release()
 	storeWord(p, sum)
 	killPoint(44)
 	a.mu.unlock()

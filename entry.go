@@ -167,6 +167,7 @@ func (e Entry) store(patches []patch) {
 	case r.access == AccessLocked:
 		mu := m.mutexOf(r)
 		mu.lock()
+		mu.token.release()
 		e.storeNumbers(patches)
 		mu.unlock()
 		mu.notify()

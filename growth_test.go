@@ -246,14 +246,14 @@ func TestBigStructGrows(t *testing.T) {
 	}
 	old := must(NewStruct(s, "g", big{}))(t)
 	grown := must(NewStruct(s, "g", bigger{}))(t)
-	grown.Update(func(b *bigger) { b.B[len(b.B)-1] = 1 })
 	for i, change := range []func(){
 		func() { old.Update(func(b *big) { b.A[0] = 0 }) },
 		func() { old.Store(big{A: [100 << 10]byte{1}}) },
 		func() { old.Store(big{A: [100 << 10]byte{2}}) },
 	} {
+		grown.Update(func(b *bigger) { b.B[len(b.B)-1] = byte(i + 1) })
 		change()
-		if got := grown.Load(); got.B[len(got.B)-1] != 1 || got.A[0] != byte(i) {
+		if got := grown.Load(); got.B[len(got.B)-1] != byte(i+1) || got.A[0] != byte(i) {
 			t.Errorf("change %d: a field was lost", i)
 		}
 	}

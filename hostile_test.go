@@ -116,6 +116,9 @@ func refuses(t testing.TB, path string, b []byte) error {
 		if found, ok := s.Lookup(e.Name); !ok || found.Name != e.Name {
 			t.Fatalf("no entry %q, which is listed", e.Name)
 		}
+		e.Any()
+		e.Text()
+		e.Lock()
 	}
 	for _, err := range hostileValues(s) {
 		if err.Error() == "" {

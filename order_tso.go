@@ -9,7 +9,9 @@ import "sync/atomic"
 // Principles of Operation chapter 5), and the Go compiler keeps stores in
 // program order and moves no load across an atomic operation. So a plain copy
 // between two loads of the commit counter is a copy made between them, and a
-// plain store of the counter is a release.
+// plain store of the counter is a release: also behind a long memmove, whose
+// string instructions are not reordered with other stores, and whose
+// non-temporal stores end with an SFENCE (runtime/memmove_amd64.s).
 
 const storesInOrder = true
 

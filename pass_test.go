@@ -111,7 +111,7 @@ var passParent = helper("passParent", func(args []string) error {
 	}
 	for _, files := range [][]*os.File{nil, {f}} {
 		cmd := exec.Command(self)
-		cmd.Env = append(os.Environ(), helperVariable+"=passOrphan")
+		cmd.Env = append(os.Environ(), helperVariable+"="+passOrphan)
 		cmd.ExtraFiles = files
 		out, err := cmd.CombinedOutput()
 		fmt.Printf("%s%v\n", out, err)

@@ -82,6 +82,7 @@ func (s *slots) amend(change func(idle []byte)) {
 // the next commit.
 func (s *slots) publish(count uint64) {
 	killPoint(47)
+	s.token.release() // a Load may see it before the Unlock
 	storeRelease(&s.cell.commit, count+1)
 	killPoint(48)
 }

@@ -76,7 +76,9 @@ func (v RawStruct[T]) Ptr() *T { return v.p }
 // A program whose type only appends fields to the one that another program
 // made, and still uses, attaches as well, as long as the new type fits the room
 // to spare (half as much again, rounded up to a cache line): each keeps what it
-// does not know of the other's.
+// does not know of the other's. The new fields start from zero, whatever init
+// says. A read-only attachment of a longer type sees zeros until somebody has
+// made the value grow, and is not told if that is another longer type.
 //
 // After Close of its segment it goes on working. In a read-only attachment Load
 // and Await work, and all else panics with ErrReadOnly.

@@ -127,6 +127,7 @@ func (v Value[T]) Update(f func(T) T) (x T) {
 // put is the store that commits; the lock is held.
 func (v Value[T]) put(x T) {
 	v.raw.shadow.write()
+	v.mu.token.release() // a Load may see it before the Unlock
 	storeWord(v.raw.p, x)
 	killPoint(42)
 	runtime.KeepAlive(v.raw.m)

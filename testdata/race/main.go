@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 
 	"example.org/shm"
@@ -83,6 +84,27 @@ var programs = map[string]func(s, again *shm.Segment){
 			n++
 		})
 	},
+	"right: a Value hands the heap on": func(s, _ *shm.Segment) {
+		v := must(shm.NewValue[int64](s, "v", 0))
+		handOn(v.Load, v.Store)
+	},
+	"right: an Array hands the heap on": func(s, _ *shm.Segment) {
+		a := must(shm.NewArray[int64](s, "a", 3))
+		handOn(func() int64 { return a.Load(1) }, func(n int64) { a.Store(1, n) })
+	},
+	"right: a Struct hands the heap on": func(s, again *shm.Segment) {
+		a, b := must(shm.NewStruct(s, "s", [3]int64{})), must(shm.NewStruct(again, "s", [3]int64{}))
+		handOn(func() int64 { return a.Load()[1] }, func(n int64) { b.Update(func(x *[3]int64) { x[1] = n }) })
+	},
+	"right: a String hands the heap on": func(s, _ *shm.Segment) {
+		t := must(shm.NewString(s, "t", 20))
+		must(0, t.Store("0"))
+		handOn(func() int64 { return must(strconv.ParseInt(t.Load(), 10, 64)) }, func(n int64) { must(0, t.Store(strconv.FormatInt(n, 10))) })
+	},
+	"wrong: a Struct that is only read": func(s, _ *shm.Segment) {
+		v, n := must(shm.NewStruct(s, "s", [3]int64{})), 0
+		both(repeat(func() { v.Load(); n++ }), repeat(func() { v.Load(); n++ }))
+	},
 	"right: Await sees what was published": func(s, _ *shm.Segment) {
 		v, n := must(shm.NewValue[int64](s, "v", 0)), 0
 		both(func() { n = 7; v.Add(1) }, func() {
@@ -140,6 +162,22 @@ var programs = map[string]func(s, again *shm.Segment){
 		a, b, n := must(shm.NewMutex(s, "a")), must(shm.NewMutex(s, "b")), 0
 		both(repeat(func() { a.Lock(); n++; a.Unlock() }), repeat(func() { b.Lock(); n++; b.Unlock() }))
 	},
+}
+
+// handOn changes the heap in turns, which a shared number tells apart.
+func handOn(load func() int64, store func(int64)) {
+	n := 0
+	turns := func(first int64) func() {
+		return func() {
+			for i := first; i < 2000; i += 2 {
+				for load() != i {
+				}
+				n++
+				store(i + 1)
+			}
+		}
+	}
+	both(turns(0), turns(1))
 }
 
 func main() {
