@@ -332,7 +332,7 @@ func record(t *testing.T, subject string, victims int) (all []porcupine.Operatio
 		if runner := os.Getenv("SHM_TEST_RUNNER"); runner != "" {
 			cmd = exec.Command(runner, append([]string{self}, cmd.Args[1:]...)...)
 		}
-		cmd.Env = append(os.Environ(), variable+"=1")
+		cmd.Env = append(os.Environ(), variable+"=1", "GORACE=atexit_sleep_ms=0") // else its programs sleep a second before they end
 		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
