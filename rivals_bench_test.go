@@ -33,10 +33,14 @@ func buildRivals(b *testing.B) (exe string, err error) {
 
 // rival runs the program and returns what it measured.
 func rival(b *testing.B, exe string, args ...string) (r struct {
-	Nanoseconds float64 `json:"ns_per_op"`
-	Millions    float64 `json:"mops"`
-	MinShare    float64 `json:"min_share"`
-	Lost        int64   `json:"lost"`
+	Nanoseconds  float64 `json:"ns_per_op"`
+	Millions     float64 `json:"mops"`
+	MinShare     float64 `json:"min_share"`
+	Lost         int64   `json:"lost"`
+	AsleepMedian float64 `json:"waiter_median_ns"`
+	AsleepP99    float64 `json:"waiter_p99_ns"`
+	LateMedian   float64 `json:"late_median_ns"`
+	LateP99      float64 `json:"late_p99_ns"`
 }) {
 	b.Helper()
 	out, err := exec.Command(exe, args...).Output()
