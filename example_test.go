@@ -415,21 +415,22 @@ func ExampleBind() {
 	if err := shm.Bind(seg, &board); err != nil {
 		panic(err)
 	}
-	board.started = time.Now()
 	board.Requests.Add(1)
 	board.Config.Update(func(c *config) { c.Limit = 10 })
+	fmt.Println(board.Requests.Load(), board.Config.Load())
+
+	board.started = time.Now()
 	for e := range seg.Entries() {
 		fmt.Printf("%s: %q %q\n", e.Name, e.Unit, e.Help)
 	}
-	fmt.Println(board.Config.Load())
 	// Output:
+	// 1 {10 false}
 	// requests: "requests" ""
 	// load: "" "of the last minute, 1 is a core"
 	// version: "" ""
 	// Config: "" ""
 	// samples: "" ""
 	// lock: "" ""
-	// {10 false}
 }
 
 func ExampleLayoutOf() {
