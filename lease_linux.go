@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
+	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -153,17 +154,21 @@ func (m *mapping) alive(id uint32) bool {
 	if id == m.id.Load() {
 		return true
 	}
-	if _, dead := m.dead.Load(id); dead {
+	if m.dead.has(id) {
 		return false
 	}
-	l, err := fileLock(m.own.ctl, unix.F_OFD_GETLK, unix.F_RDLCK, leaseBase+int64(id), 1)
+	// Not by fileLock, which takes longer, and somebody waits: this description is
+	// closed by nothing but the mapping's own end.
+	l := unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart, Start: leaseBase + int64(id), Len: 1}
+	err := unix.FcntlFlock(m.own.ctl.Fd(), unix.F_OFD_GETLK, &l)
+	runtime.KeepAlive(m)
 	if err != nil {
 		m.watches.blindUntil.Store(monotonic() + blindFor)
 		return true
 	}
 	if l.Type == unix.F_UNLCK {
 		if next, ok := m.nextID.load(); ok && uint64(id) < next {
-			m.dead.Store(id, true)
+			m.dead.add(id)
 		}
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -391,13 +392,8 @@ func (mu *Mutex) wakeHead() {
 // it since is robbed. wordW is set, since nobody knows who sleeps.
 func (mu *Mutex) takeOver(w uint32) bool {
 	owner := w & ownerMask
-	if _, dead := mu.m.dead.Load(owner); !dead {
-		if !mu.mayProbe(probeEvery) {
-			return false
-		}
-		if mu.m.alive(owner) {
-			return false
-		}
+	if !mu.m.dead.has(owner) && (!mu.mayProbe(probeEvery) || mu.m.alive(owner)) {
+		return false
 	}
 	if !mu.cell.word.CompareAndSwap(w, mu.id|wordW) {
 		return false
@@ -411,6 +407,13 @@ func (mu *Mutex) takeOver(w uint32) bool {
 	mu.cell.change.wakeAll()
 	return true
 }
+
+// graveyard has ids whose lease was found free: such an id never lives again. It
+// forgets some for others, and who is forgotten is only probed again.
+type graveyard [64]atomic.Uint32
+
+func (g *graveyard) add(id uint32)      { g[id%uint32(len(g))].Store(id) }
+func (g *graveyard) has(id uint32) bool { return id != 0 && g[id%uint32(len(g))].Load() == id }
 
 // mayProbe says whether this goroutine is the one to look at the owner's lease:
 // one of all processes, if the last look is long enough ago. A stamp from the

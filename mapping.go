@@ -31,7 +31,7 @@ type mapping struct {
 	lobby   lobby         // who waits for a name
 	id      atomic.Uint32 // this attachment's, held by a lease; 0 before the first locked handle
 	leaseM  sync.Mutex    // guards taking the id, and own.ctl
-	dead    sync.Map      // ids whose lease was found free: they never live again
+	dead    graveyard     // owners that are gone
 	locks   lockTable     // one Mutex for each place
 	watches watchTable    // who watches which owner
 }

@@ -80,7 +80,7 @@ func (m *mapping) runWatch(owner uint32, w *watch) {
 			dead = !m.alive(owner)
 		default:
 			pause = min(2*pause, longestTick)
-			_, dead = m.dead.Load(owner) // a waiter may have found out
+			dead = m.dead.has(owner) // a waiter may have found out
 		}
 		if m.wakeChanged(owner, w, dead) {
 			pause = repeatTick
