@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime/debug"
 	"slices"
 	"sync"
 )
@@ -41,19 +40,22 @@ func (d *directory) all() []*record {
 
 // extend reads what has been published since the last time.
 func (d *directory) extend(m *mapping, f *os.File) error {
-	used, ok := m.used.bytes()
-	d.mu.RLock()
-	current := ok && used == d.seen
-	d.mu.RUnlock()
-	if current {
-		return nil
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.extendLocked(m, f)
+	return m.guarded(func() error {
+		used, ok := m.used.bytes()
+		d.mu.RLock()
+		current := ok && used == d.seen
+		d.mu.RUnlock()
+		if current {
+			return nil
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.extendLocked(m, f)
+	})
 }
 
-func (d *directory) extendLocked(m *mapping, f *os.File) (err error) {
+// extendLocked is extend for who has d.mu, and is guarded.
+func (d *directory) extendLocked(m *mapping, f *os.File) error {
 	if d.byName == nil {
 		d.byName, d.layouts, d.seen = map[string]*record{}, map[string]*Layout{}, headerSize
 	}
@@ -64,18 +66,6 @@ func (d *directory) extendLocked(m *mapping, f *os.File) (err error) {
 	if err := m.reach(f, used); err != nil {
 		return err
 	}
-	// The file may still be cut while we read it: that is a fault of the
-	// hardware, which becomes a panic and then an error.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			fault, ok := r.(interface{ Addr() uintptr })
-			if !ok {
-				panic(r)
-			}
-			err = pathError("open", m.path, fmt.Errorf("%w: cut off while it was read (at %#x)", ErrFormat, fault.Addr()))
-		}
-	}()
 	for d.seen < used {
 		r, size, err := decode(m.mem, d.seen, used, d.layouts)
 		if err != nil {
@@ -143,14 +133,19 @@ func (d *directory) verify(f *os.File, path string, end int64) error {
 // A count of -1 takes the length found.
 func (s *Segment) place(want shape, init func(*mapping, *record)) (*mapping, *record, error) {
 	m, r, err := s.find(&want)
-	if err == nil && want.hasLock() {
-		// Before the value is made: who cannot lock leaves none behind.
-		err = m.prepareLocks(s.file)
-	}
-	if err == nil && (r == nil || want.outgrows(r) && !m.readOnly) {
-		if r, err = m.create(s.file, &want, init); err == nil {
-			err = want.match(r)
-		}
+	if err == nil {
+		err = m.guarded(func() (err error) {
+			if want.hasLock() {
+				// Before the value is made: who cannot lock leaves none behind.
+				err = m.prepareLocks(s.file)
+			}
+			if err == nil && (r == nil || want.outgrows(r) && !m.readOnly) {
+				if r, err = m.create(s.file, &want, init); err == nil {
+					err = want.match(r)
+				}
+			}
+			return err
+		})
 	}
 	if err != nil {
 		var mismatch *LayoutError

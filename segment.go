@@ -289,12 +289,14 @@ func readHeader(f *os.File, path string) (key inodeKey, size, maxSize int64, err
 // settle does what a mapping needs before its first use: bring the lock words
 // of an earlier boot in order, and read the directory.
 func (m *mapping) settle(f *os.File) error {
-	if !m.readOnly {
-		if err := m.recoverBoot(f); err != nil {
-			return err
+	return m.guarded(func() error {
+		if !m.readOnly {
+			if err := m.recoverBoot(f); err != nil {
+				return err
+			}
 		}
-	}
-	return m.dir.extend(m, f)
+		return m.dir.extend(m, f)
+	})
 }
 
 // attachedMapping returns the mapping, or ErrClosed.
@@ -337,7 +339,8 @@ func (s *Segment) Size() int64 {
 	if m == nil {
 		return 0
 	}
-	return m.size()
+	n, _ := m.size() // 0 where the header is gone
+	return n
 }
 
 // Entries yields every named value, oldest first, as of the call; none after
