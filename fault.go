@@ -15,8 +15,9 @@ import (
 // wraps ErrFormat where a part of the mapping has no memory behind it. What f
 // locks it must unlock in a defer.
 func (m *mapping) guarded(f func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	old := debug.SetPanicOnFault(true)
 	defer func() {
+		debug.SetPanicOnFault(old)
 		r := recover()
 		if r == nil {
 			return

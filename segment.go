@@ -308,6 +308,16 @@ func (s *Segment) attachedMapping() (*mapping, error) {
 	return m, nil
 }
 
+// namedMapping returns the mapping, or ErrClosed, or ErrForeign where it has no
+// names.
+func (s *Segment) namedMapping() (*mapping, error) {
+	m, err := s.attachedMapping()
+	if err == nil && m.header == nil {
+		err = fmt.Errorf("%w: %s has no names", ErrForeign, s.label())
+	}
+	return m, err
+}
+
 // closedError returns ErrClosed in place of an error after Close, which may have
 // closed the file under what failed.
 func (s *Segment) closedError(err error) error {
@@ -379,10 +389,7 @@ func (s *Segment) Lookup(name string) (Entry, bool) {
 // WaitFor sleeps until somebody has made the value of that name, and returns
 // it at once if it is there. Errors: the context's, ErrClosed, ErrFormat.
 func (s *Segment) WaitFor(ctx context.Context, name string) (Entry, error) {
-	m, err := s.attachedMapping()
-	if err == nil && m.header == nil {
-		err = fmt.Errorf("%w: %s has no names", ErrForeign, s.label())
-	}
+	m, err := s.namedMapping()
 	if err != nil {
 		return Entry{}, err
 	}
