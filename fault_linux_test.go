@@ -44,6 +44,13 @@ var cutForeign = helper("cutForeign", func(args []string) error {
 	if err := os.Truncate(path, 100); err != nil {
 		return err
 	}
+	// The page in which the file ends is there, with zeros behind the end.
+	if err := start.SetValue("abc"); err != nil {
+		return err
+	}
+	if got := string(start.Raw()); got[:4] != "abc\x00" || got[100:] != strings.Repeat("\x00", 100) {
+		return fmt.Errorf("the page in which it ends: %q", got)
+	}
 	for what, f := range map[string]func() error{
 		"Value":            func() error { _ = text.Value(); return nil },
 		"Raw":              func() error { _ = text.Raw(); return nil },
@@ -58,13 +65,6 @@ var cutForeign = helper("cutForeign", func(args []string) error {
 		if !errors.Is(err, ErrFormat) || !isPathError(err, path) || !strings.Contains(err.Error(), "cut off") {
 			return fmt.Errorf("%s: %w", what, err)
 		}
-	}
-	// The page in which the file ends is there, with zeros behind the end.
-	if err := start.SetValue("abc"); err != nil {
-		return err
-	}
-	if got := string(start.Raw()); got[:4] != "abc\x00" || got[100:] != strings.Repeat("\x00", 100) {
-		return fmt.Errorf("the page in which it ends: %q", got)
 	}
 	// What a program can do for itself, as docs/foreign.md says.
 	debug.SetPanicOnFault(true)
