@@ -57,7 +57,8 @@ func CharArrayAt(s *Segment, off int64, size int) (CharArray, error) {
 // Len returns the size in bytes.
 func (c CharArray) Len() int { return len(c.b) }
 
-// Value returns the bytes before the first NUL, or all of them.
+// Value returns the bytes before the first NUL, or all of them. It panics with
+// an error that wraps ErrFormat where another program has cut the file off.
 func (c CharArray) Value() string {
 	// One copy first: the text must not change between the search and the copy.
 	return cString(c.Raw())
@@ -72,34 +73,50 @@ func cString(b []byte) string {
 
 // SetValue writes s, and a NUL behind it if there is room. The bytes after that
 // stay as they were, and a NUL in s is written like any other byte. A longer s
-// is an error that wraps ErrTooLong and changes nothing.
+// is an error that wraps ErrTooLong and changes nothing, ErrReadOnly is one too,
+// and ErrFormat where another program has cut the file off, perhaps after a part
+// of s has been written.
 func (c CharArray) SetValue(s string) error {
 	if len(s) > len(c.b) {
 		return fmt.Errorf("%w: %d bytes into a C string of %d", ErrTooLong, len(s), len(c.b))
 	}
-	if copy(c.b, s) < len(c.b) {
-		c.b[len(s)] = 0
-	}
-	runtime.KeepAlive(c.m)
-	return nil
+	return c.change(func() {
+		if copy(c.b, s) < len(c.b) {
+			c.b[len(s)] = 0
+		}
+	})
 }
 
-// Raw returns a copy of all Len bytes.
-func (c CharArray) Raw() []byte {
-	b := bytes.Clone(c.b)
-	runtime.KeepAlive(c.m)
+// Raw returns a copy of all Len bytes. It panics as Value does.
+func (c CharArray) Raw() (b []byte) {
+	if err := c.touch(func() { b = bytes.Clone(c.b) }); err != nil {
+		panic(err)
+	}
 	return b
 }
 
-// SetRaw writes b at the start and leaves the bytes after it. A longer b is an
-// error that wraps ErrTooLong and changes nothing.
+// SetRaw writes b at the start and leaves the bytes after it. Errors are those
+// of SetValue.
 func (c CharArray) SetRaw(b []byte) error {
 	if len(b) > len(c.b) {
 		return fmt.Errorf("%w: %d bytes into a C string of %d", ErrTooLong, len(b), len(c.b))
 	}
-	copy(c.b, b)
+	return c.change(func() { copy(c.b, b) })
+}
+
+// touch calls f, which copies. What it costs is little beside the copy.
+func (c CharArray) touch(f func()) error {
+	err := c.m.guarded(func() error { f(); return nil })
 	runtime.KeepAlive(c.m)
-	return nil
+	return err
+}
+
+// change is touch where f writes.
+func (c CharArray) change(f func()) error {
+	if c.m != nil && c.m.readOnly {
+		return c.m.refusal
+	}
+	return c.touch(f)
 }
 
 // Bytes returns the memory itself, valid until Close of the segment.

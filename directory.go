@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime/debug"
 	"slices"
 	"sync"
 )
@@ -41,6 +40,11 @@ func (d *directory) all() []*record {
 
 // extend reads what has been published since the last time.
 func (d *directory) extend(m *mapping, f *os.File) error {
+	return m.guarded(func() error { return d.extendGuarded(m, f) })
+}
+
+// extendGuarded is extend for who is guarded already.
+func (d *directory) extendGuarded(m *mapping, f *os.File) error {
 	used, ok := m.used.bytes()
 	d.mu.RLock()
 	current := ok && used == d.seen
@@ -53,7 +57,8 @@ func (d *directory) extend(m *mapping, f *os.File) error {
 	return d.extendLocked(m, f)
 }
 
-func (d *directory) extendLocked(m *mapping, f *os.File) (err error) {
+// extendLocked is extendGuarded for who holds d.mu.
+func (d *directory) extendLocked(m *mapping, f *os.File) error {
 	if d.byName == nil {
 		d.byName, d.layouts, d.seen = map[string]*record{}, map[string]*Layout{}, headerSize
 	}
@@ -64,18 +69,6 @@ func (d *directory) extendLocked(m *mapping, f *os.File) (err error) {
 	if err := m.reach(f, used); err != nil {
 		return err
 	}
-	// The file may still be cut while we read it: that is a fault of the
-	// hardware, which becomes a panic and then an error.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			fault, ok := r.(interface{ Addr() uintptr })
-			if !ok {
-				panic(r)
-			}
-			err = pathError("open", m.path, fmt.Errorf("%w: cut off while it was read (at %#x)", ErrFormat, fault.Addr()))
-		}
-	}()
 	for d.seen < used {
 		r, size, err := decode(m.mem, d.seen, used, d.layouts)
 		if err != nil {
@@ -142,15 +135,22 @@ func (d *directory) verify(f *os.File, path string, end int64) error {
 //
 // A count of -1 takes the length found.
 func (s *Segment) place(want shape, init func(*mapping, *record)) (*mapping, *record, error) {
-	m, r, err := s.find(&want)
-	if err == nil && want.hasLock() {
-		// Before the value is made: who cannot lock leaves none behind.
-		err = m.prepareLocks(s.file)
-	}
-	if err == nil && (r == nil || want.outgrows(r) && !m.readOnly) {
-		if r, err = m.create(s.file, &want, init); err == nil {
-			err = want.match(r)
-		}
+	var r *record
+	m, err := s.namedMapping()
+	if err == nil {
+		err = m.guarded(func() (err error) {
+			r, err = s.find(m, &want)
+			if err == nil && want.hasLock() {
+				// Before the value is made: who cannot lock leaves none behind.
+				err = m.prepareLocks(s.file)
+			}
+			if err == nil && (r == nil || want.outgrows(r) && !m.readOnly) {
+				if r, err = m.create(s.file, &want, init); err == nil {
+					err = want.match(r)
+				}
+			}
+			return err
+		})
 	}
 	if err != nil {
 		var mismatch *LayoutError
@@ -162,28 +162,22 @@ func (s *Segment) place(want shape, init func(*mapping, *record)) (*mapping, *re
 	return m, r, nil
 }
 
-func (s *Segment) find(want *shape) (*mapping, *record, error) {
-	m, err := s.attachedMapping()
-	if err != nil {
-		return nil, nil, err
-	}
-	if m.header == nil {
-		return nil, nil, fmt.Errorf("%w: %s has no names", ErrForeign, s.label())
-	}
-	if err := m.dir.extend(m, s.file); err != nil {
-		return nil, nil, err
+// find returns the value that want describes; nil if it has to be made.
+func (s *Segment) find(m *mapping, want *shape) (*record, error) {
+	if err := m.dir.extendGuarded(m, s.file); err != nil {
+		return nil, err
 	}
 	r := m.dir.find(want.name)
 	if r == nil {
 		if m.readOnly {
-			return nil, nil, fmt.Errorf("%w: no such value to attach to in %s (%w)", ErrReadOnly, s.label(), fs.ErrNotExist)
+			return nil, fmt.Errorf("%w: no such value to attach to in %s (%w)", ErrReadOnly, s.label(), fs.ErrNotExist)
 		}
 		if want.count < 0 {
-			return nil, nil, fmt.Errorf("no length given, and no such value in %s to take it from: %w", s.label(), fs.ErrNotExist)
+			return nil, fmt.Errorf("no length given, and no such value in %s to take it from: %w", s.label(), fs.ErrNotExist)
 		}
-		return m, nil, nil
+		return nil, nil
 	}
-	return m, r, want.match(r)
+	return r, want.match(r)
 }
 
 // outgrows reports whether what is wanted is what is there with fields appended

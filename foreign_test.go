@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"math"
+	"math/big"
 	"os"
 	"path/filepath"
 	"testing"
@@ -99,5 +100,50 @@ func TestForeignMemory(t *testing.T) {
 	ro := open(t, path, &Options{Foreign: true, ReadOnly: true})
 	if got := must(RawValueAt[uint8](ro, 9))(t).Get(); got != 9 {
 		t.Error(got)
+	}
+}
+
+// TestForeignBounds compares what is inside with arithmetic that cannot
+// overflow.
+func TestForeignBounds(t *testing.T) {
+	const size = 1000
+	path := filepath.Join(t.TempDir(), "foreign")
+	lay(t, path, make([]byte, size))
+	s := open(t, path, &Options{Foreign: true})
+	numbers := []int64{math.MinInt64, math.MaxInt64, math.MinInt32, math.MaxInt32, math.MaxInt64/8 + 1, math.MaxInt32/8 + 1, 1 << 61, 1 << 29}
+	for _, edge := range []int64{0, size / 16, size / 8, size / 2, size} {
+		for i := edge - 9; i <= edge+9; i++ {
+			numbers = append(numbers, i)
+		}
+	}
+	inside := 0
+	for _, off := range numbers {
+		for _, n := range numbers {
+			if int64(int(n)) != n { // on 32 bits
+				continue
+			}
+			for _, c := range []struct {
+				elem, align int64
+				at          func() error
+			}{
+				{1, 1, func() error { return second(CharArrayAt(s, off, int(n))) }},
+				{2, 2, func() error { return second(RawArrayAt[uint16](s, off, int(n))) }},
+				{8, int64(alignOf[float64]()), func() error { return second(RawArrayAt[float64](s, off, int(n))) }},
+				{16, int64(alignOf[complex128]()), func() error { return second(RawArrayAt[complex128](s, off, int(n))) }},
+			} {
+				end := new(big.Int).Mul(big.NewInt(n), big.NewInt(c.elem))
+				end.Add(end, big.NewInt(off))
+				fits := n > 0 && off >= 0 && off%c.align == 0 && end.Cmp(big.NewInt(size)) <= 0
+				if err := c.at(); (err == nil) != fits || err != nil && !errors.Is(err, fs.ErrInvalid) {
+					t.Fatalf("%d elements of %d bytes at %d: %v", n, c.elem, off, err)
+				}
+				if fits {
+					inside++
+				}
+			}
+		}
+	}
+	if inside == 0 {
+		t.Error("nothing is inside")
 	}
 }

@@ -245,18 +245,22 @@ func (m *mapping) mustContain(off, size, align int64) {
 }
 
 // size returns how many bytes are allocated.
-func (m *mapping) size() int64 {
+func (m *mapping) size() (n int64, err error) {
 	if m.header == nil {
-		return int64(len(m.mem))
+		return int64(len(m.mem)), nil
 	}
-	n, _ := m.allocated.bytes()
+	err = m.guarded(func() error { n, _ = m.allocated.bytes(); return nil })
 	runtime.KeepAlive(m)
-	return min(n, int64(len(m.mem)))
+	return min(n, int64(len(m.mem))), err
 }
 
 // sync flushes what is allocated to disk.
 func (m *mapping) sync() error {
-	if err := mmap.MMap(m.mem[:m.size()]).Flush(); err != nil {
+	n, err := m.size()
+	if err != nil {
+		return err
+	}
+	if err := mmap.MMap(m.mem[:n]).Flush(); err != nil {
 		return pathError("msync", m.path, err)
 	}
 	runtime.KeepAlive(m)

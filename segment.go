@@ -289,12 +289,14 @@ func readHeader(f *os.File, path string) (key inodeKey, size, maxSize int64, err
 // settle does what a mapping needs before its first use: bring the lock words
 // of an earlier boot in order, and read the directory.
 func (m *mapping) settle(f *os.File) error {
-	if !m.readOnly {
-		if err := m.recoverBoot(f); err != nil {
-			return err
+	return m.guarded(func() error {
+		if !m.readOnly {
+			if err := m.recoverBoot(f); err != nil {
+				return err
+			}
 		}
-	}
-	return m.dir.extend(m, f)
+		return m.dir.extend(m, f)
+	})
 }
 
 // attachedMapping returns the mapping, or ErrClosed.
@@ -304,6 +306,16 @@ func (s *Segment) attachedMapping() (*mapping, error) {
 		return nil, fmt.Errorf("%w: %s", ErrClosed, s.label())
 	}
 	return m, nil
+}
+
+// namedMapping returns the mapping, or ErrClosed, or ErrForeign where it has no
+// names.
+func (s *Segment) namedMapping() (*mapping, error) {
+	m, err := s.attachedMapping()
+	if err == nil && m.header == nil {
+		err = fmt.Errorf("%w: %s has no names", ErrForeign, s.label())
+	}
+	return m, err
 }
 
 // closedError returns ErrClosed in place of an error after Close, which may have
@@ -337,7 +349,8 @@ func (s *Segment) Size() int64 {
 	if m == nil {
 		return 0
 	}
-	return m.size()
+	n, _ := m.size() // 0 where the header is gone
+	return n
 }
 
 // Entries yields every named value, oldest first, as of the call; none after
@@ -376,10 +389,7 @@ func (s *Segment) Lookup(name string) (Entry, bool) {
 // WaitFor sleeps until somebody has made the value of that name, and returns
 // it at once if it is there. Errors: the context's, ErrClosed, ErrFormat.
 func (s *Segment) WaitFor(ctx context.Context, name string) (Entry, error) {
-	m, err := s.attachedMapping()
-	if err == nil && m.header == nil {
-		err = fmt.Errorf("%w: %s has no names", ErrForeign, s.label())
-	}
+	m, err := s.namedMapping()
 	if err != nil {
 		return Entry{}, err
 	}

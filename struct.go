@@ -2,6 +2,7 @@ package shm
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 )
 
@@ -112,7 +113,9 @@ func newStruct[T any](s *Segment, l label, init T) (Struct[T], error) {
 	}
 	data, bools := m.slotsOf(r), boolsOf[T]()
 	if !m.readOnly {
-		data.reach(uint32(layout.Size))
+		if err := m.guarded(func() error { data.reach(uint32(layout.Size)); return nil }); err != nil {
+			return Struct[T]{}, fmt.Errorf("shm: value %q: %w", l.name, err)
+		}
 	}
 	return Struct[T]{&structSlots[T]{
 		slots: *data,

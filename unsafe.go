@@ -104,6 +104,14 @@ func selfAligned[T Word](p *T) bool {
 func word32[T AtomicInteger](p *T) *uint32 { return (*uint32)(unsafe.Pointer(p)) }
 func word64[T AtomicInteger](p *T) *uint64 { return (*uint64)(unsafe.Pointer(p)) }
 
+// contains reports whether an address is in the mapping, and offset where.
+//
+// SAFETY: addresses are only compared.
+func (m *mapping) contains(p uintptr) bool { return m.offset(p) < uintptr(len(m.mem)) }
+func (m *mapping) offset(p uintptr) uintptr {
+	return p - uintptr(unsafe.Pointer(unsafe.SliceData(m.mem)))
+}
+
 // size returns T's size in bytes, a constant of each instantiation.
 func size[T any]() uintptr {
 	var t T

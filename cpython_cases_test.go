@@ -1,0 +1,91 @@
+package shm_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// cpythonCases returns the rows of docs/sharedctypes-tests.md: by class and
+// case, the names of Go tests and the remark.
+func cpythonCases(t *testing.T) map[string][2]string {
+	t.Helper()
+	rows := map[string][2]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+\\.\\w+)` \\|(.*)\\|(.*)\\|$").FindAllStringSubmatch(read(t, filepath.Join("docs", "sharedctypes-tests.md")), -1) {
+		if _, twice := rows[m[1]]; twice {
+			t.Errorf("%s is there twice", m[1])
+		}
+		rows[m[1]] = [2]string{m[2], strings.TrimSpace(m[3])}
+	}
+	return rows
+}
+
+// TestCPythonCases holds the list of CPython's cases against the tests that it
+// names, and against the cases of the CPython that is installed.
+func TestCPythonCases(t *testing.T) {
+	sources, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	for _, source := range sources {
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`).FindAllStringSubmatch(read(t, source), -1) {
+			tests[m[1]] = true
+		}
+	}
+	rows := cpythonCases(t)
+	for name, row := range rows {
+		named := regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(row[0], -1)
+		for _, m := range named {
+			if !tests[m[1]] {
+				t.Errorf("%s: there is no test %s", name, m[1])
+			}
+		}
+		if len(named) == 0 && row[1] == "" {
+			t.Errorf("%s has neither a test nor a remark", name)
+		}
+	}
+	if len(rows) < 30 {
+		t.Errorf("only %d cases", len(rows))
+	}
+	t.Run("installed", func(t *testing.T) { installedCases(t, rows) })
+}
+
+// installedCases wants each case of the listed classes to be listed, and each
+// class that is about shared memory. A case that this version does not have is
+// of another one.
+func installedCases(t *testing.T, rows map[string][2]string) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("no python3: ", err)
+	}
+	out, err := exec.Command(python, "-c", "import importlib.util; print(importlib.util.find_spec('test._test_multiprocessing').origin)").Output()
+	if err != nil {
+		t.Skip("this Python was installed without its tests: ", err)
+	}
+	known := map[string]bool{}
+	for name := range rows {
+		class, _, _ := strings.Cut(name, ".")
+		known[class] = true
+	}
+	file := strings.TrimSpace(string(out))
+	ours := regexp.MustCompile("(?i)value|array|heap|ctypes|sharedmem|shareable")
+	class, found := "", 0
+	for _, m := range regexp.MustCompile(`(?m)^class (\w+)|^    def (test\w*)\(`).FindAllStringSubmatch(read(t, file), -1) {
+		if m[1] != "" {
+			if class = m[1]; !known[class] && ours.MatchString(class) {
+				t.Errorf("class %s is not in the list", class)
+			}
+		} else if known[class] {
+			found++
+			if _, ok := rows[class+"."+m[2]]; !ok {
+				t.Errorf("%s.%s is not in the list", class, m[2])
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("%s has only %d of the cases", file, found)
+	}
+}
