@@ -6,4 +6,4 @@ a = multiprocessing.Array("i", 3)
 try:
     a[0:3] = [1, 2, "three"]
 except TypeError:
-    print(f"{a[:]}: two of three were written")
+    print(f"{a[:]}: two of three written")

@@ -17,6 +17,6 @@ holder = fork.Process(target=die)
 holder.start()
 holder.join()
 if v.get_lock().acquire(timeout=1):
-    print("the next one has the lock")
+    print("the next has the lock")
 else:
-    print("the next one waits for ever: gave up after 1 s")
+    print("the next waits for ever (gave up after 1 s)")

@@ -23,7 +23,7 @@ while time.monotonic() < end:
         p.join()
     lost = 2 * EACH - v.value
     if lost:
-        print(f"lost {lost:,} of {2 * EACH:,} additions")
+        print(f"lost {lost:,} of {2 * EACH:,}")
         break
 else:
     print("not seen in 20 s")

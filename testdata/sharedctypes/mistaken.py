@@ -8,7 +8,7 @@ there = SharedMemory(here.name)
 number = ctypes.c_double.from_buffer(here.buf)
 number.value = 1.5
 other = ctypes.c_int64.from_buffer(there.buf)
-print(f"a double of 1.5 is read as the integer {other.value:,}")
+print(f"1.5 is read as {other.value:,}")
 del number, other
 there.close()
 here.close()

@@ -18,4 +18,4 @@ del v  # Process.start() has dropped its own reference
 price = fork.RawValue("i", 10)
 go.set()
 child.join()
-print(f"the child stores 666, and another value of the parent, 10, is {price.value}")
+print(f"666 stored there turns another Value's 10 into {price.value}")

@@ -34,7 +34,7 @@ while time.monotonic() < end:
     x, y = p.x, p.y
     reads += 1
     if x != y:
-        print(f"x = {x:.0f} beside y = {y:.0f}, after {reads:,} reads")
+        print(f"x = {x:,.0f} beside y = {y:,.0f}, in {reads:,} reads")
         break
 else:
     print("not seen in 20 s")
