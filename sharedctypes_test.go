@@ -174,9 +174,9 @@ func ExampleRawArray_runes() {
 }
 
 func ExampleRawStruct_sharedctypes() {
-	type Point struct{ X, Y float64 }
 	seg := must(shm.Anonymous(nil))
 	defer seg.Close()
+	type Point struct{ X, Y float64 }
 	p := must(shm.NewRawStruct(seg, "p", Point{X: 1})) // the rest is zero
 	p.Ptr().Y += 2
 	points := must(shm.NewRawStruct(seg, "points", [2]Point{{1, 2}, {X: 3}}))
@@ -187,9 +187,9 @@ func ExampleRawStruct_sharedctypes() {
 }
 
 func ExampleRawStruct_copy() {
-	type Point struct{ X, Y float64 }
 	seg := must(shm.Anonymous(nil))
 	defer seg.Close()
+	type Point struct{ X, Y float64 }
 	p := must(shm.NewRawStruct(seg, "p", Point{2, 5}))
 	q := must(shm.NewRawStruct(seg, "q", p.Get()))
 	p.Ptr().X = 0
@@ -280,9 +280,9 @@ func ExampleString_sharedctypes() {
 }
 
 func ExampleStruct_sharedctypes() {
-	type Point struct{ X, Y float64 }
 	seg := must(shm.Anonymous(nil))
 	defer seg.Close()
+	type Point struct{ X, Y float64 }
 	p := must(shm.NewStruct(seg, "p", Point{X: 1}))
 	p.Update(func(p *Point) { p.X, p.Y = 5, 6 }) // both, or neither
 	fmt.Println(p.Load().X, p.Load())
