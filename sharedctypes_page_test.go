@@ -95,7 +95,7 @@ func TestSharedctypesTables(t *testing.T) {
 			for i, cell := range cells {
 				code, ok := column[strings.TrimSpace(head[i])]
 				for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
-					if !ok || regexp.MustCompile(`^\w+$`).MatchString(m[1]) {
+					if !ok || regexp.MustCompile(`^\*?\w+$`).MatchString(m[1]) {
 						continue
 					}
 					spans++

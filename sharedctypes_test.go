@@ -2,7 +2,9 @@ package shm_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
@@ -109,10 +111,13 @@ func ExampleRawArray_sharedctypes() {
 
 	_, err := shm.NewRawArray[int32](seg, "c", -1)
 	fmt.Println(err)
+	_, err = shm.NewRawArray[int32](seg, "c", 0) // the length found, and there is none
+	fmt.Println(errors.Is(err, fs.ErrNotExist))
 	// Output:
 	// 3 2 [9 2 8]
 	// [9 2 8]
 	// shm: value "c": invalid argument: length -1
+	// true
 }
 
 func ExampleRawArray_slices() {

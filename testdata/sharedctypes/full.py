@@ -3,7 +3,7 @@
 The heap's file there has a size, but no memory yet. This fills /dev/shm, so it
 wants a small one of its own:
 
-    unshare -rm sh -c 'mount -t tmpfs -o size=1m shm /dev/shm && python3 full.py'
+    unshare -rm sh -c 'mount -t tmpfs -o size=1m shm /dev/shm && python3 testdata/sharedctypes/full.py'
 """
 
 import errno

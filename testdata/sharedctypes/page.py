@@ -46,8 +46,15 @@ def missing(page):
         row = next((row.split(" | ") for row in rows if row.startswith(f"| `'{code}'` |")), None)
         if row is None:
             yield f"typecode {code}"
-        elif getattr(ctypes, row[1].strip("` ")) is not type_:
-            yield f"typecode {code} as {type_.__name__}"
+        elif getattr(ctypes, row[1].strip("` ")) is not type_ or f"`{in_go(code, type_)}`" not in row[2]:
+            yield f"typecode {code} as {type_.__name__} and {in_go(code, type_)}"
+
+
+def in_go(code, type_):
+    if code in "cu":  # characters, for which Go has numbers
+        return {1: "uint8", 4: "rune"}[ctypes.sizeof(type_)]
+    kind = "float" if isinstance(type_().value, float) else "int" if type_(-1).value < 0 else "uint"
+    return f"{kind}{8 * ctypes.sizeof(type_)}"
 
 
 if __name__ == "__main__":
