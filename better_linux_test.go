@@ -122,6 +122,9 @@ func findMultiprocessing(t *testing.T) string {
 func runScript(t *testing.T, python, script string, args ...string) string {
 	t.Helper()
 	args = append([]string{python, filepath.Join("testdata", "sharedctypes", script+".py")}, args...)
+	for _, file := range args[1:] { // which go test does not see Python read, and would not run the test again for
+		must(os.Stat(file))(t)
+	}
 	if script == "full" {
 		p := startNamespaced(t, onSmall, args...)
 		defer p.wait()
@@ -173,8 +176,12 @@ func besideStoppedHolder(t *testing.T) string {
 	return "a reader reads 7"
 }
 
-// duo is read together.
-type duo struct{ X, Y float64 }
+// ends are to be the same, and far enough apart for a copy to be overtaken.
+type ends struct {
+	X       float64
+	Between [510]float64
+	Y       float64
+}
 
 // dyingMover is killed between two fields.
 var dyingMover = helper("dyingMover", func(args []string) error {
@@ -182,11 +189,11 @@ var dyingMover = helper("dyingMover", func(args []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := NewStruct(s, "p", duo{})
+	p, err := NewStruct(s, "p", ends{})
 	if err != nil {
 		return err
 	}
-	p.Update(func(p *duo) {
+	p.Update(func(p *ends) {
 		p.X = 2
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
@@ -196,20 +203,20 @@ var dyingMover = helper("dyingMover", func(args []string) error {
 
 func afterHalfAChange(t *testing.T) string {
 	name := testName(t)
-	p := must(NewStruct(open(t, name, nil), "p", duo{1, 1}))(t)
+	p := must(NewStruct(open(t, name, nil), "p", ends{X: 1, Y: 1}))(t)
 	mover := start(t, dyingMover, name)
 	if err := mover.cmd.Wait(); err == nil || mover.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Fatal(err)
 	}
 	is := p.Load()
-	if is != (duo{1, 1}) {
-		t.Errorf("%v", is)
+	if is != (ends{X: 1, Y: 1}) {
+		t.Errorf("x = %v beside y = %v", is.X, is.Y)
 	}
 	return fmt.Sprintf("x = %v beside y = %v, as before", is.X, is.Y)
 }
 
 func afterManyAdditions(t *testing.T) string {
-	const each = 20_000
+	const each = 1_000_000 // enough to be at it at the same time
 	name, v := locked(t)
 	adders := []*process{startAgent(t, name), startAgent(t, name)}
 	for _, p := range adders {
@@ -222,7 +229,7 @@ func afterManyAdditions(t *testing.T) string {
 	if lost != 0 {
 		t.Errorf("lost %d", lost)
 	}
-	return fmt.Sprintf("lost %d of 40,000", lost)
+	return fmt.Sprintf("lost %d of 2,000,000", lost)
 }
 
 // mover stores until it is killed.
@@ -231,28 +238,28 @@ var mover = helper("mover", func(args []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := NewStruct(s, "p", duo{})
+	p, err := NewStruct(s, "p", ends{})
 	if err != nil {
 		return err
 	}
 	for i := 0.0; ; i++ {
-		p.Store(duo{i, i})
+		p.Store(ends{X: i, Y: i})
 	}
 })
 
 func besideWriter(t *testing.T) string {
 	name := testName(t)
-	p := must(NewStruct(open(t, name, nil), "p", duo{}))(t)
+	p := must(NewStruct(open(t, name, nil), "p", ends{}))(t)
 	start(t, mover, name)
 	eventually(t, "the first store", func() bool { return p.Load().X > 0 })
 	first := p.Load()
-	for range 100_000 {
+	for range 1_000_000 {
 		if is := p.Load(); is.X != is.Y {
-			t.Fatalf("torn: %v", is)
+			t.Fatalf("torn: x = %v beside y = %v", is.X, is.Y)
 		}
 	}
 	eventually(t, "a later store", func() bool { return p.Load() != first })
-	return "x = y, in 100,000 reads"
+	return "x = y, in 1,000,000 reads"
 }
 
 func afterFailedChange(t *testing.T) string {

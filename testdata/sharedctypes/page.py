@@ -37,8 +37,9 @@ def contents():
 
 def missing(page):
     rows = [line for line in page.splitlines() if line.startswith("| ")]
-    # A name of the first column, outside of strings.
-    first = re.sub(r"'[^'`]*'", "", "\n".join(row.split(" | ")[0] for row in rows))
+    # The code of the first column, without its strings.
+    first = " ".join(code for row in rows for code in re.findall("`([^`]+)`", row.split(" | ")[0]))
+    first = re.sub("'[^']*'", "", first)
     for name in sorted(set(contents())):
         if not re.search(rf"\b{name}\b", first):
             yield name
