@@ -156,12 +156,17 @@ func ExampleCharArray_sharedctypes() {
 	fmt.Println(c.SetValue("123456789"))
 	fmt.Println(c.SetRaw([]byte("12")), c.Len(), string(c.Bytes()[3:6]))
 	fmt.Printf("%q\n", c.Raw())
+
+	x := must(shm.NewRawValue(seg, "x", byte('x')))
+	x.Set(x.Get() - 'a' + 'A')
+	fmt.Printf("%c\n", x.Get())
 	// Output:
 	// <nil> <nil>
 	// "xy" "xy\x00def\x00\x00"
 	// shm: longer than the memory it is for: 9 bytes into a C string of 8
 	// <nil> 8 def
 	// "12\x00def\x00\x00"
+	// X
 }
 
 func ExampleRawArray_runes() {
