@@ -288,7 +288,10 @@ var (
 	}
 )
 
-func TestTypesThatDoNotCompile(t *testing.T) {
+// compile compiles a source file in this module, and returns the errors of each
+// line.
+func compile(t *testing.T, source string) map[int]string {
+	t.Helper()
 	goTool, err := exec.LookPath("go")
 	if err != nil {
 		t.Skipf("this test needs the go command: %v", err)
@@ -298,11 +301,6 @@ func TestTypesThatDoNotCompile(t *testing.T) {
 	root, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
-	}
-	const first = 6 // line of the first instantiation
-	source := "package refused\n\nimport \"example.org/shm\"\n\ntype named int\n"
-	for _, name := range slices.Concat(refused, accepted) {
-		source += fmt.Sprintf("var _ shm.%s\n", name)
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "refused.go")
@@ -319,7 +317,7 @@ func TestTypesThatDoNotCompile(t *testing.T) {
 	cmd := exec.Command(goTool, "build", "-gcflags=-e", "-overlay", filepath.Join(dir, "overlay.json"), "./overlaid")
 	output, err := cmd.CombinedOutput()
 	if err == nil {
-		t.Fatal("all of them compiled")
+		t.Fatal("all of it compiled")
 	}
 	wrong := map[int]string{}
 	for _, m := range regexp.MustCompile(`refused\.go:(\d+):\d+: (.*)`).FindAllStringSubmatch(string(output), -1) {
@@ -332,6 +330,16 @@ func TestTypesThatDoNotCompile(t *testing.T) {
 	if len(wrong) == 0 {
 		t.Fatalf("go build: %v\n%s", err, output)
 	}
+	return wrong
+}
+
+func TestTypesThatDoNotCompile(t *testing.T) {
+	const first = 6 // line of the first instantiation
+	source := "package refused\n\nimport \"example.org/shm\"\n\ntype named int\n"
+	for _, name := range slices.Concat(refused, accepted) {
+		source += fmt.Sprintf("var _ shm.%s\n", name)
+	}
+	wrong := compile(t, source)
 	for i, name := range refused {
 		if !strings.Contains(wrong[first+i], "does not satisfy shm.") {
 			t.Errorf("%s: want an error about its constraint, got %q", name, wrong[first+i])
