@@ -6,6 +6,7 @@
 #include "shm.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/wait.h>
@@ -330,11 +331,19 @@ static void crowd(struct worker *w, int threads)
 		WANT(pthread_join(all[i], NULL) == 0);
 }
 
+static bool reached(const shm_value *v, void *arg)
+{
+	int64_t x;
+	MUST(shm_load_i64(v, &x));
+	return x >= *(long *)arg;
+}
+
 /* Does with the lock of "n" what it is told, a line at a time: as the agent in
  * agent_test.go, but that mending is a word of its own. */
 static void agent(const char *name)
 {
-	shm_value v = number(attach(name), "n");
+	shm_segment *s = attach(name);
+	shm_value v = number(s, "n"), made;
 	int64_t *p = shm_ptr_i64(&v, NULL);
 	char line[64], verb[32];
 	say("ready");
@@ -346,6 +355,19 @@ static void agent(const char *name)
 			say("locked");
 		} else if (strcmp(verb, "trylock") == 0) {
 			say(shm_trylock(&v) == 0 ? "true" : "false");
+		} else if (strcmp(verb, "lockFor") == 0) { /* so many milliseconds */
+			int err = shm_lock_for(&v, (int64_t)n * 1000000);
+			WANT(err == 0 || err == -ETIMEDOUT);
+			say(err == 0 ? "locked" : "gave up");
+		} else if (strcmp(verb, "await") == 0) {
+			MUST(shm_await(&v, reached, &n, -1));
+			say("saw %" PRId64, *p);
+		} else if (strcmp(verb, "awaitFor") == 0) { /* what never comes, for so many milliseconds */
+			long never = LONG_MAX;
+			say(shm_await(&v, reached, &never, (int64_t)n * 1000000) == -ETIMEDOUT ? "gave up" : "saw it");
+		} else if (strcmp(verb, "waitFor") == 0) { /* a value called made */
+			MUST(shm_wait_for(s, "made", -1, &made));
+			say("made %" PRId64, *shm_ptr_i64(&made, NULL));
 		} else if (strcmp(verb, "unlock") == 0) {
 			MUST(shm_unlock(&v));
 			say("unlocked");
