@@ -2,12 +2,13 @@ package shm
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,50 +17,84 @@ import (
 // The tests of the Python package are in python/tests. They need a peer in Go,
 // which is this test binary again.
 
-// TestPython runs each file of python/tests by itself.
+// TestPython runs each file of python/tests by itself, in each Python that there
+// is. The first one's storm is as long as any.
 func TestPython(t *testing.T) {
 	for _, name := range []string{pythonPeer, agent, stormer} { // which they start by name
 		if helpers[name] == nil {
 			t.Fatalf("no helper %q", name)
 		}
 	}
-	python := findPython(t)
+	findPython(t)
 	files := must(filepath.Glob("python/tests/test_*.py"))(t)
 	if len(files) == 0 {
 		t.Fatal("no tests in python/tests")
 	}
 	self := must(os.Executable())(t)
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".py")
-		t.Run(strings.TrimPrefix(name, "test_"), func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), python, "-W", "error", "-m", "unittest", "tests."+name)
-			cmd.Dir = "python"
-			cmd.Env = append(os.Environ(), "SHM_TEST_PEER="+self, "SHM_TEST_PREFIX="+testName(t),
-				fmt.Sprint("SHM_TEST_STORM=", stormLength.Seconds()), "PYTHONDONTWRITEBYTECODE=1")
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-		})
+	all, _ := interpreters()
+	for i, python := range all {
+		length := *stormLength
+		if i > 0 {
+			length /= 10
+		}
+		for _, file := range files {
+			name := strings.TrimSuffix(filepath.Base(file), ".py")
+			t.Run(python.version+" "+strings.TrimPrefix(name, "test_"), func(t *testing.T) {
+				t.Parallel()
+				cmd := exec.CommandContext(t.Context(), python.path, "-W", "error", "-m", "unittest", "-v", "tests."+name)
+				cmd.Dir = "python"
+				cmd.Env = append(os.Environ(), "SHM_TEST_PEER="+self, "SHM_TEST_PREFIX="+testName(t),
+					fmt.Sprint("SHM_TEST_STORM=", length.Seconds()), "PYTHONDONTWRITEBYTECODE=1")
+				out, err := cmd.CombinedOutput()
+				if err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				for _, skipped := range regexp.MustCompile(`(?m)^.*\.\.\. skipped .*$`).FindAllString(string(out), -1) {
+					t.Log(skipped)
+				}
+			})
+		}
 	}
 }
 
-// findPython skips the test where there is no Python that can do it.
-func findPython(t *testing.T) string {
-	t.Helper()
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("no python3: ", err)
+// TestPythonInstalls installs the package as a user does, but for the network: a
+// copy, since pip builds in place.
+func TestPythonInstalls(t *testing.T) {
+	t.Parallel()
+	findPython(t)
+	all, _ := interpreters()
+	i := slices.IndexFunc(all, func(python interpreter) bool {
+		return exec.Command(python.path, "-c", "import setuptools, pip, venv\n"+
+			"version = tuple(map(int, setuptools.__version__.split('.')[:2]))\n"+
+			"assert version >= (61, 0)\n"+
+			"if version < (70, 1): import wheel").Run() == nil
+	})
+	if i < 0 {
+		t.Skip("no Python has venv, pip, and a setuptools that can make a wheel of a pyproject.toml")
 	}
-	cmd := exec.Command(python, "-c", "import sys, ctypes, unittest; sys.exit(sys.version_info < (3, 9) and 'older than 3.9' or sys.maxsize < 2**32 and '32 bits' or None)")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("%s is no use: %v: %s", python, err, bytes.TrimSpace(out))
+	dir := t.TempDir()
+	source, env := filepath.Join(dir, "python"), filepath.Join(dir, "env")
+	if err := os.CopyFS(source, os.DirFS("python")); err != nil {
+		t.Fatal(err)
 	}
-	cmd = exec.Command(python, "-c", "import shm, sys; sys.exit(shm.atomics.unavailable)")
-	cmd.Dir = "python"
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("%s has no locks: %v: %s", python, err, bytes.TrimSpace(out))
+	python := filepath.Join(env, "bin", "python")
+	name := testName(t)
+	for _, args := range [][]string{
+		{all[i].path, "-m", "venv", "--without-pip", "--system-site-packages", env},
+		{python, "-m", "pip", "--disable-pip-version-check", "install", "--no-index", "--no-build-isolation", source},
+		{python, "-I", "-c", "import shm, sys\n" +
+			"assert shm.__file__.startswith(sys.prefix), shm.__file__\n" +
+			"assert shm.open(sys.argv[1], create=True).value('n', 'q').add(3) == 3", name},
+	} {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", args, err, out)
+		}
 	}
-	return python
+	if n := must(NewValue[int64](open(t, name, nil), "n", 0))(t).Load(); n != 3 {
+		t.Fatalf("the number is %d", n)
+	}
 }
 
 type pyPoint struct {

@@ -398,18 +398,6 @@ static void agent(const char *name)
 	}
 }
 
-/* Adds in two threads until it is killed, and counts what it added. */
-static void storm(const char *name, int i)
-{
-	shm_segment *s = attach(name);
-	shm_value v = number(s, "n"), counts;
-	size_t n;
-	MUST(shm_new_raw_array(s, "counts", SHM_I64, 0, &counts));
-	struct worker w = {&v, shm_ptr_i64(&counts, &n) + i, 0};
-	WANT((size_t)i < n);
-	crowd(&w, 2);
-}
-
 /* The parent locks and forks; the child has an identity of its own. */
 static void forks(const char *name)
 {
@@ -470,6 +458,20 @@ static shm_value steady(const char *name)
 	return v;
 }
 
+static void step(struct steady *x)
+{
+	x->n++;
+	for (int i = 0; i < STEADY; i++)
+		x->all[i] = x->n * (i + 1);
+}
+
+static void whole(const struct steady *x, int64_t last)
+{
+	WANT(x->n >= last);
+	for (int i = 0; i < STEADY; i++)
+		WANT(x->all[i] == x->n * (i + 1));
+}
+
 static void steady_writer(const char *name)
 {
 	shm_value v = steady(name);
@@ -478,9 +480,7 @@ static void steady_writer(const char *name)
 		MUST(shm_lock(&v));
 		MUST(shm_read(&v, &x, sizeof x));
 		for (int commits = 0; commits < 2; commits++) {
-			x.n++;
-			for (int i = 0; i < STEADY; i++)
-				x.all[i] = x.n * (i + 1);
+			step(&x);
 			MUST(shm_commit(&v, &x, sizeof x));
 		}
 		MUST(shm_unlock(&v));
@@ -499,14 +499,50 @@ static void steady_reader(const char *name)
 	do {
 		for (int k = 0; k < 1000; k++, reads++) {
 			MUST(shm_read(&v, &x, sizeof x));
-			WANT(x.n >= last);
-			for (int i = 0; i < STEADY; i++)
-				WANT(x.all[i] == x.n * (i + 1));
+			whole(&x, last);
 			changes += x.n != last;
 			last = x.n;
 		}
 	} while (read(0, line, sizeof line) < 0);
 	say("%" PRId64 " %" PRId64, reads, changes);
+}
+
+/* Changes all there is until it is killed, and says so once it has been through. */
+static void storm(const char *name, int i)
+{
+	shm_segment *s = attach(name);
+	shm_value v = number(s, "n"), changed = steady(name), counts, text;
+	struct steady x;
+	pthread_t thread;
+	size_t n;
+	char letters[65];
+	MUST(shm_new_raw_array(s, "counts", SHM_I64, 0, &counts));
+	MUST(shm_new_string(s, "text", 64, &text));
+	int64_t *count = shm_ptr_i64(&counts, &n) + i;
+	WANT((size_t)i < n);
+	struct worker forever = {&v, count, 0}, four = {&v, count, 4};
+	WANT(pthread_create(&thread, NULL, work, &forever) == 0);
+	for (int64_t last = 0;;) {
+		work(&four);
+		MUST(shm_lock(&changed));
+		MUST(shm_read(&changed, &x, sizeof x));
+		whole(&x, last);
+		step(&x);
+		MUST(shm_commit(&changed, &x, sizeof x));
+		MUST(shm_unlock(&changed));
+		MUST(shm_read(&changed, &x, sizeof x));
+		whole(&x, last);
+		bool first = last == 0;
+		last = x.n;
+		memset(letters, 'a' + i, sizeof letters);
+		letters[1 + last % 64] = 0;
+		MUST(shm_publish_text(&text, letters));
+		MUST(shm_read_text(&text, letters, sizeof letters));
+		char one[2] = {letters[0], 0};
+		WANT(one[0] != 0 && strspn(letters, one) == strlen(letters));
+		if (first)
+			say("ready");
+	}
 }
 
 /* Makes values until it is killed. */
