@@ -121,6 +121,19 @@ type pyPadded struct {
 	M [2][3]float32
 }
 
+// pyNested has all that a struct can have.
+type pyNested struct {
+	A int8
+	P [2][3]struct {
+		X, Y int16
+		Z    float64
+	}
+	OK  [3]bool
+	Tag [2][4]byte `shm:"tag,char"`
+	C   complex64
+	_   [4]byte
+}
+
 // pyPair is long enough for a copy to be overtaken.
 type pyPair struct{ A [4096]int64 }
 
@@ -137,6 +150,7 @@ type kinds struct {
 	Complex    Value[complex64]    `shm:"complex"`
 	Array      Array[int32]        `shm:"array,len=4"`
 	Struct     Struct[pyPoint]     `shm:"struct"`
+	Nested     Struct[[2]pyNested] `shm:"nested"`
 	String     String              `shm:"string,len=32"`
 	Atomic     Atomic[uint64]      `shm:"atomic"`
 	Signed     Atomic[int32]       `shm:"signed"`
@@ -213,6 +227,11 @@ func (k *kinds) make() error {
 		k.Array.Store(i, int32(10*i+10))
 	}
 	k.Struct.Store(pyPoint{1.5, -2.5, 3, true, [3]byte([]byte("abc"))})
+	k.Nested.Update(func(p *[2]pyNested) {
+		p[0].A, p[1].OK[2], p[1].C = -1, true, 1-2i
+		p[1].P[1][2].X, p[1].P[1][2].Z = 7, 0.5
+		copy(p[1].Tag[1][:], "tag")
+	})
 	k.Atomic.Store(1 << 63)
 	k.Signed.Store(-5)
 	return errors.Join(k.Chars.SetValue("hello"), k.String.Store("grüße"))
@@ -229,12 +248,17 @@ func (k *kinds) change() error {
 	k.Complex.Store(3 + 4i)
 	k.Array.WithLock(func(a []int32) { a[0], a[3] = a[3], a[0] })
 	k.Struct.Update(func(p *pyPoint) { p.N++; p.OK = false })
+	k.Nested.Update(func(p *[2]pyNested) { p[1].P[1][2].Z++; p[0].OK[0] = true; p[0].Tag[0] = [4]byte([]byte("full")) })
 	k.Atomic.Add(1 << 63)
 	k.Signed.Swap(6)
 	return errors.Join(k.Chars.SetValue("bye"), k.String.Store("tschüß"))
 }
 
 func (k *kinds) check() error {
+	var nested [2]pyNested
+	nested[0].A, nested[1].OK[2], nested[1].C = -1, true, 1-2i
+	nested[1].P[1][2].X, nested[1].P[1][2].Z = 7, 0.5
+	copy(nested[1].Tag[1][:], "tag")
 	return errors.Join(
 		is("rawInt", k.RawInt.Get(), -42), is("rawByte", k.RawByte.Get(), 200), is("rawComplex", k.RawComplex.Get(), 1+2i),
 		is("rawArray", [5]float32(k.RawArray.Slice()), [5]float32{0, 1, 2, 3, 4}),
@@ -243,12 +267,14 @@ func (k *kinds) check() error {
 		is("value", k.Value.Load(), 0.5), is("short", k.Short.Load(), -7), is("complex", k.Complex.Load(), 3-4i),
 		is("array", [4]int32(k.Array.Raw().Slice()), [4]int32{10, 20, 30, 40}),
 		is("struct", k.Struct.Load(), pyPoint{1.5, -2.5, 3, true, [3]byte([]byte("abc"))}),
+		is("nested", k.Nested.Load(), nested),
 		is("string", k.String.Load(), "grüße"), is("atomic", k.Atomic.Load(), 1<<63), is("signed", k.Signed.Load(), -5),
 		is("lock", k.Mutex.TryLock(), true), is("word", unlocked(k.Mutex), 0),
 	)
 }
 
 func (k *kinds) checkChanged() error {
+	nested := k.Nested.Load()
 	return errors.Join(
 		is("rawInt", k.RawInt.Get(), -41), is("rawByte", k.RawByte.Get(), 44), is("rawComplex", k.RawComplex.Get(), 2+4i),
 		is("rawArray", [5]float32(k.RawArray.Slice()), [5]float32{0, 1, -0.25, 3, 4}),
@@ -257,6 +283,7 @@ func (k *kinds) checkChanged() error {
 		is("value", k.Value.Load(), 1.5), is("short", k.Short.Load(), 1000), is("complex", k.Complex.Load(), 3+4i),
 		is("array", [4]int32(k.Array.Raw().Slice()), [4]int32{40, 20, 30, 10}),
 		is("struct", k.Struct.Load(), pyPoint{1.5, -2.5, 4, false, [3]byte([]byte("abc"))}),
+		is("nested", nested[1].P[1][2].Z, 1.5), is("nested", nested[0].OK, [3]bool{true}), is("nested", string(nested[0].Tag[0][:]), "full"),
 		is("string", k.String.Load(), "tschüß"), is("atomic", k.Atomic.Load(), 0), is("signed", k.Signed.Load(), 6),
 	)
 }
