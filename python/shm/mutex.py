@@ -98,27 +98,31 @@ class Mutex:
             raise
 
     def __exit__(self, kind=None, value=None, traceback=None):
-        if self._owner != get_ident():
-            raise RuntimeError(f"release of {self.name!r}, which this thread has not got ({self._word.value:#x})")
-        if kind is not None:
-            # Whoever did not finish has answered for nothing, and may have left halves.
-            self._asked = False
-            self._cell.abandoned = 1
-        if self._depth:
-            self._depth -= 1
-            return
-        if self._asked:
-            # While the lock is still held, and only now: whoever dies between
-            # being told and here leaves the mark to the next.
-            self._asked = False
-            self._cell.abandoned = 0
-        self._owner = 0
+        depth = self._depth
         try:
+            if self._owner != get_ident():
+                raise RuntimeError(f"release of {self.name!r}, which this thread has not got ({self._word.value:#x})")
+            if kind is not None:
+                # Whoever did not finish has answered for nothing, and may have left halves.
+                self._asked = False
+                self._cell.abandoned = 1
+            if depth:
+                self._depth = depth - 1
+                return
+            if self._asked:
+                # While the lock is still held, and only now: whoever dies between
+                # being told and here leaves the mark to the next.
+                self._asked = False
+                self._cell.abandoned = 0
+            self._owner = 0
             if not compare_exchange_4(self._at, self._mine_ref, 0, SEQ_CST, SEQ_CST):
                 self._give_back()
             self._gate_release()
         except BaseException:
-            self._let_go()
+            if not depth:
+                self._let_go()
+            elif self._gate_is_owned():
+                self._depth = depth - 1
             raise
         # After the release, since who awaits a change sets its bit before it looks.
         if WEAK or self._change_word.value & 1:
