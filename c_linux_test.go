@@ -404,6 +404,107 @@ func TestCReserves(t *testing.T) {
 	}
 }
 
+// Who gives up in C leaves nothing behind, and who does not gets the lock: of a
+// living holder, and of a dead one.
+func TestCGivesUp(t *testing.T) {
+	name, v := locked(t)
+	mu := v.Mutex()
+	p, q := startCAgent(t, name), startCAgent(t, name)
+	for i := range 20 {
+		mu.Lock()
+		p.must(fmt.Sprint("lockFor ", []int{0, 2, 15}[i%3]), "gave up")
+		mu.Unlock()
+		q.must("trylock", "true")
+		p.must("lockFor 0", "gave up")
+		q.must("unlock", "unlocked")
+		if w := mu.cell.word.Load(); w != 0 {
+			t.Fatalf("word %#x at rest", w)
+		}
+	}
+	mu.Lock()
+	p.say("lockFor 20000")
+	sleeping(t, mu, true)
+	// One that sleeps and gives up meanwhile takes nobody's wake-up with it.
+	q.must("lockFor 10", "gave up")
+	mu.Unlock()
+	within(t, "the lock", func() { p.expect("locked") })
+	q.say("lockFor 20000")
+	sleeping(t, mu, false)
+	p.kill()
+	within(t, "a dead holder's lock", func() { q.expect("locked") })
+	q.must("abandoned", "true")
+}
+
+// C sleeps until a number is what it waits for, and until a value is made.
+func TestCAwaits(t *testing.T) {
+	name, v := locked(t)
+	p, other := startCAgent(t, name), startCAgent(t, name)
+	change := &v.Mutex().cell.change.word
+	for i := range 20 {
+		p.say(fmt.Sprint("await ", 2*i+2))
+		for range 2 {
+			eventually(t, "C awaits", func() bool { return change.Load()&awaited != 0 })
+			v.Add(1)
+		}
+		within(t, "the change is seen", func() { p.expect(fmt.Sprint("saw ", 2*i+2)) })
+	}
+	p.must("awaitFor 5", "gave up")
+	names := &open(t, name, nil).m.Load().names.word
+	for _, who := range []*process{p, other} {
+		who.say("waitFor 0")
+	}
+	eventually(t, "C awaits a name", func() bool { return names.Load()&awaited != 0 })
+	must(NewRawValue[int64](open(t, name, nil), "other", 1))(t)
+	eventually(t, "C awaits a name", func() bool { return names.Load()&awaited != 0 })
+	must(NewRawValue[int64](open(t, name, nil), "made", 7))(t)
+	within(t, "the name is seen", func() { p.expect("made 7"); other.expect("made 7") })
+	// A holder dies after it has changed something: its successor tells.
+	p.must("addSlowly 100", "inside")
+	v.Mutex().cell.change.word.And(^uint32(awaited))
+	other.say("await 140")
+	other.expect("saw 140") // before the lock is free
+	other.say("await 141")
+	eventually(t, "C awaits", func() bool { return change.Load()&awaited != 0 })
+	before := change.Load()
+	p.kill()
+	within(t, "a dead holder's lock", v.Mutex().Lock)
+	if change.Load()&^awaited == before&^awaited {
+		t.Fatal("who awaits is not told of a death")
+	}
+	v.Raw().Set(141)
+	v.Mutex().Unlock()
+	within(t, "the change is seen", func() { other.expect("saw 141") })
+}
+
+// The example of the manual compiles as it says, and counts.
+func TestCExample(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("gcc is not installed")
+	}
+	source := string(must(os.ReadFile("c/example.c"))(t))
+	name := testName(t)
+	if !strings.Contains(source, `"shm-example"`) {
+		t.Fatal("the example names its segment otherwise")
+	}
+	dir := t.TempDir()
+	header := must(filepath.Abs("c"))(t)
+	if err := os.WriteFile(filepath.Join(dir, "example.c"), []byte(strings.Replace(source, "shm-example", name, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "example")
+	if out, err := exec.Command("gcc", "-O2", "-pthread", "-I", header, "-o", program, filepath.Join(dir, "example.c")).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for run := range 3 {
+		if out := must(exec.Command(program).Output())(t); string(out) != fmt.Sprintf("run %d: fine\n", run+1) {
+			t.Fatalf("run %d says %q", run+1, out)
+		}
+	}
+	if n := must(NewValue[int64](open(t, name, nil), "runs", 0))(t).Load(); n != 3 {
+		t.Fatalf("%d runs", n)
+	}
+}
+
 // Whoever awaits a change in Go is told of one by C.
 func TestCStoresAreAwaited(t *testing.T) {
 	name, v := locked(t)
