@@ -97,6 +97,31 @@ func TestPythonInstalls(t *testing.T) {
 	}
 }
 
+// The lock from Python beside multiprocessing's, and raw access beside ctypes' own,
+// in one run of the first Python.
+func BenchmarkPython(b *testing.B) {
+	python := findPython(b)
+	ratios := map[string]float64{}
+	for b.Loop() {
+		cmd := exec.Command(python, "-m", "shm.bench")
+		cmd.Dir = "python"
+		out, err := cmd.Output()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, row := range regexp.MustCompile(`(?m)^(.*\S) +[\d.]+ +[\d.]+ +([\d.]+)$`).FindAllStringSubmatch(string(out), -1) {
+			ratios[row[1]] = must(strconv.ParseFloat(row[2], 64))(b)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	for unit, row := range map[string]string{"increment/multiprocessing": "with v.get_lock(): v.value += 1", "get/multiprocessing": "locked get", "raw/ctypes": "raw += 1"} {
+		if ratios[row] == 0 {
+			b.Fatalf("no ratio of %q: %v", row, ratios)
+		}
+		b.ReportMetric(ratios[row], unit)
+	}
+}
+
 type pyPoint struct {
 	X, Y float64
 	N    int32

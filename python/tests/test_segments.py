@@ -1,6 +1,8 @@
 """Opening, reading only, what is malformed, and what the system may lack."""
 
+import contextlib
 import ctypes
+import io
 import json
 import os
 import random
@@ -10,7 +12,7 @@ import tempfile
 import unittest
 
 import shm
-from shm import header, layout
+from shm import bench, header, layout
 from shm.ctype import layout_of, type_of
 
 from .support import Case
@@ -231,6 +233,21 @@ class Malformed(Case):
             # Only the header is read for this.
             other._attached().start_anew()
             other["a"]
+
+
+class Bench(unittest.TestCase):
+    def test_every_row(self):
+        """What is measured works; how long it takes is no test's business."""
+        cost, called = bench._cost, []
+        bench._cost = lambda f, **_: called.append(f()) or 2.0
+        try:
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                bench.main()
+        finally:
+            bench._cost = cost
+        rows = out.getvalue().splitlines()
+        self.assertEqual((len(rows), len(called)), (9, 12))
+        self.assertRegex(rows[4], r"^with v.get_lock\(\): v.value \+= 1 +2 +2 +1.0$")
 
 
 class Layouts(unittest.TestCase):
