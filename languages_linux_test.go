@@ -280,6 +280,36 @@ var storm = helper("storm", func(args []string) error {
 	}
 })
 
+// A segment and its values are made in one language, and the others find in it
+// what they mean.
+func TestMadeInAnyLanguage(t *testing.T) {
+	all := languages(t)
+	for i, first := range all {
+		t.Run(first.name, func(t *testing.T) {
+			t.Parallel()
+			name := testName(t)
+			for j := range all {
+				who := all[(i+j)%len(all)]
+				p := who.helper(t, storm, name, strconv.Itoa(j))
+				within(t, who.name+" gets through", func() { p.expect("ready") })
+				p.kill()
+			}
+			var found stormed
+			if err := Bind(open(t, name, &Options{MustExist: true}), &found); err != nil {
+				t.Fatal(err)
+			}
+			if steady := found.Steady.Load(); !steady.whole() || steady.N < int64(len(all)) {
+				t.Fatalf("steady is %v", steady)
+			}
+			for j := range all {
+				if found.Counts.Get(j) == 0 {
+					t.Errorf("no additions in %s", all[(i+j)%len(all)].name)
+				}
+			}
+		})
+	}
+}
+
 // Processes in all languages change the same values and are killed all the time:
 // each may have had one addition in flight that nobody counts, nothing is ever
 // half, and nobody gets stuck.

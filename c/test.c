@@ -516,7 +516,7 @@ static void storm(const char *name, int i)
 	pthread_t thread;
 	size_t n;
 	char letters[65];
-	MUST(shm_new_raw_array(s, "counts", SHM_I64, 0, &counts));
+	MUST(shm_new_raw_array(s, "counts", SHM_I64, 6, &counts));
 	MUST(shm_new_string(s, "text", 64, &text));
 	int64_t *count = shm_ptr_i64(&counts, &n) + i;
 	WANT((size_t)i < n);

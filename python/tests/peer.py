@@ -1,5 +1,6 @@
 """What languages_linux_test.go starts: python -m tests.peer MODE SEGMENT ARGUMENTS; twins of it are in c/test.c."""
 
+import ctypes
 import sys
 import threading
 
@@ -41,9 +42,14 @@ def agent(seg):
         verbs[verb](*map(int, n or "0"))
 
 
+class Steady(ctypes.Structure):
+    _fields_ = [("n", ctypes.c_int64), ("all", ctypes.c_int64 * 40)]
+
+
 def storm(seg, i):
     """Change all there is until it is killed, and say so once it has been through."""
-    v, counts, steady, text = seg["n"], seg["counts"], seg["steady"], seg["text"]
+    v, counts = seg.value("n", "q"), seg.raw_array("counts", "q", 6)
+    steady, text = seg.struct("steady", Steady), seg.string("text", 64)
     n, lock = v.get_obj(), v.get_lock()
     letters, last, said = chr(ord("a") + i), 0, False
 
@@ -82,4 +88,4 @@ def storm(seg, i):
 
 if __name__ == "__main__":
     mode, name, *args = sys.argv[1:]
-    {"agent": agent, "storm": storm}[mode](shm.open(name), *map(int, args))
+    {"agent": agent, "storm": storm}[mode](shm.open(name, create=True), *map(int, args))
