@@ -36,7 +36,7 @@ var interpreters = sync.OnceValues(func() (found []interpreter, err error) {
 				continue
 			}
 			if real, e := filepath.EvalSymlinks(path); e == nil {
-				if seen[real] && !strings.HasSuffix(dir, "shims") { // a shim is one file for all versions
+				if seen[real] {
 					continue
 				}
 				seen[real] = true

@@ -187,7 +187,7 @@ typedef struct shm_value {
  * Locks, for values that have one. One process at a time, one thread of it.
  *
  *     int shm_lock(v);        waits; fails with -EROFS, or where no lease can be had
- *     int shm_lock_for(v, ns);  for at most so many nanoseconds: -ETIMEDOUT
+ *     int shm_lock_for(v, ns);   waits for at most so many nanoseconds: -ETIMEDOUT
  *     int shm_trylock(v);     -EBUSY
  *     int shm_unlock(v);      -EPERM if this process does not hold it
  *     bool shm_abandoned(v);  somebody died inside since shm_consistent was called
@@ -209,7 +209,8 @@ typedef struct shm_value {
  *     int shm_publish_text(v, const char *text);       SHM_ETOOLONG
  *
  * Waiting for a change, asleep. ok looks, without the lock, and again after each
- * change under the lock of v. ns < 0: as long as it takes; else -ETIMEDOUT.
+ * change under the lock of v. -ETIMEDOUT after ns nanoseconds. Here and in
+ * shm_lock_for a negative ns is as long as it takes.
  *
  *     int shm_await(v, bool (*ok)(const shm_value *v, void *arg), void *arg, int64_t ns);
  *     int shm_wait_for(seg, name, ns, v);   shm_find, once somebody has made it
@@ -403,6 +404,7 @@ static inline uint32_t shm_crc_(uint32_t crc, const void *bytes, size_t n)
 
 /* ---- Futexes: never private, the words are shared ---- */
 
+/* Until a point in time: what a signal interrupts does not start again. */
 SHM_SLOW_ void shm_futex_wait_(uint32_t *word, uint32_t seen, uint32_t bits, int64_t until)
 {
 #ifdef SYS_futex_time64
