@@ -42,6 +42,8 @@
  * The lock of a process that was just killed is held still. The kernel frees its
  *   memory first (some 55 ms a GiB) and writes the core dump: the lease goes last.
  *   Afterwards a sleeping waiter needs up to 20 ms more.
+ * shm_find takes long where there are many values. It reads the directory from its
+ *   start, as do the constructors: find a value once, and keep it.
  * A thread that waits wakes up 50 times a second. That is how it finds out that
  *   the holder died, or that its wake-up died with somebody: hundreds of threads
  *   that wait for long are better served by a queue of their own.
