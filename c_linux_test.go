@@ -328,71 +328,6 @@ func TestCStructGrows(t *testing.T) {
 	p.wait()
 }
 
-// A holder in one language is killed; one in the other follows, however it
-// asks, and is told.
-func TestCKilledHolder(t *testing.T) {
-	name, v := locked(t)
-	want := int64(0)
-	for _, by := range []struct {
-		who            string
-		holder, waiter func(testing.TB, string) *process
-		mend           bool // it takes a word
-	}{{"C", startCAgent, startAgent, false}, {"Go", startAgent, startCAgent, true}} {
-		waiter := by.waiter(t, name)
-		for round := range 12 {
-			holder := by.holder(t, name)
-			holder.must(fmt.Sprint("addSlowly ", round%2), "inside")
-			want += int64(round % 2)
-			how := []string{"asleep", "long asleep", "late", "try"}[round%4]
-			switch how {
-			case "asleep":
-				waiter.say("lock")
-				sleeping(t, v.Mutex(), false)
-			case "long asleep":
-				waiter.say("lock")
-				sleeping(t, v.Mutex(), true)
-			case "try":
-				waiter.must("trylock", "false")
-			}
-			holder.kill()
-			died := time.Now()
-			within(t, "the lock of a dead holder in "+by.who, func() {
-				switch how {
-				case "late":
-					waiter.say("lock")
-				case "try":
-					for waiter.tell("trylock") != "true" {
-						time.Sleep(time.Millisecond)
-					}
-					return
-				}
-				waiter.expect("locked")
-			})
-			t.Logf("holder in %s, %s: %v", by.who, how, time.Since(died))
-			for range 2 {
-				waiter.must("abandoned", "true")
-			}
-			if by.mend {
-				waiter.must("consistent", "consistent")
-			}
-			waiter.must("unlock", "unlocked")
-			waiter.must("lock", "locked")
-			waiter.must("abandoned", "false")
-			waiter.must("unlock", "unlocked")
-			if w := v.Mutex().cell.word.Load(); w != 0 {
-				t.Fatalf("word %#x at rest", w)
-			}
-		}
-		waiter.kill()
-	}
-	if got := v.Load(); got != want {
-		t.Fatalf("count %d, want %d", got, want)
-	}
-	if got := v.Mutex().cell.takeovers.Load(); got != 24 {
-		t.Fatalf("%d takeovers", got)
-	}
-}
-
 // Whoever is not told, or does not mend, leaves the mark to the next.
 func TestCAbandonedStays(t *testing.T) {
 	name, v := locked(t)
@@ -469,6 +404,107 @@ func TestCReserves(t *testing.T) {
 	}
 }
 
+// Who gives up in C leaves nothing behind, and who does not gets the lock: of a
+// living holder, and of a dead one.
+func TestCGivesUp(t *testing.T) {
+	name, v := locked(t)
+	mu := v.Mutex()
+	p, q := startCAgent(t, name), startCAgent(t, name)
+	for i := range 20 {
+		mu.Lock()
+		p.must(fmt.Sprint("lockFor ", []int{0, 2, 15}[i%3]), "gave up")
+		mu.Unlock()
+		q.must("trylock", "true")
+		p.must("lockFor 0", "gave up")
+		q.must("unlock", "unlocked")
+		if w := mu.cell.word.Load(); w != 0 {
+			t.Fatalf("word %#x at rest", w)
+		}
+	}
+	mu.Lock()
+	p.say("lockFor 20000")
+	sleeping(t, mu, true)
+	// One that sleeps and gives up meanwhile takes nobody's wake-up with it.
+	q.must("lockFor 10", "gave up")
+	mu.Unlock()
+	within(t, "the lock", func() { p.expect("locked") })
+	q.say("lockFor 20000")
+	sleeping(t, mu, false)
+	p.kill()
+	within(t, "a dead holder's lock", func() { q.expect("locked") })
+	q.must("abandoned", "true")
+}
+
+// C sleeps until a number is what it waits for, and until a value is made.
+func TestCAwaits(t *testing.T) {
+	name, v := locked(t)
+	p, other := startCAgent(t, name), startCAgent(t, name)
+	change := &v.Mutex().cell.change.word
+	for i := range 20 {
+		p.say(fmt.Sprint("await ", 2*i+2))
+		for range 2 {
+			eventually(t, "C awaits", func() bool { return change.Load()&awaited != 0 })
+			v.Add(1)
+		}
+		within(t, "the change is seen", func() { p.expect(fmt.Sprint("saw ", 2*i+2)) })
+	}
+	p.must("awaitFor 5", "gave up")
+	names := &open(t, name, nil).m.Load().names.word
+	for _, who := range []*process{p, other} {
+		who.say("waitFor 0")
+	}
+	eventually(t, "C awaits a name", func() bool { return names.Load()&awaited != 0 })
+	must(NewRawValue[int64](open(t, name, nil), "other", 1))(t)
+	eventually(t, "C awaits a name", func() bool { return names.Load()&awaited != 0 })
+	must(NewRawValue[int64](open(t, name, nil), "made", 7))(t)
+	within(t, "the name is seen", func() { p.expect("made 7"); other.expect("made 7") })
+	// A holder dies after it has changed something: its successor tells.
+	p.must("addSlowly 100", "inside")
+	v.Mutex().cell.change.word.And(^uint32(awaited))
+	other.say("await 140")
+	other.expect("saw 140") // before the lock is free
+	other.say("await 141")
+	eventually(t, "C awaits", func() bool { return change.Load()&awaited != 0 })
+	before := change.Load()
+	p.kill()
+	within(t, "a dead holder's lock", v.Mutex().Lock)
+	if change.Load()&^awaited == before&^awaited {
+		t.Fatal("who awaits is not told of a death")
+	}
+	v.Raw().Set(141)
+	v.Mutex().Unlock()
+	within(t, "the change is seen", func() { other.expect("saw 141") })
+}
+
+// The example of the manual compiles as it says, and counts.
+func TestCExample(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("gcc is not installed")
+	}
+	source := string(must(os.ReadFile("c/example.c"))(t))
+	name := testName(t)
+	if !strings.Contains(source, `"shm-example"`) {
+		t.Fatal("the example names its segment otherwise")
+	}
+	dir := t.TempDir()
+	header := must(filepath.Abs("c"))(t)
+	if err := os.WriteFile(filepath.Join(dir, "example.c"), []byte(strings.Replace(source, "shm-example", name, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "example")
+	if out, err := exec.Command("gcc", "-O2", "-pthread", "-I", header, "-o", program, filepath.Join(dir, "example.c")).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for run := range 3 {
+		if out := must(exec.Command(program).Output())(t); string(out) != fmt.Sprintf("run %d: fine\n", run+1) {
+			t.Fatalf("run %d says %q", run+1, out)
+		}
+	}
+	if n := must(NewValue[int64](open(t, name, nil), "runs", 0))(t).Load(); n != 3 {
+		t.Fatalf("%d runs", n)
+	}
+}
+
 // Whoever awaits a change in Go is told of one by C.
 func TestCStoresAreAwaited(t *testing.T) {
 	name, v := locked(t)
@@ -484,74 +520,6 @@ func TestCStoresAreAwaited(t *testing.T) {
 		}
 		within(t, "the change is seen", func() { waiter.expect(fmt.Sprint("saw ", i+1, " <nil>")) })
 	}
-}
-
-// Processes in both languages add under the lock and are killed all the time:
-// each may have had one addition in flight that nobody counts.
-func TestCStorm(t *testing.T) {
-	const procs = 4
-	name, v := locked(t)
-	counts := must(NewRawArray[int64](open(t, name, nil), "counts", procs))(t)
-	var all [procs]*process
-	begin := func(i int) {
-		if i%2 == 0 {
-			all[i] = startC(t, "storm", name, strconv.Itoa(i))
-		} else {
-			all[i] = start(t, stormer, name, strconv.Itoa(i))
-		}
-	}
-	for i := range all {
-		begin(i)
-	}
-	kills := 0
-	for end := time.Now().Add(*stormLength / 2); time.Now().Before(end); kills++ {
-		time.Sleep(time.Duration(rand.IntN(int(10 * time.Millisecond))))
-		i := rand.IntN(procs)
-		if rand.IntN(8) == 0 {
-			all[i].signal(syscall.SIGSTOP)
-			time.Sleep(time.Duration(rand.IntN(int(10 * time.Millisecond))))
-			all[i].signal(syscall.SIGCONT)
-		}
-		all[i].kill()
-		within(t, "the lock, beside the others", func() { v.Add(0) })
-		begin(i)
-	}
-	for _, p := range all {
-		p.kill()
-	}
-	within(t, "the lock at the end", v.Mutex().Lock)
-	defer v.Mutex().Unlock()
-	counted := int64(0)
-	for i, n := range counts.All() {
-		t.Logf("process %d: %d", i, n)
-		counted += n
-	}
-	if got := v.Raw().Get(); got < counted || got > counted+int64(kills)+procs {
-		t.Fatalf("%d additions were counted, the number is %d, after %d kills", counted, got, kills+procs)
-	}
-	t.Logf("%d kills, %d additions, %d in flight, %d takeovers", kills+procs, counted, v.Raw().Get()-counted, v.Mutex().cell.takeovers.Load())
-}
-
-// cSteady is a struct whose numbers hang together.
-type cSteady struct {
-	N   int64     `shm:"n"`
-	All [40]int64 `shm:"all"`
-}
-
-func (x *cSteady) step() {
-	x.N++
-	for i := range x.All {
-		x.All[i] = x.N * int64(i+1)
-	}
-}
-
-func (x *cSteady) whole() bool {
-	for i, n := range x.All {
-		if n != x.N*int64(i+1) {
-			return false
-		}
-	}
-	return true
 }
 
 var steadyWriter = helper("steadyWriter", func(args []string) error {

@@ -2,12 +2,13 @@ package shm
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,50 +17,109 @@ import (
 // The tests of the Python package are in python/tests. They need a peer in Go,
 // which is this test binary again.
 
-// TestPython runs each file of python/tests by itself.
+// TestPython runs each file of python/tests by itself, in each Python that there
+// is. The first one's storm is as long as any.
 func TestPython(t *testing.T) {
 	for _, name := range []string{pythonPeer, agent, stormer} { // which they start by name
 		if helpers[name] == nil {
 			t.Fatalf("no helper %q", name)
 		}
 	}
-	python := findPython(t)
+	findPython(t)
 	files := must(filepath.Glob("python/tests/test_*.py"))(t)
 	if len(files) == 0 {
 		t.Fatal("no tests in python/tests")
 	}
 	self := must(os.Executable())(t)
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".py")
-		t.Run(strings.TrimPrefix(name, "test_"), func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), python, "-W", "error", "-m", "unittest", "tests."+name)
-			cmd.Dir = "python"
-			cmd.Env = append(os.Environ(), "SHM_TEST_PEER="+self, "SHM_TEST_PREFIX="+testName(t),
-				fmt.Sprint("SHM_TEST_STORM=", stormLength.Seconds()), "PYTHONDONTWRITEBYTECODE=1")
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-		})
+	all, _ := interpreters()
+	for i, python := range all {
+		length := *stormLength
+		if i > 0 {
+			length /= 10
+		}
+		for _, file := range files {
+			name := strings.TrimSuffix(filepath.Base(file), ".py")
+			t.Run(python.version+" "+strings.TrimPrefix(name, "test_"), func(t *testing.T) {
+				t.Parallel()
+				cmd := exec.CommandContext(t.Context(), python.path, "-W", "error", "-m", "unittest", "-v", "tests."+name)
+				cmd.Dir = "python"
+				cmd.Env = append(os.Environ(), "SHM_TEST_PEER="+self, "SHM_TEST_PREFIX="+testName(t),
+					fmt.Sprint("SHM_TEST_STORM=", length.Seconds()), "PYTHONDONTWRITEBYTECODE=1")
+				out, err := cmd.CombinedOutput()
+				if err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				for _, skipped := range regexp.MustCompile(`(?m)^.*\.\.\. skipped .*$`).FindAllString(string(out), -1) {
+					t.Log(skipped)
+				}
+			})
+		}
 	}
 }
 
-// findPython skips the test where there is no Python that can do it.
-func findPython(t *testing.T) string {
-	t.Helper()
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("no python3: ", err)
+// TestPythonInstalls installs the package as a user does, but for the network: a
+// copy, since pip builds in place.
+func TestPythonInstalls(t *testing.T) {
+	t.Parallel()
+	findPython(t)
+	all, _ := interpreters()
+	i := slices.IndexFunc(all, func(python interpreter) bool {
+		return exec.Command(python.path, "-c", "import setuptools, pip, venv\n"+
+			"version = tuple(map(int, setuptools.__version__.split('.')[:2]))\n"+
+			"assert version >= (61, 0)\n"+
+			"if version < (70, 1): import wheel").Run() == nil
+	})
+	if i < 0 {
+		t.Skip("no Python has venv, pip, and a setuptools that can make a wheel of a pyproject.toml")
 	}
-	cmd := exec.Command(python, "-c", "import sys, ctypes, unittest; sys.exit(sys.version_info < (3, 9) and 'older than 3.9' or sys.maxsize < 2**32 and '32 bits' or None)")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("%s is no use: %v: %s", python, err, bytes.TrimSpace(out))
+	dir := t.TempDir()
+	source, env := filepath.Join(dir, "python"), filepath.Join(dir, "env")
+	if err := os.CopyFS(source, os.DirFS("python")); err != nil {
+		t.Fatal(err)
 	}
-	cmd = exec.Command(python, "-c", "import shm, sys; sys.exit(shm.atomics.unavailable)")
-	cmd.Dir = "python"
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("%s has no locks: %v: %s", python, err, bytes.TrimSpace(out))
+	python := filepath.Join(env, "bin", "python")
+	name := testName(t)
+	for _, args := range [][]string{
+		{all[i].path, "-m", "venv", "--without-pip", "--system-site-packages", env},
+		{python, "-m", "pip", "--disable-pip-version-check", "install", "--no-index", "--no-build-isolation", source},
+		{python, "-I", "-c", "import shm, sys\n" +
+			"assert shm.__file__.startswith(sys.prefix), shm.__file__\n" +
+			"assert shm.open(sys.argv[1], create=True).value('n', 'q').add(3) == 3", name},
+	} {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", args, err, out)
+		}
 	}
-	return python
+	if n := must(NewValue[int64](open(t, name, nil), "n", 0))(t).Load(); n != 3 {
+		t.Fatalf("the number is %d", n)
+	}
+}
+
+// The lock from Python beside multiprocessing's, and raw access beside ctypes' own,
+// in one run of the first Python.
+func BenchmarkPython(b *testing.B) {
+	python := findPython(b)
+	ratios := map[string]float64{}
+	for b.Loop() {
+		cmd := exec.Command(python, "-m", "shm.bench")
+		cmd.Dir = "python"
+		out, err := cmd.Output()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, row := range regexp.MustCompile(`(?m)^(.*\S) +[\d.]+ +[\d.]+ +([\d.]+)$`).FindAllStringSubmatch(string(out), -1) {
+			ratios[row[1]] = must(strconv.ParseFloat(row[2], 64))(b)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	for unit, row := range map[string]string{"increment/multiprocessing": "with v.get_lock(): v.value += 1", "get/multiprocessing": "locked get", "raw/ctypes": "raw += 1"} {
+		if ratios[row] == 0 {
+			b.Fatalf("no ratio of %q: %v", row, ratios)
+		}
+		b.ReportMetric(ratios[row], unit)
+	}
 }
 
 type pyPoint struct {
@@ -86,6 +146,19 @@ type pyPadded struct {
 	M [2][3]float32
 }
 
+// pyNested has all that a struct can have.
+type pyNested struct {
+	A int8
+	P [2][3]struct {
+		X, Y int16
+		Z    float64
+	}
+	OK  [3]bool
+	Tag [2][4]byte `shm:"tag,char"`
+	C   complex64
+	_   [4]byte
+}
+
 // pyPair is long enough for a copy to be overtaken.
 type pyPair struct{ A [4096]int64 }
 
@@ -102,6 +175,7 @@ type kinds struct {
 	Complex    Value[complex64]    `shm:"complex"`
 	Array      Array[int32]        `shm:"array,len=4"`
 	Struct     Struct[pyPoint]     `shm:"struct"`
+	Nested     Struct[[2]pyNested] `shm:"nested"`
 	String     String              `shm:"string,len=32"`
 	Atomic     Atomic[uint64]      `shm:"atomic"`
 	Signed     Atomic[int32]       `shm:"signed"`
@@ -178,6 +252,11 @@ func (k *kinds) make() error {
 		k.Array.Store(i, int32(10*i+10))
 	}
 	k.Struct.Store(pyPoint{1.5, -2.5, 3, true, [3]byte([]byte("abc"))})
+	k.Nested.Update(func(p *[2]pyNested) {
+		p[0].A, p[1].OK[2], p[1].C = -1, true, 1-2i
+		p[1].P[1][2].X, p[1].P[1][2].Z = 7, 0.5
+		copy(p[1].Tag[1][:], "tag")
+	})
 	k.Atomic.Store(1 << 63)
 	k.Signed.Store(-5)
 	return errors.Join(k.Chars.SetValue("hello"), k.String.Store("grüße"))
@@ -194,12 +273,17 @@ func (k *kinds) change() error {
 	k.Complex.Store(3 + 4i)
 	k.Array.WithLock(func(a []int32) { a[0], a[3] = a[3], a[0] })
 	k.Struct.Update(func(p *pyPoint) { p.N++; p.OK = false })
+	k.Nested.Update(func(p *[2]pyNested) { p[1].P[1][2].Z++; p[0].OK[0] = true; p[0].Tag[0] = [4]byte([]byte("full")) })
 	k.Atomic.Add(1 << 63)
 	k.Signed.Swap(6)
 	return errors.Join(k.Chars.SetValue("bye"), k.String.Store("tschüß"))
 }
 
 func (k *kinds) check() error {
+	var nested [2]pyNested
+	nested[0].A, nested[1].OK[2], nested[1].C = -1, true, 1-2i
+	nested[1].P[1][2].X, nested[1].P[1][2].Z = 7, 0.5
+	copy(nested[1].Tag[1][:], "tag")
 	return errors.Join(
 		is("rawInt", k.RawInt.Get(), -42), is("rawByte", k.RawByte.Get(), 200), is("rawComplex", k.RawComplex.Get(), 1+2i),
 		is("rawArray", [5]float32(k.RawArray.Slice()), [5]float32{0, 1, 2, 3, 4}),
@@ -208,12 +292,14 @@ func (k *kinds) check() error {
 		is("value", k.Value.Load(), 0.5), is("short", k.Short.Load(), -7), is("complex", k.Complex.Load(), 3-4i),
 		is("array", [4]int32(k.Array.Raw().Slice()), [4]int32{10, 20, 30, 40}),
 		is("struct", k.Struct.Load(), pyPoint{1.5, -2.5, 3, true, [3]byte([]byte("abc"))}),
+		is("nested", k.Nested.Load(), nested),
 		is("string", k.String.Load(), "grüße"), is("atomic", k.Atomic.Load(), 1<<63), is("signed", k.Signed.Load(), -5),
 		is("lock", k.Mutex.TryLock(), true), is("word", unlocked(k.Mutex), 0),
 	)
 }
 
 func (k *kinds) checkChanged() error {
+	nested := k.Nested.Load()
 	return errors.Join(
 		is("rawInt", k.RawInt.Get(), -41), is("rawByte", k.RawByte.Get(), 44), is("rawComplex", k.RawComplex.Get(), 2+4i),
 		is("rawArray", [5]float32(k.RawArray.Slice()), [5]float32{0, 1, -0.25, 3, 4}),
@@ -222,6 +308,7 @@ func (k *kinds) checkChanged() error {
 		is("value", k.Value.Load(), 1.5), is("short", k.Short.Load(), 1000), is("complex", k.Complex.Load(), 3+4i),
 		is("array", [4]int32(k.Array.Raw().Slice()), [4]int32{40, 20, 30, 10}),
 		is("struct", k.Struct.Load(), pyPoint{1.5, -2.5, 4, false, [3]byte([]byte("abc"))}),
+		is("nested", nested[1].P[1][2].Z, 1.5), is("nested", nested[0].OK, [3]bool{true}), is("nested", string(nested[0].Tag[0][:]), "full"),
 		is("string", k.String.Load(), "tschüß"), is("atomic", k.Atomic.Load(), 0), is("signed", k.Signed.Load(), 6),
 	)
 }

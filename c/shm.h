@@ -42,6 +42,8 @@
  * The lock of a process that was just killed is held still. The kernel frees its
  *   memory first (some 55 ms a GiB) and writes the core dump: the lease goes last.
  *   Afterwards a sleeping waiter needs up to 20 ms more.
+ * shm_find takes long where there are many values. It reads the directory from its
+ *   start, as do the constructors: find a value once, and keep it.
  * A thread that waits wakes up 50 times a second. That is how it finds out that
  *   the holder died, or that its wake-up died with somebody: hundreds of threads
  *   that wait for long are better served by a queue of their own.
@@ -187,6 +189,7 @@ typedef struct shm_value {
  * Locks, for values that have one. One process at a time, one thread of it.
  *
  *     int shm_lock(v);        waits; fails with -EROFS, or where no lease can be had
+ *     int shm_lock_for(v, ns);   waits for at most so many nanoseconds: -ETIMEDOUT
  *     int shm_trylock(v);     -EBUSY
  *     int shm_unlock(v);      -EPERM if this process does not hold it
  *     bool shm_abandoned(v);  somebody died inside since shm_consistent was called
@@ -206,6 +209,13 @@ typedef struct shm_value {
  *     int shm_publish(v, const void *x, size_t size);  lock, commit, unlock
  *     int shm_read_text(v, char *buffer, size_t n);    n > count; the length
  *     int shm_publish_text(v, const char *text);       SHM_ETOOLONG
+ *
+ * Waiting for a change, asleep. ok looks, without the lock, and again after each
+ * change under the lock of v. -ETIMEDOUT after ns nanoseconds. Here and in
+ * shm_lock_for a negative ns is as long as it takes.
+ *
+ *     int shm_await(v, bool (*ok)(const shm_value *v, void *arg), void *arg, int64_t ns);
+ *     int shm_wait_for(seg, name, ns, v);   shm_find, once somebody has made it
  *
  *     void shm_after_fork(void);   in a child that fork's handlers did not see
  *     const char *shm_strerror(int);
@@ -248,6 +258,8 @@ enum { SHM_STARVE_KERNEL_ = 1, SHM_STARVE_GO_ = 2 };
 #define SHM_SHORT_NS_ INT64_C(4000000)   /* the first sleep; then the lock is to be reserved */
 #define SHM_SLEEP_NS_ INT64_C(20000000)  /* the others */
 #define SHM_BLIND_NS_ INT64_C(1000000000) /* a probe failed: till then others compete */
+#define SHM_LOOK_NS_ INT64_C(4000000000)  /* between two looks of who awaits a change, at most */
+#define SHM_RO_LOOK_NS_ INT64_C(250000000) /* the same, of who cannot say that it does */
 
 struct shm_cell_ {
 	uint32_t word, change;
@@ -332,6 +344,13 @@ static inline int64_t shm_now_(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* The time in ns from now; never, if that is negative. */
+static inline int64_t shm_until_(int64_t ns)
+{
+	int64_t now = shm_now_();
+	return ns < 0 || ns > INT64_MAX - now ? INT64_MAX : now + ns;
+}
+
 static inline struct shm_entry_ *shm_entry_of_(const shm_segment *s, uint32_t id)
 {
 	return (struct shm_entry_ *)(void *)(s->mem + SHM_TABLE_OFFSET_) + id % SHM_TABLE_LEN_;
@@ -339,6 +358,7 @@ static inline struct shm_entry_ *shm_entry_of_(const shm_segment *s, uint32_t id
 
 static inline uint64_t shm_round_(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
 static inline uint64_t shm_min_(uint64_t a, uint64_t b) { return a < b ? a : b; }
+static inline int64_t shm_sooner_(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline uint64_t shm_max_(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 /* A sealed word is a 40-bit number and 24 bits of check. */
@@ -386,9 +406,9 @@ static inline uint32_t shm_crc_(uint32_t crc, const void *bytes, size_t n)
 
 /* ---- Futexes: never private, the words are shared ---- */
 
-SHM_SLOW_ void shm_futex_wait_(uint32_t *word, uint32_t seen, uint32_t bits, int64_t ns)
+/* Until a point in time: what a signal interrupts does not start again. */
+SHM_SLOW_ void shm_futex_wait_(uint32_t *word, uint32_t seen, uint32_t bits, int64_t until)
 {
-	int64_t until = shm_now_() + ns; /* absolute: what a signal interrupts does not start again */
 #ifdef SYS_futex_time64
 	int64_t wide[2] = {until / 1000000000, until % 1000000000};
 	if (syscall(SYS_futex_time64, word, 9 /* FUTEX_WAIT_BITSET */, seen, wide, NULL, bits) == 0 || errno != ENOSYS)
@@ -1033,7 +1053,16 @@ SHM_SLOW_ bool shm_take_over_(shm_segment *s, struct shm_cell_ *c, uint32_t w, u
 	return true;
 }
 
-SHM_SLOW_ int shm_lock_slow_(const shm_value *v)
+/* Wakes one of the kernel's sleepers. Where nobody sleeps, a reservation is for
+ * nobody, unless somebody sleeps in Go for lack of a place in the kernel. One may
+ * have come meanwhile, and sleep on the reservation. */
+SHM_SLOW_ void shm_wake_one_(struct shm_cell_ *c, uint32_t starve)
+{
+	if (shm_futex_wake_(&c->word, 1) == 0 && starve != SHM_STARVE_GO_ && shm_cas_(&c->word, SHM_W_, 0))
+		shm_futex_wake_(&c->word, 1);
+}
+
+SHM_SLOW_ int shm_lock_slow_(const shm_value *v, int64_t until)
 {
 	shm_segment *s = v->segment;
 	struct shm_cell_ *c = v->cell;
@@ -1057,6 +1086,11 @@ SHM_SLOW_ int shm_lock_slow_(const shm_value *v)
 		bool moved = false;
 		for (int i = 0; i < (owner == id ? 30 : 4) && !moved; i++)
 			moved = __atomic_load_n(&c->word, __ATOMIC_SEQ_CST) != w;
+		if (until != INT64_MAX && shm_now_() >= until) {
+			if (slept) /* whatever woke this thread, it passes on */
+				shm_wake_one_(c, __atomic_load_n(&c->starve, __ATOMIC_SEQ_CST));
+			return -ETIMEDOUT;
+		}
 		if (moved)
 			continue;
 		if ((w & SHM_W_) == 0) {
@@ -1065,10 +1099,11 @@ SHM_SLOW_ int shm_lock_slow_(const shm_value *v)
 			w |= SHM_W_;
 		}
 		slept = true;
-		bool patient = shm_now_() - since >= SHM_SHORT_NS_;
+		int64_t now = shm_now_();
+		bool patient = now - since >= SHM_SHORT_NS_;
 		if (patient)
 			__atomic_store_n(&c->starve, SHM_STARVE_KERNEL_, __ATOMIC_SEQ_CST);
-		shm_futex_wait_(&c->word, w, UINT32_C(1) << id % 32, patient ? SHM_SLEEP_NS_ : SHM_SHORT_NS_);
+		shm_futex_wait_(&c->word, w, UINT32_C(1) << id % 32, shm_sooner_(until, now + (patient ? SHM_SLEEP_NS_ : SHM_SHORT_NS_)));
 	}
 }
 
@@ -1114,11 +1149,8 @@ SHM_SLOW_ int shm_unlock_slow_(const shm_value *v)
 				free_word = SHM_W_;
 		}
 	} while (!shm_cas_(&c->word, w, free_word));
-	/* Where nobody sleeps, a reservation is for nobody, unless somebody sleeps in
-	 * Go for lack of a place in the kernel. One may have come meanwhile, and sleep
-	 * on the reservation. */
-	if ((w & SHM_W_) != 0 && shm_futex_wake_(&c->word, 1) == 0 && starve != SHM_STARVE_GO_ && shm_cas_(&c->word, SHM_W_, 0))
-		shm_futex_wake_(&c->word, 1);
+	if ((w & SHM_W_) != 0)
+		shm_wake_one_(c, starve);
 	shm_changed_(&c->change);
 	return 0;
 }
@@ -1128,7 +1160,15 @@ SHM_USE_ static inline int shm_lock(const shm_value *v)
 	uint32_t id = __atomic_load_n(&v->segment->id, __ATOMIC_RELAXED);
 	if (SHM_LIKELY_(id != 0 && v->cell != NULL && shm_cas_(&v->cell->word, 0, id)))
 		return 0;
-	return shm_lock_slow_(v);
+	return shm_lock_slow_(v, INT64_MAX);
+}
+
+SHM_USE_ static inline int shm_lock_for(const shm_value *v, int64_t ns)
+{
+	uint32_t id = __atomic_load_n(&v->segment->id, __ATOMIC_RELAXED);
+	if (SHM_LIKELY_(id != 0 && v->cell != NULL && shm_cas_(&v->cell->word, 0, id)))
+		return 0;
+	return shm_lock_slow_(v, shm_until_(ns));
 }
 
 SHM_USE_ static inline int shm_trylock(const shm_value *v)
@@ -1543,6 +1583,68 @@ SHM_SLOW_ void *shm_ptr(const shm_value *v, const char *format, size_t size)
 	if (v->data == NULL || v->access == SHM_PUBLISHED || v->size != size || shm_is(v, (enum shm_access)v->access, format) != 0)
 		return NULL;
 	return v->data;
+}
+
+/* ---- Waiting for a change ---- */
+
+/* Sleeps until ok. It says that it awaits a change before it looks, and looks
+ * again after time-outs that grow: who makes a change may die before it wakes. */
+SHM_SLOW_ int shm_await_(shm_segment *s, uint32_t *change, int (*ok)(void *), void *arg, int64_t ns)
+{
+	int64_t until = shm_until_(ns), pause = SHM_SHORT_NS_, longest = s->read_only ? SHM_RO_LOOK_NS_ : SHM_LOOK_NS_;
+	for (;;) {
+		uint32_t w = __atomic_load_n(change, __ATOMIC_SEQ_CST);
+		if (!s->read_only && (w & SHM_AWAITED_) == 0) {
+			if (!shm_cas_(change, w, w | SHM_AWAITED_))
+				continue;
+			w |= SHM_AWAITED_;
+		}
+		int seen = ok(arg);
+		int64_t now = shm_now_();
+		if (seen != 0)
+			return seen > 0 ? 0 : seen;
+		if (now >= until)
+			return -ETIMEDOUT;
+		shm_futex_wait_(change, w, ~UINT32_C(0), shm_sooner_(until, now + pause));
+		pause = __atomic_load_n(change, __ATOMIC_SEQ_CST) == w ? shm_sooner_(2 * pause, longest) : SHM_SHORT_NS_;
+	}
+}
+
+struct shm_awaited_ {
+	const shm_value *v;
+	bool (*ok)(const shm_value *, void *);
+	void *arg;
+};
+
+static inline int shm_is_ok_(void *arg)
+{
+	const struct shm_awaited_ *a = (const struct shm_awaited_ *)arg;
+	return a->ok(a->v, a->arg);
+}
+
+SHM_USE_ static inline int shm_await(const shm_value *v, bool (*ok)(const shm_value *, void *), void *arg, int64_t ns)
+{
+	struct shm_awaited_ a = {v, ok, arg};
+	return v->cell == NULL ? -EINVAL : shm_await_(v->segment, &v->cell->change, shm_is_ok_, &a, ns);
+}
+
+struct shm_wanted_ {
+	shm_segment *segment;
+	const char *name;
+	shm_value *v;
+};
+
+static inline int shm_is_there_(void *arg)
+{
+	const struct shm_wanted_ *a = (const struct shm_wanted_ *)arg;
+	int err = shm_find(a->segment, a->name, a->v);
+	return err == 0 ? 1 : err == -ENOENT ? 0 : err;
+}
+
+SHM_USE_ static inline int shm_wait_for(shm_segment *s, const char *name, int64_t ns, shm_value *v)
+{
+	struct shm_wanted_ a = {s, name, v};
+	return shm_await_(s, &s->header->names, shm_is_there_, &a, ns);
 }
 
 /* ---- Numbers ---- */

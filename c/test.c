@@ -6,6 +6,7 @@
 #include "shm.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/wait.h>
@@ -330,11 +331,19 @@ static void crowd(struct worker *w, int threads)
 		WANT(pthread_join(all[i], NULL) == 0);
 }
 
+static bool reached(const shm_value *v, void *arg)
+{
+	int64_t x;
+	MUST(shm_load_i64(v, &x));
+	return x >= *(long *)arg;
+}
+
 /* Does with the lock of "n" what it is told, a line at a time: as the agent in
  * agent_test.go, but that mending is a word of its own. */
 static void agent(const char *name)
 {
-	shm_value v = number(attach(name), "n");
+	shm_segment *s = attach(name);
+	shm_value v = number(s, "n"), made;
 	int64_t *p = shm_ptr_i64(&v, NULL);
 	char line[64], verb[32];
 	say("ready");
@@ -346,6 +355,19 @@ static void agent(const char *name)
 			say("locked");
 		} else if (strcmp(verb, "trylock") == 0) {
 			say(shm_trylock(&v) == 0 ? "true" : "false");
+		} else if (strcmp(verb, "lockFor") == 0) { /* so many milliseconds */
+			int err = shm_lock_for(&v, (int64_t)n * 1000000);
+			WANT(err == 0 || err == -ETIMEDOUT);
+			say(err == 0 ? "locked" : "gave up");
+		} else if (strcmp(verb, "await") == 0) {
+			MUST(shm_await(&v, reached, &n, -1));
+			say("saw %" PRId64, *p);
+		} else if (strcmp(verb, "awaitFor") == 0) { /* what never comes, for so many milliseconds */
+			long never = LONG_MAX;
+			say(shm_await(&v, reached, &never, (int64_t)n * 1000000) == -ETIMEDOUT ? "gave up" : "saw it");
+		} else if (strcmp(verb, "waitFor") == 0) { /* a value called made */
+			MUST(shm_wait_for(s, "made", -1, &made));
+			say("made %" PRId64, *shm_ptr_i64(&made, NULL));
 		} else if (strcmp(verb, "unlock") == 0) {
 			MUST(shm_unlock(&v));
 			say("unlocked");
@@ -374,18 +396,6 @@ static void agent(const char *name)
 			fail("what is %s?", verb);
 		}
 	}
-}
-
-/* Adds in two threads until it is killed, and counts what it added. */
-static void storm(const char *name, int i)
-{
-	shm_segment *s = attach(name);
-	shm_value v = number(s, "n"), counts;
-	size_t n;
-	MUST(shm_new_raw_array(s, "counts", SHM_I64, 0, &counts));
-	struct worker w = {&v, shm_ptr_i64(&counts, &n) + i, 0};
-	WANT((size_t)i < n);
-	crowd(&w, 2);
 }
 
 /* The parent locks and forks; the child has an identity of its own. */
@@ -448,6 +458,20 @@ static shm_value steady(const char *name)
 	return v;
 }
 
+static void step(struct steady *x)
+{
+	x->n++;
+	for (int i = 0; i < STEADY; i++)
+		x->all[i] = x->n * (i + 1);
+}
+
+static void whole(const struct steady *x, int64_t last)
+{
+	WANT(x->n >= last);
+	for (int i = 0; i < STEADY; i++)
+		WANT(x->all[i] == x->n * (i + 1));
+}
+
 static void steady_writer(const char *name)
 {
 	shm_value v = steady(name);
@@ -456,9 +480,7 @@ static void steady_writer(const char *name)
 		MUST(shm_lock(&v));
 		MUST(shm_read(&v, &x, sizeof x));
 		for (int commits = 0; commits < 2; commits++) {
-			x.n++;
-			for (int i = 0; i < STEADY; i++)
-				x.all[i] = x.n * (i + 1);
+			step(&x);
 			MUST(shm_commit(&v, &x, sizeof x));
 		}
 		MUST(shm_unlock(&v));
@@ -477,14 +499,50 @@ static void steady_reader(const char *name)
 	do {
 		for (int k = 0; k < 1000; k++, reads++) {
 			MUST(shm_read(&v, &x, sizeof x));
-			WANT(x.n >= last);
-			for (int i = 0; i < STEADY; i++)
-				WANT(x.all[i] == x.n * (i + 1));
+			whole(&x, last);
 			changes += x.n != last;
 			last = x.n;
 		}
 	} while (read(0, line, sizeof line) < 0);
 	say("%" PRId64 " %" PRId64, reads, changes);
+}
+
+/* Changes all there is until it is killed, and says so once it has been through. */
+static void storm(const char *name, int i)
+{
+	shm_segment *s = attach(name);
+	shm_value v = number(s, "n"), changed = steady(name), counts, text;
+	struct steady x;
+	pthread_t thread;
+	size_t n;
+	char letters[65];
+	MUST(shm_new_raw_array(s, "counts", SHM_I64, 6, &counts));
+	MUST(shm_new_string(s, "text", 64, &text));
+	int64_t *count = shm_ptr_i64(&counts, &n) + i;
+	WANT((size_t)i < n);
+	struct worker forever = {&v, count, 0}, four = {&v, count, 4};
+	WANT(pthread_create(&thread, NULL, work, &forever) == 0);
+	for (int64_t last = 0;;) {
+		work(&four);
+		MUST(shm_lock(&changed));
+		MUST(shm_read(&changed, &x, sizeof x));
+		whole(&x, last);
+		step(&x);
+		MUST(shm_commit(&changed, &x, sizeof x));
+		MUST(shm_unlock(&changed));
+		MUST(shm_read(&changed, &x, sizeof x));
+		whole(&x, last);
+		bool first = last == 0;
+		last = x.n;
+		memset(letters, 'a' + i, sizeof letters);
+		letters[1 + last % 64] = 0;
+		MUST(shm_publish_text(&text, letters));
+		MUST(shm_read_text(&text, letters, sizeof letters));
+		char one[2] = {letters[0], 0};
+		WANT(one[0] != 0 && strspn(letters, one) == strlen(letters));
+		if (first)
+			say("ready");
+	}
 }
 
 /* Makes values until it is killed. */

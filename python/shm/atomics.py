@@ -22,7 +22,7 @@ import ctypes
 import os
 import platform
 
-from . import memory
+from . import futex, memory
 from .errors import LockError
 
 SEQ_CST = 5
@@ -130,7 +130,7 @@ def cas_8(word, old, new):
     )
 
 
-if not WEAK or _library is None:
+if not WEAK:
 
     def fence():
         """Order what comes before and behind, for all processes.
@@ -138,6 +138,18 @@ if not WEAK or _library is None:
         Nothing needs doing here: this processor keeps plain loads and stores in
         order, and every other operation of this module is a fence itself.
         """
+
+elif _library is None:
+    _nobodys = ctypes.c_uint32()
+
+    def fence():
+        """Order what comes before and behind, for all processes.
+
+        By waking nobody: the kernel has a full barrier there, between what its
+        caller stored and its look at the sleepers, without which no futex would
+        work.
+        """
+        futex.wake(_nobodys, 1)
 
 else:
     _fence = _library["atomic_thread_fence"]

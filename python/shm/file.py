@@ -114,11 +114,19 @@ def reopen(fd, path):
         if "/" not in path:
             raise
     # No /proc, or it refuses: by name, if that still leads to the same file.
-    again = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not os.path.samestat(os.fstat(again), os.fstat(fd)):
-        os.close(again)
+    st = os.fstat(fd)
+    return open_again(path, st.st_dev, st.st_ino, False)
+
+
+def open_again(path, device, inode, read_only):
+    """Open a name that led to a file which was trusted. Raises FileNotFoundError if it leads to another one."""
+    flags = os.O_RDONLY if read_only else os.O_RDWR
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    st = os.fstat(fd)
+    if (st.st_dev, st.st_ino) != (device, inode):
+        os.close(fd)
         raise FileNotFoundError(errno.ENOENT, "its name leads to another file", path)
-    return again
+    return fd
 
 
 def read_header(fd, path):

@@ -8,7 +8,7 @@ import weakref
 from . import header, lease, memory
 from .change import Change
 from .directory import Directory
-from .file import read_header
+from .file import open_again, read_header
 
 _attached = {}  # (device, inode, read_only) to a weak reference: the memory of one file is mapped once
 _lock = threading.RLock()
@@ -48,6 +48,18 @@ class Mapping:
         for mutex in self.mutexes.values():
             mutex.start_anew()
 
+    def __reduce__(self):
+        """Pickle as where the file is, for who unpickles it to attach as well. TypeError if nothing leads there."""
+        mine = os.fstat(self.fd)
+        path = os.path.abspath(self.path)
+        try:
+            found = "/" in self.path and os.path.samestat(mine, os.stat(path))
+        except FileNotFoundError:
+            found = False
+        if not found:
+            raise TypeError(f"{self.path}: no name leads to this segment any more, so another process cannot attach to it")
+        return _again, (path, mine.st_dev, mine.st_ino, self.read_only)
+
     def at(self, ctype, offset):
         """Return the object of a ctypes type at an offset. Raises ValueError outside."""
         if offset % ctypes.alignment(ctype):
@@ -82,6 +94,11 @@ def attach(fd, path, read_only):
         m.lease.recover_boot()
     m.directory.extend()
     return m
+
+
+def _again(path, device, inode, read_only):
+    """Attach to what was pickled. Raises FileNotFoundError if its name leads elsewhere by now."""
+    return attach(open_again(path, device, inode, read_only), path, read_only)
 
 
 def _before_fork():

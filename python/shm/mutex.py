@@ -79,6 +79,9 @@ class Mutex:
         self._mine.value = self._id = lease.id
         self._at = ctypes.byref(self._word)
 
+    def __reduce__(self):
+        return _again, (self._mapping, self.name)
+
     def __enter__(self):
         me = get_ident()
         if self._owner == me:
@@ -95,37 +98,43 @@ class Mutex:
             raise
 
     def __exit__(self, kind=None, value=None, traceback=None):
-        if kind is not None and self._owner:
-            # Whoever did not finish has answered for nothing, and may have left halves.
-            self._asked = False
-            self._cell.abandoned = 1
-        if self._depth:
-            self._depth -= 1
-            return
-        if self._asked:
-            # While the lock is still held, and only now: whoever dies between
-            # being told and here leaves the mark to the next.
-            self._asked = False
-            self._cell.abandoned = 0
-        if not self._owner:
-            raise RuntimeError(f"release of {self.name!r}, which this process has not got ({self._word.value:#x})")
-        self._owner = 0
+        depth = self._depth
         try:
+            if self._owner != get_ident():
+                raise RuntimeError(f"release of {self.name!r}, which this thread has not got ({self._word.value:#x})")
+            if kind is not None:
+                # Whoever did not finish has answered for nothing, and may have left halves.
+                self._asked = False
+                self._cell.abandoned = 1
+            if depth:
+                self._depth = depth - 1
+                return
+            if self._asked:
+                # While the lock is still held, and only now: whoever dies between
+                # being told and here leaves the mark to the next.
+                self._asked = False
+                self._cell.abandoned = 0
+            self._owner = 0
             if not compare_exchange_4(self._at, self._mine_ref, 0, SEQ_CST, SEQ_CST):
                 self._give_back()
             self._gate_release()
         except BaseException:
-            self._let_go()
+            if not depth:
+                self._let_go()
+            elif self._gate_is_owned():
+                self._depth = depth - 1
             raise
         # After the release, since who awaits a change sets its bit before it looks.
         if WEAK or self._change_word.value & 1:
             self._change.changed()
 
     def acquire(self, blocking=True, timeout=-1):
-        """Take the lock; return whether it was taken. timeout is in seconds.
+        """Take the lock; return whether it was taken. timeout is in seconds, -1 or None for ever.
 
         Without blocking it takes what is free, or a dead process's.
         """
+        if timeout is None:
+            timeout = -1
         if blocking and timeout == -1:
             return self.__enter__()
         me = get_ident()
@@ -147,8 +156,6 @@ class Mutex:
 
     def release(self):
         """Give the lock back. RuntimeError, and nothing written, if this thread has not got it."""
-        if self._owner != get_ident():
-            raise RuntimeError(f"release of {self.name!r}, which this thread has not got ({self._word.value:#x})")
         self.__exit__()
 
     def locked(self):
@@ -290,6 +297,11 @@ class Mutex:
                 self._give_back()
         finally:
             self._gate_release()
+
+
+def _again(mapping, name):
+    """Return what was pickled: the lock of that name."""
+    return mutex_of(mapping, mapping.directory.find(name))
 
 
 def mutex_of(mapping, record):

@@ -5,10 +5,10 @@ import ctypes
 
 from .atomics import cas_4, fence, store_release
 from .cell import LockCell
-from .ctype import instance
+from .ctype import instance, type_of
 from .errors import TooLongError
 from .header import round_up
-from .value import Locked
+from .value import Locked, again
 
 _MAX_TRIES = 64  # copies a reader makes before it asks the writers to wait
 
@@ -94,6 +94,10 @@ class Struct(Locked):
         self._slots, self._mutex, self._type, self._end = slots, slots.mutex, ctype, end
         self._number = not issubclass(ctype, ctypes.Array) and hasattr(ctype, "value")
         self._reached = False
+
+    def __reduce__(self):
+        made_here = self._type.__module__ == type_of.__module__  # from the description, as its reader will
+        return again(self._mutex._mapping, self._mutex.name, *(() if made_here else (self._type,)))
 
     def load(self):
         """Return a copy, a ctypes object of this process's own memory; of a number its value."""

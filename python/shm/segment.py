@@ -130,6 +130,9 @@ class Segment:
         self._mapping = None
         self._values = {}
 
+    def __reduce__(self):
+        return Segment, (self.name, self._attached())
+
     def _attached(self):
         mapping = self._mapping
         if mapping is None:
@@ -213,7 +216,7 @@ class Segment:
                 return m.at(ctype.array_type(t, r.count, m.read_only), r.data)
             return m.at(ctype.read_only_number(t) if m.read_only and number else t, r.data)
         if r.access == ATOMIC and r.kind == SINGLE and number and number in "iIqQ":
-            return Atomic(r.name, m.at(ctype.type_of(r.layout), r.data), m.read_only)
+            return Atomic(m, r.name, m.at(ctype.type_of(r.layout), r.data))
         if r.access == LOCKED and number and number != "Zd":
             t = ctype.type_of(r.layout, m.read_only)
             if r.kind == SINGLE:
@@ -311,6 +314,12 @@ class Segment:
         code = layout_of(type).code
         if not code or code in ("Zd", "?", "c"):
             raise TypeError(f"no {what} of {ctype.resolve(type).__name__}, no number of up to 8 bytes: use struct")
+
+
+def value_again(mapping, name, type=None):
+    """Return what was pickled as a value: the value of that name, a struct as that type."""
+    segment = Segment(mapping.path, mapping)
+    return segment[name] if type is None else segment.struct(name, type)
 
 
 def _count(n):

@@ -7,6 +7,13 @@ from .atomics import SEQ_CST, WEAK, compare_exchange_4, compare_exchange_8, fenc
 from .errors import ReadOnlyError
 
 
+def again(*place):
+    """Return what pickles a value as its mapping, its name and perhaps its type."""
+    from .segment import value_again  # which imports this module
+
+    return value_again, place
+
+
 class Locked:
     """What every value with a lock has; `with v:` holds the lock."""
 
@@ -15,6 +22,9 @@ class Locked:
     def get_lock(self):
         """Return the Mutex that all changes take."""
         return self._mutex
+
+    def __reduce__(self):
+        return again(self._mutex._mapping, self._mutex.name)
 
     def __enter__(self):
         return self._mutex.__enter__()
@@ -130,14 +140,17 @@ class Atomic:
     raise ReadOnlyError, and LockError where the system lacks atomics.
     """
 
-    __slots__ = ("name", "_obj", "_type", "_ref", "_read_only", "_functions", "__weakref__")
+    __slots__ = ("name", "_mapping", "_obj", "_type", "_ref", "_read_only", "_functions", "__weakref__")
 
-    def __init__(self, name, obj, read_only):
-        self.name, self._obj, self._read_only = name, obj, read_only
+    def __init__(self, mapping, name, obj):
+        self.name, self._mapping, self._obj, self._read_only = name, mapping, obj, mapping.read_only
         # Which returns itself as an int, and turns any int into its bits.
         self._type = type(obj)
         self._ref = ctypes.byref(obj)
         self._functions = {}
+
+    def __reduce__(self):
+        return again(self._mapping, self.name)
 
     def _call(self, operation, x):
         if self._read_only:

@@ -1,7 +1,9 @@
 """Values of every kind, made by Go and used by Python, and the other way round."""
 
 import ctypes
+import sys
 import unittest
+import warnings
 
 import shm
 
@@ -23,6 +25,29 @@ class Padded(ctypes.Structure):
     _fields_ = [("A", ctypes.c_int8), ("B", ctypes.c_int32), ("M", (ctypes.c_float * 3) * 2)]
 
 
+class Inner(ctypes.Structure):
+    _fields_ = [("X", ctypes.c_int16), ("Y", ctypes.c_int16), ("Z", ctypes.c_double)]
+
+
+class Nested(ctypes.Structure):
+    _fields_ = [
+        ("A", ctypes.c_int8), ("P", (Inner * 3) * 2), ("OK", ctypes.c_bool * 3), ("tag", (ctypes.c_char * 4) * 2),
+        ("C", shm.Complex64),
+    ]  # fmt: skip
+
+
+SWAPPED = ctypes.BigEndianStructure if sys.byteorder == "little" else ctypes.LittleEndianStructure
+NESTED = "(2)T{<b:A:7x(2,3)T{<h:X:<h:Y:4x<d:Z:}:P:(3)<?:OK:(2,4)<c:tag:x<Zf:C:4x}"
+
+
+def nested():
+    p = (Nested * 2)()
+    p[0].A, p[1].OK[2], p[1].C.value = -1, True, 1 - 2j
+    p[1].P[1][2].X, p[1].P[1][2].Z = 7, 0.5
+    p[1].tag[1].value = b"tag"
+    return p
+
+
 def fields(p):
     return p.X, p.Y, p.N, p.OK, p.tag
 
@@ -42,6 +67,7 @@ def make(seg):
     seg.value("complex", shm.Complex64, 3 - 4j)
     seg.array("array", "i", [10, 20, 30, 40])
     seg.struct("struct", Point, (1.5, -2.5, 3, True, b"abc"))
+    seg.struct("nested", Nested * 2, nested())
     seg.string("string", 32).store("grüße")
     seg.atomic("atomic", "Q", 1 << 63)
     seg.atomic("signed", "i", -5)
@@ -65,6 +91,9 @@ class Kinds(Case):
         equal(seg["complex"].value, 3 - 4j)
         equal(seg["array"][:], [10, 20, 30, 40])
         equal(fields(seg["struct"].value), (1.5, -2.5, 3, True, b"abc"))
+        # Either of the described type, or of the one it was attached as.
+        equal(bytes(seg["nested"].value), bytes(nested()))
+        equal(seg["nested"].value[1].P[1][2].Z, 0.5)
         equal(seg["string"].load(), "grüße".encode())
         equal(str(seg["string"]), "grüße")
         equal(seg["atomic"].value, 1 << 63)
@@ -88,6 +117,10 @@ class Kinds(Case):
         with seg["struct"].edit() as p:
             p.N += 1
             p.OK = False
+        with seg["nested"].edit() as p:
+            p[1].P[1][2].Z += 1
+            p[0].OK[0] = True
+            p[0].tag[0].value = b"full"
         seg["string"].store("tschüß")
         seg["atomic"].add(1 << 63)
         seg["signed"].swap(6)
@@ -105,6 +138,8 @@ class Kinds(Case):
         equal(seg["complex"].value, 3 + 4j)
         equal(list(seg["array"]), [40, 20, 30, 10])
         equal(fields(seg["struct"].load()), (1.5, -2.5, 4, False, b"abc"))
+        p = seg["nested"].load()
+        equal((p[1].P[1][2].Z, list(p[0].OK), p[0].tag[0].raw), (1.5, [True, False, False], b"full"))
         equal(str(seg["string"]), "tschüß")
         equal(seg["atomic"].value, 0)
         equal(seg["signed"].load(), 6)
@@ -120,6 +155,7 @@ class Kinds(Case):
         entry = {e.name: e for e in seg.entries()}["struct"]
         self.assertEqual((entry.format, entry.access), ("T{<d:X:<d:Y:<i:N:<?:OK:(3)<c:tag:}", "published"))
         self.assertEqual((entry.pid, entry.size), (go.pid, 24))
+        self.assertEqual({e.name: e for e in seg.entries()}["nested"].format, NESTED)
         make(seg)  # attaches, and changes nothing but what it sets itself
         self.assertEqual(seg["rawInt"].value, -41)
 
@@ -145,6 +181,41 @@ class Kinds(Case):
         # numpy sees the fields by this.
         if memoryview(Padded()).format == "T{<b:A:3x<i:B:(2,3)<f:M:}":
             self.assertEqual(memoryview(seg["rawStruct"]).format, "T{<b:A:3x<i:B:(2,3)<f:M:}")
+
+    def test_numpy_copies_nothing(self):
+        try:
+            import numpy
+        except ImportError as e:
+            self.skipTest(str(e))
+        seg = self.open()
+        numbers = seg.raw_array("numbers", "d", 5)
+        for i, view in enumerate((numpy.frombuffer(numbers), numpy.asarray(numbers), numpy.ctypeslib.as_array(numbers))):
+            self.assertEqual((view.dtype, view.shape), (numpy.float64, (5,)))
+            view[i] = i + 0.5
+            self.assertEqual(numbers[i], i + 0.5)
+        locked = seg.array("locked", "i", 4)
+        with locked.get_lock():
+            numpy.asarray(locked.get_obj())[:] += 7
+        self.assertEqual(locked[:], [7] * 4)
+        table = seg.raw_value("table", (ctypes.c_float * 3) * 2)
+        numpy.asarray(table)[1, 2] = 6
+        self.assertEqual(table[1][2], 6)
+        complexes = seg.raw_array("complexes", shm.Complex64, 2)
+        numpy.frombuffer(complexes, numpy.complex64)[1] = 1 + 2j
+        self.assertEqual(complexes[1].value, 1 + 2j)
+        points = seg.raw_value("points", Nested * 2)
+        with warnings.catch_warnings():
+            # numpy guesses where an older ctypes leaves padding out of its formats.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            view = numpy.asarray(points)
+        view["P"]["Z"][1, 1, 2] = 0.25
+        view["OK"][0, 1] = True
+        self.assertEqual((points[1].P[1][2].Z, points[0].OK[1]), (0.25, True))
+        again = numpy.frombuffer(self.open(create=False)["numbers"])
+        seg.close()
+        del seg, numbers, locked, table, complexes, points
+        view["A"][1] = 5  # works after close, when nothing but this refers to the memory
+        self.assertEqual(again[2], 2.5)
 
     def test_structs_grow(self):
         go = self.go("pythonPeer", self.name)
@@ -185,6 +256,10 @@ class Kinds(Case):
             lambda: seg.raw_value("x", ctypes.c_int32.__ctype_be__),
             lambda: seg.raw_value("x", "z"),
             lambda: seg.raw_value("x", type("Bits", (ctypes.Structure,), {"_fields_": [("a", ctypes.c_int, 3)]})),
+            lambda: seg.raw_value("x", type("Other", (SWAPPED,), {"_fields_": [("a", ctypes.c_int)]})),
+            lambda: seg.raw_value("x", type("Either", (ctypes.Union,), {"_fields_": [("a", ctypes.c_int)]})),
+            lambda: seg.raw_value("x", type("Points", (ctypes.Structure,), {"_fields_": [("a", ctypes.c_char_p)]}) * 2),
+            lambda: seg.raw_array("x", Point, 2),
             lambda: seg.value("x", ctypes.c_bool),
             lambda: seg.value("x", Point),
             lambda: seg.atomic("x", "h"),

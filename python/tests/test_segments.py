@@ -1,6 +1,8 @@
 """Opening, reading only, what is malformed, and what the system may lack."""
 
+import contextlib
 import ctypes
+import io
 import json
 import os
 import random
@@ -10,7 +12,7 @@ import tempfile
 import unittest
 
 import shm
-from shm import header, layout
+from shm import bench, header, layout
 from shm.ctype import layout_of, type_of
 
 from .support import Case
@@ -233,6 +235,21 @@ class Malformed(Case):
             other["a"]
 
 
+class Bench(unittest.TestCase):
+    def test_every_row(self):
+        """What is measured works; how long it takes is no test's business."""
+        cost, called = bench._cost, []
+        bench._cost = lambda f, **_: called.append(f()) or 2.0
+        try:
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                bench.main()
+        finally:
+            bench._cost = cost
+        rows = out.getvalue().splitlines()
+        self.assertEqual((len(rows), len(called)), (9, 12))
+        self.assertRegex(rows[4], r"^with v.get_lock\(\): v.value \+= 1 +2 +2 +1.0$")
+
+
 class Layouts(unittest.TestCase):
     def test_what_ctypes_did(self):
         with open(os.path.join(TESTDATA, "struct.json")) as f:
@@ -350,7 +367,14 @@ class Lacking(Case):
             "seg = shm.open(sys.argv[1])\n"
             "seg['rawInt'].value += 2\n"
             "seg.raw_value('new', 'i', 5)\n"
+            "fences = 0\n"
+            "def wake(*a, real=shm.futex.wake):\n"
+            "    global fences\n"
+            "    fences += 1\n"
+            "    return real(*a)\n"
+            "shm.futex.wake = wake\n"
             "assert seg['value'].value == 0.5 and seg['struct'].value.N == 3 and seg['atomic'].load() == 1 << 63\n"
+            "assert fences >= 5, fences\n"  # each of these is ordered by two, but the number by one
             "for f in (lambda: seg['value'].add(1), lambda: seg['mutex'].acquire(), lambda: seg['atomic'].add(1),\n"
             "          lambda: seg['struct'].store((0, 0, 0, False, b'')), lambda: seg['mutex'].acquire(timeout=1)):\n"
             "    try: f()\n"

@@ -1,0 +1,91 @@
+"""What languages_linux_test.go starts: python -m tests.peer MODE SEGMENT ARGUMENTS; twins of it are in c/test.c."""
+
+import ctypes
+import sys
+import threading
+
+import shm
+
+
+def say(line):
+    print(line, flush=True)
+
+
+def agent(seg):
+    """Do with the lock of Value n what it is told, a line at a time."""
+    v = seg.value("n", "q")
+    lock = v.get_lock()
+
+    def inside(n):
+        with lock:
+            v.value += n
+            say("inside")
+            sys.stdin.readline()
+
+    def add(n):
+        for _ in range(n):
+            v.add(1)
+        say("added")
+
+    verbs = {
+        "lock": lambda n: (lock.acquire(), say("locked")),
+        "trylock": lambda n: say("true" if lock.acquire(blocking=False) else "false"),
+        "lockFor": lambda n: say("locked" if lock.acquire(timeout=n / 1000) else "gave up"),
+        "unlock": lambda n: (lock.release(), say("unlocked")),
+        "abandoned": lambda n: say("true" if lock.abandoned() else "false"),
+        "add": add,
+        "addSlowly": inside,
+    }
+    say("ready")
+    for line in sys.stdin:
+        verb, *n = line.split()
+        verbs[verb](*map(int, n or "0"))
+
+
+class Steady(ctypes.Structure):
+    _fields_ = [("n", ctypes.c_int64), ("all", ctypes.c_int64 * 40)]
+
+
+def storm(seg, i):
+    """Change all there is until it is killed, and say so once it has been through."""
+    v, counts = seg.value("n", "q"), seg.raw_array("counts", "q", 6)
+    steady, text = seg.struct("steady", Steady), seg.string("text", 64)
+    n, lock = v.get_obj(), v.get_lock()
+    letters, last, said = chr(ord("a") + i), 0, False
+
+    def add():
+        with lock:
+            n.value += 1
+            counts[i] += 1
+
+    def add_for_ever():
+        while True:
+            add()
+
+    def check(x):
+        if x.all[:] != [x.n * (k + 1) for k in range(len(x.all))] or x.n < last:
+            raise AssertionError(f"after {last}: {x.n}, {x.all[:]}")
+
+    threading.Thread(target=add_for_ever, daemon=True).start()
+    while True:
+        for _ in range(4):
+            add()
+        with steady.edit() as x:
+            check(x)
+            x.n += 1
+            x.all[:] = [x.n * (k + 1) for k in range(len(x.all))]
+        x = steady.load()
+        check(x)
+        last = x.n
+        text.store(letters * (1 + last % 64))
+        read = text.load()
+        if len(set(read)) != 1:
+            raise AssertionError(f"a text {read!r}")
+        if not said:
+            said = True
+            say("ready")
+
+
+if __name__ == "__main__":
+    mode, name, *args = sys.argv[1:]
+    {"agent": agent, "storm": storm}[mode](shm.open(name, create=True), *map(int, args))
