@@ -76,7 +76,8 @@ func TestKilledWorkers(t *testing.T) {
 		}
 		await(t, board[i], func(s status) bool { return s.State == done || s.Pid != killed[i] })
 	}
-	lines := p.Wait()
+	lines := p.Rest()
+	p.Wait()
 	text := strings.Join(lines, "\n")
 	if !slices.Contains(lines, result) || !strings.Contains(text, "signal: killed") {
 		t.Errorf("no %q or no kill in\n%s", result, text)
@@ -94,7 +95,8 @@ func TestStoppedWorker(t *testing.T) {
 	if err := syscall.Kill(int(s.Pid), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	lines := p.Wait()
+	lines := p.Rest()
+	p.Wait()
 	text := strings.Join(lines, "\n")
 	if noticed := fmt.Sprintf("(process %d, no heartbeat for ", s.Pid); !strings.Contains(text, noticed) || !slices.Contains(lines, result) {
 		t.Errorf("no %q or no %q in\n%s", noticed, result, text)

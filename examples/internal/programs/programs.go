@@ -119,14 +119,14 @@ func (p *Process) Kill() {
 	}
 }
 
-// Wait waits for the process to end well, and returns what it said until then.
-func (p *Process) Wait() []string {
+// Wait waits for the process to end well.
+func (p *Process) Wait() {
 	p.t.Helper()
-	lines := p.Rest()
+	late := time.AfterFunc(tooLong, func() { _ = p.cmd.Process.Kill() })
+	defer late.Stop()
 	if err := p.cmd.Wait(); err != nil {
-		p.t.Fatalf("%s: %v\n%s", p.cmd.Path, err, strings.Join(lines, "\n"))
+		p.t.Fatalf("%s: %v", p.cmd.Path, err)
 	}
-	return lines
 }
 
 // Client returns an HTTP client that gives up only where something hangs.
