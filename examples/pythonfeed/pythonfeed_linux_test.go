@@ -114,6 +114,38 @@ func stopInLock(t *testing.T, seg *shm.Segment, mu *shm.Mutex, pid int) {
 	})
 }
 
+// TestTake wants the frames that a slow reader still finds, and which they are.
+func TestTake(t *testing.T) {
+	seg, err := shm.Anonymous(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer seg.Close()
+	var f feed
+	if err := shm.Bind(seg, &f); err != nil {
+		t.Fatal(err)
+	}
+	const written = 20
+	f.Samples.WithLock(func(samples []float64) {
+		for n := range written + 1 { // the last one is not committed: the feed was killed
+			samples[n%slots*size] = float64(n)
+		}
+		f.Header.Store(header{Frames: written})
+	})
+	var frames [slots][size]float64
+	for _, c := range []struct{ next, first int64 }{{0, 13}, {12, 13}, {13, 13}, {18, 18}, {20, 20}} {
+		first, h := f.take(c.next, &frames)
+		if first != c.first || h.Frames != written {
+			t.Errorf("from frame %d on: %d to %d, want %d to %d", c.next, first, h.Frames, c.first, written)
+		}
+		for n := first; n < h.Frames; n++ {
+			if x := frames[n%slots][0]; x != float64(n) {
+				t.Errorf("frame %d is %v", n, x)
+			}
+		}
+	}
+}
+
 func TestFeed(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "feed")
 	reader := programs.Start(t, filepath.Join(bin, "pythonfeed"), "-name", name) // before there is a feed

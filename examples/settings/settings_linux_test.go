@@ -27,10 +27,13 @@ func set(name string, flags ...string) (said string, err error) {
 
 func TestSettings(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "settings")
+	if said, err := set(name, "-interval", "3h"); err != nil { // before there is a daemon
+		t.Fatal(err, said)
+	}
 	daemons := make([]*programs.Process, 3)
 	for i := range daemons {
 		daemons[i] = programs.Start(t, filepath.Join(bin, "daemon"), "-name", name)
-		daemons[i].Line(fmt.Sprintf(`daemon %d starts with "hello" every 1s`, daemons[i].Pid()))
+		daemons[i].Line(fmt.Sprintf(`daemon %d starts with "hello" every 3h0m0s`, daemons[i].Pid()))
 	}
 	change := func(want string, flags ...string) {
 		t.Helper()

@@ -18,9 +18,9 @@ var bin string // where the program is
 func TestMain(m *testing.M) { os.Exit(programs.Main(m, &bin, ".")) }
 
 const (
-	upTo    = 3_000_000
+	upTo    = 2_000_000
 	workers = 3
-	result  = "216816 primes below 3000000" // the prime-counting function of three million
+	result  = "148933 primes below 2000000" // the prime-counting function of two million
 )
 
 // start starts a supervisor, and attaches to its board.
