@@ -15,7 +15,7 @@ func main() {
 	log.SetFlags(0)
 	var s supervisor
 	flag.StringVar(&s.name, "name", "board", "of the segment")
-	flag.Int64Var(&s.upTo, "upto", 20_000_000, "where to stop counting primes")
+	flag.Int64Var(&s.upTo, "upto", 100_000_000, "where to stop counting primes")
 	flag.IntVar(&s.workers, "workers", runtime.NumCPU(), "processes that count")
 	flag.DurationVar(&s.every, "every", time.Second, "how often to show the board")
 	flag.DurationVar(&s.stale, "stale", 5*time.Second, "age of a heartbeat at which a worker is stuck")
