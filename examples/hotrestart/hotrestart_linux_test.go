@@ -59,7 +59,7 @@ func post(client *http.Client, url string, body io.Reader, slow bool) (answer st
 	defer a.Body.Close()
 	text, err := io.ReadAll(a.Body)
 	if err != nil || a.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%w: %s, %s", err, a.Status, text)
+		return "", fmt.Errorf("%v: %s, %s", err, a.Status, text)
 	}
 	return string(text), nil
 }

@@ -131,11 +131,11 @@ func TestKillUnderLoad(t *testing.T) {
 	l := startLoad(t, address)
 	for n := range kills {
 		worker := n % workers
-		programs.Eventually(t, fmt.Sprintf("worker %d answers", worker), func() bool { return l.pid(worker) != 0 })
-		killed := l.pid(worker)
-		if err := syscall.Kill(killed, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
+		var killed int
+		programs.Eventually(t, fmt.Sprintf("worker %d answers and is killed", worker), func() bool {
+			killed = l.pid(worker) // or still the one before it
+			return killed != 0 && syscall.Kill(killed, syscall.SIGKILL) == nil
+		})
 		master.Line(fmt.Sprintf("worker %d ended (signal: killed)", worker))
 		metrics(t, address)
 		programs.Eventually(t, fmt.Sprintf("another worker %d answers", worker), func() bool { return l.pid(worker) != killed })

@@ -14,7 +14,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	var s supervisor
-	flag.StringVar(&s.name, "name", "board", "of the segment")
+	flag.StringVar(&s.name, "name", "primes", "of the segment; what is there by that name is replaced")
 	flag.Int64Var(&s.upTo, "upto", 100_000_000, "where to stop counting primes")
 	flag.IntVar(&s.workers, "workers", runtime.NumCPU(), "processes that count")
 	flag.DurationVar(&s.every, "every", time.Second, "how often to show the board")

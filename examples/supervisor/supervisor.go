@@ -30,8 +30,8 @@ type supervisor struct {
 
 // run is the supervisor, until all is counted or it is told to end.
 func (s *supervisor) run() (err error) {
-	if s.workers < 1 || s.upTo < 2 || s.every <= 0 {
-		return fmt.Errorf("no %d workers for the primes below %d, shown every %v", s.workers, s.upTo, s.every)
+	if s.workers < 1 || s.upTo < 1 || s.every <= 0 || s.stale <= 0 {
+		return fmt.Errorf("%d workers, primes up to %d, every %v, stale after %v: not all of it is above zero", s.workers, s.upTo, s.every, s.stale)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

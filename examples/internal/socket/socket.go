@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File returns a duplicate of a listener's socket for exec.Cmd.ExtraFiles. The
-// listener's own method File would do for one child: os/exec makes its
-// descriptor blocking, which all who share the socket feel, and an Accept that
-// blocks in the kernel cannot be ended by a Shutdown.
+// File returns a duplicate of a listener's socket for exec.Cmd.ExtraFiles. It is
+// not what the listener's own method File returns: os/exec calls Fd of that,
+// which makes the socket blocking for all who share it, and an Accept that blocks
+// in the kernel is not ended by Close.
 func File(ln net.Listener) (*os.File, error) {
 	conn, err := ln.(syscall.Conn).SyscallConn()
 	if err != nil {
