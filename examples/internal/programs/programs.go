@@ -3,6 +3,7 @@ package programs
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,16 +36,22 @@ func Main(m *testing.M, dir *string, packages ...string) int {
 	return m.Run()
 }
 
+// Context returns the test's, with a bound that only a defect reaches.
+func Context(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), tooLong)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // A Process is a running program, which is killed when the test ends.
 type Process struct {
 	t     testing.TB
 	cmd   *exec.Cmd
-	out   *os.File
-	lines *bufio.Scanner
+	lines chan string // what it has said, and nobody has asked for yet
 }
 
-// Start starts a program. What it writes to its standard output and error is
-// for Line.
+// Start starts a program. What it, and whatever it starts, writes to its
+// standard output and error is for Line and Rest.
 func Start(t testing.TB, name string, args ...string) *Process {
 	t.Helper()
 	return StartCmd(t, exec.Command(name, args...))
@@ -59,14 +66,19 @@ func StartCmd(t testing.TB, cmd *exec.Cmd) *Process {
 	}
 	defer in.Close()
 	cmd.Stdout, cmd.Stderr = in, in
-	p := &Process{t, cmd, out, bufio.NewScanner(out)}
 	if err := cmd.Start(); err != nil {
+		_ = out.Close()
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		p.Kill()
-		_ = out.Close()
-	})
+	p := &Process{t, cmd, make(chan string, 1<<16)} // more than a test waits for: a full pipe would stop the program
+	go func() {
+		defer out.Close()
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			p.lines <- lines.Text()
+		}
+		close(p.lines)
+	}()
+	t.Cleanup(p.Kill)
 	return p
 }
 
@@ -77,30 +89,40 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 // before it are left out.
 func (p *Process) Line(prefix string) string {
 	p.t.Helper()
-	_ = p.out.SetReadDeadline(time.Now().Add(tooLong))
 	var before []string
-	for p.lines.Scan() {
-		if rest, ok := strings.CutPrefix(p.lines.Text(), prefix); ok {
+	for late := time.After(tooLong); ; {
+		line, more := p.next(late)
+		if rest, ok := strings.CutPrefix(line, prefix); ok && more {
 			return rest
 		}
-		before = append(before, p.lines.Text())
+		if !more {
+			p.t.Fatalf("%s ended and did not say %q:\n%s", p.cmd.Path, prefix, strings.Join(before, "\n"))
+		}
+		before = append(before, line)
 	}
-	p.t.Fatalf("%s never said %q: %v\n%s", p.cmd.Path, prefix, p.lines.Err(), strings.Join(before, "\n"))
-	return ""
 }
 
 // Rest returns the lines up to the end of the process, and of those that write
 // where it wrote.
 func (p *Process) Rest() (lines []string) {
 	p.t.Helper()
-	_ = p.out.SetReadDeadline(time.Now().Add(tooLong))
-	for p.lines.Scan() {
-		lines = append(lines, p.lines.Text())
+	for late := time.After(tooLong); ; {
+		line, more := p.next(late)
+		if !more {
+			return lines
+		}
+		lines = append(lines, line)
 	}
-	if err := p.lines.Err(); err != nil {
-		p.t.Fatalf("%s never ended: %v\n%s", p.cmd.Path, err, strings.Join(lines, "\n"))
+}
+
+func (p *Process) next(late <-chan time.Time) (line string, more bool) {
+	p.t.Helper()
+	select {
+	case line, more = <-p.lines:
+	case <-late:
+		p.t.Fatalf("%s neither ends nor says what it should", p.cmd.Path)
 	}
-	return lines
+	return line, more
 }
 
 // Signal sends a signal.
