@@ -1,0 +1,66 @@
+//go:build unix
+
+// Release2 is release1 that counts the empty uploads as well. It attaches to the
+// counters that release1 made and still changes.
+package main
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+
+	"example.org/shm"
+	"example.org/shm/examples/hotrestart/server"
+)
+
+// uploads has a field more than release1's, at the end. It starts from zero, and release1
+// keeps it as it is when it counts.
+type uploads struct {
+	Count int64
+	Bytes int64
+	Empty int64
+}
+
+var board struct {
+	Uploads shm.Struct[uploads] `shm:"uploads"`
+}
+
+func main() {
+	log.SetFlags(0)
+	if err := server.Run(pages); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func pages(seg *shm.Segment) (http.Handler, error) {
+	if err := shm.Bind(seg, &board); err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /", upload)
+	mux.HandleFunc("GET /stats", stats)
+	return mux, nil
+}
+
+func upload(w http.ResponseWriter, r *http.Request) {
+	n, err := io.Copy(io.Discard, r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	board.Uploads.Update(func(u *uploads) {
+		u.Count++
+		u.Bytes += n
+		if n == 0 {
+			u.Empty++
+		}
+	})
+	fmt.Fprintf(w, "release 2, process %d: %d bytes\n", os.Getpid(), n)
+}
+
+func stats(w http.ResponseWriter, r *http.Request) {
+	u := board.Uploads.Load()
+	fmt.Fprintf(w, "release 2, process %d: %d uploads, %d bytes, %d empty\n", os.Getpid(), u.Count, u.Bytes, u.Empty)
+}

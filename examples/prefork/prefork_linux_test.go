@@ -1,0 +1,184 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"example.org/shm/examples/internal/programs"
+)
+
+var bin string // where the program is
+
+func TestMain(m *testing.M) { os.Exit(programs.Main(m, &bin, ".")) }
+
+// start starts the server, and returns it and its address.
+func start(t *testing.T, workers int) (*programs.Process, string) {
+	t.Helper()
+	p := programs.Start(t, filepath.Join(bin, "prefork"), "-addr", "127.0.0.1:0", "-workers", fmt.Sprint(workers))
+	return p, "http://" + p.Line("http://")
+}
+
+// load is clients that each have one request under way at a time.
+type load struct {
+	answered, failed atomic.Int64
+	workers          sync.Map // number to the id of the process that answered last
+	stop             atomic.Bool
+	clients          sync.WaitGroup
+}
+
+const clients = 6
+
+func startLoad(t *testing.T, address string) *load {
+	var l load
+	for range clients {
+		client := programs.Client(t)
+		l.clients.Go(func() {
+			for n := 0; !l.stop.Load(); n++ {
+				if err := l.request(client, address, n%8 == 7); err != nil {
+					// The one that it asked was killed. Nothing else ends so, and a request
+					// that hangs ends as a time-out.
+					if fault, ok := errors.AsType[*url.Error](err); !ok || fault.Timeout() {
+						t.Error(err)
+						return
+					}
+					l.failed.Add(1)
+				}
+			}
+		})
+	}
+	t.Cleanup(l.end)
+	return &l
+}
+
+func (l *load) end() {
+	l.stop.Store(true)
+	l.clients.Wait()
+}
+
+// request asks one of the workers; with last, the next is asked over a new
+// connection, which may be another's.
+func (l *load) request(client *http.Client, address string, last bool) error {
+	r, err := http.NewRequest("GET", address, nil)
+	if err != nil {
+		return err
+	}
+	r.Close = last
+	answer, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return &url.Error{Op: "read", URL: address, Err: err}
+	}
+	var worker, pid int
+	if _, err := fmt.Sscanf(string(text), "worker %d, process %d", &worker, &pid); err != nil {
+		return fmt.Errorf("%q: %w", text, err)
+	}
+	l.answered.Add(1)
+	l.workers.Store(worker, pid)
+	return nil
+}
+
+// pid returns the process that is, or was, a worker; 0 if it never answered.
+func (l *load) pid(worker int) int {
+	pid, _ := l.workers.Load(worker)
+	n, _ := pid.(int)
+	return n
+}
+
+// metrics asks for the counters, wants the parts to add up, and returns what the
+// workers agree on.
+func metrics(t *testing.T, address string) (from, totals string, requests, restarts int64) {
+	t.Helper()
+	from, totals, _ = strings.Cut(programs.Get(t, address+"/metrics"), "\n")
+	var sum int64
+	for line := range strings.Lines(totals) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		var n int64
+		fmt.Sscan(value, &n)
+		switch {
+		case name == "requests_total":
+			requests = n
+		case name == "worker_restarts_total":
+			restarts = n
+		case strings.HasPrefix(name, "worker_requests_total{"):
+			sum += n
+		}
+	}
+	if sum != requests {
+		t.Errorf("%d requests, but the workers' add up to %d:\n%s", requests, sum, totals)
+	}
+	return from, totals, requests, restarts
+}
+
+func TestKillUnderLoad(t *testing.T) {
+	t.Parallel()
+	const workers, kills = 3, 6
+	master, address := start(t, workers)
+	l := startLoad(t, address)
+	for n := range kills {
+		worker := n % workers
+		var killed int
+		programs.Eventually(t, fmt.Sprintf("worker %d answers and is killed", worker), func() bool {
+			killed = l.pid(worker) // or still the one before it
+			return killed != 0 && syscall.Kill(killed, syscall.SIGKILL) == nil
+		})
+		master.Line(fmt.Sprintf("worker %d ended (signal: killed)", worker))
+		metrics(t, address)
+		programs.Eventually(t, fmt.Sprintf("another worker %d answers", worker), func() bool { return l.pid(worker) != killed })
+	}
+	l.end()
+
+	_, totals, requests, restarts := metrics(t, address)
+	answered, lost := l.answered.Load(), requests-l.answered.Load()
+	if lost < 0 || lost > kills*clients {
+		t.Errorf("%d requests were answered, %d counted; %d kills may leave at most %d counted without an answer", answered, requests, kills, kills*clients)
+	}
+	if failed := l.failed.Load(); failed > kills*clients {
+		t.Errorf("%d requests failed of %d kills", failed, kills)
+	}
+	if restarts != kills {
+		t.Errorf("%d restarts of %d kills", restarts, kills)
+	}
+	// Each of them has the totals of all.
+	asked := map[string]bool{}
+	programs.Eventually(t, "two workers are asked", func() bool {
+		from, same, _, _ := metrics(t, address)
+		if same != totals {
+			t.Fatalf("%s\n%s\nbut another worker said\n%s", from, same, totals)
+		}
+		asked[from] = true
+		return len(asked) > 1
+	})
+	master.Signal(syscall.SIGTERM)
+	if lines := master.Rest(); len(lines) > 0 {
+		t.Errorf("at the end it said %q", lines)
+	}
+	master.Wait()
+}
+
+// TestKillMaster wants no worker to outlive its master.
+func TestKillMaster(t *testing.T) {
+	t.Parallel()
+	master, address := start(t, 2)
+	programs.Get(t, address)
+	master.Kill()
+	master.Rest() // up to the end of the last one
+	if c, err := net.Dial("tcp", strings.TrimPrefix(address, "http://")); err == nil {
+		_ = c.Close()
+		t.Error("somebody listens still")
+	}
+}

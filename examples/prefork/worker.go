@@ -1,0 +1,100 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"time"
+
+	"example.org/shm"
+	"example.org/shm/examples/internal/socket"
+)
+
+const (
+	socketFd  = 3                // the first of exec.Cmd.ExtraFiles
+	drainTime = 10 * time.Second // for requests that are being answered
+)
+
+// worker is one of the processes that serve.
+type worker struct {
+	number int
+	board  board
+}
+
+// work is the worker until its standard input ends.
+func work(number int) error {
+	signal.Ignore(os.Interrupt) // Ctrl-C reaches the master, too, which ends the workers
+	seg, err := shm.Inherited("", nil)
+	if err != nil {
+		return err
+	}
+	defer seg.Close()
+	w := worker{number: number}
+	if err := shm.Bind(seg, &w.board); err != nil {
+		return err
+	}
+	ln, err := socket.Listener(socketFd)
+	if err != nil {
+		return err
+	}
+	pages := http.NewServeMux()
+	pages.Handle("/", w.count(w.home))
+	pages.HandleFunc("/metrics", w.metrics)
+	server := http.Server{Handler: pages}
+	drained := make(chan error)
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+		defer cancel()
+		drained <- server.Shutdown(ctx)
+	}()
+	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-drained
+}
+
+func (w *worker) home(rw http.ResponseWriter, r *http.Request) {
+	fmt.Fprintf(rw, "worker %d, process %d\n", w.number, os.Getpid())
+}
+
+func (w *worker) metrics(rw http.ResponseWriter, r *http.Request) {
+	fmt.Fprintf(rw, "# from worker %d, process %d\n", w.number, os.Getpid())
+	w.board.write(rw)
+}
+
+// count counts each answer of a handler before the end of it is sent. So a
+// worker that is killed leaves no answer uncounted, and has counted at most
+// those that it was about to give.
+func (w *worker) count(next http.HandlerFunc) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		counted := measured{ResponseWriter: rw}
+		next(&counted, r)
+		busy := time.Since(start)
+		w.board.Traffic.Update(func(t *traffic) {
+			t.Requests++
+			t.Bytes += counted.bytes
+			t.Busy += busy
+			t.Served[w.number]++
+		})
+	}
+}
+
+// measured counts the bytes of an answer.
+type measured struct {
+	http.ResponseWriter
+	bytes int64
+}
+
+func (m *measured) Write(b []byte) (int, error) {
+	n, err := m.ResponseWriter.Write(b)
+	m.bytes += int64(n)
+	return n, err
+}

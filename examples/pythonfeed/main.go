@@ -1,0 +1,102 @@
+// Pythonfeed reads what feed.py, a Python program, writes: frames of samples in
+// an array, and a header that says which are there. It sleeps until there is
+// another frame.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"math"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"example.org/shm"
+)
+
+// As in feed.py.
+const (
+	size  = 800 // samples of a frame
+	slots = 8   // frames that are kept; the oldest one is being overwritten
+)
+
+// header is what feed.py's Header is.
+type header struct {
+	Frames int64   `shm:"frames"` // written so far
+	Rate   float64 `shm:"rate"`   // samples a second
+}
+
+// feed is what the programs share. Header changes under the lock of Samples, so
+// that who holds it sees both as one frame left them.
+type feed struct {
+	Header  shm.Struct[header] `shm:"header"`
+	Samples shm.Array[float64] `shm:"samples,len=6400"` // slots * size; frame n is in slot n modulo slots
+}
+
+func main() {
+	log.SetFlags(0)
+	name := flag.String("name", "feed", "of the segment")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := read(ctx, *name); err != nil && !errors.Is(err, context.Canceled) {
+		log.Fatal(err)
+	}
+}
+
+func read(ctx context.Context, name string) error {
+	seg, err := shm.Open(name, nil)
+	if err != nil {
+		return err
+	}
+	defer seg.Close()
+	var f feed
+	if err := shm.Bind(seg, &f); err != nil {
+		return err
+	}
+	var frames [slots][size]float64
+	for next := f.Header.Load().Frames; ; {
+		if _, err := f.Header.Await(ctx, func(h header) bool { return h.Frames > next }); err != nil {
+			return err
+		}
+		first, h := f.take(next, &frames)
+		if first > next {
+			fmt.Printf("frames %d to %d came too fast\n", next, first-1)
+		}
+		for next = first; next < h.Frames; next++ {
+			show(next, frames[next%slots][:], h.Rate)
+		}
+	}
+}
+
+// take copies the frames from next on, or those of them that are still there,
+// and returns the first and the header that is of the last. A feed that was
+// killed as it wrote has spoiled only the slot that the next one writes.
+func (f *feed) take(next int64, frames *[slots][size]float64) (first int64, h header) {
+	f.Samples.WithLock(func(samples []float64) {
+		h = f.Header.Load()
+		first = max(next, h.Frames-(slots-1))
+		for n := first; n < h.Frames; n++ {
+			copy(frames[n%slots][:], samples[n%slots*size:])
+		}
+	})
+	return first, h
+}
+
+// show says how loud a frame is, and how high: by how often it crosses zero.
+func show(n int64, samples []float64, rate float64) {
+	var sum, peak, crossings float64
+	for i, x := range samples {
+		sum += x * x
+		peak = max(peak, math.Abs(x))
+		if i > 0 && (x < 0) != (samples[i-1] < 0) {
+			crossings++
+		}
+	}
+	rms := math.Sqrt(sum / float64(len(samples)))
+	hertz := crossings / 2 * rate / float64(len(samples))
+	fmt.Printf("frame %d: rms %.3f, peak %.3f, about %.0f Hz\n", n, rms, peak, hertz)
+}
