@@ -136,6 +136,18 @@ func (d *directory) verify(f *os.File, path string, end int64) error {
 	return nil
 }
 
+// find reads what has been published since the last time, and returns the value
+// of that name, nil if there is none. One that is known already is good where
+// others have grown the segment beyond what this process could map.
+func (m *mapping) find(f *os.File, name string) (*record, error) {
+	err := m.dir.extend(m, f)
+	r := m.dir.find(name)
+	if r != nil && errors.Is(err, ErrFull) {
+		err = nil
+	}
+	return r, err
+}
+
 // place finds the value that want describes, or makes it: init, which may be
 // nil, then writes the first value before anybody can see it. Between
 // processes that do this at once, the first one's init stands.
@@ -170,10 +182,10 @@ func (s *Segment) find(want *shape) (*mapping, *record, error) {
 	if m.header == nil {
 		return nil, nil, fmt.Errorf("%w: %s has no names", ErrForeign, s.label())
 	}
-	if err := m.dir.extend(m, s.file); err != nil {
+	r, err := m.find(s.file, want.name)
+	if err != nil {
 		return nil, nil, err
 	}
-	r := m.dir.find(want.name)
 	if r == nil {
 		if m.readOnly {
 			return nil, nil, fmt.Errorf("%w: no such value to attach to in %s (%w)", ErrReadOnly, s.label(), fs.ErrNotExist)
@@ -344,7 +356,7 @@ func (m *mapping) awaitName(ctx context.Context, s *Segment, name string) error 
 		if s.m.Load() == nil {
 			return false, ErrClosed
 		}
-		err := m.dir.extend(m, s.file)
-		return m.dir.find(name) != nil, err
+		r, err := m.find(s.file, name)
+		return r != nil, err
 	})
 }
