@@ -29,7 +29,9 @@ func retry(f func() error) error {
 	}
 }
 
-func outOfDescriptors(err error) bool { return err == unix.EMFILE || err == unix.ENFILE }
+func outOfDescriptors(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
+}
 
 // withDescriptor calls do with f's descriptor until no signal interrupts it.
 // The descriptor stays open until then even if f is closed meanwhile: else its
