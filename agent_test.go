@@ -145,6 +145,15 @@ func (a *agency) obey(words []string) (answer string) {
 			return err.Error()
 		}
 		return "touched"
+	case "exec": // become another program, which inherits the segment's file
+		if _, err := syscall.Dup(int(a.s.File().Fd())); err != nil {
+			return err.Error()
+		}
+		path, err := exec.LookPath("sleep")
+		if err == nil {
+			err = syscall.Exec(path, []string{"sleep", "60"}, nil)
+		}
+		return err.Error()
 	case "spawn": // a child that inherits the segment's file, and all that is inheritable
 		cmd := exec.Command("sleep", "60")
 		cmd.ExtraFiles = []*os.File{a.s.File()}

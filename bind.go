@@ -26,9 +26,9 @@ import (
 // found); unit=TEXT and help=TEXT, which are kept with a value that is made here
 // and shown by tools. help comes last, so that its text may have commas.
 //
-// An error names the field; *ptr is unchanged then, though values may have been
-// made. It is one of the constructors', or wraps fs.ErrInvalid for a field or an
-// option that means nothing.
+// An error names the field; *ptr is unchanged then. It wraps fs.ErrInvalid for a
+// field or an option that means nothing, or a second field of one name, and then
+// no value was made; or it is one of the constructors', and those before it were.
 func Bind(s *Segment, ptr any) error {
 	p := reflect.ValueOf(ptr)
 	_, alone := ptr.(handle) // without a name
@@ -37,13 +37,32 @@ func Bind(s *Segment, ptr any) error {
 	}
 	t := p.Elem().Type()
 	bound := reflect.New(t).Elem()
-	for i := range t.NumField() {
+	fail := func(field reflect.StructField, err error) error {
+		return fmt.Errorf("shm: Bind: field %s.%s: %w", t, field.Name, err)
+	}
+	// All of them, before the first value is made: names are never freed.
+	named := map[string]string{}
+	binds := make([]func() error, t.NumField())
+	for i := range binds {
 		field := t.Field(i)
 		if !field.IsExported() {
 			continue
 		}
-		if err := bindField(s, field, bound.Field(i)); err != nil {
-			return fmt.Errorf("shm: Bind: field %s.%s: %w", t, field.Name, err)
+		l, bind, err := planField(s, field, bound.Field(i))
+		if other, twice := named[l.name]; err == nil && twice {
+			err = invalid("field %s is called %q as well", other, l.name)
+		}
+		if err != nil {
+			return fail(field, err)
+		}
+		named[l.name], binds[i] = field.Name, bind
+	}
+	for i, bind := range binds {
+		if bind == nil {
+			continue
+		}
+		if err := bind(); err != nil {
+			return fail(t.Field(i), err)
 		}
 	}
 	for i := range t.NumField() {
@@ -62,23 +81,23 @@ type handle interface {
 	sized() bool
 }
 
-func bindField(s *Segment, field reflect.StructField, v reflect.Value) error {
+// planField returns what a field's value is called, and what attaches to it.
+func planField(s *Segment, field reflect.StructField, v reflect.Value) (l label, bind func() error, err error) {
 	l, n, err := parseBindTag(field)
 	if err != nil {
-		return err
+		return l, nil, err
 	}
 	mu, isMutex := v.Addr().Interface().(**Mutex)
 	h, isHandle := v.Addr().Interface().(handle)
 	switch {
 	case !isMutex && !isHandle:
-		return invalid("a %s is no handle that can be bound", field.Type)
+		return l, nil, invalid("a %s is no handle that can be bound", field.Type)
 	case n != 0 && (isMutex || !h.sized()):
-		return invalid("len= for a %s, which has no length", field.Type)
+		return l, nil, invalid("len= for a %s, which has no length", field.Type)
 	case isMutex:
-		*mu, err = newMutex(s, l)
-		return err
+		return l, func() (err error) { *mu, err = newMutex(s, l); return err }, nil
 	}
-	return h.bind(s, l, n)
+	return l, func() error { return h.bind(s, l, n) }, nil
 }
 
 func parseBindTag(field reflect.StructField) (l label, n int, err error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -164,6 +165,10 @@ func TestBindRefuses(t *testing.T) {
 		"left out": {&struct {
 			F good `shm:"-"`
 		}{}, fs.ErrInvalid, "left out"},
+		"a name twice": {&struct {
+			A, B good
+			F    good `shm:"A"`
+		}{}, fs.ErrInvalid, "field A is called"},
 		"bad name": {&struct {
 			F good "shm:\"a\\nb\""
 		}{}, fs.ErrInvalid, "F: "},
@@ -194,6 +199,10 @@ func TestBindRefuses(t *testing.T) {
 		if o, ok := c.ptr.(*one[int]); ok && o.Before != (good{}) {
 			t.Error("the struct was changed though a field was refused")
 		}
+	}
+	empty := open(t, testName(t), nil)
+	if err := Bind(empty, &one[int]{}); err == nil || len(slices.Collect(empty.Entries())) != 0 {
+		t.Errorf("a value was made before a field was refused for what it is: %v", err)
 	}
 	if err := Bind(s, &struct{}{}); err != nil {
 		t.Errorf("no handles: %v", err)

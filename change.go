@@ -147,7 +147,8 @@ func (l *lobby) enter(seen uint32) (pause time.Duration, ok bool) {
 	return l.pause, true
 }
 
-// back ends a sleep. After a time-out it wakes those who missed something.
+// back ends a sleep. After a time-out it wakes those who missed something, and
+// one in any case: that one sleeps in g's stead, whose ok may take its time.
 func (l *lobby) back(m *mapping, word *changeWord, g *guest, seen uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -160,10 +161,25 @@ func (l *lobby) back(m *mapping, word *changeWord, g *guest, seen uint32) {
 		longest = readOnlyLook
 	}
 	l.pause = min(2*l.pause, longest)
+	relieved := false
 	for other := range l.guests {
-		if other != g && other.version() != other.looked {
+		if other != g && (!relieved || other.version() != other.looked) {
 			other.signal()
+			relieved = true
 		}
+	}
+}
+
+// rouse makes all guests look, for a reason of which the word says nothing. One
+// who is about to sleep in the kernel may look at its time-out only.
+func (l *lobby) rouse(m *mapping, word *changeWord) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for g := range l.guests {
+		g.signal()
+	}
+	if len(l.guests) > 0 {
+		futexWake(&word.word, math.MaxInt32, m.wakeBit())
 	}
 }
 

@@ -129,6 +129,20 @@ func (d *directory) verify(f *os.File, path string, end int64) error {
 	return nil
 }
 
+// find reads what has been published since the last time, and returns the value
+// of that name, nil if there is none. One that is known already is good where
+// others have grown the segment beyond what this process could map.
+//
+// Preconditions: the caller is guarded.
+func (m *mapping) find(f *os.File, name string) (*record, error) {
+	err := m.dir.extendGuarded(m, f)
+	r := m.dir.find(name)
+	if r != nil && errors.Is(err, ErrFull) {
+		err = nil
+	}
+	return r, err
+}
+
 // place finds the value that want describes, or makes it: init, which may be
 // nil, then writes the first value before anybody can see it. Between
 // processes that do this at once, the first one's init stands.
@@ -164,10 +178,10 @@ func (s *Segment) place(want shape, init func(*mapping, *record)) (*mapping, *re
 
 // find returns the value that want describes; nil if it has to be made.
 func (s *Segment) find(m *mapping, want *shape) (*record, error) {
-	if err := m.dir.extendGuarded(m, s.file); err != nil {
+	r, err := m.find(s.file, want.name)
+	if err != nil {
 		return nil, err
 	}
-	r := m.dir.find(want.name)
 	if r == nil {
 		if m.readOnly {
 			return nil, fmt.Errorf("%w: no such value to attach to in %s (%w)", ErrReadOnly, s.label(), fs.ErrNotExist)
@@ -338,7 +352,11 @@ func (m *mapping) awaitName(ctx context.Context, s *Segment, name string) error 
 		if s.m.Load() == nil {
 			return false, ErrClosed
 		}
-		err := m.dir.extend(m, s.file)
-		return m.dir.find(name) != nil, err
+		var r *record
+		err := m.guarded(func() (err error) {
+			r, err = m.find(s.file, name)
+			return err
+		})
+		return r != nil, err
 	})
 }

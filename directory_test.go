@@ -104,6 +104,43 @@ func TestEntriesEndWhenTold(t *testing.T) {
 	}
 }
 
+// TestOutgrownMapping: where the system let a process map only a part, and others
+// have grown the segment beyond it, the values that it knows are there still.
+func TestOutgrownMapping(t *testing.T) {
+	name := testName(t)
+	s := open(t, name, nil)
+	v := must(NewValue(s, "known", int64(7)))(t)
+	m := s.m.Load()
+	m.mem = m.mem[:firstAllocation]
+	p := start(t, outgrower, name)
+	p.expect("grown")
+	if again, err := NewValue(s, "known", int64(0)); err != nil || again.Add(1) != 8 || again.Mutex() != v.Mutex() {
+		t.Errorf("a known value: %v", err)
+	}
+	if e, err := s.WaitFor(t.Context(), "known"); err != nil || e.Text() != "8" {
+		t.Errorf("WaitFor of a known value: %v", err)
+	}
+	for what, err := range map[string]error{
+		"beyond":  second(NewRawArray[byte](s, "beyond", 0)),
+		"new":     second(NewRawValue(s, "new", int8(0))),
+		"WaitFor": second(s.WaitFor(t.Context(), "beyond")),
+	} {
+		if !errors.Is(err, ErrFull) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+var outgrower = helper("outgrower", func(args []string) error {
+	s, err := Open(args[0], nil)
+	if err != nil {
+		return err
+	}
+	_, err = NewRawArray[byte](s, "beyond", firstAllocation)
+	fmt.Println("grown")
+	return err
+})
+
 // namesake makes a value of the name "v" that is a struct of its own.
 var namesake = helper("namesake", func(args []string) error {
 	s, err := Open(args[0], nil)

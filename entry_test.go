@@ -313,32 +313,58 @@ func TestEntryOfAStructThatOthersGrew(t *testing.T) {
 }
 
 // TestEveryChangeIsTold looks at the word on which those who await a change
-// sleep.
+// sleep: a time-out would wake them as well, only later.
 func TestEveryChangeIsTold(t *testing.T) {
-	s := open(t, testName(t), nil)
-	v := must(NewStruct(s, "struct", pair{}))(t)
+	name, n := locked(t)
+	s := open(t, name, nil)
+	v := must(NewStruct(s, "struct", grow1{}))(t)
 	text := must(NewString(s, "text", 8))(t)
 	a := must(NewArray[int32](s, "array", 2))(t)
-	for what, c := range map[string]struct {
-		mu     *Mutex
-		change func() error
+	other := must(NewRawValue[int8](s, "other", 0))(t)
+	sharing := Synchronized(other, n.Mutex())
+	names := &s.m.Load().names
+	p := startAgent(t, name)
+	doomed := startAgent(t, name)
+	none := func(f func()) func() error { return func() error { f(); return nil } }
+	under := func(lock func()) func() error {
+		return none(func() { lock(); n.Raw().Set(1); n.Mutex().Unlock() })
+	}
+	for _, c := range []struct {
+		what   string
+		change *changeWord
+		do     func() error
 	}{
-		"Struct.Store":   {v.Mutex(), func() error { v.Store(pair{A: 1}); return nil }},
-		"Struct.Update":  {v.Mutex(), func() error { v.Update(func(p *pair) { p.A++ }); return nil }},
-		"String.Store":   {text.Mutex(), func() error { return text.Store("x") }},
-		"Array.Store":    {a.Mutex(), func() error { a.Store(0, 1); return nil }},
-		"Array.Add":      {a.Mutex(), func() error { a.Add(0, 1); return nil }},
-		"Array.WithLock": {a.Mutex(), func() error { a.WithLock(func(s []int32) { s[1] = 1 }); return nil }},
-		"Parse, struct":  {v.Mutex(), func() error { return lookup(t, s, "struct").Parse("{B: 1}") }},
-		"Parse, text":    {text.Mutex(), func() error { return lookup(t, s, "text").Parse("y") }},
-		"Parse, array":   {a.Mutex(), func() error { return lookup(t, s, "array").Parse("[1, 2]") }},
+		{"Struct.Store", v.s.mu.change, none(func() { v.Store(grow1{A: 1}) })},
+		{"Struct.Update", v.s.mu.change, none(func() { v.Update(func(p *grow1) { p.A++ }) })},
+		{"String.Store", text.s.mu.change, func() error { return text.Store("x") }},
+		{"Array.Store", a.mu.change, none(func() { a.Store(0, 1) })},
+		{"Array.Add", a.mu.change, none(func() { a.Add(0, 1) })},
+		{"Array.WithLock", a.mu.change, none(func() { a.WithLock(func(s []int32) { s[1] = 1 }) })},
+		{"Parse, struct", v.s.mu.change, func() error { return lookup(t, s, "struct").Parse("{B: 1}") }},
+		{"Parse, text", text.s.mu.change, func() error { return lookup(t, s, "text").Parse("y") }},
+		{"Parse, array", a.mu.change, func() error { return lookup(t, s, "array").Parse("[1, 2]") }},
+		{"Value.Store", n.mu.change, none(func() { n.Store(1) })},
+		{"Value.Swap", n.mu.change, none(func() { n.Swap(2) })},
+		{"Value.CompareAndSwap", n.mu.change, none(func() { n.CompareAndSwap(2, 3) })},
+		{"Value.Add", n.mu.change, none(func() { n.Add(1) })},
+		{"Value.Update", n.mu.change, none(func() { n.Update(func(x int64) int64 { return x + 1 }) })},
+		{"Parse, number", n.mu.change, func() error { return lookup(t, s, "n").Parse("7") }},
+		{"raw under Lock", n.mu.change, under(n.Mutex().Lock)},
+		{"raw under TryLock", n.mu.change, under(func() { n.Mutex().TryLock() })},
+		{"raw under LockContext", n.mu.change, under(func() { _ = n.Mutex().LockContext(t.Context()) })},
+		{"a number that shares the lock", n.mu.change, none(func() { sharing.Store(1) })},
+		{"another process's Add", n.mu.change, none(func() { p.must("add 1", "added") })},
+		{"another process, raw", n.mu.change, none(func() { p.must("lock", "locked"); p.must("set 9", "set"); p.must("unlock", "unlocked") })},
+		{"a takeover", n.mu.change, none(func() { doomed.must("lock", "locked"); doomed.kill(); n.Mutex().Lock() })},
+		{"a new name", names, func() error { return second(NewMutex(s, "mutex")) }},
+		{"a longer type", names, func() error { return second(NewStruct(s, "struct", grow2{})) }},
 	} {
-		before := c.mu.change.announce()
-		if err := c.change(); err != nil {
-			t.Errorf("%s: %v", what, err)
+		before := c.change.announce()
+		if err := c.do(); err != nil {
+			t.Errorf("%s: %v", c.what, err)
 		}
-		if c.mu.change.word.Load() == before {
-			t.Errorf("%s tells nobody", what)
+		if c.change.word.Load() == before {
+			t.Errorf("%s tells nobody", c.what)
 		}
 	}
 }

@@ -29,7 +29,9 @@ func retry(f func() error) error {
 	}
 }
 
-func outOfDescriptors(err error) bool { return err == unix.EMFILE || err == unix.ENFILE }
+func outOfDescriptors(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
+}
 
 // withDescriptor calls do with f's descriptor until no signal interrupts it.
 // The descriptor stays open until then even if f is closed meanwhile: else its
@@ -303,15 +305,8 @@ func reopen(f *os.File, path string) (*os.File, error) {
 // duplicate returns a descriptor of the same open file that no child inherits.
 func duplicate(f *os.File, readOnly bool) (*os.File, error) {
 	var fd int
-	err := withDescriptor(f, func(old int) error {
-		// Not left to mmap: this process may have the file mapped already.
-		flags, err := unix.FcntlInt(uintptr(old), unix.F_GETFL, 0)
-		if err == nil && !readOnly && flags&unix.O_ACCMODE == unix.O_RDONLY {
-			err = unix.EACCES
-		}
-		if err == nil {
-			fd, err = unix.FcntlInt(uintptr(old), unix.F_DUPFD_CLOEXEC, 3)
-		}
+	err := withDescriptor(f, func(old int) (err error) {
+		fd, err = duplicateFD(old, readOnly)
 		return err
 	})
 	if err != nil {
@@ -320,13 +315,26 @@ func duplicate(f *os.File, readOnly bool) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
+// duplicateFD duplicates a descriptor that permits what is asked for. That is
+// not left to mmap: this process may have the file mapped already.
+func duplicateFD(old int, readOnly bool) (fd int, err error) {
+	flags, err := unix.FcntlInt(uintptr(old), unix.F_GETFL, 0)
+	if err == nil && !readOnly && flags&unix.O_ACCMODE == unix.O_RDONLY {
+		err = unix.EACCES
+	}
+	if err != nil {
+		return 0, err
+	}
+	return unix.FcntlInt(uintptr(old), unix.F_DUPFD_CLOEXEC, 3)
+}
+
 func unlink(path string) error {
 	return retry(func() error { return unix.Unlink(path) })
 }
 
 // adopt returns a duplicate of a descriptor that a parent passed, if it is that
 // file, and keeps the original, which from now on no child inherits.
-func adopt(fd int, key inodeKey, path string) (*os.File, error) {
+func adopt(fd int, key inodeKey, path string, readOnly bool) (*os.File, error) {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil || keyOf(&st) != key || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fmt.Errorf("%w: descriptor %d is not the segment that was passed", fs.ErrNotExist, fd)
@@ -334,7 +342,11 @@ func adopt(fd int, key inodeKey, path string) (*os.File, error) {
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
 		return nil, err
 	}
-	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	var own int
+	err := retry(func() (err error) {
+		own, err = duplicateFD(fd, readOnly)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,15 @@ type hostileStruct struct {
 	D [16]byte `shm:"d,char"`
 }
 
+// hostileGrown is what a later program makes of it.
+type hostileGrown struct {
+	A bool
+	B int64
+	C [3]struct{ X, Y float32 }
+	D [16]byte `shm:"d,char"`
+	E bool
+}
+
 // hostileValues attaches to, or makes, a value of each kind. It returns the
 // first error of each that is refused, and touches each that is not.
 func hostileValues(s *Segment) (refused []error) {
@@ -60,6 +69,26 @@ func hostileValues(s *Segment) (refused []error) {
 	}
 	if v, err := NewValue(s, "locked", float64(7)); err == nil {
 		v.Load()
+	} else {
+		add(err)
+	}
+	if a, err := NewArray[uint16](s, "locked array", 3); err == nil {
+		a.Load(2)
+	} else {
+		add(err)
+	}
+	if v, err := NewStruct(s, "published", hostileStruct{B: 7}); err == nil {
+		v.Load()
+	} else {
+		add(err)
+	}
+	if v, err := NewStruct(s, "published", hostileGrown{}); err == nil {
+		v.Load()
+	} else {
+		add(err)
+	}
+	if text, err := NewString(s, "text", 5); err == nil {
+		text.Load()
 	} else {
 		add(err)
 	}

@@ -54,11 +54,16 @@ func fileLock(f *os.File, cmd int, typ int16, off, length int64) (unix.Flock_t, 
 func (m *mapping) lockAllocation(f *os.File) (unlock func(), err error) {
 	m.file.allocM.Lock()
 	file, set, wait := f, unix.F_SETLK, unix.F_SETLKW
-	if ctl, err := m.control(f); err == nil {
+	switch ctl, err := m.control(f); {
+	case err == nil:
 		file, set, wait = ctl, unix.F_OFD_SETLK, unix.F_OFD_SETLKW
+	case outOfDescriptors(err), outOfMemory(err):
+		m.file.allocM.Unlock()
+		return nil, err
 	}
-	// Where no description of our own is to be had, f may be shared with a parent
-	// or a child, whom an OFD lock would not exclude: a POSIX lock does.
+	// Where no description of our own is ever to be had, f may be shared with a
+	// parent or a child, whom an OFD lock would not exclude: a POSIX lock does. But
+	// any close of the file in this process drops it, so it is for no other case.
 	if _, err := fileLock(file, wait, unix.F_WRLCK, allocationByte, 1); err != nil {
 		m.file.allocM.Unlock()
 		return nil, pathError("lock", m.path, err)

@@ -271,3 +271,54 @@ func TestResourceLimits(t *testing.T) {
 	}
 	start(t, curbed, name).wait()
 }
+
+// poor runs out of descriptors: what needs one is an error that leaves nothing
+// behind, and what is attached goes on.
+var poor = helper("poor", func(args []string) error {
+	s, err := Open(args[0], nil)
+	if err != nil {
+		return err
+	}
+	v, err := NewValue(s, "n", int64(0))
+	if err != nil {
+		return err
+	}
+	fresh, err := Open(args[1], nil)
+	if err != nil {
+		return err
+	}
+	defer fresh.Close()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: 3}); err != nil {
+		return err
+	}
+	// Without a description of its own it must not make anything: a lock through
+	// the segment's would end when any other one of the file is closed here.
+	for what, err := range map[string]error{
+		"raw":    second(NewRawValue(fresh, "raw", int8(0))),
+		"locked": second(NewValue(fresh, "locked", int8(0))),
+		"mutex":  second(NewMutex(fresh, "mutex")),
+	} {
+		if _, ok := fresh.Lookup(what); ok || !errors.Is(err, syscall.EMFILE) {
+			return fmt.Errorf("%s without descriptors: made: %v, %w", what, ok, err)
+		}
+	}
+	if _, err := NewRawValue(s, "raw", int8(0)); err != nil {
+		return fmt.Errorf("where nothing is opened: %w", err)
+	}
+	fmt.Println("waiting")
+	v.Mutex().Lock()
+	fmt.Println("locked", v.Mutex().Abandoned())
+	return nil
+})
+
+func TestNoDescriptors(t *testing.T) {
+	name, v := locked(t)
+	holder := startAgent(t, name)
+	holder.must("lock", "locked")
+	p := start(t, poor, name, testName(t))
+	p.expect("waiting")
+	sleeping(t, v.Mutex(), true)
+	holder.kill()
+	within(t, "the lock of a dead holder, without a pidfd", func() { p.expect("locked true") })
+	p.wait()
+}

@@ -38,7 +38,7 @@ func duplicate(f *os.File, _ bool) (*os.File, error) {
 	return nil, pathError("dup", f.Name(), errPlatform)
 }
 
-func adopt(int, inodeKey, string) (*os.File, error) { return nil, errPlatform }
+func adopt(int, inodeKey, string, bool) (*os.File, error) { return nil, errPlatform }
 
 func unlink(string) error { return errPlatform }
 

@@ -90,7 +90,7 @@ func Inherited(name string, o *Options) (*Segment, error) {
 	if n, err := fmt.Sscanf(value, "%d:%d:%d", &fd, &key.dev, &key.ino); n != 3 || err != nil || fd < 3 {
 		return fail(fmt.Errorf("%w: %q in the environment is no descriptor", fs.ErrInvalid, value))
 	}
-	f, err := adopt(fd, key, name)
+	f, err := adopt(fd, key, name, opt.ReadOnly)
 	if err != nil {
 		return fail(err)
 	}

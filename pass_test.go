@@ -182,6 +182,24 @@ func TestInheritedRefuses(t *testing.T) {
 	if _, err := Inherited("x", nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a pipe: %v", err)
 	}
+	// A descriptor that permits reading alone, of what is mapped for writing already.
+	name := testName(t)
+	must(NewValue(open(t, name, nil), "n", int64(7)))(t)
+	f := must(os.Open(Path(name)))(t)
+	defer f.Close()
+	key, _, err := identity(f, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(variable, fmt.Sprintf("%d:%v", f.Fd(), key))
+	if _, err := Inherited("x", nil); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("a descriptor for reading: %v", err)
+	}
+	s := must(Inherited("x", &Options{ReadOnly: true}))(t)
+	defer s.Close()
+	if got := must(NewValue(s, "n", int64(0)))(t).Load(); got != 7 {
+		t.Errorf("through a descriptor for reading: %d", got)
+	}
 	if _, err := Inherited("none", nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}

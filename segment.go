@@ -420,5 +420,8 @@ func (s *Segment) Close() error {
 		return nil
 	}
 	m.detach()
+	if m.header != nil {
+		m.lobby.rouse(m, &m.names) // who waits for a name is told so
+	}
 	return s.file.Close()
 }

@@ -128,4 +128,28 @@ func TestWaitForEnds(t *testing.T) {
 	if err := <-done; !errors.Is(err, ErrClosed) {
 		t.Fatal(err)
 	}
+	// Two attachments wait in one mapping, and one sleeps for both: the other is
+	// told all the same.
+	name := testName(t)
+	sleeper, guest := open(t, name, nil), open(t, name, nil)
+	for i, s := range []*Segment{sleeper, guest} {
+		go func() {
+			_, err := s.WaitFor(t.Context(), "never")
+			done <- err
+		}()
+		l := &s.m.Load().lobby
+		eventually(t, "it waits", func() bool {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.sleeping && len(l.guests) == i+1
+		})
+	}
+	for _, s := range []*Segment{guest, sleeper} {
+		s.Close()
+		within(t, "the end of a wait in a closed segment", func() {
+			if err := <-done; !errors.Is(err, ErrClosed) {
+				t.Error(err)
+			}
+		})
+	}
 }

@@ -1,6 +1,10 @@
 package shm
 
-import "runtime"
+import (
+	"context"
+	"runtime"
+	"time"
+)
 
 // slots is the memory of a published value: two places for it, and in the lock
 // cell a counter of commits whose low bit names the place that is committed.
@@ -39,8 +43,13 @@ func (m *mapping) slotsOf(r *record) *slots {
 }
 
 // maxTries is how often a reader copies before it asks the writers to wait. One
-// under a writer that never rests was seen to try 2,334 times.
-const maxTries = 64
+// under a writer that never rests was seen to try 2,334 times. It waits for the
+// lock no longer than lockAtMost: a holder that has stopped, or that waits for
+// this very reader, commits no more, so that the next copy is good.
+const (
+	maxTries   = 64
+	lockAtMost = 10 * time.Millisecond
+)
 
 // read calls copySlot with the committed slot until no commit came in between;
 // copySlot makes its copy with loads that this processor keeps in order.
@@ -58,13 +67,20 @@ func (s *slots) read(copySlot func(slot []byte)) {
 			runtime.Gosched() // it cannot lock
 			continue
 		}
-		s.mu.lock()
-		copySlot(s.data[s.cell.commit.Load()&1])
-		s.mu.unlock()
-		break
+		if s.lockBriefly() {
+			copySlot(s.data[s.cell.commit.Load()&1])
+			s.mu.unlock()
+			break
+		}
 	}
 	s.token.acquire()
 	runtime.KeepAlive(s.m)
+}
+
+func (s *slots) lockBriefly() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), lockAtMost)
+	defer cancel()
+	return s.mu.lockSlow(ctx) == nil
 }
 
 // amend publishes a copy of the committed slot in which change has been made.

@@ -257,6 +257,30 @@ func TestReaderUnderAnEagerWriter(t *testing.T) {
 	}
 }
 
+// TestReaderBesideAHolder: a reader that was overtaken often enough to ask for the
+// lock does not wait for who holds it, whether stopped or waiting for the reader.
+func TestReaderBesideAHolder(t *testing.T) {
+	name := testName(t)
+	s := open(t, name, nil)
+	v := must(NewStruct(s, "v", pair{}))(t)
+	text := must(NewString(s, "text", 8))(t)
+	for what, sl := range map[string]*slots{"struct": &v.s.slots, "text": text.s} {
+		sl.mu.Lock()
+		tries := 0
+		within(t, "the copy of a "+what+" whose lock is held", func() {
+			sl.read(func([]byte) {
+				if tries++; tries <= maxTries {
+					sl.cell.commit.Add(2) // as if the holder had been quick until now
+				}
+			})
+		})
+		if tries != maxTries+1 {
+			t.Errorf("%s: %d tries", what, tries)
+		}
+		sl.mu.Unlock()
+	}
+}
+
 // stopper stops in the middle of a commit of its own, then of a second value.
 var stopper = helper("stopper", func(args []string) error {
 	s, err := Open(args[0], nil)

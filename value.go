@@ -50,7 +50,8 @@ func newValue[T Word](s *Segment, l label, init T) (Value[T], error) {
 
 // Synchronized returns v under the lock mu, so that several values can have one
 // lock. It panics if mu is nil, or if v lies where one store cannot commit it:
-// not aligned to its size, in foreign memory.
+// not aligned to its size, in foreign memory. Where v is in a read-only
+// attachment and mu is not, Store is a fault of the hardware, as Set is.
 //
 // Source: multiprocessing.sharedctypes.synchronized.
 func Synchronized[T Word](v RawValue[T], mu *Mutex) Value[T] {

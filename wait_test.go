@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -369,6 +370,42 @@ func TestAwaitGivesUp(t *testing.T) {
 	if n := len(v.mu.lobby.guests); n != 0 {
 		t.Errorf("%d are left in the lobby", n)
 	}
+}
+
+// Who takes its time over a value keeps nobody else from the next change.
+func TestAwaitBesideASlowLook(t *testing.T) {
+	_, v := locked(t)
+	var armed atomic.Bool
+	inside, done := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		_, _ = v.Await(ctx, func(int64) bool {
+			if armed.CompareAndSwap(true, false) {
+				close(inside)
+				<-ctx.Done()
+			}
+			return false
+		})
+	}()
+	asleep := func(guests int) func() bool {
+		return func() bool {
+			l := &v.mu.lobby
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.sleeping && len(l.guests) == guests
+		}
+	}
+	eventually(t, "one sleeps", asleep(1))
+	go func() {
+		defer close(done)
+		_, _ = v.Await(ctx, func(x int64) bool { return x == 1 })
+	}()
+	eventually(t, "two wait", asleep(2))
+	armed.Store(true)
+	within(t, "the first one looks again", func() { <-inside })
+	v.Store(1)
+	within(t, "the second one's value", func() { <-done })
 }
 
 // Values awaited by more goroutines than may sleep in the kernel.
