@@ -136,6 +136,17 @@ func (a *agency) obey(words []string) (answer string) {
 			}()
 		}
 		return "awaiting"
+	case "goAwaitEach": // of so many numbers, in a goroutine each
+		for i := range n {
+			v, err := NewValue[int64](a.s, fmt.Sprint("each", i), 0)
+			if err != nil {
+				return err.Error()
+			}
+			go func() {
+				_, _ = v.Await(context.Background(), func(x int64) bool { return x < 0 })
+			}()
+		}
+		return "awaiting"
 	case "touch": // open and close the file elsewhere
 		f, err := os.OpenFile(Path(a.s.Name()), os.O_RDWR, 0)
 		if err != nil {

@@ -70,12 +70,7 @@ type guest struct {
 	looked  uint64        // the version it has seen
 }
 
-func (g *guest) signal() {
-	select {
-	case g.wake <- struct{}{}:
-	default:
-	}
-}
+func (g *guest) signal() { leaveToken(g.wake) }
 
 // A sleep's time-outs heal a change whose maker was killed before it could wake
 // anybody, so they start short and grow.
@@ -100,8 +95,9 @@ func (l *lobby) wait(ctx context.Context, m *mapping, word *changeWord, version 
 			return err
 		}
 		if pause, ok := l.enter(seen); ok {
-			if !kernelSleep(ctx, &word.word, seen, m.wakeBit(), pause) {
-				patrols.sleep(ctx, post{&word.word, seen, g.wake}, pause)
+			at := &post{awaitedWord{&word.word, seen}, g.wake, l.missed, m.longestLook()}
+			if !awaitChange(ctx, at, m.wakeBit(), pause) && !lookOut(ctx, at) {
+				patrols.sleep(ctx, at, pause)
 			}
 			l.back(m, word, g, seen)
 			continue
@@ -111,6 +107,16 @@ func (l *lobby) wait(ctx context.Context, m *mapping, word *changeWord, version 
 		case <-ctx.Done():
 		}
 	}
+}
+
+// awaitChange is kernelSleep within the slots of those who await changes, who
+// sleep longest: the others are for locks.
+func awaitChange(ctx context.Context, at *post, bit uint32, d time.Duration) bool {
+	if !awaitSlots.take() {
+		return false
+	}
+	defer awaitSlots.giveBack()
+	return kernelSleep(ctx, at.word, at.seen, bit, d)
 }
 
 // look announces a guest, and returns the word on which it may sleep if what it
@@ -156,11 +162,7 @@ func (l *lobby) back(m *mapping, word *changeWord, g *guest, seen uint32) {
 	if word.word.Load() != seen {
 		return // g looks, and tells the others
 	}
-	longest := lastLook
-	if m.readOnly {
-		longest = readOnlyLook
-	}
-	l.pause = min(2*l.pause, longest)
+	l.pause = min(2*l.pause, m.longestLook())
 	relieved := false
 	for other := range l.guests {
 		if other != g && (!relieved || other.version() != other.looked) {
@@ -168,6 +170,25 @@ func (l *lobby) back(m *mapping, word *changeWord, g *guest, seen uint32) {
 			relieved = true
 		}
 	}
+}
+
+// missed reports whether a guest has yet to look at a change.
+func (l *lobby) missed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for g := range l.guests {
+		if g.version() != g.looked {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *mapping) longestLook() time.Duration {
+	if m.readOnly {
+		return readOnlyLook
+	}
+	return lastLook
 }
 
 // rouse makes all guests look, for a reason of which the word says nothing. One

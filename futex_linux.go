@@ -2,6 +2,7 @@ package shm
 
 import (
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -38,6 +39,41 @@ func futexWake(word *atomic.Uint32, n int, bits uint32) (woken int) {
 	}
 	return int(r)
 }
+
+// futexWaitAny sleeps while each word is what was seen, for at most d, and reports
+// whether that time was over. It returns early as it likes.
+func futexWaitAny(words []awaitedWord, d time.Duration) (late bool, err error) {
+	// struct futex_waitv and struct __kernel_timespec, the same on all systems.
+	type futexWaitv struct {
+		value, address uint64
+		flags, _       uint32
+	}
+	const size32 = 2 // FUTEX2_SIZE_U32
+	list := make([]futexWaitv, len(words))
+	for i, w := range words {
+		// SAFETY: the kernel only looks at the address: one that is no longer mapped is
+		// an error.
+		list[i] = futexWaitv{uint64(w.seen), uint64(uintptr(unsafe.Pointer(w.word))), size32, 0}
+	}
+	until := monotonic() + int64(d)
+	spec := [2]int64{until / 1e9, until % 1e9}
+	// SAFETY: the kernel reads list and spec before the call returns.
+	_, _, errno := unix.Syscall6(unix.SYS_FUTEX_WAITV, uintptr(unsafe.Pointer(unsafe.SliceData(list))), uintptr(len(list)), 0, uintptr(unsafe.Pointer(&spec)), unix.CLOCK_MONOTONIC, 0)
+	switch errno {
+	case 0, unix.EAGAIN, unix.EINTR:
+		return false, nil
+	case unix.ETIMEDOUT:
+		return true, nil
+	}
+	return false, errno
+}
+
+// canWaitAny reports whether the system has FUTEX_WAITV, which came with Linux
+// 5.16: it refuses to wait for no word at all, in its own way.
+var canWaitAny = sync.OnceValue(func() bool {
+	_, err := futexWaitAny(nil, 0)
+	return err == unix.EINVAL
+})
 
 // monotonic returns CLOCK_MONOTONIC in nanoseconds, which all processes of a
 // system share, at the price of Go's own clock.

@@ -57,12 +57,7 @@ type waiter struct {
 
 var waiters = sync.Pool{New: func() any { return &waiter{wake: make(chan struct{}, 1)} }}
 
-func (w *waiter) signal() {
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
+func (w *waiter) signal() { leaveToken(w.wake) }
 
 // park sleeps in Go until a token comes, ctx is done or the time is over.
 func (w *waiter) park(ctx context.Context, d time.Duration) {
@@ -321,7 +316,7 @@ func (mu *Mutex) sleep(ctx context.Context, me *waiter, w uint32) {
 			c.starve.Store(starveGo)
 			killPoint(16)
 		}
-		patrols.sleep(ctx, post{&c.word, w, me.wake}, patience)
+		patrols.sleep(ctx, &post{awaitedWord: awaitedWord{&c.word, w}, wake: me.wake}, patience)
 	}
 }
 

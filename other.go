@@ -54,6 +54,8 @@ func leased(*os.File, uint32) bool                            { return true }
 func bootID() uint64                                          { return 0 }
 func monotonic() int64                                        { return time.Now().UnixNano() }
 func futexWait(*atomic.Uint32, uint32, uint32, time.Duration) {}
+func futexWaitAny([]awaitedWord, time.Duration) (bool, error) { return false, errPlatform }
+func canWaitAny() bool                                        { return false }
 func futexWake(*atomic.Uint32, int, uint32) int               { return 0 }
 
 func (m *mapping) prepareLocks(*os.File) error             { return errPlatform }

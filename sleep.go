@@ -14,6 +14,7 @@ import (
 var (
 	kernelSlots  = make(semaphore, 32)
 	patientSlots = make(semaphore, 24) // a part of them
+	awaitSlots   = make(semaphore, 16) // a part of those
 )
 
 type semaphore chan struct{}
@@ -79,11 +80,12 @@ type patrol struct {
 	walking bool
 }
 
-// post is where one of them sleeps.
+// post is where somebody sleeps in Go while another looks at the word.
 type post struct {
-	word *atomic.Uint32
-	seen uint32
-	wake chan struct{}
+	awaitedWord
+	wake   chan struct{}
+	missed func() bool   // for a lookout: something has changed of which the word says nothing
+	every  time.Duration // at least how often it asks that
 }
 
 const patrolEvery = 10 * time.Millisecond
@@ -94,9 +96,9 @@ var patrols = patrol{posts: map[*post]struct{}{}}
 // the time is over.
 //
 // Preconditions: as for kernelSleep.
-func (p *patrol) sleep(ctx context.Context, at post, d time.Duration) {
+func (p *patrol) sleep(ctx context.Context, at *post, d time.Duration) {
 	p.mu.Lock()
-	p.posts[&at] = struct{}{}
+	p.posts[at] = struct{}{}
 	if !p.walking {
 		p.walking = true
 		go p.walk()
@@ -110,7 +112,7 @@ func (p *patrol) sleep(ctx context.Context, at post, d time.Duration) {
 	}
 	t.Stop()
 	p.mu.Lock()
-	delete(p.posts, &at)
+	delete(p.posts, at)
 	p.mu.Unlock()
 }
 
@@ -126,12 +128,17 @@ func (p *patrol) walk() {
 		}
 		for at := range p.posts {
 			if at.word.Load() != at.seen {
-				select {
-				case at.wake <- struct{}{}:
-				default:
-				}
+				leaveToken(at.wake)
 			}
 		}
 		p.mu.Unlock()
+	}
+}
+
+// leaveToken wakes whoever sleeps on a channel of one token, or is about to.
+func leaveToken(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
 	}
 }
