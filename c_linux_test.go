@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -535,6 +536,22 @@ var steadyWriter = helper("steadyWriter", func(args []string) error {
 		v.Update((*cSteady).step)
 	}
 })
+
+// A reader in C that was overtaken often enough to ask for the lock does not wait
+// for who holds it, as in TestReaderBesideAHolder.
+func TestCReaderBesideAHolder(t *testing.T) {
+	name := testName(t)
+	v := must(NewStruct(open(t, name, nil), "v", struct {
+		N uint64 `shm:"n"`
+	}{1}))(t)
+	sl := &v.s.slots
+	sl.mu.Lock()
+	p := startC(t, "overtaken", name) // slot 0 sends it to slot 1, whose number is 0, and back
+	sleeping(t, sl.mu, false)
+	binary.NativeEndian.PutUint64(sl.data[1], 1) // and now keeps it there
+	within(t, "the copy of a struct whose lock is held", func() { p.expect("read") })
+	sl.mu.Unlock()
+}
 
 // Writers in both languages are killed all the time; readers see no torn
 // struct, and none that is older than the one before.

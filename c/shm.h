@@ -201,8 +201,10 @@ typedef struct shm_value {
  *     int shm_store_T(v, T x);            int shm_store_T_at(v, i, T x);
  *     int shm_add_T(v, T d, T *sum);      int shm_add_T_at(v, i, T d, T *sum);   sum may be NULL; integers wrap
  *
- * Published values: read never waits (but for a writer that never rests: after 64
- * copies that were overtaken it takes the lock), and sees one commit whole.
+ * Published values: read sees one commit whole. It does not wait, with one exception:
+ * under writers that never rest it asks for the lock after 64 copies that were
+ * overtaken, and copies again if it has to wait for 10 ms. So a holder that is
+ * stopped, or waits for this reader, does not keep it.
  *
  *     int shm_read(v, void *x, size_t size);
  *     int shm_commit(v, const void *x, size_t size);   under the lock
@@ -260,6 +262,7 @@ enum { SHM_STARVE_KERNEL_ = 1, SHM_STARVE_GO_ = 2 };
 #define SHM_BLIND_NS_ INT64_C(1000000000) /* a probe failed: till then others compete */
 #define SHM_LOOK_NS_ INT64_C(4000000000)  /* between two looks of who awaits a change, at most */
 #define SHM_RO_LOOK_NS_ INT64_C(250000000) /* the same, of who cannot say that it does */
+#define SHM_READ_NS_ INT64_C(10000000)   /* a reader that is overtaken waits for the lock, at most */
 
 struct shm_cell_ {
 	uint32_t word, change;
@@ -1738,7 +1741,9 @@ static inline void shm_copy_out_(const shm_value *v, uint64_t commit, void *x, s
 	}
 }
 
-/* Copies the first n bytes of what was committed last. */
+/* Copies the first n bytes of what was committed last. It never waits long for the
+ * lock: a holder that has stopped, or that waits for this very reader, commits no
+ * more, so that the next copy is good. */
 SHM_SLOW_ int shm_snapshot_(const shm_value *v, void *x, size_t n)
 {
 	for (int tries = 1;; tries++) {
@@ -1749,7 +1754,7 @@ SHM_SLOW_ int shm_snapshot_(const shm_value *v, void *x, size_t n)
 			return 0;
 		if (tries % 64 != 0)
 			continue;
-		if (shm_lock(v) != 0) { /* it cannot lock */
+		if (shm_lock_for(v, SHM_READ_NS_) != 0) { /* or it cannot lock at all */
 			sched_yield();
 			continue;
 		}

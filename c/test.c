@@ -507,6 +507,16 @@ static void steady_reader(const char *name)
 	say("%" PRId64 " %" PRId64, reads, changes);
 }
 
+/* Reads the number "v" into the counter of its own commits, so that a copy looks
+ * overtaken unless the slot that it is of holds the count already. */
+static void overtaken(const char *name)
+{
+	shm_value v;
+	MUST(shm_new_struct(attach(name), "v", "T{" SHM_U64 ":n:}", sizeof v.cell->commit, NULL, &v));
+	MUST(shm_read(&v, &v.cell->commit, sizeof v.cell->commit));
+	say("read");
+}
+
 /* Changes all there is until it is killed, and says so once it has been through. */
 static void storm(const char *name, int i)
 {
@@ -777,6 +787,8 @@ int main(int argc, char **argv)
 		steady_writer(name);
 	else if (strcmp(mode, "reader") == 0)
 		steady_reader(name);
+	else if (strcmp(mode, "overtaken") == 0)
+		overtaken(name);
 	else if (strcmp(mode, "maker") == 0)
 		maker(name, n);
 	else if (strcmp(mode, "hostile") == 0)

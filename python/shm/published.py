@@ -2,15 +2,20 @@
 
 import contextlib
 import ctypes
+import time
 
 from .atomics import cas_4, fence, store_release
 from .cell import LockCell
 from .ctype import instance, type_of
-from .errors import TooLongError
+from .errors import LockError, TooLongError
 from .header import round_up
 from .value import Locked, again
 
 _MAX_TRIES = 64  # copies a reader makes before it asks the writers to wait
+
+# Seconds a reader waits for the lock then. A holder that has stopped, or that
+# waits for this very reader, commits no more, so that the next copy is good.
+_LOCK_AT_MOST = 0.01
 
 
 class Slots:
@@ -42,12 +47,21 @@ class Slots:
             if self.count.value == count:
                 return x
             tries += 1
-            if tries % _MAX_TRIES == 0 and not self.read_only:
-                self.mutex.__enter__()
+            if tries % _MAX_TRIES == 0 and self._lock_briefly():
                 try:
                     return copy(self.data[self.count.value & 1])
                 finally:
                     self.mutex.__exit__()
+
+    def _lock_briefly(self):
+        """Take the lock if that does not take long; return whether it was taken."""
+        if not self.read_only:
+            try:
+                return self.mutex.acquire(timeout=_LOCK_AT_MOST)
+            except LockError:
+                pass
+        time.sleep(0)  # it cannot lock
+        return False
 
     def committed(self):
         """Return the committed slot. The lock is held."""
@@ -80,12 +94,14 @@ class Slots:
 class Struct(Locked):
     """A struct, or any other type of fixed size, that changes as a whole.
 
-    load never waits, but for a writer that never rests, and never sees some
-    fields of one store and some of another, also while another process is
-    stopped or has died inside. For several numbers under one invariant. A
-    program whose type only appends fields attaches as well if they fit; each
-    keeps what it does not know of the other's. It works on after close of the
-    segment. Changes of a read-only segment raise ReadOnlyError.
+    load never sees some fields of one store and some of another, and does not
+    wait, also while another process is stopped or has died inside. Only under
+    writers that never rest it asks for the lock after 64 copies that were
+    overtaken, and copies again if it has to wait for 10 ms. For several numbers
+    under one invariant. A program whose type only appends fields attaches as
+    well if they fit; each keeps what it does not know of the other's. It works
+    on after close of the segment. Changes of a read-only segment raise
+    ReadOnlyError.
     """
 
     __slots__ = ("_slots", "_type", "_end", "_number", "_reached")
@@ -150,8 +166,8 @@ class Struct(Locked):
 class String(Locked):
     """A text of up to len(s) bytes that changes as a whole.
 
-    As in Struct, load does not wait, but for writers that never rest, and never
-    returns halves.
+    As in Struct, load does not wait, but for 10 ms at a time under writers that
+    never rest, and never returns halves.
     """
 
     __slots__ = ("_slots", "_size")

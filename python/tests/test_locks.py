@@ -229,6 +229,42 @@ class Locks(Case):
                     pair.store(p)  # two commits under one lock hold
         self.assertEqual(go.line(), "ok")
 
+    def test_overtaken_reader(self):
+        """A reader that was overtaken often enough to ask for the lock does not wait for who holds it:
+        for a process, which is stopped, or for a thread of its own."""
+        values = self.seg.struct("v", "q"), self.seg.string("text", 8)
+        read_only = self.open(readonly=True)
+
+        def tries(slots, overtaken):
+            """How often it copies, if so many copies are overtaken."""
+            copies = []
+
+            def copy(_):
+                copies.append(0)
+                if len(copies) <= overtaken:
+                    count.value += 2
+
+            t = threading.Thread(target=slots.read, args=(copy,), daemon=True)
+            t.start()
+            t.join(20)
+            self.assertFalse(t.is_alive(), "the reader waits")
+            return len(copies)
+
+        for slots in (v._slots for v in values):
+            count, lock = slots.count, slots.mutex
+            self.assertEqual(tries(slots, 65), 65)  # the last one under the lock
+            self.assertFalse(lock.locked())
+            self.assertEqual(tries(read_only[lock.name]._slots, 200), 201)
+            holder = self.child(lambda: lock.acquire() and os.kill(os.getpid(), signal.SIGSTOP))
+            try:
+                os.waitpid(holder, os.WUNTRACED)
+                self.assertEqual(tries(slots, 64), 65)
+            finally:
+                os.kill(holder, signal.SIGKILL)
+                self.reap(holder)
+            with lock:
+                self.assertEqual(tries(slots, 64), 65)
+
     def test_storm(self):
         """Processes of both add under the lock and are killed all the time: no addition is lost
         but one in flight each, and none gets stuck."""

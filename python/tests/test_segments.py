@@ -380,6 +380,12 @@ class Lacking(Case):
             "    try: f()\n"
             "    except shm.LockError as e: assert 'libatomic' in str(e), e\n"
             "    else: raise SystemExit('locked')\n"
+            "slots, tries = seg['struct']._slots, []\n"
+            "def overtaken(slot):\n"
+            "    tries.append(0)\n"
+            "    slots.count.value += 2 * (len(tries) <= 64)\n"
+            "slots.read(overtaken)\n"
+            "assert len(tries) == 65, tries\n"
             "print('ok')\n"
         )
         self.assertEqual(out, "ok\n")
