@@ -20,10 +20,10 @@ const passPrefix = "SHM_SEGMENT_"
 // Inherited. An anonymous segment has no name that somebody else could open.
 //
 // Call it last: changing cmd.Env or cmd.ExtraFiles afterwards undoes it, and
-// keep the segment open until the child has started. It panics where cmd already
-// has another segment of the same name, which only two anonymous ones can have:
-// pass those in cmd.ExtraFiles and attach with OpenFile. It panics on a closed
-// segment as well.
+// keep the segment open until the child has started. It panics on a closed
+// segment, and where cmd already has another one of the same name, as two
+// anonymous ones have, or two of which the first was removed: pass those in
+// cmd.ExtraFiles and attach with OpenFile.
 func (s *Segment) Pass(cmd *exec.Cmd) {
 	if _, err := s.attachedMapping(); err != nil {
 		panic(fmt.Errorf("shm: Pass: %w", err))

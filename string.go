@@ -13,7 +13,8 @@ import (
 //
 // Load does not wait, with one exception, as for Struct: under writers that
 // never rest, after 64 copies that were each overtaken by a commit, it takes the
-// lock for one copy; a read-only attachment goes on trying.
+// lock for one copy, waiting no longer than 10 ms for it; a read-only attachment
+// goes on trying.
 //
 // After Close of its segment it goes on working. In a read-only attachment Load
 // and Await work, and Store panics with ErrReadOnly.

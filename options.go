@@ -1,0 +1,47 @@
+package shm
+
+import (
+	"fmt"
+	"io/fs"
+	"math"
+)
+
+// Options say how a segment is made or attached. The zero value, and nil, mean:
+// attach if the name exists, else create it, for this user alone.
+type Options struct {
+	Mode      fs.FileMode // permission bits of a new segment, whatever the umask; 0 means 0600
+	MaxSize   int64       // bytes of address space to reserve, the most a new segment can grow to; 0 means 4 GiB (64 MiB on 32-bit systems)
+	ReadOnly  bool        // map without write permission; the name must exist
+	MustExist bool        // fail with fs.ErrNotExist instead of creating
+	Exclusive bool        // fail with fs.ErrExist instead of attaching
+	Foreign   bool        // memory that another program laid out: no header, only the …At functions; it must exist
+}
+
+// check returns the options with defaults filled in.
+func (o *Options) check() (Options, error) {
+	var opt Options
+	if o != nil {
+		opt = *o
+	}
+	if opt.Mode == 0 {
+		opt.Mode = 0o600
+	}
+	if opt.Mode&^fs.ModePerm != 0 {
+		return opt, fmt.Errorf("%w: mode %v has more than permission bits", fs.ErrInvalid, opt.Mode)
+	}
+	switch {
+	case opt.MaxSize == 0 && math.MaxInt == math.MaxInt32:
+		opt.MaxSize = smallReserve
+	case opt.MaxSize == 0:
+		opt.MaxSize = 4 << 30
+	case opt.MaxSize < 0 || opt.MaxSize > min(maxSegment, math.MaxInt-pageSize):
+		return opt, fmt.Errorf("%w: maximum size %d", fs.ErrInvalid, opt.MaxSize)
+	}
+	opt.MaxSize = max(firstAllocation, (opt.MaxSize+pageSize-1)/pageSize*pageSize)
+	if opt.Exclusive && opt.attachOnly() {
+		return opt, fmt.Errorf("%w: Exclusive contradicts MustExist, ReadOnly and Foreign", fs.ErrInvalid)
+	}
+	return opt, nil
+}
+
+func (o *Options) attachOnly() bool { return o.MustExist || o.ReadOnly || o.Foreign }

@@ -1,0 +1,93 @@
+package shm
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// waiter is a goroutine that waits for a Mutex.
+type waiter struct {
+	next, prev *waiter
+	wake       chan struct{} // one token; it may be stale, so who takes it looks again
+	since      int64
+	granted    bool // the word was kept for it, and it is out of the queue; guarded by queue.mu
+	slept      bool // in the kernel, or with a watch instead: others may be there still
+	timer      *time.Timer
+}
+
+var waiters = sync.Pool{New: func() any { return &waiter{wake: make(chan struct{}, 1)} }}
+
+func (w *waiter) signal() { leaveToken(w.wake) }
+
+// park sleeps in Go until a token comes, ctx is done or the time is over.
+func (w *waiter) park(ctx context.Context, d time.Duration) {
+	if w.timer == nil {
+		w.timer = time.NewTimer(d)
+	} else {
+		w.timer.Reset(d)
+	}
+	select {
+	case <-w.wake:
+	case <-ctx.Done():
+	case <-w.timer.C:
+	}
+	w.timer.Stop()
+}
+
+// queue has the goroutines of this process that wait for one Mutex, first come
+// first served.
+type queue struct {
+	mu         sync.Mutex
+	head, tail *waiter
+	starving   bool // the head waits too long: the next unlock hands over
+	handed     int  // hand-overs in a row; guarded by the Mutex itself
+}
+
+// join appends w and reports whether it is the head.
+func (q *queue) join(w *waiter) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	w.prev, w.next, q.tail = q.tail, nil, w
+	if w.prev == nil {
+		q.head = w
+		return true
+	}
+	w.prev.next = w
+	return false
+}
+
+// remove takes w out, and reports whether it was the head. q.mu is held.
+func (q *queue) remove(w *waiter) (wasHead bool) {
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		q.tail = w.prev
+	}
+	if w.prev != nil {
+		w.prev.next = w.next
+		return false
+	}
+	q.head = w.next
+	q.starving = q.head != nil && q.head.waitsLong()
+	return true
+}
+
+// waitsLong reports whether w has waited for so long that the lock is to be
+// handed to it.
+func (w *waiter) waitsLong() bool { return monotonic()-w.since > queueAfter }
+
+// turn reports whether w may compete, and whether it owns the lock already.
+func (q *queue) turn(w *waiter) (head, granted bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.head == w, w.granted
+}
+
+// press asks the next unlock to hand the lock to w, if it is the head still and
+// has waited for long: others of this process were quicker again and again.
+func (q *queue) press(w *waiter) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.starving = q.starving || q.head == w && w.waitsLong()
+}
