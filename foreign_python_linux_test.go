@@ -14,20 +14,6 @@ import (
 	"testing"
 )
 
-// plainPython returns a Python that has multiprocessing, whatever else it lacks.
-func plainPython(t *testing.T) string {
-	t.Helper()
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("no python3: ", err)
-	}
-	const needs = "import multiprocessing.sharedctypes, multiprocessing.shared_memory, sys; sys.exit(sys.version_info < (3, 9) or sys.maxsize < 2**32)"
-	if out, err := exec.Command(python, "-c", needs).CombinedOutput(); err != nil {
-		t.Skipf("%s is not 3.9 or later, on 64 bits, with multiprocessing: %v\n%s", python, err, out)
-	}
-	return python
-}
-
 // foreignPoint is testdata/foreign/parent.py's Point.
 type foreignPoint struct {
 	X   float64
@@ -117,7 +103,7 @@ func checkNumberAt[T Numeric](t *testing.T, s *Segment, name string, at func(str
 // its values are, is of so many lines.
 func startParent(t *testing.T, lines int, args ...string) (p *process, head []string, where map[string]int64) {
 	t.Helper()
-	cmd := exec.Command(plainPython(t), append([]string{"-W", "error", filepath.Join("testdata", "foreign", "parent.py")}, args...)...)
+	cmd := exec.Command(findMultiprocessing(t), append([]string{"-W", "error", filepath.Join("testdata", "foreign", "parent.py")}, args...)...)
 	cmd.Stderr = os.Stderr
 	p = startProgram(t, cmd)
 	for range lines {
@@ -194,7 +180,7 @@ func TestPythonHeap(t *testing.T) {
 // under each heading a parent in Python, its child in Go, and what they print.
 func TestForeignRecipes(t *testing.T) {
 	t.Parallel()
-	python := plainPython(t)
+	python := findMultiprocessing(t)
 	goTool, err := exec.LookPath("go")
 	if err != nil {
 		t.Skipf("this test needs the go command: %v", err)
