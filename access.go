@@ -14,7 +14,8 @@ const (
 	AccessPublished Access = 4 // a lock, and two slots of which the holder publishes one: Struct and String
 )
 
-// String returns the word that error messages and the shm tool use.
+// String returns the word that error messages use: raw, atomic, locked (a Value,
+// an Array, a Mutex) or published (a Struct, a String).
 func (a Access) String() string {
 	switch a {
 	case AccessRaw:

@@ -26,6 +26,9 @@ import (
 // found); unit=TEXT and help=TEXT, which are kept with a value that is made here
 // and shown by tools. help comes last, so that its text may have commas.
 //
+// Structs inside the struct, embedded ones too, are not looked into: Bind each by
+// itself.
+//
 // An error names the field; *ptr is unchanged then. It wraps fs.ErrInvalid for a
 // field or an option that means nothing, or a second field of one name, and then
 // no value was made; or it is one of the constructors', and those before it were.
@@ -38,7 +41,11 @@ func Bind(s *Segment, ptr any) error {
 	t := p.Elem().Type()
 	bound := reflect.New(t).Elem()
 	fail := func(field reflect.StructField, err error) error {
-		return fmt.Errorf("shm: Bind: field %s.%s: %w", t, field.Name, err)
+		name := field.Name
+		if t.Name() != "" { // else it is the whole source text
+			name = t.String() + "." + name
+		}
+		return fmt.Errorf("shm: Bind: field %s: %w", name, err)
 	}
 	// All of them, before the first value is made: names are never freed.
 	named := map[string]string{}
@@ -91,7 +98,11 @@ func planField(s *Segment, field reflect.StructField, v reflect.Value) (l label,
 	h, isHandle := v.Addr().Interface().(handle)
 	switch {
 	case !isMutex && !isHandle:
-		return l, nil, invalid("a %s is no handle that can be bound", field.Type)
+		hint := ""
+		if field.Type == reflect.TypeFor[Mutex]() {
+			hint = ", a *shm.Mutex is"
+		}
+		return l, nil, invalid("a %s is no handle that can be bound%s", field.Type, hint)
 	case n != 0 && (isMutex || !h.sized()):
 		return l, nil, invalid("len= for a %s, which has no length", field.Type)
 	case isMutex:

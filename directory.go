@@ -168,8 +168,9 @@ func (s *Segment) place(want shape, init func(*mapping, *record)) (*mapping, *re
 	}
 	if err != nil {
 		var mismatch *LayoutError
-		if errors.As(err, &mismatch) {
-			return nil, nil, err // it names the value
+		if errors.As(err, &mismatch) { // it names the value
+			mismatch.Segment = m.path
+			return nil, nil, err
 		}
 		return nil, nil, fmt.Errorf("shm: value %q: %w", want.name, s.closedError(err))
 	}

@@ -64,6 +64,11 @@
 // return is valid until Close only. A lock that is held stays held during Close
 // and can be unlocked after it; to lock a Mutex after Close panics.
 //
+// The zero value of a handle is attached to nothing: its methods panic. So does
+// what has no error to return: changes of a read-only attachment (ErrReadOnly),
+// locking after Close (ErrClosed), unlocking what this process has not locked, an
+// index out of range.
+//
 // In a read-only attachment loads work, changes panic with ErrReadOnly, and a
 // raw Set is a fault of the hardware.
 //

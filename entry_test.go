@@ -442,7 +442,7 @@ func TestLockInfo(t *testing.T) {
 	check(ro, held, "dead")
 	a.Mutex().Lock()
 	own, _ := e.Lock()
-	if !own.Held || !own.Alive || !own.Abandoned || own.Takeovers != 1 || !strings.Contains(own.String(), "abandoned, taken over 1 time") {
+	if !own.Held || !own.Alive || !own.Abandoned || own.Takeovers != 1 || !strings.Contains(own.String(), "abandoned, takeovers: 1") {
 		t.Errorf("%+v: %s", own, own)
 	}
 	a.Mutex().Abandoned()

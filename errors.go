@@ -7,9 +7,11 @@ import (
 	"strings"
 )
 
-// Opening a segment fails with one of these, wrapped together with the path.
+// What can be wrong with a segment, or with what is asked of it. Errors wrap one
+// of these together with the path or the value's name; locks and verbs without
+// an error panic with it.
 var (
-	ErrFormat   = errors.New("shm: malformed")                        // the memory, or a layout's format in it, is not what this package writes
+	ErrFormat   = errors.New("shm: no segment, or a damaged one")     // the memory, or a layout's format in it, is not what this package writes
 	ErrVersion  = errors.New("shm: incompatible format version")      // a segment, but of another version or kind of machine
 	ErrInsecure = errors.New("shm: not safe to attach")               // its owner, mode or file type lets others tamper with it
 	ErrForeign  = errors.New("shm: laid out by another program")      // the operation needs a header, or the lack of one
@@ -49,6 +51,7 @@ func fieldPath(path, part string) string {
 // than what was asked for. Nothing was changed. Have and Want describe one
 // element.
 type LayoutError struct {
+	Segment                string // its path
 	Name                   string
 	Have, Want             Layout
 	HaveLen, WantLen       int // elements of an array, bytes of a C string; 0 for a single value
@@ -63,13 +66,17 @@ type LayoutError struct {
 func (e *LayoutError) Error() string {
 	have := describeValue(e.HaveAccess, e.Have, e.HaveLen)
 	want := describeValue(e.WantAccess, e.Want, e.WantLen)
-	if have == want {
+	if have == want && e.Reason == "" {
 		// An array of n elements and one value that is an array read alike.
 		have += describeCount(e.HaveLen)
 		want += describeCount(e.WantLen)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "shm: value %q: is %s", e.Name, have)
+	fmt.Fprintf(&b, "shm: value %q", e.Name)
+	if e.Segment != "" {
+		fmt.Fprintf(&b, " in %s", e.Segment)
+	}
+	fmt.Fprintf(&b, ": is %s", have)
 	if e.Pid != 0 {
 		// Name and program come from memory that others write: quoting keeps
 		// terminal escapes out.

@@ -14,7 +14,7 @@ type LockInfo struct {
 	Program   string // of the owner
 	Alive     bool   // of an owner: it may hold the lock for as long as it likes; a dead one's is for the next who asks
 	Reserved  bool   // free, but kept for somebody who has waited long
-	Waiting   bool   // somebody waits
+	Waiting   bool   // somebody waits, or did and has given up
 	Abandoned bool   // what Mutex.Abandoned tells the next holder
 	Takeovers uint32 // how often a dead owner has been replaced
 }
@@ -74,13 +74,13 @@ func (l LockInfo) String() string {
 		b.WriteString(", which is dead")
 	}
 	if l.Waiting && l.Held {
-		b.WriteString(", somebody waits")
+		b.WriteString(", somebody waits or did")
 	}
 	if l.Abandoned {
 		b.WriteString(", abandoned")
 	}
 	if l.Takeovers > 0 {
-		fmt.Fprintf(&b, ", taken over %d times", l.Takeovers)
+		fmt.Fprintf(&b, ", takeovers: %d", l.Takeovers)
 	}
 	return b.String()
 }

@@ -128,7 +128,9 @@ func (m *mapping) mutexOf(r *record) *Mutex {
 	return mu
 }
 
-// Lock waits for the lock and takes it.
+// Lock waits for the lock and takes it. It panics with ErrClosed after Close of the
+// segment, and with ErrReadOnly in a read-only attachment, as LockContext and
+// TryLock do.
 func (mu *Mutex) Lock() {
 	mu.mustBeOpen()
 	mu.lock()
@@ -190,7 +192,7 @@ func (mu *Mutex) unlockAfter(finished bool) {
 
 // Abandoned reports whether an earlier holder died, panicked or exited inside,
 // so that what the lock guards may be half changed. It is for the holder to
-// ask. The answer stays true, for whoever holds the lock, until one that was
+// ask: it panics if this process does not hold the lock. The answer stays true, for whoever holds the lock, until one that was
 // told so unlocks; Load, Store, Add and Update neither ask nor clear it.
 func (mu *Mutex) Abandoned() bool {
 	mu.mustOwn("Abandoned")

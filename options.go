@@ -27,7 +27,7 @@ func (o *Options) check() (Options, error) {
 		opt.Mode = 0o600
 	}
 	if opt.Mode&^fs.ModePerm != 0 {
-		return opt, fmt.Errorf("%w: mode %v has more than permission bits", fs.ErrInvalid, opt.Mode)
+		return opt, fmt.Errorf("%w: mode %#o has more than permission bits (is it written in octal, such as 0660?)", fs.ErrInvalid, uint32(opt.Mode))
 	}
 	switch {
 	case opt.MaxSize == 0 && math.MaxInt == math.MaxInt32:
@@ -35,7 +35,7 @@ func (o *Options) check() (Options, error) {
 	case opt.MaxSize == 0:
 		opt.MaxSize = 4 << 30
 	case opt.MaxSize < 0 || opt.MaxSize > min(maxSegment, math.MaxInt-pageSize):
-		return opt, fmt.Errorf("%w: maximum size %d", fs.ErrInvalid, opt.MaxSize)
+		return opt, fmt.Errorf("%w: maximum size %d, of 0 to %d bytes", fs.ErrInvalid, opt.MaxSize, min(maxSegment, math.MaxInt-pageSize))
 	}
 	opt.MaxSize = max(firstAllocation, (opt.MaxSize+pageSize-1)/pageSize*pageSize)
 	if opt.Exclusive && opt.attachOnly() {

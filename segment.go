@@ -34,14 +34,16 @@ const (
 
 // Open attaches to the segment of that name, and creates it if there is none.
 // A name without a slash is a POSIX shared-memory object, which lives until
-// Remove or a reboot; one with a slash is the path of a file, which outlives a
-// reboot.
+// Remove or a reboot, also when no process has it open; one with a slash is the
+// path of a file, which outlives a reboot. So "/x" is a file in the root directory,
+// not what shm_open(3) would open.
 //
 // A new segment is built complete before it gets its name, so processes that
 // open one name at the same instant agree on one segment. MaxSize and Mode are
 // the creator's.
 //
 // Errors are *fs.PathError: fs.ErrNotExist and fs.ErrExist as the options ask,
+// fs.ErrPermission where it is somebody else's and Mode did not let others in,
 // syscall.ENOSPC where the filesystem is full, ErrFormat or ErrVersion where
 // the file is no segment that this version reads, ErrInsecure where it is no
 // regular file with one name, belongs to somebody else though Mode asks for
