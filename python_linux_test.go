@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,21 +56,23 @@ func TestPython(t *testing.T) {
 	}
 }
 
-// TestPythonInstalls installs the package as a user does, but for the network: a
-// copy, since pip builds in place.
+// TestPythonInstalls installs the package as a user does, without a network or
+// setuptools, in each Python that there is: a copy, as pip may write beside it.
 func TestPythonInstalls(t *testing.T) {
-	t.Parallel()
 	findPython(t)
 	all, _ := interpreters()
-	i := slices.IndexFunc(all, func(python interpreter) bool {
-		return exec.Command(python.path, "-c", "import setuptools, pip, venv\n"+
-			"version = tuple(map(int, setuptools.__version__.split('.')[:2]))\n"+
-			"assert version >= (61, 0)\n"+
-			"if version < (70, 1): import wheel").Run() == nil
-	})
-	if i < 0 {
-		t.Skip("no Python has venv, pip, and a setuptools that can make a wheel of a pyproject.toml")
+	for _, python := range all {
+		t.Run(python.version, func(t *testing.T) {
+			t.Parallel()
+			if err := exec.Command(python.path, "-c", "import pip, venv").Run(); err != nil {
+				t.Skip("it has no pip and venv")
+			}
+			installs(t, python)
+		})
 	}
+}
+
+func installs(t *testing.T, in interpreter) {
 	dir := t.TempDir()
 	source, env := filepath.Join(dir, "python"), filepath.Join(dir, "env")
 	if err := os.CopyFS(source, os.DirFS("python")); err != nil {
@@ -80,12 +81,21 @@ func TestPythonInstalls(t *testing.T) {
 	python := filepath.Join(env, "bin", "python")
 	name := testName(t)
 	for _, args := range [][]string{
-		{all[i].path, "-m", "venv", "--without-pip", "--system-site-packages", env},
-		{python, "-m", "pip", "--disable-pip-version-check", "install", "--no-index", "--no-build-isolation", source},
-		{python, "-I", "-c", "import shm, sys\n" +
+		{in.path, "-m", "venv", "--without-pip", "--system-site-packages", env},
+		{python, "-m", "pip", "--disable-pip-version-check", "install", "--no-index", source},
+		{python, "-I", "-c", "import shm, sys, importlib.metadata as installed\n" +
 			"assert shm.__file__.startswith(sys.prefix), shm.__file__\n" +
+			"files = {f.name for f in installed.files('shm') if str(f).startswith('shm/') and f.suffix == '.py'}\n" +
+			"assert files == set(sys.argv[2:]), files\n" +
+			"assert installed.metadata('shm')['Version'] == installed.version('shm') == '0.1.0'\n" +
 			"assert shm.open(sys.argv[1], create=True).value('n', 'q').add(3) == 3", name},
+		{python, "-m", "pip", "--disable-pip-version-check", "uninstall", "--yes", "shm"},
 	} {
+		if args[1] == "-I" {
+			for _, file := range must(filepath.Glob("python/shm/*.py"))(t) {
+				args = append(args, filepath.Base(file))
+			}
+		}
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {

@@ -94,7 +94,7 @@ extern "C" {
 SHM_ASSERT_(sizeof(off_t) == 8, "shm.h: compile with -D_FILE_OFFSET_BITS=64");
 
 enum shm_error {
-	SHM_EFORMAT = -5001,   /* not what this package writes */
+	SHM_EFORMAT = -5001,   /* not a segment, or a damaged one */
 	SHM_EVERSION = -5002,  /* a segment of another version or kind of machine */
 	SHM_EINSECURE = -5003, /* its owner, mode or file type lets others tamper with it */
 	SHM_EFULL = -5004,     /* no room below its maximum size, or no lock owner's id */
@@ -196,6 +196,7 @@ typedef struct shm_value {
  *     void shm_consistent(v); by the holder, once what the lock guards is in order
  *
  * Locked numbers: load never waits; the others take the lock. _at is for arrays.
+ * SHM_ELAYOUT where the value is not a locked one of T, -EINVAL behind its end.
  *
  *     int shm_load_T(v, T *x);            int shm_load_T_at(v, i, T *x);
  *     int shm_store_T(v, T x);            int shm_store_T_at(v, i, T x);
@@ -330,7 +331,7 @@ __attribute__((weak, visibility("hidden"))) struct shm_home_ shm_home_ = {PTHREA
 static inline const char *shm_strerror(int err)
 {
 	switch (err) {
-	case SHM_EFORMAT: return "shm: malformed";
+	case SHM_EFORMAT: return "shm: not a segment, or a damaged one";
 	case SHM_EVERSION: return "shm: incompatible format version";
 	case SHM_EINSECURE: return "shm: not safe to attach";
 	case SHM_EFULL: return "shm: segment is full";
@@ -1662,33 +1663,35 @@ static inline uint64_t shm_length_(const shm_value *v) { return v->kind == SHM_S
 			*n = ok ? (size_t)shm_length_(v) : 0;                                       \
 		return ok ? (type *)(void *)v->data : NULL;                                         \
 	}                                                                                           \
-	static inline type *shm_locked_##T##_(const shm_value *v, uint64_t i)                       \
+	static inline int shm_locked_##T##_(const shm_value *v, uint64_t i, type **p)               \
 	{                                                                                           \
-		bool ok = v->code == letter && v->access == SHM_LOCKED && i < shm_length_(v);       \
-		return ok ? (type *)(void *)v->data + i : NULL;                                     \
+		if (v->code != letter || v->access != SHM_LOCKED)                                   \
+			return SHM_ELAYOUT;                                                         \
+		*p = (type *)(void *)v->data + i;                                                   \
+		return i < shm_length_(v) ? 0 : -EINVAL;                                            \
 	}                                                                                           \
 	SHM_USE_ static inline int shm_load_##T##_at(const shm_value *v, uint64_t i, type *x)       \
 	{                                                                                           \
-		type *p = shm_locked_##T##_(v, i);                                                  \
-		if (p == NULL)                                                                      \
-			return -EINVAL;                                                             \
-		__atomic_load(p, x, __ATOMIC_SEQ_CST);                                              \
-		return 0;                                                                           \
+		type *p;                                                                            \
+		int err = shm_locked_##T##_(v, i, &p);                                              \
+		if (err == 0)                                                                       \
+			__atomic_load(p, x, __ATOMIC_SEQ_CST);                                      \
+		return err;                                                                         \
 	}                                                                                           \
 	SHM_USE_ static inline int shm_store_##T##_at(const shm_value *v, uint64_t i, type x)       \
 	{                                                                                           \
-		type *p = shm_locked_##T##_(v, i);                                                  \
-		int err = p == NULL ? -EINVAL : shm_lock(v);                                        \
-		if (err != 0)                                                                       \
+		type *p;                                                                            \
+		int err = shm_locked_##T##_(v, i, &p);                                              \
+		if (err != 0 || (err = shm_lock(v)) != 0)                                           \
 			return err;                                                                 \
 		__atomic_store(p, &x, __ATOMIC_RELAXED);                                            \
 		return shm_unlock(v);                                                               \
 	}                                                                                           \
 	SHM_USE_ static inline int shm_add_##T##_at(const shm_value *v, uint64_t i, type d, type *sum) \
 	{                                                                                           \
-		type *p = shm_locked_##T##_(v, i), x;                                               \
-		int err = p == NULL ? -EINVAL : shm_lock(v);                                        \
-		if (err != 0)                                                                       \
+		type *p, x;                                                                         \
+		int err = shm_locked_##T##_(v, i, &p);                                              \
+		if (err != 0 || (err = shm_lock(v)) != 0)                                           \
 			return err;                                                                 \
 		__atomic_load(p, &x, __ATOMIC_RELAXED);                                             \
 		ADD(x, d);                                                                          \

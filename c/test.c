@@ -162,7 +162,7 @@ static void visit(const char *name, int k)
 		type *p = shm_ptr_##T(&v, &n);                                     \
 		WANT(p != NULL && n == 5 && p[4] == (type)k && p[0] == 0);         \
 		p[4] = (type)(k + 1);                                              \
-		WANT(shm_add_##T(&v, 1, NULL) == -EINVAL);                         \
+		WANT(shm_add_##T(&v, 1, NULL) == SHM_ELAYOUT);                     \
 		index++;                                                           \
 	}
 	EACH(VISIT)
@@ -171,6 +171,12 @@ static void visit(const char *name, int k)
 	MUST(shm_new_raw(s, "raw", SHM_F64, &pi, &v));
 	WANT(shm_ptr_i64(&v, NULL) == NULL);
 	WANT(*shm_ptr_f64(&v, NULL) == pi + k);
+	int64_t other;
+	MUST(shm_find(s, "number-f64", &v));
+	WANT(shm_add_i64(&v, 1, NULL) == SHM_ELAYOUT);
+	WANT(shm_store_i64(&v, 1) == SHM_ELAYOUT);
+	WANT(shm_load_i64(&v, &other) == SHM_ELAYOUT);
+	MUST(shm_find(s, "raw", &v));
 	*shm_ptr_f64(&v, NULL) += 1;
 
 	struct status st = {100, 0.5, {1, 2, 3, 4}, "host", 1, {0}}, now;

@@ -62,6 +62,8 @@ _TYPECODES = {
     "Q": ctypes.c_ulonglong, "f": ctypes.c_float, "d": ctypes.c_double,
 }  # fmt: skip
 
+_SHOWN = 8  # elements of an array in words
+
 _types = {}
 
 
@@ -95,7 +97,7 @@ def _build(layout, read_only):
     for name, _ in fields:
         if len(name) > 1 and name[0] == name[-1] == "_":
             raise FormatError(f"a field called {name!r} is not possible in Python")
-    body = {"__setattr__": _refuse} if read_only else {}
+    body = {"__repr__": words, **({"__setattr__": _refuse} if read_only else {})}
     t = type("Struct", (ctypes.Structure,), {**body, "_fields_": fields})
     natural = all(getattr(t, name).offset == offset for name, offset, _ in layout.fields)
     if natural and ctypes.sizeof(t) == layout.size:
@@ -109,6 +111,21 @@ def _build(layout, read_only):
     if layout.size > end:
         padded.append((f" {end}", ctypes.c_ubyte * (layout.size - end)))
     return type("Struct", (ctypes.Structure,), {**body, "_pack_": 1, "_layout_": "ms", "_fields_": padded})
+
+
+def is_number(t):
+    """Whether a ctypes type is a number, whose value is meant: a struct may have a field of that name."""
+    return issubclass(t, (ctypes._SimpleCData, Complex64, Complex128))
+
+
+def words(x):
+    """Word a value for people, a struct by its fields: Struct(x=1.0, y=2.0); an array by its first elements."""
+    if isinstance(x, ctypes.Structure) and not is_number(type(x)):
+        fields = [f"{name}={words(getattr(x, name))}" for name, *_ in _fields_of(type(x))]
+        return f"{type(x).__name__}({', '.join(fields)})"
+    if isinstance(x, ctypes.Array) and not hasattr(x, "value"):
+        return f"[{', '.join([*map(words, x[:_SHOWN]), *['...'] * (len(x) > _SHOWN)])}]"
+    return repr(getattr(x, "value", x))
 
 
 def _refuse(*_):
@@ -140,6 +157,8 @@ def read_only_number(t):
 def resolve(t):
     """Return the type that a typecode or a ctypes type stands for. Raises TypeError."""
     if isinstance(t, str):
+        if t == "u":
+            raise TypeError("no typecode 'u', whose size differs between systems: use 'i', as Go's rune, or a string")
         if t not in _TYPECODES:
             raise TypeError(f"no typecode {t!r}; there are {' '.join(_TYPECODES)}")
         t = _TYPECODES[t]
@@ -190,17 +209,20 @@ def _code(t):
     raise TypeError(f"{t.__name__} cannot be shared between processes")
 
 
+def _fields_of(t):
+    """Return a struct's _fields_, those of its base types first, without the padding that type_of made."""
+    declared = (field for base in reversed(t.__mro__) for field in base.__dict__.get("_fields_", ()))
+    return [field for field in declared if not field[0].startswith(" ")]
+
+
 def _struct_format(t):
     if hasattr(t, "_swappedbytes_"):
         raise TypeError(f"{t.__name__} has the other byte order")
     fields = []
-    for base in reversed(t.__mro__):
-        for field in base.__dict__.get("_fields_", ()):
-            if len(field) != 2:
-                raise TypeError(f"{t.__name__}.{field[0]}: bit fields cannot be shared")
-            if field[0].startswith(" "):
-                continue  # padding that type_of made
-            fields.append((field[0], getattr(t, field[0]).offset, layouts.parse(_format(field[1]))))
+    for field in _fields_of(t):
+        if len(field) != 2:
+            raise TypeError(f"{t.__name__}.{field[0]}: bit fields cannot be shared")
+        fields.append((field[0], getattr(t, field[0]).offset, layouts.parse(_format(field[1]))))
     if ctypes.sizeof(t) == 0:
         raise TypeError(f"{t.__name__} has no size")
     return layouts.struct_of(fields, ctypes.sizeof(t)).format

@@ -8,7 +8,7 @@ import weakref
 from . import header, record
 from .atomics import fence
 from .errors import FormatError, FullError, LayoutError, ReadOnlyError
-from .file import require
+from .file import naming, require
 from .memory import PAGE
 
 _WINDOW = 64 << 10  # bytes read at once
@@ -169,12 +169,13 @@ class Directory:
             exact = header.round_up(end, PAGE)
             ample = (end + max(end // 8, header.FIRST_ALLOCATION)) // PAGE * PAGE
             target = max(exact, min(ample, m.size // PAGE * PAGE))
-            try:
-                os.posix_fallocate(m.fd, allocated, target - allocated)
-            except OSError:
-                if target == exact:
-                    raise
-                target = exact
-                os.posix_fallocate(m.fd, allocated, target - allocated)
+            with naming(m.path):
+                try:
+                    os.posix_fallocate(m.fd, allocated, target - allocated)
+                except OSError:
+                    if target == exact:
+                        raise
+                    target = exact
+                    os.posix_fallocate(m.fd, allocated, target - allocated)
             header.store_lines(m.allocated, target)
         self.reach(end)

@@ -1,5 +1,6 @@
 """The files behind segments: who may attach, and how one is made."""
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -18,12 +19,23 @@ def path_of(name):
 
 
 def check_name(name):
-    """Raise ValueError for what cannot be a segment's name."""
+    """Raise TypeError or ValueError for what cannot be a segment's name."""
+    if not isinstance(name, str):
+        raise TypeError(f"a segment's name is a str, not {type(name).__name__}")
     last = name.rpartition("/")[2]
     if not name or "\0" in name or "/../" in name or last in ("", ".", ".."):
         raise ValueError(f"{name!r} cannot be a segment's name")
     if len(os.fsencode(last)) > 255 or len(os.fsencode(name)) > 4095:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), name)
+
+
+@contextlib.contextmanager
+def naming(path):
+    """Have an OSError say which segment it is about, whatever file the system was busy with."""
+    try:
+        yield
+    except OSError as e:
+        raise OSError(e.errno, os.strerror(e.errno), path) from None
 
 
 def identify(fd, path):

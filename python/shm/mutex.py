@@ -70,6 +70,9 @@ class Mutex:
         self._owner = self._depth = 0
         self._asked = False
 
+    def __repr__(self):
+        return f"<Mutex {self.name!r}>"
+
     def _bind(self):
         """Have an id, and its lease. Raises ReadOnlyError, LockError."""
         if self._mapping.read_only:

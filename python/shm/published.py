@@ -6,7 +6,7 @@ import time
 
 from .atomics import cas_4, fence, store_release
 from .cell import LockCell
-from .ctype import instance, type_of
+from .ctype import instance, is_number, type_of, words
 from .errors import LockError, TooLongError
 from .header import round_up
 from .value import Locked, again
@@ -108,7 +108,7 @@ class Struct(Locked):
 
     def __init__(self, slots, ctype, end):
         self._slots, self._mutex, self._type, self._end = slots, slots.mutex, ctype, end
-        self._number = not issubclass(ctype, ctypes.Array) and hasattr(ctype, "value")
+        self._number = is_number(ctype)
         self._reached = False
 
     def __reduce__(self):
@@ -160,7 +160,7 @@ class Struct(Locked):
             mutex.__exit__()
 
     def __repr__(self):
-        return f"<Struct {self._mutex.name!r} of {ctypes.sizeof(self._type)} bytes>"
+        return f"<Struct {self._mutex.name!r} = {words(self.load())}>"
 
 
 class String(Locked):

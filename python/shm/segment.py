@@ -66,7 +66,9 @@ def open(name, *, create=False, exclusive=False, readonly=False, mode=0o600, max
                 if not create:
                     raise
         try:
-            return Segment(name, attach(file.create(path, mode, max_size, boot_id()), path, readonly))
+            with file.naming(path):
+                fd = file.create(path, mode, max_size, boot_id())
+            return Segment(name, attach(fd, path, readonly))
         except FileExistsError:
             if exclusive:
                 raise
@@ -130,6 +132,9 @@ class Segment:
         self._mapping = None
         self._values = {}
 
+    def __repr__(self):
+        return f"<Segment {self.name!r}{'' if self._mapping else ', closed'}>"
+
     def __reduce__(self):
         return Segment, (self.name, self._attached())
 
@@ -192,7 +197,7 @@ class Segment:
         m = self._attached()
         r = m.directory.find(name)
         if r is None:
-            raise KeyError(name)
+            raise KeyError(f"no value {name!r} in segment {self.name!r}")
         known = self._values.get(name)
         if known is None or known[0].layout != r.layout:
             # Kept by the first of two threads, so that both get one object.
@@ -258,25 +263,25 @@ class Segment:
         """
         return self._place(name, type, RAW, SINGLE, init=_first(type, init), unit=unit, help=help)
 
-    def raw_array(self, name, type, size_or_values=-1, *, unit="", help=""):
+    def raw_array(self, name, type, size_or_values=0, *, unit="", help=""):
         """Attach to, or make, an unsynchronised array of numbers; return the ctypes array.
 
-        size_or_values is a number of elements, all zero, or the elements; without
-        it the length is the one found.
+        size_or_values is a number of elements, all zero, or the elements; 0, as
+        in Go, is the length found, and FileNotFoundError is raised if there is none.
         """
         return self._array(name, type, RAW, size_or_values, unit, help)
 
-    def char_array(self, name, size=-1, *, unit="", help=""):
-        """Attach to, or make, an unsynchronised C string of size bytes; return the c_char array."""
-        return self._place(name, ctypes.c_char, RAW, CHARS, _count(size), unit=unit, help=help)
+    def char_array(self, name, size=0, *, unit="", help=""):
+        """Attach to, or make, an unsynchronised C string of size bytes, 0 as in raw_array; return the c_char array."""
+        return self._place(name, ctypes.c_char, RAW, CHARS, _count(name, size), unit=unit, help=help)
 
     def value(self, name, type, init=None, *, unit="", help=""):
         """Attach to, or make, a number under a lock; return the Value."""
         self._number(type, "Value")
         return self._place(name, type, LOCKED, SINGLE, init=_first(type, init), unit=unit, help=help)
 
-    def array(self, name, type, size_or_values=-1, *, unit="", help=""):
-        """Attach to, or make, numbers under one lock; return the Array."""
+    def array(self, name, type, size_or_values=0, *, unit="", help=""):
+        """Attach to, or make, numbers under one lock, size_or_values as in raw_array; return the Array."""
         self._number(type, "Array")
         return self._array(name, type, LOCKED, size_or_values, unit, help)
 
@@ -284,9 +289,9 @@ class Segment:
         """Attach to, or make, a struct that changes as a whole; return the Struct."""
         return self._place(name, type, PUBLISHED, SINGLE, init=_first(type, init), unit=unit, help=help)
 
-    def string(self, name, size=-1, *, unit="", help=""):
-        """Attach to, or make, a text of up to size bytes that changes as a whole; return the String."""
-        return self._place(name, ctypes.c_char, PUBLISHED, CHARS, _count(size), unit=unit, help=help)
+    def string(self, name, size=0, *, unit="", help=""):
+        """Attach to, or make, a text of up to size bytes, 0 as in raw_array, that changes as a whole; return the String."""
+        return self._place(name, ctypes.c_char, PUBLISHED, CHARS, _count(name, size), unit=unit, help=help)
 
     def atomic(self, name, type, init=None, *, unit="", help=""):
         """Attach to, or make, an integer of 4 or 8 bytes with atomic operations; return the Atomic."""
@@ -302,10 +307,12 @@ class Segment:
         if not layout_of(type).code:
             raise TypeError(f"an array of {ctype.resolve(type).__name__}, which is no number: use struct or raw_value")
         if isinstance(size_or_values, int):
-            count, init = _count(size_or_values), None
+            count, init = _count(name, size_or_values), None
         else:
             values = list(size_or_values)
-            count = _count(len(values))
+            count = len(values)
+            if count == 0:
+                raise ValueError(f"value {name!r}: no elements")
             init = (ctype.resolve(type) * count)(*values)
         return self._place(name, type, access, ARRAY, count, init, unit=unit, help=help)
 
@@ -322,10 +329,11 @@ def value_again(mapping, name, type=None):
     return segment[name] if type is None else segment.struct(name, type)
 
 
-def _count(n):
-    if n == 0 or n < -1:
-        raise ValueError(f"{n} elements")
-    return n
+def _count(name, n):
+    """Return a constructor's size as a Shape's count."""
+    if n < 0:
+        raise ValueError(f"value {name!r}: length {n}")
+    return n or -1
 
 
 def _first(type, init):

@@ -270,7 +270,11 @@ class Kinds(Case):
             lambda: seg.raw_value("", "i"),
             lambda: seg.raw_value("a\nb", "i"),
             lambda: seg.raw_value("n" * 256, "i"),
-            lambda: seg.raw_array("x", "i", 0),
+            lambda: seg.raw_array("x", "i", -1),
+            lambda: seg.array("array", "i", -1),
+            lambda: seg.string("string", -1),
+            lambda: seg.char_array("chars", -1),
+            lambda: seg.raw_array("x", "i", []),
             lambda: seg["chars"].__setattr__("value", b"x" * 17),
             lambda: seg["string"].store(b"x" * 33),
             lambda: seg["string"].store(b"a\0b"),
@@ -278,10 +282,44 @@ class Kinds(Case):
         ):
             self.assertRaises(ValueError, wrong)
         self.assertRaises(TypeError, lambda: seg["array"].__setitem__(slice(0, 3), [1, 2, "3"]))
-        self.assertRaises(KeyError, lambda: seg["x"])
-        self.assertRaises(FileNotFoundError, lambda: seg.raw_array("x", "i"))
+        with self.assertRaisesRegex(KeyError, f"no value 'x' in segment '{self.name}'"):
+            seg["x"]
+        with self.assertRaisesRegex(TypeError, "use 'i', as Go's rune, or a string"):
+            seg.raw_array("x", "u", 4)
+        for none in (lambda: seg.raw_array("x", "i"), lambda: seg.array("x", "i", 0), lambda: seg.string("x", 0)):
+            self.assertRaises(FileNotFoundError, none)
+        self.assertEqual((len(seg.raw_array("rawArray", "f", 0)), len(seg.array("array", "i"))), (5, 4))
+        self.assertEqual((len(seg.char_array("chars", 0)), len(seg.string("string"))), (16, 32))
         self.assertEqual(seg.entries(), before)
         self.check(seg)
+
+    def test_words(self):
+        seg = self.open()
+        make(seg)
+        seg.struct("number", shm.Complex64, 1j)
+        for words, x in (
+            (f"<Segment '{self.name}'>", seg),
+            ("<Mutex 'mutex'>", seg["mutex"]),
+            ("<Value 'value' = 0.5>", seg["value"]),
+            ("<Struct 'struct' = Struct(X=1.5, Y=-2.5, N=3, OK=True, tag=b'abc')>", seg["struct"]),
+            ("<Struct 'struct' = Point(X=1.5, Y=-2.5, N=3, OK=True, tag=b'abc')>", seg.struct("struct", Point)),
+            ("Struct(X=1.5, Y=-2.5, N=3, OK=True, tag=b'abc')", seg["struct"].load()),
+            ("Struct(A=-1, B=2, M=[[0.0, 0.0, 0.0], [0.0, 0.0, 12.5]])", seg["rawStruct"]),
+            ("<Struct 'many' = [0, 1, 2, 3, 4, 5, 6, 7, ...]>", seg.struct("many", ctypes.c_int * 9, tuple(range(9)))),
+            ("<Struct 'number' = 1j>", seg["number"]),
+        ):
+            self.assertEqual(repr(x), words)
+        self.assertIn("Struct(X=7, Y=0, Z=0.5)", repr(seg["nested"]))
+        self.assertIn("tag=[b'', b'tag'], C=(1-2j))]>", repr(seg["nested"]))
+        seg.close()
+        self.assertEqual(repr(seg), f"<Segment '{self.name}', closed>")
+
+    def test_field_called_value(self):
+        t = type("Sample", (ctypes.Structure,), {"_fields_": [("value", ctypes.c_double), ("at", ctypes.c_int64)]})
+        seg = self.open()
+        for sample in (seg.struct("sample", t, (1.5, 2)), seg["sample"]):
+            self.assertEqual((sample.load().value, sample.value.at), (1.5, 2))
+            self.assertRegex(repr(sample), r"\(value=1.5, at=2\)")
 
     def test_numbers_wrap_as_in_ctypes(self):
         seg = self.open()

@@ -2,10 +2,12 @@
 
 import contextlib
 import ctypes
+import errno
 import io
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -30,8 +32,9 @@ class Opening(Case):
         with shm.open(self.name, exclusive=True, mode=0o640, max_size=1 << 20) as seg:
             self.assertEqual(os.stat(f"/dev/shm/{self.name}").st_mode & 0o777, 0o640)
             self.assertEqual(seg.size, header.FIRST_ALLOCATION)
-            with self.assertRaises(FileExistsError):
+            with self.assertRaises(FileExistsError) as taken:
                 shm.open(self.name, exclusive=True)
+            self.assertEqual((taken.exception.filename, taken.exception.filename2), (f"/dev/shm/{self.name}", None))
             self.assertEqual(list(seg), [])
             seg.raw_value("a", "i", 5, unit="K", help="temperature")
             self.assertIn("a", seg)
@@ -66,6 +69,33 @@ class Opening(Case):
         for bad in ("", "a/", "/tmp/../x", "x\0", ".", "n" * 256):
             with self.assertRaises((ValueError, OSError), msg=bad):
                 shm.open(bad, create=True)
+        for bad in (None, b"plant", 5):
+            with self.assertRaisesRegex(TypeError, "name is a str, not " + type(bad).__name__):
+                shm.open(bad)
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "none", "segment")
+            with self.assertRaises(FileNotFoundError) as missing:
+                shm.open(path, create=True)
+            self.assertEqual(missing.exception.filename, path)
+
+    def test_no_room_in_the_filesystem(self):
+        """As where it is full, which only root could bring about: a limit on the size of files."""
+
+        def body():
+            limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (header.FIRST_ALLOCATION - 1, limits[1]))
+            with self.assertRaises(OSError) as refused:
+                shm.open(self.name, create=True)
+            self.assertEqual((refused.exception.errno, refused.exception.filename), (errno.EFBIG, path))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (header.FIRST_ALLOCATION, limits[1]))
+            seg = shm.open(self.name, create=True)
+            with self.assertRaises(OSError) as refused:
+                seg.raw_array("a", "b", header.FIRST_ALLOCATION)
+            self.assertEqual((refused.exception.errno, refused.exception.filename), (errno.EFBIG, path))
+            self.assertEqual(list(seg), [])
+
+        path = f"/dev/shm/{self.name}"
+        self.assertEqual(self.reap(self.child(body)), 0)
 
     def test_read_only(self):
         seg = self.open()
