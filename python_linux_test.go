@@ -159,8 +159,10 @@ type pyPadded struct {
 // pyNested has all that a struct can have.
 type pyNested struct {
 	A int8
+	_ [7]byte // as 64-bit systems have it, on 32-bit ones, too
 	P [2][3]struct {
 		X, Y int16
+		_    [4]byte
 		Z    float64
 	}
 	OK  [3]bool
