@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestArray(t *testing.T) {
@@ -117,6 +118,7 @@ var abandoner = helper("abandoner", func(args []string) error {
 		s[0]--
 		fmt.Println("inside")
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		time.Sleep(time.Hour) // the signal may come a little later
 	})
 	return nil
 })

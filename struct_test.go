@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 type pair struct {
@@ -295,6 +296,7 @@ var stopper = helper("stopper", func(args []string) error {
 		p.A = 99
 		fmt.Println("inside")
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		time.Sleep(time.Hour) // the signal may come a little later
 	})
 	return nil
 })

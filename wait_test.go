@@ -418,7 +418,11 @@ func TestAwaitingIsIdle(t *testing.T) {
 		span = *stormLength
 	}
 	name, _ := locked(t)
-	for _, what := range []string{"goAwait 1000", "goAwaitEach 1000"} {
+	crowds := []string{"goAwait 1000"}
+	if canWaitAny() { // else somebody looks, a hundred times a second
+		crowds = append(crowds, "goAwaitEach 1000")
+	}
+	for _, what := range crowds {
 		p := startAgent(t, name)
 		p.must(what, "awaiting")
 		time.Sleep(time.Second) // the first looks are short
