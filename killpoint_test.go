@@ -12,7 +12,7 @@ import (
 
 // killPointFiles are the lock, allocate, grow and publish paths.
 var killPointFiles = []string{
-	"mutex.go", "lock.go", "change.go", "lease_linux.go", "directory.go",
+	"mutex.go", "lock.go", "takeover.go", "change.go", "lease_linux.go", "directory.go",
 	"raw.go", "value.go", "array.go", "slots.go", "struct.go", "string.go",
 }
 
