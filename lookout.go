@@ -8,8 +8,8 @@ import (
 )
 
 // A lookout is one thread that sleeps in the kernel for many words at once, for
-// those who await changes and have no slot of their own: by way of it they wake
-// some 20 µs later. A change wakes everybody, so another may sleep for them; who
+// those who await changes and have no slot of their own, which costs them one
+// wake-up more, from thread to thread. A change wakes everybody, so another may sleep for them; who
 // waits for a lock is woken alone, and has to sleep by itself.
 //
 // Invariant: the word of a post is mapped while the post is in the table; whoever

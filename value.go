@@ -137,7 +137,7 @@ func (v Value[T]) put(x T) {
 // Await sleeps until ok of the number is true, and returns the number, or until
 // ctx is done, and returns its error. It wakes when any process has changed the
 // number by this type's verbs, or anything under its Mutex. An idle waiter
-// costs nothing, up to some 1,000 different values a process (16 before Linux
+// costs next to nothing, up to some 1,000 different values a process (16 before Linux
 // 5.16); beyond that it looks a hundred times a second. A read-only attachment
 // cannot announce itself, so it looks four times a second.
 func (v Value[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
