@@ -1,0 +1,34 @@
+// Package errs holds the errors that several packages of this module return.
+//
+// It imports no other package of this module. Package shm exports each sentinel
+// under a name of its own: ErrFormat is Format, and so on.
+package errs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// Errors wrap one of these together with the path of the segment or the name of
+// the value. Locks, and methods that cannot return an error, panic with it.
+var (
+	Format   = errors.New("shm: not a segment, or corrupt")   // the memory, or the format of a layout in it, is not what this package writes
+	Version  = errors.New("shm: incompatible format version") // a segment, but of another version or kind of machine
+	Insecure = errors.New("shm: not safe to attach")          // its owner, mode or file type lets others tamper with it
+	Foreign  = errors.New("shm: laid out by another program") // the operation needs a header, or needs that there is none
+	Full     = errors.New("shm: segment is full")             // no room is left below the maximum size, or no id for a lock owner
+	Closed   = errors.New("shm: segment is closed")           // the operation came after Close
+	ReadOnly = errors.New("shm: segment is mapped read-only") // the operation has to write
+	TooLong  = errors.New("shm: value too long")              // a string or name does not fit; nothing was changed
+)
+
+// Path returns an *fs.PathError.
+func Path(op, path string, err error) error {
+	return &fs.PathError{Op: op, Path: path, Err: err}
+}
+
+// Invalid formats an error that wraps fs.ErrInvalid.
+func Invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", fs.ErrInvalid, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,156 @@
+package format
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"strings"
+
+	"example.org/shm/internal/errs"
+	"example.org/shm/internal/layout"
+)
+
+// Where things are in a record, in bytes from its start. A record is the fixed
+// part, then name, format, unit and help, then, from the next line on, the data.
+// All before the data never changes once the record is published.
+const (
+	RecordFixed = 112 // bytes of the fixed part
+	RecordCheck = 12  // offset of the checksum
+)
+
+// Maker says which process made a record.
+type Maker struct {
+	Pid     int32
+	Program string
+}
+
+// Record is a validated copy of a record's part before the data. Offsets count
+// from the start of the segment and are inside what was allocated when the
+// record was read.
+//
+// The fields that attaching looks at come first: among many records that is one
+// cache miss.
+type Record struct {
+	Data     int64 // offset
+	Capacity int64 // bytes of one slot, or of the value
+	Shape
+	Maker
+	Index int // in the directory
+}
+
+// Elements returns the offset of the value itself. That is the offset of the
+// first slot if there are two.
+func (r *Record) Elements() int64 {
+	switch {
+	case r.Access == Locked && r.Kind == KindSingle:
+		return r.Data + NumberOffset
+	case r.Access == Locked, r.Access == Published:
+		return r.Data + LockedOffset
+	}
+	return r.Data
+}
+
+// Encode returns the bytes of a new record up to its data, and the size of the
+// whole record. A program name that is too long is cut.
+//
+// Preconditions: Check returns nil.
+func (s *Shape) Encode(capacity int64, by Maker) (meta []byte, size int64) {
+	var format string
+	var elem int
+	if s.Layout != nil {
+		format, elem = s.Layout.Format, s.Layout.Size
+	}
+	texts := s.Name + format + s.Unit + s.Help
+	meta = make([]byte, RoundUp(RecordFixed+int64(len(texts))))
+	size = int64(len(meta)) + s.DataSize(capacity)
+	ne := binary.NativeEndian
+	ne.PutUint64(meta[0:], uint64(size))
+	ne.PutUint32(meta[8:], uint32(len(meta)))
+	ne.PutUint64(meta[16:], uint64(s.Count))
+	ne.PutUint64(meta[24:], uint64(elem))
+	ne.PutUint64(meta[32:], uint64(capacity))
+	meta[40] = byte(s.Access)
+	meta[41] = byte(s.Kind)
+	ne.PutUint16(meta[42:], uint16(len(s.Name)))
+	ne.PutUint32(meta[44:], uint32(len(format)))
+	ne.PutUint16(meta[48:], uint16(len(s.Unit)))
+	ne.PutUint16(meta[50:], uint16(len(s.Help)))
+	ne.PutUint32(meta[52:], uint32(by.Pid))
+	copy(meta[56:RecordFixed], by.Program)
+	copy(meta[RecordFixed:], texts)
+	ne.PutUint32(meta[RecordCheck:], RecordChecksum(meta))
+	return meta, size
+}
+
+// RecordChecksum returns the CRC-32 of a record's bytes up to its data, without
+// the checksum itself.
+func RecordChecksum(meta []byte) uint32 {
+	return crc32.Update(crc32.ChecksumIEEE(meta[:RecordCheck]), crc32.IEEETable, meta[RecordCheck+4:])
+}
+
+// Decode validates the record that starts at off in mem and ends by end. size is
+// the size of the whole record. layouts has the layouts of the formats that were
+// read before; Decode adds to it.
+//
+// Preconditions: mem has the bytes from off up to the data.
+func Decode(mem []byte, off, end int64, layouts map[string]*layout.Layout) (r *Record, size int64, err error) {
+	corrupt := func(what string, args ...any) (*Record, int64, error) {
+		return nil, 0, fmt.Errorf("%w: record at byte %d: %s", errs.Format, off, fmt.Sprintf(what, args...))
+	}
+	if end-off < RecordFixed {
+		return corrupt("cut off")
+	}
+	var fixed [RecordFixed]byte
+	copy(fixed[:], mem[off:])
+	ne := binary.NativeEndian
+	usize, ulen := ne.Uint64(fixed[0:]), int64(ne.Uint32(fixed[8:]))
+	if usize > uint64(end-off) || usize%Line != 0 || ulen < RecordFixed || ulen%Line != 0 || uint64(ulen) > usize {
+		return corrupt("%d bytes with data from byte %d", usize, ulen)
+	}
+	size = int64(usize)
+	n, f, u, h := int64(ne.Uint16(fixed[42:])), int64(ne.Uint32(fixed[44:])), int64(ne.Uint16(fixed[48:])), int64(ne.Uint16(fixed[50:]))
+	if ulen != RoundUp(RecordFixed+n+f+u+h) || f > MaxText {
+		return corrupt("texts of %d, %d, %d and %d bytes before byte %d", n, f, u, h, ulen)
+	}
+	meta := make([]byte, ulen)
+	copy(meta, fixed[:])
+	copy(meta[RecordFixed:], mem[off+RecordFixed:off+ulen])
+	if RecordChecksum(meta) != ne.Uint32(meta[RecordCheck:]) {
+		return corrupt("checksum does not match")
+	}
+	texts := string(meta[RecordFixed : RecordFixed+n+f+u+h])
+	r = &Record{
+		Shape: Shape{
+			Label: Label{Name: texts[:n], Unit: texts[n+f : n+f+u], Help: texts[n+f+u:]},
+			Count: int64(ne.Uint64(meta[16:])), Access: Access(meta[40]), Kind: Kind(meta[41]),
+		},
+		Maker: Maker{Pid: int32(ne.Uint32(meta[52:])), Program: strings.TrimRight(string(meta[56:RecordFixed]), "\x00")},
+		Data:  off + ulen, Capacity: int64(ne.Uint64(meta[32:])),
+	}
+	if r.Kind < KindSingle || r.Kind > KindGrowth || r.Access < Raw || r.Access > Published {
+		return corrupt("kind %d with access %d", r.Kind, r.Access)
+	}
+	format := texts[n : n+f]
+	if r.Kind != KindMutex {
+		if r.Layout = layouts[format]; r.Layout == nil {
+			l, err := layout.Parse(format)
+			if err != nil {
+				return corrupt("layout: %v", err)
+			}
+			r.Layout = &l
+			layouts[strings.Clone(format)] = r.Layout
+		}
+		if r.Layout.Format != format || uint64(r.Layout.Size) != ne.Uint64(meta[24:]) {
+			return corrupt("format %q of %d bytes", format, ne.Uint64(meta[24:]))
+		}
+	}
+	if err := r.Check(); err != nil {
+		return corrupt("%v", err)
+	}
+	need, _ := r.SlotSize()
+	inside := r.Kind == KindGrowth || r.Kind == KindMutex || r.Elements()-r.Data+need <= r.DataSize(r.Capacity)
+	if r.Capacity < need || r.Capacity > MaxSegment || r.Data+r.DataSize(r.Capacity) != off+size || !inside {
+		return corrupt("capacity of %d bytes, data of %d, for a value of %d", r.Capacity, size-ulen, need)
+	}
+	return r, size, nil
+}

@@ -1,0 +1,148 @@
+package format
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	"example.org/shm/internal/layout"
+)
+
+// Access says how the memory of a value is synchronised.
+type Access uint8
+
+const (
+	Raw       Access = 1 // plain memory, unsynchronised
+	Atomic    Access = 2 // lock-free: every access is one atomic operation
+	Locked    Access = 3 // a lock, and a value that its holder changes in place
+	Published Access = 4 // a lock, and two slots of which the holder publishes one
+)
+
+// Kind is what a name stands for.
+type Kind uint8
+
+const (
+	KindSingle Kind = iota + 1 // one number or struct
+	KindArray                  // Count elements
+	KindChars                  // Count bytes of a C string
+	KindMutex                  // a lock and nothing else
+	KindGrowth                 // a longer layout for the struct that has the name already
+)
+
+// Where things are in the data of a locked or published value, in bytes from its
+// start.
+const (
+	NumberOffset = 48   // a locked number, in the line of its lock
+	LockedOffset = Line // the elements of a locked array, or the first slot
+)
+
+// Limits of the texts of a record, in bytes.
+const (
+	MaxName = 255      // of a name, and of a unit
+	MaxHelp = 4 << 10  // of a help text
+	MaxText = 32 << 10 // of a format
+)
+
+// Label is how people refer to a value.
+type Label struct {
+	Name string
+	Unit string // of the number, such as bytes
+	Help string // what the value means
+}
+
+// Shape is what a constructor asks for and what a record says.
+type Shape struct {
+	Layout *layout.Layout // of one element; nil for a mutex
+	Count  int64          // elements of an array, bytes of a C string; 0: a single value
+	Access Access
+	Kind   Kind
+	Label
+}
+
+// Check returns an error that says why a shape cannot be made, or nil.
+func (s *Shape) Check() error {
+	switch {
+	case s.Name == "":
+		return errors.New("the name is empty")
+	case len(s.Name) > MaxName:
+		return fmt.Errorf("the name has %d bytes, at most %d are allowed", len(s.Name), MaxName)
+	case !utf8.ValidString(s.Name) || strings.ContainsFunc(s.Name, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return errors.New("the name is not printable UTF-8")
+	case len(s.Unit) > MaxName:
+		return fmt.Errorf("the unit has %d bytes, at most %d are allowed", len(s.Unit), MaxName)
+	case len(s.Help) > MaxHelp:
+		return fmt.Errorf("the help text has %d bytes, at most %d are allowed", len(s.Help), MaxHelp)
+	case s.Layout != nil && len(s.Layout.Format) > MaxText:
+		return fmt.Errorf("the format of the type has %d bytes, at most %d are allowed", len(s.Layout.Format), MaxText)
+	case s.Count < 0:
+		return fmt.Errorf("negative length %d", s.Count)
+	}
+	if _, ok := s.SlotSize(); !ok {
+		return fmt.Errorf("%d elements are more than a segment can hold", s.Count)
+	}
+	return nil
+}
+
+// SlotSize returns the bytes of all elements. ok is false if they are too many.
+func (s *Shape) SlotSize() (n int64, ok bool) {
+	if s.Layout == nil {
+		return 0, true
+	}
+	n = max(s.Count, 1)
+	if s.Count < 0 || n > MaxSegment/int64(s.Layout.Size) {
+		return 0, false
+	}
+	n *= int64(s.Layout.Size)
+	return n, n <= math.MaxInt/4
+}
+
+// Room returns the capacity of a new record, the bytes that one of its slots
+// gets. Structs that change as a whole get more than they need, for the fields
+// that later programs append.
+func (s *Shape) Room() int64 {
+	n, _ := s.SlotSize()
+	if s.Grows() {
+		return RoundUp(n + n/2)
+	}
+	return n
+}
+
+// DataSize returns the bytes of a record's data: the slots of that capacity and
+// the lock.
+func (s *Shape) DataSize(capacity int64) int64 {
+	switch {
+	case s.Kind == KindGrowth:
+		return 0
+	case s.Access == Published:
+		return LockedOffset + 2*RoundUp(capacity)
+	case s.Kind == KindMutex, s.Access == Locked && s.Kind == KindSingle:
+		return Line
+	case s.Access == Locked:
+		return LockedOffset + RoundUp(capacity)
+	}
+	return RoundUp(capacity)
+}
+
+// HasLock reports whether a LockCell starts the data.
+func (s *Shape) HasLock() bool { return s.Access == Locked || s.Access == Published }
+
+// Grows reports whether types of different length may share the value.
+func (s *Shape) Grows() bool { return s.Access == Published && s.Kind == KindSingle }
+
+// Outgrows reports whether s is what the record has with fields appended, and
+// whether the longer struct fits in the record's slots.
+func (s *Shape) Outgrows(r *Record) bool {
+	return s.Grows() && r.Grows() && !layout.Same(s.Layout, r.Layout) && s.Layout.Extends(*r.Layout) && int64(s.Layout.Size) <= r.Capacity
+}
+
+// Whole returns the layout of all elements together.
+//
+// Preconditions: the shape is not that of a mutex.
+func (s *Shape) Whole() layout.Layout {
+	if s.Count == 0 {
+		return *s.Layout
+	}
+	return layout.Array(*s.Layout, int(s.Count))
+}

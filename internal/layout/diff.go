@@ -1,0 +1,89 @@
+package layout
+
+import (
+	"fmt"
+	"strings"
+)
+
+// String describes the layout as a Go type. A C string of 16 bytes is char[16].
+func (l Layout) String() string {
+	dims, elem := l.Dims()
+	name := elem.Format
+	switch {
+	case elem.isStruct():
+		name = "struct{...}"
+	case elem.Number() != nil:
+		name = elem.Number().Kind().String()
+	case elem.IsText():
+		name = "char"
+		if last := len(dims) - 1; last >= 0 {
+			name += fmt.Sprintf("[%d]", dims[last])
+			dims = dims[:last]
+		}
+	}
+	var b strings.Builder
+	for _, n := range dims {
+		fmt.Fprintf(&b, "[%d]", n)
+	}
+	return b.String() + name
+}
+
+func (f Field) describe() string { return fmt.Sprintf("%s at %d", f.Layout.String(), f.Offset) }
+
+// maxDiff keeps an error about a struct of a thousand fields readable.
+const maxDiff = 16
+
+// Diff compares two structs, or two arrays of structs, and returns a line for
+// each field that differs. It returns "" if there is nothing to compare field by
+// field.
+func Diff(have, want Layout) string {
+	if have.Equal(want) || have.Fields == nil || want.Fields == nil {
+		return ""
+	}
+	lines := diffFields(nil, "", Field{Layout: have}, Field{Layout: want})
+	if more := len(lines) - maxDiff; more > 0 {
+		lines = append(lines[:maxDiff], fmt.Sprintf("  and %d more", more))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// diffFields appends the lines about two structs. The offsets of have and want
+// count from the start of the value, and so do the offsets in the lines.
+func diffFields(lines []string, path string, have, want Field) []string {
+	before := len(lines)
+	wanted := make(map[string]Field)
+	for _, w := range want.Layout.Fields {
+		w.Offset += want.Offset
+		wanted[w.Name] = w
+	}
+	for _, h := range have.Layout.Fields {
+		h.Offset += have.Offset
+		name := FieldPath(path, h.Name)
+		w, ok := wanted[h.Name]
+		if !ok {
+			lines = append(lines, fmt.Sprintf("  field %q: have %s, want nothing", name, h.describe()))
+			continue
+		}
+		delete(wanted, h.Name)
+		if h.describe() != w.describe() {
+			lines = append(lines, fmt.Sprintf("  field %q: have %s, want %s", name, h.describe(), w.describe()))
+		}
+		if h.Layout.String() == w.Layout.String() && !h.Layout.Equal(w.Layout) {
+			dims, _ := h.Layout.Dims()
+			lines = diffFields(lines, name+strings.Repeat("[]", len(dims)), h, w)
+		}
+	}
+	for _, w := range want.Layout.Fields {
+		if w, missing := wanted[w.Name]; missing {
+			lines = append(lines, fmt.Sprintf("  field %q: have nothing, want %s", FieldPath(path, w.Name), w.describe()))
+		}
+	}
+	if len(lines) == before {
+		what := "size"
+		if path != "" {
+			what = fmt.Sprintf("field %q", path)
+		}
+		lines = append(lines, fmt.Sprintf("  %s: have %d bytes, want %d", what, have.Layout.Size, want.Layout.Size))
+	}
+	return lines
+}

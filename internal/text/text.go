@@ -1,0 +1,125 @@
+// Package text converts values in memory to text and to Go values, and text to
+// the bytes that it changes. A layout is all that it knows of a value.
+//
+// It imports the packages layout and errs.
+//
+// Preconditions of all functions: b is as long as the layout says. A layout's
+// nesting is bounded, and so is the recursion here.
+package text
+
+import (
+	"bytes"
+	"encoding/binary"
+	"reflect"
+	"strconv"
+
+	"example.org/shm/internal/layout"
+)
+
+// goType returns the type of what Value returns.
+func goType(dims []int, elem layout.Layout) reflect.Type {
+	t := elem.Number()
+	switch {
+	case elem.IsText():
+		t = reflect.TypeFor[string]()
+	case t == nil:
+		t = reflect.TypeFor[map[string]any]()
+	}
+	for range dims {
+		t = reflect.SliceOf(t)
+	}
+	return t
+}
+
+// Value returns a copy of the value as Go has it: a number or a bool of the exact
+// type, a string for characters up to the first NUL, a map[string]any for a
+// struct, and a slice for any other array, in as many levels as the array has
+// dimensions.
+func Value(l layout.Layout, b []byte) any {
+	dims, elem := l.Parts()
+	v := reflect.New(goType(dims, elem))
+	fillValue(v.Elem(), dims, elem, b)
+	return v.Elem().Interface()
+}
+
+func fillValue(v reflect.Value, dims []int, elem layout.Layout, b []byte) {
+	number := elem.Number() != nil
+	if len(dims) > 0 {
+		n := dims[0]
+		v.Set(reflect.MakeSlice(v.Type(), n, n))
+		if number && len(dims) == 1 {
+			decodeNumbers(b, v.Interface())
+			return
+		}
+		step := len(b) / n
+		for i := range n {
+			fillValue(v.Index(i), dims[1:], elem, b[i*step:(i+1)*step])
+		}
+		return
+	}
+	switch {
+	case number:
+		decodeNumbers(b, v.Addr().Interface())
+	case elem.IsText():
+		v.SetString(cString(b))
+	default:
+		fields := make(map[string]any, len(elem.Fields))
+		for _, f := range elem.Fields {
+			fields[f.Name] = Value(f.Layout, b[f.Offset:f.Offset+f.Layout.Size])
+		}
+		v.Set(reflect.ValueOf(fields))
+	}
+}
+
+// decodeNumbers fills a slice, or the number that a pointer points to.
+func decodeNumbers(b []byte, to any) {
+	if _, err := binary.Decode(b, binary.NativeEndian, to); err != nil {
+		panic(err) // cannot happen: the layout gives both their lengths
+	}
+}
+
+// Append appends the value in one line, as Go would write it: numbers, true and
+// false; characters as a string literal, so that no escape sequence in them
+// reaches a terminal; [1, 2] for an array; {x: 1, y: 2} for a struct, with the
+// fields in order. A NaN that is not the usual one shows its bits,
+// NaN(0x7ff8000000000002), and a complex number with such a part is
+// complex(0, NaN(…)).
+func Append(dst []byte, l layout.Layout, b []byte) []byte {
+	dims, elem := l.Parts()
+	return appendParts(dst, dims, elem, b)
+}
+
+func appendParts(dst []byte, dims []int, elem layout.Layout, b []byte) []byte {
+	if len(dims) > 0 {
+		step := len(b) / dims[0]
+		dst = append(dst, '[')
+		for i := range dims[0] {
+			if i > 0 {
+				dst = append(dst, ", "...)
+			}
+			dst = appendParts(dst, dims[1:], elem, b[i*step:(i+1)*step])
+		}
+		return append(dst, ']')
+	}
+	if t := elem.Number(); t != nil {
+		return appendNumber(dst, t.Kind(), b)
+	}
+	if elem.IsText() {
+		return strconv.AppendQuote(dst, cString(b))
+	}
+	dst = append(dst, '{')
+	for i, f := range elem.Fields {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = append(append(dst, f.Name...), ": "...)
+		dst = Append(dst, f.Layout, b[f.Offset:f.Offset+f.Layout.Size])
+	}
+	return append(dst, '}')
+}
+
+// cString returns the characters up to the first NUL.
+func cString(b []byte) string {
+	text, _, _ := bytes.Cut(b, []byte{0})
+	return string(text)
+}
