@@ -1,0 +1,42 @@
+package mem
+
+import (
+	"bytes"
+	"sync/atomic"
+	"unsafe"
+)
+
+// BytesOf views *p as bytes.
+func BytesOf[T any](p *T) []byte {
+	// SAFETY: package layout has found T to be bytes without pointers.
+	return unsafe.Slice((*byte)(unsafe.Pointer(p)), unsafe.Sizeof(*p))
+}
+
+// CString returns the bytes of b before its first NUL, or all of them, as a
+// string. Where others may write to b, the caller passes a copy: the text must not
+// change between the search for the NUL and the copy.
+func CString(b []byte) string {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return string(b)
+}
+
+// LoadWords fills dst from src by 8-byte atomic loads, each of which orders the
+// loads behind it on processors that reorder plain ones.
+//
+// Preconditions: src starts on a cache line of a mapping and is padded to one.
+func LoadWords(dst, src []byte) {
+	for i := 0; i < len(dst); i += 8 {
+		// SAFETY: src is 8-byte aligned and, being padded, has the whole last word;
+		// w is a copy.
+		w := atomic.LoadUint64((*uint64)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(src)), i)))
+		copy(dst[i:], unsafe.Slice((*byte)(unsafe.Pointer(&w)), 8))
+	}
+}
+
+// storePlain stores n as one plain store, which is whole on 64-bit systems.
+func storePlain(p *atomic.Uint64, n uint64) {
+	// SAFETY: an atomic.Uint64 is an aligned uint64 and nothing else.
+	*(*uint64)(unsafe.Pointer(p)) = n
+}

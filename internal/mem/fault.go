@@ -1,0 +1,36 @@
+package mem
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"example.org/shm/internal/errs"
+)
+
+// Why this file: whoever may write to a file may also truncate it while others
+// have it mapped, and foreign memory may never have been reserved. Touching memory
+// that is not there is SIGBUS, which ends a Go program unless the goroutine has
+// asked for a panic instead. The calls that return errors, or check and copy, ask
+// for it. Get, Set and the locks do not, since asking costs more than they do.
+
+// Guarded calls f, which touches the region, and returns its error. If f touches a
+// part of the region that has no memory behind it, Guarded returns an
+// *fs.PathError that wraps errs.Format. Other panics go on. What f locks it must
+// unlock in a defer.
+func (r *Region) Guarded(f func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer func() {
+		debug.SetPanicOnFault(old)
+		p := recover()
+		if p == nil {
+			return
+		}
+		fault, ok := p.(interface{ Addr() uintptr })
+		if !ok || !r.Contains(fault.Addr()) {
+			panic(p)
+		}
+		// The message does not give the file's length: the descriptor may be closed.
+		err = errs.Path("access", r.Path, fmt.Errorf("%w: no memory at byte %d: the file was cut off, or its filesystem is full", errs.Format, r.Offset(fault.Addr())))
+	}()
+	return f()
+}

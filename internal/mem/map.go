@@ -1,0 +1,83 @@
+package mem
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+
+	"example.org/shm/internal/errs"
+	"example.org/shm/internal/sys"
+	"github.com/edsrzf/mmap-go"
+)
+
+// SmallReserve is how many bytes of address space a segment gets where there are
+// only 32 bits of it.
+const SmallReserve = 64 << 20
+
+// Map maps the first size bytes of f, or fewer but at least need where address
+// space is short. What is behind the end of the file is reserved address space,
+// and touching it is a fault. Map may wait for the garbage collector to release
+// mappings of closed segments. The error is an *fs.PathError. It wraps errs.Full
+// if this system's address space can never have need bytes.
+//
+// The caller calls Unmap once with what Map returned.
+func Map(f *os.File, path string, size, need int64, readOnly bool) ([]byte, error) {
+	prot := mmap.RDWR
+	if readOnly {
+		prot = mmap.RDONLY
+	}
+	if need > math.MaxInt {
+		return nil, errs.Path("mmap", path, fmt.Errorf("%w: %d bytes do not fit this system's address space", errs.Full, need))
+	}
+	if size > math.MaxInt { // a 64-bit program made it
+		size = max(need, SmallReserve)
+	}
+	b, err := mapFile(f, size, need, prot)
+	if err != nil {
+		return nil, errs.Path("mmap", path, err)
+	}
+	return b, nil
+}
+
+// mapFile is Map for sizes that are ints.
+func mapFile(f *os.File, size, need int64, prot int) (mmap.MMap, error) {
+	b, err := mmap.MapRegion(f, int(size), prot, 0, 0)
+	for sys.OutOfMemory(err) && sys.Reclaim() {
+		b, err = mmap.MapRegion(f, int(size), prot, 0, 0)
+	}
+	half := func() int64 { return (size/2 + sys.PageSize - 1) / sys.PageSize * sys.PageSize }
+	if !sys.OutOfMemory(err) || size/2 < need {
+		return b, err
+	}
+	for sys.OutOfMemory(err) && size/2 >= need {
+		size = half()
+		b, err = mmap.MapRegion(f, int(size), prot, 0, 0)
+	}
+	if err != nil || size/2 < need {
+		return b, err
+	}
+	// As much again is left to the program, whose heap has to grow too.
+	if err := b.Unmap(); err != nil {
+		return nil, err
+	}
+	return mmap.MapRegion(f, int(half()), prot, 0, 0)
+}
+
+// Unmap unmaps what Map returned. No pointer into it may be used afterwards. It
+// fails only for a slice that Map has not returned.
+func Unmap(b []byte) error {
+	m := mmap.MMap(b)
+	return m.Unmap()
+}
+
+// Flush writes the first n bytes to the file's storage and returns when they are
+// there. It may block for as long as the storage needs. The error is an
+// *fs.PathError.
+func (r *Region) Flush(n int64) error {
+	if err := mmap.MMap(r.Bytes[:n]).Flush(); err != nil {
+		return errs.Path("msync", r.Path, err)
+	}
+	runtime.KeepAlive(r)
+	return nil
+}

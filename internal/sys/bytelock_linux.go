@@ -1,0 +1,89 @@
+package sys
+
+import (
+	"io"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// The locks are those of an open file description (F_OFD_SETLK of fcntl(2)).
+// Unlike POSIX locks they survive the close of another descriptor of the file,
+// and they exclude other descriptions in the same process.
+
+// TryLock takes the exclusive lock of one byte for f's open file description. It
+// returns false if another description holds a lock there. A second call for a
+// byte that f holds succeeds and changes nothing. It does not wait for the lock.
+// The error is the system's own, or fs.ErrClosed.
+func TryLock(f *os.File, off int64) (got bool, err error) {
+	switch _, err := fileLock(f, unix.F_OFD_SETLK, unix.F_WRLCK, off, 1); err {
+	case nil:
+		return true, nil
+	case unix.EAGAIN, unix.EACCES:
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
+// WaitLock is TryLock that waits until no other description holds a lock there.
+// It may block for as long as another process holds the lock, and keeps a thread
+// meanwhile.
+func WaitLock(f *os.File, off int64) error {
+	_, err := fileLock(f, unix.F_OFD_SETLKW, unix.F_WRLCK, off, 1)
+	return err
+}
+
+// Unlock releases the lock that f's description holds on one byte. It never
+// blocks.
+func Unlock(f *os.File, off int64) {
+	// Unlocking a byte that is locked cannot fail.
+	_, _ = fileLock(f, unix.F_OFD_SETLK, unix.F_UNLCK, off, 1)
+}
+
+// WaitLockProcess is WaitLock with a POSIX lock, which belongs to the process. It
+// is for a description that is shared with a parent or a child, whom a lock of
+// the description would not exclude.
+//
+// Any close of any descriptor of the file in this process releases the lock, so
+// it is for no other case.
+func WaitLockProcess(f *os.File, off int64) error {
+	_, err := fileLock(f, unix.F_SETLKW, unix.F_WRLCK, off, 1)
+	return err
+}
+
+// UnlockProcess releases the lock that WaitLockProcess took. It never blocks.
+func UnlockProcess(f *os.File, off int64) {
+	// As for Unlock.
+	_, _ = fileLock(f, unix.F_SETLK, unix.F_UNLCK, off, 1)
+}
+
+// Locked reports whether a description other than f's holds an exclusive lock on
+// any of length bytes from off. It asks on behalf of a reader, with whom only an
+// exclusive lock conflicts, so a process that may only read the file cannot make
+// a byte look locked. It takes no lock and never blocks. It returns true with an
+// error, as nothing is known then.
+func Locked(f *os.File, off, length int64) (bool, error) {
+	l, err := fileLock(f, unix.F_OFD_GETLK, unix.F_RDLCK, off, length)
+	return err != nil || l.Type != unix.F_UNLCK, err
+}
+
+// LockedFast is Locked for one byte in less time. It is for a caller that
+// somebody waits for.
+//
+// Preconditions: nothing closes f during the call.
+func LockedFast(f *os.File, off int64) (bool, error) {
+	l := unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart, Start: off, Len: 1}
+	err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &l)
+	runtime.KeepAlive(f)
+	return err != nil || l.Type != unix.F_UNLCK, err
+}
+
+// fileLock makes one call of fcntl(2) about a lock of the given type on length
+// bytes from off.
+func fileLock(f *os.File, cmd int, typ int16, off, length int64) (unix.Flock_t, error) {
+	l := unix.Flock_t{Type: typ, Whence: io.SeekStart, Start: off, Len: length}
+	err := withDescriptor(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), cmd, &l) })
+	return l, err
+}

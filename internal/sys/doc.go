@@ -1,0 +1,41 @@
+// Package sys is everything that shm asks of the operating system: files,
+// locks on single bytes of a file, sleeping on a word of memory, the exit of a
+// process, and the clock. No other package of the module makes system calls,
+// apart from the memory mapping itself, which package mem makes.
+//
+// Only Linux is implemented. On other systems each function that can fail
+// returns an error that wraps [errors.ErrUnsupported], so no segment is ever
+// made or attached there and the remaining functions are never called.
+//
+// To port the package, write another set of the files whose names end in
+// _linux. The rest of the module relies on these promises:
+//
+//   - Publication. [CreateNamed] gives a file its name only when its bytes are
+//     complete, by one step that fails if the name exists.
+//   - Reservation. After [Reserve] returns, no access to the reserved bytes of a
+//     mapping fails for lack of space.
+//   - Byte locks. A lock belongs to one open file description, excludes all
+//     others on the system, also in another container, and is released by the
+//     system when the description is closed or its last process ends, however
+//     it ends. The byte need not exist: offsets up to 1<<62 + 1<<30 are used.
+//     [Locked] asks for a lock that somebody else holds without taking one.
+//   - Descriptions. [Reopen] makes a description that no other process shares.
+//     No child process inherits a descriptor that this package makes.
+//   - Sleeping. [FutexWait] and [FutexWake] work between processes that map the
+//     same page of a file at different addresses. The comparison of the word and
+//     the start of the sleep are one step for whoever changes the word and wakes.
+//   - Clock. [Monotonic] is the same clock in all processes of the system.
+//   - Identity. [Key] is the same for two descriptors exactly if they are of the
+//     same file.
+//
+// A hint may fail: [WatchPid] may return nil, [CanWaitAny] may return false, and
+// [BootID] and [PidNamespace] may return 0. Then the module works more slowly,
+// or leaves out a check, and is still correct.
+//
+// Unless a function says otherwise, its calls are repeated after a signal, a
+// file that is closed during the call is an error and never another file's
+// descriptor, and a call that fails for lack of descriptors is repeated after
+// [Reclaim].
+//
+// The package imports only package errs of this module.
+package sys

@@ -1,0 +1,145 @@
+//go:build !linux
+
+package sys
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"example.org/shm/internal/errs"
+)
+
+// Only Linux is implemented so far. Elsewhere whatever would make a segment or
+// attach to one returns errPlatform, so nothing that needs a mapping is ever
+// called. Those functions are here for the compiler.
+
+const sharedDir = "/dev/shm/"
+
+var errPlatform = fmt.Errorf("shm: not implemented on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+
+// Files: see file_linux.go, create_linux.go, descriptor_linux.go and
+// reserve_linux.go.
+
+// OpenExisting fails on this system.
+func OpenExisting(path string, _ bool) (*os.File, error) {
+	return nil, errs.Path("open", path, errPlatform)
+}
+
+// CreateNamed fails on this system.
+func CreateNamed(path string, _ fs.FileMode, _ []byte, _ int64) (*os.File, error) {
+	return nil, errs.Path("create", path, errPlatform)
+}
+
+// CreateAnonymous fails on this system.
+func CreateAnonymous([]byte, int64) (*os.File, error) {
+	return nil, errs.Path("create", AnonymousPath, errPlatform)
+}
+
+// Identify fails on this system.
+func Identify(_ *os.File, path string) (Key, int64, error) {
+	return Key{}, 0, errs.Path("stat", path, errPlatform)
+}
+
+// FileSize fails on this system.
+func FileSize(_ *os.File, path string) (int64, error) {
+	return 0, errs.Path("stat", path, errPlatform)
+}
+
+// CheckNamed fails on this system.
+func CheckNamed(_ *os.File, path string, _ fs.FileMode) error {
+	return errs.Path("open", path, errPlatform)
+}
+
+// Reserve fails on this system.
+func Reserve(_ *os.File, path string, _, _ int64) error {
+	return errs.Path("allocate", path, errPlatform)
+}
+
+// Reopen fails on this system.
+func Reopen(_ *os.File, path string) (*os.File, error) {
+	return nil, errs.Path("reopen", path, errPlatform)
+}
+
+// Duplicate fails on this system.
+func Duplicate(f *os.File, _ bool) (*os.File, error) {
+	return nil, errs.Path("dup", f.Name(), errPlatform)
+}
+
+// Adopt fails on this system.
+func Adopt(int, Key, string, bool) (*os.File, error) { return nil, errPlatform }
+
+// Remove fails on this system.
+func Remove(path string) error { return errs.Path("remove", path, errPlatform) }
+
+// Byte locks: see bytelock_linux.go.
+
+// TryLock fails on this system.
+func TryLock(*os.File, int64) (bool, error) { return false, errPlatform }
+
+// WaitLock fails on this system.
+func WaitLock(*os.File, int64) error { return errPlatform }
+
+// Unlock does nothing on this system.
+func Unlock(*os.File, int64) {}
+
+// WaitLockProcess fails on this system.
+func WaitLockProcess(*os.File, int64) error { return errPlatform }
+
+// UnlockProcess does nothing on this system.
+func UnlockProcess(*os.File, int64) {}
+
+// Locked fails on this system.
+func Locked(*os.File, int64, int64) (bool, error) { return true, errPlatform }
+
+// LockedFast fails on this system.
+func LockedFast(*os.File, int64) (bool, error) { return true, errPlatform }
+
+// Words: see futex_linux.go.
+
+// FutexWait does nothing on this system.
+func FutexWait(*atomic.Uint32, uint32, uint32, time.Duration) {}
+
+// FutexWake wakes nobody on this system.
+func FutexWake(*atomic.Uint32, int, uint32) int { return 0 }
+
+// FutexWaitAny fails on this system.
+func FutexWaitAny([]Word, time.Duration) (bool, error) { return false, errPlatform }
+
+// CanWaitAny returns false on this system.
+func CanWaitAny() bool { return false }
+
+// Clock and process: see clock_linux.go, process_linux.go and death_linux.go.
+
+// Monotonic returns the time of day on this system.
+func Monotonic() int64 { return time.Now().UnixNano() }
+
+// BootID returns 0 on this system.
+func BootID() uint64 { return 0 }
+
+// PidNamespace returns 0 on this system.
+func PidNamespace() uint64 { return 0 }
+
+// Death is never made on this system.
+type Death struct{}
+
+// WatchPid returns nil on this system.
+func WatchPid(int, uint64) *Death { return nil }
+
+// Wait sleeps for d and returns false.
+func (*Death) Wait(d time.Duration) bool { time.Sleep(d); return false }
+
+// Close does nothing.
+func (*Death) Close() {}
+
+// Scarcity: see scarcity_linux.go.
+
+// OutOfMemory returns false on this system.
+func OutOfMemory(error) bool { return false }
+
+// OutOfDescriptors returns false on this system.
+func OutOfDescriptors(error) bool { return false }
