@@ -35,10 +35,13 @@ func Parse(format string) (Layout, error) {
 	}
 	p := formatParser{s: format}
 	l, err := p.item(maxDepth)
-	if err == nil && p.pos < len(p.s) {
-		err = p.errorf("end expected")
+	switch {
+	case err != nil:
+		return Layout{}, err
+	case p.pos < len(p.s):
+		return Layout{}, p.errorf("end expected")
 	}
-	return l, err
+	return l, nil
 }
 
 type formatParser struct {
