@@ -36,8 +36,8 @@ def answer(t):
     if t["Kind"] == "array":
         t["Elem"] = answer(t["Elem"])[0]
     return t, memoryview(c()).format
-if ctypes.alignment(ctypes.c_int64) != int(sys.argv[1]):
-    sys.exit("another alignment")
+if ctypes.alignment(ctypes.c_int64) != int(sys.argv[1]) or sys.byteorder != sys.argv[2]:
+    sys.exit("another machine")
 json.dump([dict(zip(("Type", "Format"), answer(t))) for t in json.load(sys.stdin)], sys.stdout)
 `
 
@@ -56,11 +56,12 @@ func TestCtypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(path, "-c", ctypesScript, fmt.Sprint(reflect.TypeFor[int64]().Align()))
+	order := map[string]string{"<": "little", ">": "big"}[ByteOrder]
+	cmd := exec.Command(path, "-c", ctypesScript, fmt.Sprint(reflect.TypeFor[int64]().Align()), order)
 	cmd.Stdin = bytes.NewReader(input)
 	output, err := cmd.Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		if strings.Contains(string(exit.Stderr), "another alignment") || strings.Contains(string(exit.Stderr), "ctypes") {
+		if strings.Contains(string(exit.Stderr), "another machine") || strings.Contains(string(exit.Stderr), "ctypes") {
 			t.Skipf("no comparable ctypes: %s", exit.Stderr)
 		}
 		t.Fatalf("%v: %s", err, exit.Stderr)
