@@ -1,14 +1,18 @@
 package shm
 
 import (
-	"fmt"
-	"io/fs"
 	"iter"
 	"runtime"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/killpoint"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/race"
+	"example.org/shm/internal/robust"
 )
 
-// RawArray is a fixed number of numbers in shared memory, as fast as a Go slice
-// and no more synchronised than one: see RawValue.
+// RawArray is a fixed number of numbers in shared memory. It is as fast as a Go
+// slice and no more synchronised than one: see RawValue.
 //
 // Source: multiprocessing.sharedctypes.RawArray.
 type RawArray[T Numeric] struct {
@@ -17,64 +21,41 @@ type RawArray[T Numeric] struct {
 }
 
 // NewRawArray attaches to the array of that name, or makes it with n elements
-// of zero. With n 0 it takes the length found, and the error wraps
-// fs.ErrNotExist if there is none. Other errors are those of NewRawValue.
+// of zero. If n is 0 it takes the length found, and if there is no such array the
+// error wraps fs.ErrNotExist. The other errors are those of NewRawValue.
 func NewRawArray[T Numeric](s *Segment, name string, n int) (RawArray[T], error) {
-	return newRawArray[T](s, label{name: name}, n)
+	return newRawArray[T](s, format.Label{Name: name}, n)
 }
 
-func newRawArray[T Numeric](s *Segment, l label, n int) (RawArray[T], error) {
-	m, r, err := placeMany[T](s, l, AccessRaw, n)
+func newRawArray[T Numeric](s *Segment, l format.Label, n int) (RawArray[T], error) {
+	m, r, err := placeMany[T](s, l, format.Raw, n)
 	if err != nil {
 		return RawArray[T]{}, err
 	}
-	return RawArray[T]{sliceAt[T](m, r.data, int(r.count)), m}, nil
+	return RawArray[T]{mem.Slice[T](&m.region, r.Data, int(r.Count)), m}, nil
 }
 
 // RawArrayAt returns the n numbers from off bytes on in a foreign segment. The
-// error wraps fs.ErrInvalid where they are not inside or not aligned.
+// error wraps fs.ErrInvalid if they are not inside the segment or not aligned.
 func RawArrayAt[T Numeric](s *Segment, off int64, n int) (RawArray[T], error) {
-	m, err := s.foreign(off, n, int64(size[T]()), int64(alignOf[T]()))
+	m, err := s.foreign(off, n, int64(mem.Size[T]()), int64(mem.Align[T]()))
 	if err != nil {
 		return RawArray[T]{}, err
 	}
-	return RawArray[T]{sliceAt[T](m, off, n), m}, nil
-}
-
-func placeMany[T Numeric](s *Segment, l label, access Access, n int) (*mapping, *record, error) {
-	layout, err := layoutFor[T]()
-	if err != nil {
-		return nil, nil, err
-	}
-	count, err := lengthOrFound(l.name, n)
-	if err != nil {
-		return nil, nil, err
-	}
-	return s.place(shape{label: l, layout: layout, count: count, access: access, kind: kindArray}, nil)
-}
-
-// lengthOrFound turns a constructor's n into a shape's count.
-func lengthOrFound(name string, n int) (int64, error) {
-	switch {
-	case n < 0:
-		return 0, fmt.Errorf("shm: value %q: %w: length %d", name, fs.ErrInvalid, n)
-	case n == 0:
-		return -1, nil
-	}
-	return int64(n), nil
+	return RawArray[T]{mem.Slice[T](&m.region, off, n), m}, nil
 }
 
 // Len returns the number of elements.
 func (a RawArray[T]) Len() int { return len(a.s) }
 
-// Get returns element i, or panics as a slice does.
+// Get returns element i. It panics as a slice does if i is out of range.
 func (a RawArray[T]) Get(i int) T {
 	x := a.s[i]
 	runtime.KeepAlive(a.m)
 	return x
 }
 
-// Set stores x as element i, or panics as a slice does.
+// Set stores x as element i. It panics as a slice does if i is out of range.
 func (a RawArray[T]) Set(i int, x T) {
 	a.s[i] = x
 	runtime.KeepAlive(a.m)
@@ -95,90 +76,94 @@ func (a RawArray[T]) All() iter.Seq2[int, T] {
 	}
 }
 
-// Array is a fixed number of numbers under one lock. Load never waits and never
-// sees half a number; Store and Add exclude each other between processes. It is
-// changed in place, so whoever changes several elements does it in WithLock, and
-// Mutex().Abandoned tells whether somebody died halfway. Several numbers that
-// must never be seen apart are one Struct.
+// Array is a fixed number of numbers in shared memory under one lock. Load never
+// waits and never returns half a number. Store and Add exclude each other between
+// processes. An Array changes in place: change several elements in WithLock, and
+// call Mutex().Abandoned to learn whether a process died halfway. If readers must
+// see several numbers change together, use a Struct.
 //
-// After Close of its segment it goes on working. In a read-only attachment Load
-// works, and all else panics with ErrReadOnly.
+// An Array works after Close of its segment. In a read-only attachment Load works,
+// and the other methods panic with ErrReadOnly.
 //
 // Source: multiprocessing.sharedctypes.Array.
 type Array[T Word] struct {
-	raw RawArray[T]
-	mu  *Mutex
+	token race.Token
+	raw   RawArray[T]
+	mu    *robust.Lock
 }
 
 // NewArray attaches to the array of that name, or makes it with n elements of
-// zero; n 0 is as in NewRawArray. Errors are those of NewValue.
+// zero. If n is 0 it does as NewRawArray. The errors are those of NewValue.
 func NewArray[T Word](s *Segment, name string, n int) (Array[T], error) {
-	return newArray[T](s, label{name: name}, n)
+	return newArray[T](s, format.Label{Name: name}, n)
 }
 
-func newArray[T Word](s *Segment, l label, n int) (Array[T], error) {
-	m, r, err := placeMany[T](s, l, AccessLocked, n)
+func newArray[T Word](s *Segment, l format.Label, n int) (Array[T], error) {
+	m, r, err := placeMany[T](s, l, format.Locked, n)
 	if err != nil {
 		return Array[T]{}, err
 	}
-	return Array[T]{RawArray[T]{sliceAt[T](m, r.elements(), int(r.count)), m}, m.mutexOf(r)}, nil
+	mu := m.lockOf(r)
+	return Array[T]{mu.Token, RawArray[T]{mem.Slice[T](&m.region, r.Elements(), int(r.Count)), m}, mu}, nil
 }
 
 // Len returns the number of elements.
 func (a Array[T]) Len() int { return len(a.raw.s) }
 
-// Load returns element i, or panics as a slice does. It does not wait.
+// Load returns element i. It does not wait. It panics as a slice does if i is out
+// of range.
 func (a Array[T]) Load(i int) T {
-	x := loadWord(&a.raw.s[i])
-	a.mu.token.acquire()
+	x := mem.Load(&a.raw.s[i])
+	a.token.Acquire()
 	runtime.KeepAlive(a.raw.m)
 	return x
 }
 
-// Store sets element i, or panics as a slice does.
+// Store sets element i. It panics as a slice does if i is out of range.
 func (a Array[T]) Store(i int, x T) {
 	p := &a.raw.s[i]
-	a.mu.lock()
-	a.mu.token.release() // a Load may see it before the Unlock
-	storeWord(p, x)
-	killPoint(43)
-	a.mu.unlock()
-	a.mu.notify()
+	a.mu.Acquire()
+	a.token.Release() // a Load may see the number before the unlock
+	mem.Store(p, x)
+	killpoint.At(killpoint.ElementStored)
+	a.mu.Release()
+	a.mu.Notify()
 }
 
-// Add adds delta to element i and returns the sum, or panics as a slice does.
+// Add adds delta to element i and returns the sum. Integers wrap around. It panics
+// as a slice does if i is out of range.
 func (a Array[T]) Add(i int, delta T) (sum T) {
 	p := &a.raw.s[i]
-	a.mu.lock()
+	a.mu.Acquire()
 	sum = *p + delta
-	a.mu.token.release()
-	storeWord(p, sum)
-	killPoint(44)
-	a.mu.unlock()
-	a.mu.notify()
+	a.token.Release()
+	mem.Store(p, sum)
+	killpoint.At(killpoint.ElementAdded)
+	a.mu.Release()
+	a.mu.Notify()
 	return sum
 }
 
-// WithLock calls f with the memory itself while holding the lock; f must not
-// keep it. If f panics or calls runtime.Goexit, the lock is released, what f
-// changed stays, and Abandoned tells the next holder.
+// WithLock calls f with the memory itself and holds the lock meanwhile. f must not
+// keep the slice, and must not call Store, Add or WithLock of this Array. If f
+// panics or calls runtime.Goexit, WithLock releases the lock, what f has changed
+// stays, and Abandoned returns true for the next holder.
 func (a Array[T]) WithLock(f func([]T)) {
-	a.mu.lock()
+	a.mu.Acquire()
 	done := false
 	defer func() {
 		if !done {
-			a.mu.cell.abandoned.Store(1)
-			killPoint(45)
+			a.mu.Abandon()
 		}
-		a.mu.unlockAfter(done)
+		a.mu.UnlockAfter(done)
 	}()
 	f(a.raw.s)
 	done = true
 }
 
-// Mutex returns the lock that Store, Add and WithLock take. While holding it
-// use Raw: Add would wait for itself.
-func (a Array[T]) Mutex() *Mutex { return a.mu }
+// Mutex returns the lock that Store, Add and WithLock take. While you hold it, use
+// Raw: those methods would be a self-deadlock.
+func (a Array[T]) Mutex() *Mutex { return mutexOf(a.mu) }
 
 // Raw returns the numbers without their lock.
 func (a Array[T]) Raw() RawArray[T] { return a.raw }

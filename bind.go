@@ -5,12 +5,15 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+
+	"example.org/shm/internal/errs"
+	"example.org/shm/internal/format"
 )
 
-// Bind fills a struct of handles: ptr points to a struct each of whose exported
-// fields is a handle of this package (RawValue, Value, Atomic, RawArray, Array,
-// RawStruct, Struct, CharArray, String or *Mutex), which is attached to the
-// value named by the field, or makes it, starting from zero:
+// Bind fills a struct of handles. ptr points to a struct. Each exported field of it
+// is a handle of this package: RawValue, Value, Atomic, RawArray, Array, RawStruct,
+// Struct, CharArray, String or *Mutex. Bind attaches the field to the value that has
+// its name, or makes the value, starting from zero:
 //
 //	var board struct {
 //		Requests shm.Atomic[uint64]  `shm:"requests,unit=requests"`
@@ -21,22 +24,24 @@ import (
 //	}
 //	err := shm.Bind(seg, &board)
 //
-// The tag has a name, which is the field's own where it is empty, and options:
-// len=N, elements of an array or bytes of a C string (without it, the length
-// found); unit=TEXT and help=TEXT, which are kept with a value that is made here
-// and shown by tools. help comes last, so that its text may have commas.
+// The tag has a name, or else the value has the field's name. Options follow: len=N
+// is the number of elements of an array or bytes of a C string (without it, Bind
+// takes the length found); unit=TEXT and help=TEXT are stored with a value that is
+// made here, and tools show them. help comes last, because its text may have
+// commas.
 //
-// Structs inside the struct, embedded ones too, are not looked into: Bind each by
-// itself.
+// Bind does not look into structs inside the struct, embedded ones included. Bind
+// each of them by itself.
 //
-// An error names the field; *ptr is unchanged then. It wraps fs.ErrInvalid for a
-// field or an option that means nothing, or a second field of one name, and then
-// no value was made; or it is one of the constructors', and those before it were.
+// An error names the field, and *ptr is unchanged. If a field or an option is
+// invalid, or two fields have one name, the error wraps fs.ErrInvalid and Bind has
+// made no value. Otherwise it is a constructor's error, and the values of the
+// fields before it may have been made.
 func Bind(s *Segment, ptr any) error {
 	p := reflect.ValueOf(ptr)
 	_, alone := ptr.(handle) // without a name
 	if p.Kind() != reflect.Pointer || p.IsNil() || p.Elem().Kind() != reflect.Struct || alone {
-		return fmt.Errorf("shm: Bind: %w", invalid("%T is not a pointer to a struct of handles", ptr))
+		return fmt.Errorf("shm: Bind: %w", errs.Invalid("%T is not a pointer to a struct of handles", ptr))
 	}
 	t := p.Elem().Type()
 	bound := reflect.New(t).Elem()
@@ -47,7 +52,7 @@ func Bind(s *Segment, ptr any) error {
 		}
 		return fmt.Errorf("shm: Bind: field %s: %w", name, err)
 	}
-	// All of them, before the first value is made: names are never freed.
+	// Check all fields before the first value is made: names are never freed.
 	named := map[string]string{}
 	binds := make([]func() error, t.NumField())
 	for i := range binds {
@@ -56,13 +61,13 @@ func Bind(s *Segment, ptr any) error {
 			continue
 		}
 		l, bind, err := planField(s, field, bound.Field(i))
-		if other, twice := named[l.name]; err == nil && twice {
-			err = invalid("field %s is called %q as well", other, l.name)
+		if other, twice := named[l.Name]; err == nil && twice {
+			err = errs.Invalid("field %s has the name %q too", other, l.Name)
 		}
 		if err != nil {
 			return fail(field, err)
 		}
-		named[l.name], binds[i] = field.Name, bind
+		named[l.Name], binds[i] = field.Name, bind
 	}
 	for i, bind := range binds {
 		if bind == nil {
@@ -80,16 +85,17 @@ func Bind(s *Segment, ptr any) error {
 	return nil
 }
 
-// handle is what a field of Bind's struct can be.
+// handle is a field that Bind can fill.
 type handle interface {
 	// bind attaches to, or makes, the value; n is its length, 0 if not given.
-	bind(s *Segment, l label, n int) error
+	bind(s *Segment, l format.Label, n int) error
 	// sized reports whether the value has a length.
 	sized() bool
 }
 
-// planField returns what a field's value is called, and what attaches to it.
-func planField(s *Segment, field reflect.StructField, v reflect.Value) (l label, bind func() error, err error) {
+// planField returns the label of a field's value, and the function that attaches
+// the field to it.
+func planField(s *Segment, field reflect.StructField, v reflect.Value) (l format.Label, bind func() error, err error) {
 	l, n, err := parseBindTag(field)
 	if err != nil {
 		return l, nil, err
@@ -100,100 +106,100 @@ func planField(s *Segment, field reflect.StructField, v reflect.Value) (l label,
 	case !isMutex && !isHandle:
 		hint := ""
 		if field.Type == reflect.TypeFor[Mutex]() {
-			hint = ", a *shm.Mutex is"
+			hint = "; use a *shm.Mutex"
 		}
-		return l, nil, invalid("a %s is no handle that can be bound%s", field.Type, hint)
+		return l, nil, errs.Invalid("a %s is not a handle that Bind can fill%s", field.Type, hint)
 	case n != 0 && (isMutex || !h.sized()):
-		return l, nil, invalid("len= for a %s, which has no length", field.Type)
+		return l, nil, errs.Invalid("len= for a %s, which has no length", field.Type)
 	case isMutex:
 		return l, func() (err error) { *mu, err = newMutex(s, l); return err }, nil
 	}
 	return l, func() error { return h.bind(s, l, n) }, nil
 }
 
-func parseBindTag(field reflect.StructField) (l label, n int, err error) {
+func parseBindTag(field reflect.StructField) (l format.Label, n int, err error) {
 	name, options, more := strings.Cut(field.Tag.Get("shm"), ",")
 	switch name {
 	case "":
-		l.name = field.Name
+		l.Name = field.Name
 	case "-":
-		return l, 0, invalid("an exported field cannot be left out")
+		return l, 0, errs.Invalid("an exported field cannot be left out; unexport it")
 	default:
-		l.name = name
+		l.Name = name
 	}
 	seen := map[string]bool{}
 	for more {
 		if text, ok := strings.CutPrefix(options, "help="); ok {
-			l.help = text
+			l.Help = text
 			break
 		}
 		var option string
 		option, options, more = strings.Cut(options, ",")
 		key, value, _ := strings.Cut(option, "=")
 		if seen[key] {
-			return l, 0, invalid("option %q twice", key)
+			return l, 0, errs.Invalid("option %q is there twice", key)
 		}
 		seen[key] = true
 		switch {
 		case key == "len":
 			if n, err = strconv.Atoi(value); err != nil || n <= 0 {
-				return l, 0, invalid("option %q wants a length above zero", option)
+				return l, 0, errs.Invalid("option %q needs a length above zero", option)
 			}
 		case key == "unit" && value != "":
-			l.unit = value
+			l.Unit = value
 		default:
-			return l, 0, invalid("option %q means nothing", option)
+			return l, 0, errs.Invalid("option %q is unknown; the options are len, unit and help", option)
 		}
 	}
 	return l, n, nil
 }
 
-func (v *RawValue[T]) bind(s *Segment, l label, _ int) (err error) {
+func (v *RawValue[T]) bind(s *Segment, l format.Label, _ int) (err error) {
 	var zero T
 	*v, err = newRawValue(s, l, zero)
 	return err
 }
 
-func (v *Value[T]) bind(s *Segment, l label, _ int) (err error) {
+func (v *Value[T]) bind(s *Segment, l format.Label, _ int) (err error) {
 	var zero T
 	*v, err = newValue(s, l, zero)
 	return err
 }
 
-func (a *Atomic[T]) bind(s *Segment, l label, _ int) (err error) {
+func (a *Atomic[T]) bind(s *Segment, l format.Label, _ int) (err error) {
 	var zero T
 	*a, err = newAtomic(s, l, zero)
 	return err
 }
 
-func (v *RawStruct[T]) bind(s *Segment, l label, _ int) (err error) {
+func (v *RawStruct[T]) bind(s *Segment, l format.Label, _ int) (err error) {
 	var zero T
 	*v, err = newRawStruct(s, l, zero)
 	return err
 }
 
-func (v *Struct[T]) bind(s *Segment, l label, _ int) (err error) {
+func (v *Struct[T]) bind(s *Segment, l format.Label, _ int) (err error) {
 	var zero T
 	*v, err = newStruct(s, l, zero)
 	return err
 }
 
-func (a *RawArray[T]) bind(s *Segment, l label, n int) (err error) {
+func (a *RawArray[T]) bind(s *Segment, l format.Label, n int) (err error) {
 	*a, err = newRawArray[T](s, l, n)
 	return err
 }
 
-func (a *Array[T]) bind(s *Segment, l label, n int) (err error) {
+func (a *Array[T]) bind(s *Segment, l format.Label, n int) (err error) {
 	*a, err = newArray[T](s, l, n)
 	return err
 }
 
-func (c *CharArray) bind(s *Segment, l label, n int) (err error) {
+func (c *CharArray) bind(s *Segment, l format.Label, n int) (err error) {
 	*c, err = newCharArray(s, l, n)
 	return err
 }
 
-func (v *String) bind(s *Segment, l label, n int) (err error) {
+func (v *String) bind(s *Segment, l format.Label, n int) (err error) {
 	*v, err = newString(s, l, n)
 	return err
 }

@@ -4,11 +4,17 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/mem"
 )
 
-// CharArray is a C string in shared memory: Len bytes, of which those before
-// the first NUL are the text. It is unsynchronised, as RawValue is; String is
-// the locked form.
+// CharArray is a C string in shared memory: Len bytes, of which those before the
+// first NUL are the text. It is unsynchronised, as RawValue is. String is the
+// synchronised form.
+//
+// A CharArray is small and may be copied. It works after Close of its segment,
+// except Bytes.
 //
 // Source: a ctypes c_char array, whose value and raw it matches operation by
 // operation (https://docs.python.org/3/library/ctypes.html).
@@ -17,41 +23,30 @@ type CharArray struct {
 	m *mapping
 }
 
-var charLayout = func() *Layout {
-	l, err := ParseLayout(byteOrder + "c")
-	if err != nil {
-		panic(err)
-	}
-	return &l
-}()
-
 // NewCharArray attaches to the C string of that name, or makes one of size
-// bytes, all NUL. With size 0 it takes the size found, and the error wraps
-// fs.ErrNotExist if there is none. Other errors are those of NewRawValue.
+// bytes, all NUL. If size is 0 it takes the size found, and if there is no such
+// C string the error wraps fs.ErrNotExist. The other errors are those of
+// NewRawValue.
 func NewCharArray(s *Segment, name string, size int) (CharArray, error) {
-	return newCharArray(s, label{name: name}, size)
+	return newCharArray(s, format.Label{Name: name}, size)
 }
 
-func newCharArray(s *Segment, l label, size int) (CharArray, error) {
-	count, err := lengthOrFound(l.name, size)
+func newCharArray(s *Segment, l format.Label, size int) (CharArray, error) {
+	m, r, err := s.placeChars(l, format.Raw, size)
 	if err != nil {
 		return CharArray{}, err
 	}
-	m, r, err := s.place(shape{label: l, layout: charLayout, count: count, access: AccessRaw, kind: kindChars}, nil)
-	if err != nil {
-		return CharArray{}, err
-	}
-	return CharArray{sliceAt[byte](m, r.data, int(r.count)), m}, nil
+	return CharArray{mem.Slice[byte](&m.region, r.Data, int(r.Count)), m}, nil
 }
 
 // CharArrayAt returns the C string of size bytes at off in a foreign segment.
-// The error wraps fs.ErrInvalid where it is not inside.
+// The error wraps fs.ErrInvalid if it is not inside the segment.
 func CharArrayAt(s *Segment, off int64, size int) (CharArray, error) {
 	m, err := s.foreign(off, size, 1, 1)
 	if err != nil {
 		return CharArray{}, err
 	}
-	return CharArray{sliceAt[byte](m, off, size), m}, nil
+	return CharArray{mem.Slice[byte](&m.region, off, size), m}, nil
 }
 
 // Len returns the size in bytes.
@@ -61,14 +56,7 @@ func (c CharArray) Len() int { return len(c.b) }
 // an error that wraps ErrFormat where another program has cut the file off.
 func (c CharArray) Value() string {
 	// One copy first: the text must not change between the search and the copy.
-	return cString(c.Raw())
-}
-
-func cString(b []byte) string {
-	if i := bytes.IndexByte(b, 0); i >= 0 {
-		b = b[:i]
-	}
-	return string(b)
+	return mem.CString(c.Raw())
 }
 
 // SetValue writes s, and a NUL behind it if there is room. The bytes after that
@@ -106,14 +94,14 @@ func (c CharArray) SetRaw(b []byte) error {
 
 // touch calls f, which copies. What it costs is little beside the copy.
 func (c CharArray) touch(f func()) error {
-	err := c.m.guarded(func() error { f(); return nil })
+	err := c.m.region.Guarded(func() error { f(); return nil })
 	runtime.KeepAlive(c.m)
 	return err
 }
 
 // change is touch where f writes.
 func (c CharArray) change(f func()) error {
-	if c.m != nil && c.m.readOnly {
+	if c.m != nil && c.m.region.ReadOnly {
 		return c.m.refusal
 	}
 	return c.touch(f)

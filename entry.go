@@ -1,18 +1,25 @@
 package shm
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"runtime"
 	"sync/atomic"
+
+	"example.org/shm/internal/errs"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/text"
 )
 
-// Entry is a named value as the directory describes it, for programs that learn
-// its type at run time. It describes the value as of Lookup or Entries: a struct
-// that has grown since is seen with the fields of then.
+// Entry is a named value as the directory describes it, for programs that learn its
+// type at run time. It describes the value at the time of Lookup or Entries: if a
+// struct has grown since, the Entry has the fields of that time.
 //
-// Any, Text and Lock never wait, also while another process is stopped or has
-// died inside. Like a handle, an Entry keeps the memory mapped after Close.
+// Any, Text and Lock never wait, even if another process has stopped or died while
+// it held the lock. Like a handle, an Entry keeps the memory mapped after Close.
 type Entry struct {
 	Name    string
 	Layout  Layout // of one element; zero for a mutex
@@ -27,84 +34,138 @@ type Entry struct {
 
 	s      *Segment
 	m      *mapping
-	record *record
+	record *format.Record
 }
 
-func (e Entry) filled() Entry {
-	r := e.record
-	e.Name, e.Len, e.Access, e.Unit, e.Help, e.Pid, e.Program = r.name, int(r.count), r.access, r.unit, r.help, int(r.pid), r.program
-	e.Offset = r.elements()
-	e.Size, _ = r.slotSize()
-	if r.layout != nil {
-		e.Layout = r.layout.clone()
+// entry returns the Entry of a record.
+func (s *Segment) entry(m *mapping, r *format.Record) Entry {
+	e := Entry{
+		Name: r.Name, Layout: layoutFrom(r.Layout), Len: int(r.Count), Access: Access(r.Access), Unit: r.Unit, Help: r.Help,
+		Pid: int(r.Pid), Program: r.Program, Offset: r.Elements(), s: s, m: m, record: r,
 	}
+	e.Size, _ = r.SlotSize()
 	return e
 }
 
-// Any returns a copy of the value as Go has it: a number or a bool of the exact
-// type, a string for characters (up to the first NUL), a slice for any other
-// array, in as many levels as the array has dimensions, and a map[string]any for
-// a struct, whose fields Layout has in their order. For a Mutex it is nil.
-//
-// The copy is as good as the type promises: of a Struct or a String one commit,
-// of a number or an element of an array one load, of raw structs and C strings
-// whatever was there from moment to moment.
-func (e Entry) Any() any {
-	if e.record.layout == nil {
-		return nil
+// Entries yields every named value, oldest first, as of the call. It yields none
+// after Close, or for a foreign segment.
+func (s *Segment) Entries() iter.Seq[Entry] {
+	return func(yield func(Entry) bool) {
+		m, err := s.namedMapping()
+		if err != nil {
+			return
+		}
+		// If another process has damaged the directory, the list ends early. The next
+		// constructor returns the error.
+		_ = s.read(m)
+		for _, r := range m.dir.All() {
+			if !yield(s.entry(m, r)) {
+				return
+			}
+		}
 	}
-	return goValue(e.record.whole(), e.load())
 }
 
-// Text returns the value in one line, as Go would write it: numbers, true and
-// false; characters as a string literal, so that nothing in them reaches a
-// terminal; [1, 2] for arrays, all of them; {x: 1, y: 2} for structs, in the
-// order of their fields. A NaN that is not the usual one shows its bits,
-// NaN(0x7ff8000000000002), and a complex number of such is complex(0, NaN(…)).
-// For a Mutex it is Lock's answer in words.
+// Lookup returns the named value, if it exists.
+func (s *Segment) Lookup(name string) (Entry, bool) {
+	m, err := s.namedMapping()
+	if err != nil {
+		return Entry{}, false
+	}
+	_ = s.read(m)
+	r := m.dir.Known(name)
+	if r == nil {
+		return Entry{}, false
+	}
+	return s.entry(m, r), true
+}
+
+// read takes the values that others have added into the directory.
+func (s *Segment) read(m *mapping) error {
+	return m.region.Guarded(func() error { return m.dir.Read(s.file) })
+}
+
+// WaitFor sleeps until a process has made the value of that name, and returns it.
+// If it exists already, WaitFor returns at once. The error wraps the context's,
+// ErrClosed (Close was called meanwhile), ErrForeign or ErrFormat.
+func (s *Segment) WaitFor(ctx context.Context, name string) (Entry, error) {
+	m, err := s.namedMapping()
+	if err != nil {
+		return Entry{}, err
+	}
+	r, err := m.dir.Await(ctx, s.file, name, func() error {
+		_, err := s.attachedMapping()
+		return err
+	})
+	if err != nil {
+		return Entry{}, fmt.Errorf("shm: waiting for value %q: %w", name, s.closedError(err))
+	}
+	return s.entry(m, r), nil
+}
+
+// Any returns a copy of the value as a Go value: a number or a bool of the exact
+// type; a string for characters, up to the first NUL; a slice for any other array,
+// with a level for each dimension; a map[string]any for a struct, whose fields are
+// in order in Layout. For a Mutex it returns nil.
+//
+// A Struct or a String is the copy of one commit. A number, or an element of an
+// array, is one load. A raw struct or a C string may be copied while it changes.
+func (e Entry) Any() any {
+	if e.record.Layout == nil {
+		return nil
+	}
+	return text.Value(e.record.Whole(), e.load())
+}
+
+// Text returns the value in one line, as Go writes it: numbers, true and false;
+// characters as a string literal, so that a terminal does not interpret them;
+// [1, 2] for arrays, with all elements; {x: 1, y: 2} for structs, with the fields
+// in order. A NaN other than math.NaN shows its bits, NaN(0x7ff8000000000002), and
+// a complex number with such a part is complex(0, NaN(…)). For a Mutex it returns
+// the state of the lock.
 func (e Entry) Text() string {
-	if e.record.layout == nil {
+	if e.record.Layout == nil {
 		lock, _ := e.Lock()
 		return lock.String()
 	}
-	return string(appendText(nil, e.record.whole(), e.load()))
+	return string(text.Append(nil, e.record.Whole(), e.load()))
 }
 
-// Parse sets the value to what a text says. Whatever Text returns is understood
-// and sets the same value, bit by bit; JSON is, for what JSON can say; and
-// characters that are the whole value need no quotes. Integers may have a
-// prefix, as in 0x1f. An array takes all its elements; a struct takes some of
-// its fields, by name, and the others keep what they have. A C string keeps the
-// bytes behind its new end.
+// Parse sets the value from a text. It accepts whatever Text returns, and then sets
+// the same value, bit by bit. It accepts JSON, for values that JSON can express. If
+// the whole value is characters, they need no quotes. Integers may have a prefix,
+// as in 0x1f. An array takes all its elements. A struct takes fields by name, and
+// fields that are left out keep their values. A C string keeps the bytes behind its
+// new end.
 //
-// It waits for the lock of a value that has one, as Store does. The error wraps
-// fs.ErrInvalid for a text that does not describe such a value, or for a
-// Mutex; strconv.ErrRange for a number that does not fit; ErrTooLong;
-// ErrReadOnly; ErrClosed. Nothing is changed then.
+// Parse waits for the lock of a value that has one, as Store does. The error wraps
+// fs.ErrInvalid if the text does not describe such a value, or the value is a Mutex;
+// strconv.ErrRange if a number does not fit; ErrTooLong; ErrReadOnly; ErrClosed.
+// Then nothing is changed.
 func (e Entry) Parse(text string) error {
 	if err := e.parse(text); err != nil {
-		return fmt.Errorf("shm: value %q: %w", e.record.name, err)
+		return fmt.Errorf("shm: value %q: %w", e.record.Name, err)
 	}
 	return nil
 }
 
-func (e Entry) parse(text string) error {
+func (e Entry) parse(from string) error {
 	r := e.record
 	if _, err := e.s.attachedMapping(); err != nil {
 		return err
 	}
-	if e.m.readOnly {
-		return fmt.Errorf("%w: in %s", ErrReadOnly, e.m.path)
+	if e.m.region.ReadOnly {
+		return fmt.Errorf("%w: in %s", ErrReadOnly, e.m.region.Path)
 	}
-	if r.layout == nil {
-		return invalid("a lock is not set by a text")
+	if r.Layout == nil {
+		return errs.Invalid("a Mutex cannot be set from a text")
 	}
-	patches, err := parseText(r.whole(), text)
+	patches, err := text.Parse(r.Whole(), from)
 	if err != nil {
 		return err
 	}
-	if r.hasLock() {
-		if err := e.m.prepareLocks(e.s.file); err != nil {
+	if r.HasLock() {
+		if err := e.m.party.Take(e.s.file); err != nil {
 			return e.s.closedError(err)
 		}
 	}
@@ -112,94 +173,80 @@ func (e Entry) parse(text string) error {
 	return nil
 }
 
-// whole is the layout of all elements together. Preconditions: it is no mutex.
-func (s *shape) whole() Layout {
-	if s.count == 0 {
-		return *s.layout
-	}
-	return arrayOf(*s.layout, int(s.count))
-}
-
-// load returns a copy of the value's bytes, in which every number of up to 8
-// bytes is whole: they are read in words to which it is aligned.
+// load returns a copy of the value's bytes. Every number of up to 8 bytes in it is
+// whole, because load reads words to which the number is aligned.
 func (e Entry) load() []byte {
 	r := e.record
 	b := make([]byte, e.Size)
-	if r.access == AccessPublished {
+	if r.Access == format.Published {
 		// Without the lock, which this process may not be able to take.
 		s := e.m.readSlotsOf(r)
-		s.read(func(slot []byte) { copyBytes(b, slot[:len(b)]) })
+		s.Read(func(slot []byte) { mem.CopyBytes(b, slot[:len(b)]) })
 		return b
 	}
-	if r.access == AccessRaw && r.kind == kindSingle {
-		e.m.file.cells.shadow(r.data).read()
+	if r.Access == format.Raw && r.Kind == format.KindSingle {
+		e.m.file.cells.Shadow(r.Data).Read()
 	} else {
-		defer e.m.file.cells.token(r.data).acquire()
+		defer e.m.file.cells.Token(r.Data).Acquire()
 	}
-	loadWords(b, sliceAt[byte](e.m, r.elements(), len(b)))
+	mem.LoadWords(b, mem.Slice[byte](&e.m.region, r.Elements(), len(b)))
 	runtime.KeepAlive(e.m)
 	return b
 }
 
-// patch is bytes to be written at an offset in a value.
-type patch struct {
-	off int
-	b   []byte
-}
-
 // store makes the change as the verbs of the value's type do.
-func (e Entry) store(patches []patch) {
+func (e Entry) store(patches []text.Patch) {
 	r, m := e.record, e.m
 	switch {
-	case r.access == AccessPublished:
+	case r.Access == format.Published:
 		s := m.slotsOf(r)
-		if r.grows() {
-			s.reach(uint32(e.Size))
+		if r.Grows() {
+			s.Reach(uint32(e.Size))
 		}
-		s.mu.lock()
-		s.amend(func(idle []byte) {
+		s.Lock.Acquire()
+		s.Amend(func(idle []byte) {
 			for _, p := range patches {
-				copy(idle[p.off:], p.b)
+				copy(idle[p.Off:], p.Bytes)
 			}
 		})
-		s.mu.unlock()
-		s.mu.notify()
-	case r.access == AccessLocked:
-		mu := m.mutexOf(r)
-		mu.lock()
-		mu.token.release()
+		s.Lock.Release()
+		s.Lock.Notify()
+	case r.Access == format.Locked:
+		mu := m.lockOf(r)
+		mu.Acquire()
+		mu.Token.Release()
 		e.storeNumbers(patches)
-		mu.unlock()
-		mu.notify()
+		mu.Release()
+		mu.Notify()
 	default:
-		if r.access == AccessRaw && r.kind == kindSingle {
-			m.file.cells.shadow(r.data).write()
+		if r.Access == format.Raw && r.Kind == format.KindSingle {
+			m.file.cells.Shadow(r.Data).Write()
 		} else {
-			m.file.cells.token(r.data).release()
+			m.file.cells.Token(r.Data).Release()
 		}
 		e.storeNumbers(patches)
 	}
 	runtime.KeepAlive(m)
 }
 
-// storeNumbers writes each number of up to 8 bytes by one store, and what is
-// inside a struct as it comes.
-func (e Entry) storeNumbers(patches []patch) {
-	_, elem := e.record.layout.array()
+// storeNumbers writes each number of up to 8 bytes by one store. It copies what is
+// inside a struct.
+func (e Entry) storeNumbers(patches []text.Patch) {
+	_, elem := e.record.Layout.Dims()
 	for _, p := range patches {
-		off, b := e.record.elements()+int64(p.off), p.b
+		off, b := e.record.Elements()+int64(p.Off), p.Bytes
 		if elem.Fields != nil || elem.Size == 1 || elem.Size > 8 {
-			copy(sliceAt[byte](e.m, off, len(b)), b)
+			copy(mem.Slice[byte](&e.m.region, off, len(b)), b)
 			continue
 		}
 		for ; len(b) >= elem.Size; b = b[elem.Size:] {
 			switch elem.Size {
 			case 8:
-				at[atomic.Uint64](e.m, off).Store(binary.NativeEndian.Uint64(b))
+				mem.At[atomic.Uint64](&e.m.region, off).Store(binary.NativeEndian.Uint64(b))
 			case 4:
-				at[atomic.Uint32](e.m, off).Store(binary.NativeEndian.Uint32(b))
+				mem.At[atomic.Uint32](&e.m.region, off).Store(binary.NativeEndian.Uint32(b))
 			default:
-				storeWord(at[uint16](e.m, off), binary.NativeEndian.Uint16(b))
+				mem.Store(mem.At[uint16](&e.m.region, off), binary.NativeEndian.Uint16(b))
 			}
 			off += int64(elem.Size)
 		}

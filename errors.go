@@ -1,55 +1,48 @@
 package shm
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"strings"
+
+	"example.org/shm/internal/errs"
+	"example.org/shm/internal/layout"
 )
 
-// What can be wrong with a segment, or with what is asked of it. Errors wrap one
-// of these together with the path or the value's name; locks and verbs without
-// an error panic with it.
+// Errors wrap one of these together with the path of the segment or the name of
+// the value. Locks, and methods that cannot return an error, panic with it.
 var (
-	ErrFormat   = errors.New("shm: no segment, or a damaged one")     // the memory, or a layout's format in it, is not what this package writes
-	ErrVersion  = errors.New("shm: incompatible format version")      // a segment, but of another version or kind of machine
-	ErrInsecure = errors.New("shm: not safe to attach")               // its owner, mode or file type lets others tamper with it
-	ErrForeign  = errors.New("shm: laid out by another program")      // the operation needs a header, or the lack of one
-	ErrFull     = errors.New("shm: segment is full")                  // no room left below MaxSize, or no lock owner's id
-	ErrClosed   = errors.New("shm: segment is closed")                // the operation came after Close
-	ErrReadOnly = errors.New("shm: segment is mapped for reading")    // the operation has to write
-	ErrTooLong  = errors.New("shm: longer than the memory it is for") // a string or name does not fit; nothing was changed
+	ErrFormat   = errs.Format   // the memory is not a segment, or is corrupt; or a layout's format is
+	ErrVersion  = errs.Version  // a segment, but of another format version or kind of machine
+	ErrInsecure = errs.Insecure // the file's type, links, owner or mode lets others tamper with it
+	ErrForeign  = errs.Foreign  // the operation needs a segment of this package, or one of another program
+	ErrFull     = errs.Full     // no room is left below MaxSize, or no id for another lock owner
+	ErrClosed   = errs.Closed   // the operation came after Close
+	ErrReadOnly = errs.ReadOnly // the operation has to write, and the attachment is read-only
+	ErrTooLong  = errs.TooLong  // a string does not fit; nothing was changed
 )
 
-// A TypeError reports a Go type whose values cannot live in shared memory.
+// A TypeError reports a Go type whose values cannot be in shared memory.
 type TypeError struct {
 	Type   reflect.Type // the type that was asked for
-	Field  string       // path of the part that is unfit, like "Inner[].Ptr"; empty if it is Type itself
-	Reason string       // names the unfit part's own type
+	Field  string       // path of the unfit part, like "Inner[].Ptr"; empty if it is Type itself
+	Reason string       // names the unfit part's own type, and what to use instead
 }
 
 // Error joins the type, the path and the reason.
 func (e *TypeError) Error() string {
 	where := e.Field
-	// A struct type without a name prints as its whole source text: the path
-	// alone is easier to find.
+	// A struct type without a name prints as its whole source text. The path alone
+	// is easier to find.
 	if e.Type != nil && (where == "" || e.Type.Name() != "" || e.Type.Kind() != reflect.Struct) {
-		where = fieldPath(e.Type.String(), where)
+		where = layout.FieldPath(e.Type.String(), where)
 	}
 	return "shm: " + where + ": " + e.Reason
 }
 
-// fieldPath appends the path of a part to the path of what contains it.
-func fieldPath(path, part string) string {
-	if path == "" || part == "" || part[0] == '[' {
-		return path + part
-	}
-	return path + "." + part
-}
-
-// A LayoutError reports that a value of this name exists, but as something else
-// than what was asked for. Nothing was changed. Have and Want describe one
-// element.
+// A LayoutError reports that a value of this name exists, but with another type,
+// length or access than the caller wants. Nothing was changed. Have and Want
+// describe one element.
 type LayoutError struct {
 	Segment                string // its path
 	Name                   string
@@ -61,56 +54,73 @@ type LayoutError struct {
 	Reason                 string // what else there is to say; may be empty
 }
 
-// Error says in words what is there, who made it and what was wanted. If both
-// are structs, a line for each field that differs follows.
+// Error names the Go types that attach to what is there and to what was wanted,
+// who made the value, and what to do. If both are structs, a line follows for each
+// field that differs.
 func (e *LayoutError) Error() string {
-	have := describeValue(e.HaveAccess, e.Have, e.HaveLen)
-	want := describeValue(e.WantAccess, e.Want, e.WantLen)
-	if have == want && e.Reason == "" {
-		// An array of n elements and one value that is an array read alike.
-		have += describeCount(e.HaveLen)
-		want += describeCount(e.WantLen)
-	}
+	have, want := e.Have.internal(), e.Want.internal()
 	var b strings.Builder
 	fmt.Fprintf(&b, "shm: value %q", e.Name)
 	if e.Segment != "" {
 		fmt.Fprintf(&b, " in %s", e.Segment)
 	}
-	fmt.Fprintf(&b, ": is %s", have)
+	fmt.Fprintf(&b, ": is %s", handleType(e.HaveAccess, have, e.HaveLen))
 	if e.Pid != 0 {
-		// Name and program come from memory that others write: quoting keeps
+		// The program's name comes from memory that others write. Quoting keeps
 		// terminal escapes out.
-		fmt.Fprintf(&b, ", made by %q (pid %d)", e.Program, e.Pid)
+		fmt.Fprintf(&b, " made by %q (pid %d)", e.Program, e.Pid)
 	}
-	fmt.Fprintf(&b, "; wanted %s", want)
+	fmt.Fprintf(&b, "; wanted %s", handleType(e.WantAccess, want, e.WantLen))
 	if e.Reason != "" {
 		fmt.Fprintf(&b, " (%s)", e.Reason)
 	}
-	if d := diff(e.Have, e.Want); d != "" {
+	b.WriteString(": use another name, or remove the segment once its programs have ended")
+	if d := layout.Diff(have, want); d != "" {
 		b.WriteString("\n" + d)
 	}
 	return b.String()
 }
 
-// describeValue words one side of a LayoutError. A lock that guards no value of
-// its own has no layout.
-func describeValue(a Access, l Layout, n int) string {
-	if l.Format == "" {
-		return "mutex"
+// handleType names the handle that attaches to such a value, with an article: an
+// Array[int32] of 4 elements. A lock that guards no value of its own has no
+// layout.
+func handleType(a Access, l layout.Layout, n int) string {
+	number := l.Number() != nil && l.Number().Kind() != reflect.Bool
+	kind, of := "Raw", l.String()
+	switch a {
+	case AccessAtomic:
+		kind = "Atomic"
+	case AccessLocked:
+		kind = "Value"
+	case AccessPublished:
+		kind = "Struct"
 	}
-	if n > 0 {
-		l = arrayOf(l, n)
+	switch {
+	case l.Format == "":
+		return "a Mutex"
+	case l.IsText() && n > 0 && a == AccessRaw:
+		return fmt.Sprintf("a CharArray of %d bytes", n)
+	case l.IsText() && n > 0 && a == AccessPublished:
+		return fmt.Sprintf("a String of %d bytes", n)
+	case a == AccessRaw && n > 0:
+		kind = "RawArray"
+	case a == AccessRaw && number:
+		kind = "RawValue"
+	case a == AccessRaw:
+		kind = "RawStruct"
+	case a == AccessLocked && n > 0:
+		kind = "Array"
 	}
-	s := a.String() + " " + l.text()
-	if l.Fields != nil {
-		s += fmt.Sprintf(" of %d bytes", l.Size)
+	article := "a"
+	if kind[0] == 'A' {
+		article = "an"
 	}
-	return s
-}
-
-func describeCount(n int) string {
-	if n == 0 {
-		return " as one value"
+	text := fmt.Sprintf("%s %s[%s]", article, kind, of)
+	switch {
+	case n > 0:
+		text += fmt.Sprintf(" of %d elements", n)
+	case l.Fields != nil:
+		text += fmt.Sprintf(" of %d bytes", l.Size)
 	}
-	return fmt.Sprintf(" as %d elements", n)
+	return text
 }

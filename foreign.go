@@ -3,6 +3,8 @@ package shm
 import (
 	"fmt"
 	"io/fs"
+
+	"example.org/shm/internal/sys"
 )
 
 // foreign checks that n elements of a size and alignment from off on are inside
@@ -15,13 +17,13 @@ func (s *Segment) foreign(off int64, n int, elem, align int64) (*mapping, error)
 	if m.header != nil {
 		return nil, fmt.Errorf("%w: %s was not opened with Options.Foreign", ErrForeign, s.label())
 	}
-	// The file may have shrunk since it was mapped; what lies behind its end
-	// would be a fault of the hardware.
-	end, err := fileSize(s.file, m.path)
+	// The file may have shrunk since it was mapped. To touch what lies behind its
+	// end would be a fault.
+	end, err := sys.FileSize(s.file, m.region.Path)
 	if err != nil {
 		return nil, err
 	}
-	end = min(end, int64(len(m.mem)))
+	end = min(end, int64(len(m.region.Bytes)))
 	switch {
 	case n <= 0 || int64(n) > end/elem:
 		err = fmt.Errorf("%d elements of %d bytes in %d bytes", n, elem, end)

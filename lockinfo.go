@@ -4,65 +4,56 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/lease"
+	"example.org/shm/internal/mem"
 )
 
-// LockInfo is the state of a lock for tools, as it was for a moment.
+// LockInfo is the state of a lock at one moment, for tools.
 type LockInfo struct {
 	Held      bool
-	ID        uint32 // of the owner's attachment; 0 if it is free
+	ID        uint32 // of the owner's attachment; 0 if the lock is free
 	Pid       int    // of the owner in its own pid namespace; 0 if not known
 	Program   string // of the owner
-	Alive     bool   // of an owner: it may hold the lock for as long as it likes; a dead one's is for the next who asks
-	Reserved  bool   // free, but kept for somebody who has waited long
-	Waiting   bool   // somebody waits, or did and has given up
+	Alive     bool   // the owner lives, and may hold the lock as long as it likes; a dead owner's lock goes to the next that asks
+	Reserved  bool   // free, but reserved for a long-waiting process
+	Waiting   bool   // has, or had, waiters
 	Abandoned bool   // what Mutex.Abandoned tells the next holder
 	Takeovers uint32 // how often a dead owner has been replaced
 }
 
-// Lock returns the state of the value's lock, without waiting for it; false
-// for a value that has none.
+// Lock returns the state of the value's lock, without waiting for the lock. It
+// returns false for a value that has none.
 func (e Entry) Lock() (LockInfo, bool) {
 	r, m := e.record, e.m
-	if !r.hasLock() {
+	if !r.HasLock() {
 		return LockInfo{}, false
 	}
-	cell := at[lockCell](m, r.data)
-	word := cell.word.Load()
-	owner := word & ownerMask
+	cell := mem.At[format.LockCell](&m.region, r.Data)
+	word := cell.Word.Load()
+	owner := word & format.OwnerMask
 	l := LockInfo{
 		Held: owner != 0, ID: owner,
-		Reserved: owner == 0 && word&wordW != 0, Waiting: word&(wordL|wordW) != 0,
-		Abandoned: cell.abandoned.Load() != 0, Takeovers: cell.takeovers.Load(),
+		Reserved: owner == 0 && word&format.KernelWaiters != 0, Waiting: word&(format.LocalWaiters|format.KernelWaiters) != 0,
+		Abandoned: cell.Abandoned.Load() != 0, Takeovers: cell.Takeovers.Load(),
 	}
 	if l.Held {
-		// Through a description that is not the lease's own, on which it would look
-		// free.
-		l.Alive = leased(e.s.file, owner)
-		l.Pid, l.Program = m.attachment(owner)
+		// Not through the description that holds this process's own lease, which
+		// would look free there.
+		l.Alive = lease.Held(e.s.file, owner)
+		l.Pid, l.Program = m.party.Process(owner)
 	}
 	runtime.KeepAlive(m)
 	return l, true
 }
 
-// attachment returns the process that attached under an id, as far as the table
-// still knows.
-func (m *mapping) attachment(id uint32) (pid int, program string) {
-	entry := &m.table[id%tableLen]
-	name := entry.program
-	pid = int(entry.pid)
-	if entry.id.Load() != id {
-		return 0, ""
-	}
-	program, _, _ = strings.Cut(string(name[:]), "\x00")
-	return pid, program
-}
-
-// String words the state in a line.
+// String describes the state in one line.
 func (l LockInfo) String() string {
 	var b strings.Builder
 	switch {
 	case l.Reserved:
-		b.WriteString("free, reserved for who has waited long")
+		b.WriteString("free, reserved for a long-waiting process")
 	case !l.Held:
 		b.WriteString("free")
 	case l.Pid == 0:
@@ -74,7 +65,7 @@ func (l LockInfo) String() string {
 		b.WriteString(", which is dead")
 	}
 	if l.Waiting && l.Held {
-		b.WriteString(", somebody waits or did")
+		b.WriteString(", has, or had, waiters")
 	}
 	if l.Abandoned {
 		b.WriteString(", abandoned")

@@ -1,76 +1,75 @@
 package shm
 
 import (
+	"bytes"
 	"fmt"
-	"math"
+	"io"
 	"os"
 	"runtime"
 	"sync"
-	"sync/atomic"
-	"time"
 	"weak"
 
-	"github.com/edsrzf/mmap-go"
+	"example.org/shm/internal/directory"
+	"example.org/shm/internal/errs"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/killpoint"
+	"example.org/shm/internal/lease"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/race"
+	"example.org/shm/internal/robust"
+	"example.org/shm/internal/sys"
 )
 
-// mapping is one file's memory in this process. All attachments to a file
-// share one, or two where one of them is read-only. It stays pinned while a
-// Segment is open; afterwards handles keep it, and a cleanup unmaps it when
-// none is left.
+// mapping is one file's memory in this process, and what belongs to it. All
+// attachments to a file share one mapping, or two if some of them are read-only.
+// The table attached pins it while a Segment is open. After that, handles keep
+// it, and a cleanup unmaps it when no handle is left.
 type mapping struct {
-	mem      []byte // the whole reserved address range
-	path     string // for messages
-	readOnly bool
-	refusal  error // what a change panics with; nil where it is allowed
-	file     *inode
-	own      *resources
-	closed   atomic.Bool // no Segment of it is open
+	region  mem.Region
+	refusal error // what a change panics with; nil if changes are allowed
+	file    *inode
+	header  *format.Header // nil in foreign memory
 
-	*header               // nil in foreign memory
-	dir     directory     // the named values
-	lobby   lobby         // who waits for a name
-	id      atomic.Uint32 // this attachment's, held by a lease; 0 before the first locked handle
-	leaseM  sync.Mutex    // guards taking the id, and own.ctl
-	dead    graveyard     // owners that are gone
-	locks   lockTable     // one Mutex for each place
-	watches watchTable    // who watches which owner
+	// Not used in foreign memory.
+	dir   directory.Directory
+	party robust.Party // this mapping as a holder of locks
+	locks robust.Table
+	own   *resources
 }
 
-// resources is what the cleanup gives back: it must not reach the mapping.
+// resources is what the cleanup gives back. It must not refer to the mapping.
 type resources struct {
-	mem mmap.MMap
-	ctl *os.File // see control; nil until somebody needs it
+	memory  []byte
+	control lease.Control
 }
 
-// inodeKey identifies a file in this process, and inode is what its mappings
-// share, so that each place in memory has one race token however it is mapped.
-type inodeKey struct{ dev, ino uint64 }
-
+// inode is a file that this process has mapped. Its mappings share it, so that
+// each place in memory has one race token, however the file is mapped.
 type inode struct {
-	key    inodeKey
-	allocM sync.Mutex // allocation lock within the process; the file lock excludes other processes
-	rw, ro weak.Pointer[mapping]
-	cells  raceCells
+	allocation sync.Mutex // the allocation lock within this process; a file lock excludes other processes
+	rw, ro     weak.Pointer[mapping]
+	cells      race.Cells
 }
 
-// attached is the table of all files this process has mapped.
+// attached is the table of all files that this process has mapped.
 var attached = struct {
 	sync.Mutex
-	inodes map[inodeKey]weak.Pointer[inode]
+	inodes map[sys.Key]weak.Pointer[inode]
 	open   map[*mapping]int // open Segments of each mapping: the pin
-}{inodes: map[inodeKey]weak.Pointer[inode]{}, open: map[*mapping]int{}}
+}{inodes: map[sys.Key]weak.Pointer[inode]{}, open: map[*mapping]int{}}
 
-// attach returns the mapping of f, shared with whoever attached it already.
-// It reserves size bytes of address space, or as many as the system lets it
-// have but at least need. Foreign memory is mapped anew each time: it has no
-// locks, so nothing needs to be shared.
-func attach(f *os.File, key inodeKey, path string, size, need int64, readOnly, foreign bool) (*mapping, error) {
+// attach returns the mapping of f, shared with whoever attached the file already.
+// It reserves size bytes of address space, or as many as the system allows, but
+// at least need. It maps foreign memory anew each time: that has no locks, so
+// nothing needs to be shared.
+func attach(f *os.File, key sys.Key, path string, size, need int64, readOnly, foreign bool) (*mapping, error) {
 	if !foreign {
 		if m := pin(key, readOnly, nil); m != nil {
 			return m, nil
 		}
 	}
-	// Without the lock: mapping may wait for cleanups, of which some take it.
+	// Without the table's lock: to map may wait for cleanups, some of which take
+	// it.
 	m, err := newMapping(f, path, size, need, readOnly, foreign)
 	if err != nil {
 		return nil, err
@@ -78,10 +77,10 @@ func attach(f *os.File, key inodeKey, path string, size, need int64, readOnly, f
 	return pin(key, readOnly, m), nil
 }
 
-// pin counts one more open Segment of the file's mapping and returns that: the
-// one that is known, or else m, which is known from then on. A foreign m is
-// always itself, and never known to others.
-func pin(key inodeKey, readOnly bool, m *mapping) *mapping {
+// pin counts one more open Segment of the file's mapping and returns the mapping:
+// the one that the table has, or else m, which the table has from then on. A
+// foreign m is always itself, and never in the table.
+func pin(key sys.Key, readOnly bool, m *mapping) *mapping {
 	attached.Lock()
 	defer attached.Unlock()
 	node := attached.inodes[key].Value()
@@ -89,7 +88,7 @@ func pin(key inodeKey, readOnly bool, m *mapping) *mapping {
 	case node == nil && m == nil:
 		return nil
 	case node == nil:
-		node = &inode{key: key}
+		node = new(inode)
 		attached.inodes[key] = weak.Make(node)
 		runtime.AddCleanup(node, forget, key)
 	}
@@ -105,20 +104,21 @@ func pin(key inodeKey, readOnly bool, m *mapping) *mapping {
 		return nil
 	default:
 		m.file = node
+		m.party.ShareAllocation(&node.allocation)
 		if m.header != nil {
 			*known = weak.Make(m)
 		}
 	}
 	if attached.open[m]++; attached.open[m] == 1 {
-		idle.Add(-1)
+		sys.MappingIdle(-1)
 	}
-	m.closed.Store(false)
+	m.party.Reopen()
 	return m
 }
 
 // forget drops the table's entry of an unreachable inode, unless the file has
 // been attached anew.
-func forget(key inodeKey) {
+func forget(key sys.Key) {
 	attached.Lock()
 	defer attached.Unlock()
 	if attached.inodes[key].Value() == nil {
@@ -132,126 +132,95 @@ func (m *mapping) detach() {
 	defer attached.Unlock()
 	if attached.open[m]--; attached.open[m] == 0 {
 		delete(attached.open, m)
-		m.closed.Store(true)
-		idle.Add(1)
+		m.party.Shut()
+		sys.MappingIdle(1)
 	}
-}
-
-// Mappings without an open Segment are garbage once no handle reaches them, but
-// the collector sees only a few bytes of each.
-var (
-	idle     atomic.Int64 // how many there are
-	released atomic.Int64 // how many have been unmapped, ever
-)
-
-// reclaim lets the collector give back what closed segments have, where the
-// system has run out of it, and reports whether to try again.
-func reclaim() bool {
-	if idle.Load() == 0 {
-		return false
-	}
-	before := released.Load()
-	runtime.GC()
-	// Cleanups run after the collection, in goroutines of their own.
-	for range 100 {
-		if released.Load() > before {
-			return true
-		}
-		time.Sleep(100 * time.Microsecond)
-	}
-	return false
 }
 
 func newMapping(f *os.File, path string, size, need int64, readOnly, foreign bool) (*mapping, error) {
-	prot := mmap.RDWR
-	if readOnly {
-		prot = mmap.RDONLY
-	}
-	if need > math.MaxInt {
-		return nil, pathError("mmap", path, fmt.Errorf("%w: %d bytes do not fit this system's address space", ErrFull, need))
-	}
-	if size > math.MaxInt { // a 64-bit program made it
-		size = max(need, smallReserve)
-	}
-	mem, err := mapFile(f, size, need, prot)
+	memory, err := mem.Map(f, path, size, need, readOnly)
 	if err != nil {
-		return nil, pathError("mmap", path, err)
+		return nil, err
 	}
-	m := &mapping{mem: mem, path: path, readOnly: readOnly, own: &resources{mem: mem}}
+	m := &mapping{
+		region: mem.Region{Bytes: memory, Path: path, ReadOnly: readOnly},
+		own:    &resources{memory: memory},
+	}
 	if readOnly {
 		m.refusal = fmt.Errorf("%w: change of a value in %s", ErrReadOnly, path)
 	}
 	if !foreign {
-		m.header = at[header](m, 0)
+		m.header = mem.At[format.Header](&m.region, 0)
+		m.party.Init(m.header, &m.own.control, path, readOnly)
+		m.dir.Init(&m.region, m.header, &m.party.Owner)
 	}
 	runtime.AddCleanup(m, (*resources).release, m.own)
-	idle.Add(1)
+	sys.MappingIdle(1)
 	return m, nil
 }
 
-// mapFile maps the first size bytes of f, or fewer but at least need where
-// address space is short.
-func mapFile(f *os.File, size, need int64, prot int) (mmap.MMap, error) {
-	mem, err := mmap.MapRegion(f, int(size), prot, 0, 0)
-	for outOfMemory(err) && reclaim() {
-		mem, err = mmap.MapRegion(f, int(size), prot, 0, 0)
-	}
-	half := func() int64 { return (size/2 + pageSize - 1) / pageSize * pageSize }
-	if !outOfMemory(err) || size/2 < need {
-		return mem, err
-	}
-	for outOfMemory(err) && size/2 >= need {
-		size = half()
-		mem, err = mmap.MapRegion(f, int(size), prot, 0, 0)
-	}
-	if err != nil || size/2 < need {
-		return mem, err
-	}
-	// As much again is left to the program, whose heap has to grow too.
-	if err := mem.Unmap(); err != nil {
-		return nil, err
-	}
-	return mmap.MapRegion(f, int(half()), prot, 0, 0)
-}
-
-var pageSize = int64(os.Getpagesize())
-
 func (r *resources) release() {
-	// Nobody is left to tell: an error here could only be a slice that is no
-	// mapping, and it is the one that MapRegion returned.
-	_ = r.mem.Unmap()
-	if r.ctl != nil {
-		_ = r.ctl.Close()
-	}
-	idle.Add(-1)
-	released.Add(1)
+	// An error could only be a slice that is no mapping, and this is the one that
+	// Map returned.
+	_ = mem.Unmap(r.memory)
+	r.control.Close()
+	sys.MappingReleased()
 }
 
-// wakeBit is the futex bit by which this mapping's own sleepers are woken, and
-// few of other processes'.
-func (m *mapping) wakeBit() uint32 {
-	if id := m.id.Load(); id != 0 {
-		return 1 << (id % 32)
-	}
-	return 1 << (uint(os.Getpid()) % 32)
+// prepare does what a mapping needs before its first use: it puts lock words that
+// an earlier boot left in order, and reads the directory.
+func (m *mapping) prepare(f *os.File) error {
+	return m.region.Guarded(func() error {
+		if !m.region.ReadOnly {
+			if err := m.recoverBoot(f); err != nil {
+				return err
+			}
+		}
+		return m.dir.Read(f)
+	})
 }
 
-// mustContain panics unless size bytes from off are inside and aligned. Callers
-// have validated what they pass; a panic here is this package's own error.
-func (m *mapping) mustContain(off, size, align int64) {
-	if off < 0 || size < 0 || off > int64(len(m.mem)) || size > int64(len(m.mem))-off || off%align != 0 {
-		panic(fmt.Sprintf("shm: %s: %d bytes at %d are not inside its %d bytes or not aligned to %d", m.path, size, off, len(m.mem), align))
+// recoverBoot puts the locks of a file that outlived a reboot in order: no owner
+// of that boot lives. It leaves them alone while any process holds a lease, which
+// then is on another host that shares the file.
+func (m *mapping) recoverBoot(f *os.File) error {
+	mine := format.BootStamp(sys.BootID())
+	if boot, _ := m.header.Boot.Load(); mine == 0 || boot == mine {
+		return nil
 	}
+	unlock, err := m.party.LockAllocation(f)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if boot, _ := m.header.Boot.Load(); boot == mine {
+		return nil // another process was first
+	}
+	if lease.AnyHeld(f) {
+		return nil
+	}
+	if err := m.dir.Read(f); err != nil {
+		return err
+	}
+	for _, r := range m.dir.All() {
+		if r.HasLock() {
+			robust.Reset(mem.At[format.LockCell](&m.region, r.Data))
+		}
+	}
+	m.party.SkipIDs()
+	m.header.Boot.Store(mine) // last: whoever dies before leaves all of it to the next
+	killpoint.At(killpoint.BootStored)
+	return nil
 }
 
 // size returns how many bytes are allocated.
 func (m *mapping) size() (n int64, err error) {
 	if m.header == nil {
-		return int64(len(m.mem)), nil
+		return int64(len(m.region.Bytes)), nil
 	}
-	err = m.guarded(func() error { n, _ = m.allocated.bytes(); return nil })
+	err = m.region.Guarded(func() error { n, _ = m.header.Allocated.Bytes(); return nil })
 	runtime.KeepAlive(m)
-	return min(n, int64(len(m.mem))), err
+	return min(n, int64(len(m.region.Bytes))), err
 }
 
 // sync flushes what is allocated to disk.
@@ -260,9 +229,64 @@ func (m *mapping) sync() error {
 	if err != nil {
 		return err
 	}
-	if err := mmap.MMap(m.mem[:n]).Flush(); err != nil {
-		return pathError("msync", m.path, err)
-	}
+	err = m.region.Flush(n)
 	runtime.KeepAlive(m)
-	return nil
+	return err
+}
+
+// attachFile validates what f holds, on a copy that no process can change any
+// more, and maps it.
+//
+// Preconditions: f is a regular file.
+func attachFile(f *os.File, path string, opt Options) (*mapping, error) {
+	if opt.Foreign {
+		key, size, err := sys.Identify(f, path)
+		if err != nil {
+			return nil, err
+		}
+		if size == 0 {
+			return nil, errs.Path("open", path, fmt.Errorf("%w: the file is empty", ErrFormat))
+		}
+		return attach(f, key, path, size, size, opt.ReadOnly, true)
+	}
+	key, size, maxSize, err := readHeader(f, path)
+	if err != nil {
+		return nil, err
+	}
+	m, err := attach(f, key, path, maxSize, min(size, maxSize), opt.ReadOnly, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.prepare(f); err != nil {
+		m.detach()
+		return nil, err
+	}
+	return m, nil
+}
+
+// readHeader reads the header until it is valid, or stays invalid: a copy that is
+// made while another process adds values may have an old word beside a new one.
+// It takes the file's size after the copy, because the file only grows.
+func readHeader(f *os.File, path string) (key sys.Key, size, maxSize int64, err error) {
+	const tries = 100 // against a peer that never stops writing
+	var before []byte
+	for range tries {
+		start := make([]byte, format.TableOffset)
+		n, err := f.ReadAt(start, 0)
+		if err != nil && err != io.EOF {
+			return key, 0, 0, err
+		}
+		start = start[:n] // CheckHeader refuses too short a file
+		if key, size, err = sys.Identify(f, path); err != nil {
+			return key, 0, 0, err
+		}
+		if maxSize, err = format.CheckHeader(start, size); err == nil {
+			return key, size, maxSize, nil
+		}
+		if before != nil && bytes.Equal(start, before) {
+			return key, 0, 0, errs.Path("open", path, err)
+		}
+		before = start
+	}
+	return key, 0, 0, errs.Path("open", path, fmt.Errorf("%w: the header kept changing while it was read", ErrFormat))
 }

@@ -4,13 +4,17 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/sys"
 )
 
-// Options say how a segment is made or attached. The zero value, and nil, mean:
-// attach if the name exists, else create it, for this user alone.
+// Options say how a segment is created or attached. The zero value, and nil, mean:
+// attach if the name exists, otherwise create it, for this user alone.
 type Options struct {
 	Mode      fs.FileMode // permission bits of a new segment, whatever the umask; 0 means 0600
-	MaxSize   int64       // bytes of address space to reserve, the most a new segment can grow to; 0 means 4 GiB (64 MiB on 32-bit systems)
+	MaxSize   int64       // bytes of address space to reserve, to which a new segment can grow; 0 means 4 GiB (64 MiB on 32-bit systems)
 	ReadOnly  bool        // map without write permission; the name must exist
 	MustExist bool        // fail with fs.ErrNotExist instead of creating
 	Exclusive bool        // fail with fs.ErrExist instead of attaching
@@ -27,19 +31,20 @@ func (o *Options) check() (Options, error) {
 		opt.Mode = 0o600
 	}
 	if opt.Mode&^fs.ModePerm != 0 {
-		return opt, fmt.Errorf("%w: mode %#o has more than permission bits (is it written in octal, such as 0660?)", fs.ErrInvalid, uint32(opt.Mode))
+		return opt, fmt.Errorf("%w: Options.Mode %#o has more than permission bits; write it in octal, such as 0660", fs.ErrInvalid, uint32(opt.Mode))
 	}
+	largest := min(format.MaxSegment, math.MaxInt-sys.PageSize)
 	switch {
 	case opt.MaxSize == 0 && math.MaxInt == math.MaxInt32:
-		opt.MaxSize = smallReserve
+		opt.MaxSize = mem.SmallReserve
 	case opt.MaxSize == 0:
 		opt.MaxSize = 4 << 30
-	case opt.MaxSize < 0 || opt.MaxSize > min(maxSegment, math.MaxInt-pageSize):
-		return opt, fmt.Errorf("%w: maximum size %d, of 0 to %d bytes", fs.ErrInvalid, opt.MaxSize, min(maxSegment, math.MaxInt-pageSize))
+	case opt.MaxSize < 0 || opt.MaxSize > largest:
+		return opt, fmt.Errorf("%w: Options.MaxSize is %d; it must be from 0 to %d bytes", fs.ErrInvalid, opt.MaxSize, largest)
 	}
-	opt.MaxSize = max(firstAllocation, (opt.MaxSize+pageSize-1)/pageSize*pageSize)
+	opt.MaxSize = max(format.FirstAllocation, (opt.MaxSize+sys.PageSize-1)/sys.PageSize*sys.PageSize)
 	if opt.Exclusive && opt.attachOnly() {
-		return opt, fmt.Errorf("%w: Exclusive contradicts MustExist, ReadOnly and Foreign", fs.ErrInvalid)
+		return opt, fmt.Errorf("%w: Options.Exclusive contradicts MustExist, ReadOnly and Foreign", fs.ErrInvalid)
 	}
 	return opt, nil
 }

@@ -8,27 +8,31 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+
+	"example.org/shm/internal/errs"
+	"example.org/shm/internal/sys"
 )
 
-// passPrefix starts the environment variable that tells a child where an
-// inherited segment is: then comes the segment's name in hexadecimal, and the
-// value is descriptor:device:inode.
+// passPrefix starts the name of the environment variable that tells a child where
+// an inherited segment is. The segment's name in hexadecimal follows it. The
+// variable's value is descriptor:device:inode.
 const passPrefix = "SHM_SEGMENT_"
 
-// Pass hands the segment to the process that cmd will start: its file becomes
-// one of cmd.ExtraFiles, and cmd.Env says which. The child attaches with
-// Inherited. An anonymous segment has no name that somebody else could open.
+// Pass hands the segment to the process that cmd will start. It adds the segment's
+// file to cmd.ExtraFiles, and says in cmd.Env which one it is. The child attaches
+// with Inherited. Use it for an anonymous segment, which no process can open by
+// name.
 //
-// Call it last: changing cmd.Env or cmd.ExtraFiles afterwards undoes it, and
-// keep the segment open until the child has started. It panics on a closed
-// segment, and where cmd already has another one of the same name, as two
-// anonymous ones have, or two of which the first was removed: pass those in
-// cmd.ExtraFiles and attach with OpenFile.
+// Call it last: a later change of cmd.Env or cmd.ExtraFiles undoes it. Keep the
+// segment open until the child has started. Pass panics if the segment is closed,
+// or if cmd already has another segment of the same name. Two anonymous segments
+// have the same name, and so have two of which the first was removed: add their
+// files to cmd.ExtraFiles and attach with OpenFile.
 func (s *Segment) Pass(cmd *exec.Cmd) {
 	if _, err := s.attachedMapping(); err != nil {
 		panic(fmt.Errorf("shm: Pass: %w", err))
 	}
-	key, _, err := identity(s.file, s.label())
+	key, _, err := sys.Identify(s.file, s.label())
 	if err != nil {
 		panic(fmt.Errorf("shm: Pass: %w", err))
 	}
@@ -50,30 +54,27 @@ func (s *Segment) Pass(cmd *exec.Cmd) {
 	cmd.ExtraFiles = append(cmd.ExtraFiles, s.file)
 }
 
-// passes reports whether a value of the environment says what one of the
-// command's files is. Else it has come down from a parent of this process.
+// passes reports whether a value of the environment describes one of the command's
+// files. Otherwise it comes from a parent of this process.
 func passes(cmd *exec.Cmd, value string) bool {
 	number, file, _ := strings.Cut(value, ":")
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 3 || n-3 >= len(cmd.ExtraFiles) || cmd.ExtraFiles[n-3] == nil {
 		return false
 	}
-	key, _, err := identity(cmd.ExtraFiles[n-3], value)
+	key, _, err := sys.Identify(cmd.ExtraFiles[n-3], value)
 	return err == nil && key.String() == file
 }
 
-// String is how the environment names a passed file.
-func (k inodeKey) String() string { return fmt.Sprintf("%d:%d", k.dev, k.ino) }
-
 // Inherited attaches to the segment of that name that the parent process handed
-// over with Pass; the name of an anonymous one is "". It may be called again.
-// The descriptor stays open in this process and is closed in those it starts.
+// over with Pass. The name of an anonymous segment is "". Inherited may be called
+// more than once. The descriptor stays open in this process, and is closed in the
+// processes that it starts.
 //
-// The error is a *fs.PathError that wraps fs.ErrNotExist where no such segment
-// was passed, also where only the environment came down from a grandparent, or
-// else one of OpenFile's.
+// The error is a *fs.PathError. It wraps fs.ErrNotExist if the parent passed no such
+// segment, even if a grandparent did. Otherwise the errors are those of OpenFile.
 func Inherited(name string, o *Options) (*Segment, error) {
-	fail := func(err error) (*Segment, error) { return nil, pathError("inherit", name, err) }
+	fail := func(err error) (*Segment, error) { return nil, errs.Path("inherit", name, err) }
 	opt, err := o.check()
 	if err != nil {
 		return fail(err)
@@ -86,15 +87,15 @@ func Inherited(name string, o *Options) (*Segment, error) {
 		return fail(fmt.Errorf("%w: no segment of this name was passed", fs.ErrNotExist))
 	}
 	var fd int
-	var key inodeKey
-	if n, err := fmt.Sscanf(value, "%d:%d:%d", &fd, &key.dev, &key.ino); n != 3 || err != nil || fd < 3 {
+	var key sys.Key
+	if n, err := fmt.Sscanf(value, "%d:%d:%d", &fd, &key.Dev, &key.Ino); n != 3 || err != nil || fd < 3 {
 		return fail(fmt.Errorf("%w: %q in the environment is no descriptor", fs.ErrInvalid, value))
 	}
-	f, err := adopt(fd, key, name, opt.ReadOnly)
+	f, err := sys.Adopt(fd, key, name, opt.ReadOnly)
 	if err != nil {
 		return fail(err)
 	}
-	path := anonymousPath
+	path := sys.AnonymousPath
 	if name != "" {
 		path = Path(name)
 	}

@@ -5,87 +5,88 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/slots"
 )
 
-// String is a text in shared memory that changes as a whole: Load returns what
-// some Store committed, never half of it, also while another process is stopped
-// or has died inside.
+// String is a text in shared memory that changes as a whole. Load returns what
+// some Store committed, never half of it, even if another process has stopped or
+// died while it stored.
 //
-// Load does not wait, with one exception, as for Struct: under writers that
-// never rest, after 64 copies that were each overtaken by a commit, it takes the
-// lock for one copy, waiting no longer than 10 ms for it; a read-only attachment
-// goes on trying.
+// Load does not wait, with one exception, which applies to Struct too. Beside
+// writers that never rest, a commit may overtake each copy. After 64 such copies
+// Load takes the lock for one copy, and waits at most 10 ms for it. A read-only
+// attachment cannot take the lock and copies until it succeeds.
 //
-// After Close of its segment it goes on working. In a read-only attachment Load
-// and Await work, and Store panics with ErrReadOnly.
+// A String works after Close of its segment. In a read-only attachment Load and
+// Await work, and Store panics with ErrReadOnly.
 //
 // Source: multiprocessing.sharedctypes.Array of c_char.
 type String struct {
-	s    *slots
+	s    *slots.Pair
 	size int
 }
 
-// NewString attaches to the text of that name, or makes an empty one that holds
-// up to size bytes. With size 0 it takes the size found, and the error wraps
-// fs.ErrNotExist if there is none. Other errors are those of NewValue.
+// NewString attaches to the text of that name, or makes an empty one that holds up
+// to size bytes. If size is 0 it takes the size found, and if there is no such text
+// the error wraps fs.ErrNotExist. The other errors are those of NewValue.
 func NewString(s *Segment, name string, size int) (String, error) {
-	return newString(s, label{name: name}, size)
+	return newString(s, format.Label{Name: name}, size)
 }
 
-func newString(s *Segment, l label, size int) (String, error) {
-	count, err := lengthOrFound(l.name, size)
+func newString(s *Segment, l format.Label, size int) (String, error) {
+	m, r, err := s.placeChars(l, format.Published, size)
 	if err != nil {
 		return String{}, err
 	}
-	m, r, err := s.place(shape{label: l, layout: charLayout, count: count, access: AccessPublished, kind: kindChars}, nil)
-	if err != nil {
-		return String{}, err
-	}
-	return String{m.slotsOf(r), int(r.count)}, nil
+	return String{m.slotsOf(r), int(r.Count)}, nil
 }
 
-// Cap returns how many bytes it holds at most.
+// Cap returns how many bytes the String holds at most.
 func (v String) Cap() int { return v.size }
 
 // Load returns the text.
 func (v String) Load() (text string) {
-	v.s.read(func(slot []byte) { text = loadString(slot[:v.size]) })
+	v.s.Read(func(slot []byte) { text = mem.LoadString(slot[:v.size]) })
 	return text
 }
 
-// Store commits the text. One of more than Cap bytes is an error that wraps
-// ErrTooLong; one with a NUL, which C and Python would end it at, wraps
-// fs.ErrInvalid. Nothing is changed then.
+// Store commits the text. A text of more than Cap bytes is an error that wraps
+// ErrTooLong. A text with a NUL is an error that wraps fs.ErrInvalid, because C and
+// Python would end the text there. Then nothing is changed.
 func (v String) Store(text string) error {
 	if len(text) > v.size {
-		return fmt.Errorf("%w: %d bytes into %q, which holds %d", ErrTooLong, len(text), v.s.mu.name, v.size)
+		return fmt.Errorf("%w: %d bytes, %q holds %d", ErrTooLong, len(text), v.s.Lock.Name(), v.size)
 	}
 	if i := strings.IndexByte(text, 0); i >= 0 {
-		return fmt.Errorf("shm: %w: a NUL at byte %d of the text for %q", fs.ErrInvalid, i, v.s.mu.name)
+		return fmt.Errorf("shm: %w: the text for %q has a NUL at byte %d", fs.ErrInvalid, v.s.Lock.Name(), i)
 	}
-	v.s.mu.lock()
-	count := v.s.cell.commit.Load()
-	idle := v.s.data[(count+1)&1]
+	v.s.Lock.Acquire()
+	count := v.s.Cell.Commit.Load()
+	idle := v.s.Data[(count+1)&1]
 	if n := copy(idle, text); n < len(idle) {
 		idle[n] = 0
 	}
-	v.s.publish(count)
-	v.s.mu.unlock()
-	v.s.mu.notify()
+	v.s.Publish(count)
+	v.s.Lock.Release()
+	v.s.Lock.Notify()
 	return nil
 }
 
-// Await sleeps until ok of the text is true, and returns the text, or until ctx
-// is done, and returns its error: see Value.Await.
+// Await sleeps until ok of the text is true, and then returns the text. If ctx is
+// done first, it returns the text last seen and an error that wraps the context's.
+// See Value.Await.
 func (v String) Await(ctx context.Context, ok func(string) bool) (string, error) {
 	var text string
-	err := v.s.mu.await(ctx, v.s.cell.commit.Load, func() bool {
+	err := v.s.Lock.Await(ctx, v.s.Cell.Commit.Load, func() bool {
 		text = v.Load()
 		return ok(text)
 	})
 	return text, err
 }
 
-// Mutex returns the lock that Store takes. While holding it only Load may be
-// used: Store would wait for itself.
-func (v String) Mutex() *Mutex { return v.s.mu }
+// Mutex returns the lock that Store takes. While you hold it, only Load may be
+// called: Store would be a self-deadlock.
+func (v String) Mutex() *Mutex { return mutexOf(v.s.Lock) }

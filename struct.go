@@ -4,37 +4,45 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/race"
+	"example.org/shm/internal/slots"
 )
 
-// RawStruct is a struct, or any other type of fixed size, in shared memory,
-// without synchronisation: a Get beside another process's Set may return some
-// fields of the old and some of the new. A UUID is a RawStruct[[16]byte].
+// RawStruct is a struct, or any other type of fixed size, in shared memory without
+// synchronisation. A Get beside another process's Set may return some fields of
+// the old and some of the new struct. A RawStruct[[16]byte] holds a UUID.
+//
+// A RawStruct is small and may be copied. It works after Close of its segment. In
+// a read-only attachment Set crashes the program (SIGSEGV).
 //
 // Source: multiprocessing.sharedctypes.RawValue of a ctypes.Structure.
 type RawStruct[T any] struct {
 	p     *T
 	m     *mapping
-	bools []byteRange
+	bools []mem.ByteRange
 }
 
 // NewRawStruct attaches to the struct of that name, or makes it with the value
-// init. The error is a *TypeError where T has a field that cannot be shared, or
-// else one of NewRawValue's.
+// init. The error is a *TypeError if T has a field that cannot be shared.
+// Otherwise the errors are those of NewRawValue.
 func NewRawStruct[T any](s *Segment, name string, init T) (RawStruct[T], error) {
-	return newRawStruct(s, label{name: name}, init)
+	return newRawStruct(s, format.Label{Name: name}, init)
 }
 
-func newRawStruct[T any](s *Segment, l label, init T) (RawStruct[T], error) {
-	m, r, err := placeOne(s, l, AccessRaw, init)
+func newRawStruct[T any](s *Segment, l format.Label, init T) (RawStruct[T], error) {
+	m, r, err := placeOne(s, l, format.Raw, init)
 	if err != nil {
 		return RawStruct[T]{}, err
 	}
-	return RawStruct[T]{at[T](m, r.data), m, boolsOf[T]()}, nil
+	return RawStruct[T]{mem.At[T](&m.region, r.Data), m, mem.Bools[T]()}, nil
 }
 
-// RawStructAt returns the struct at off bytes from the start of a foreign
-// segment. The error wraps fs.ErrInvalid where it is not inside or not aligned,
-// and is a *TypeError where T cannot be shared.
+// RawStructAt returns the struct at off bytes from the start of a foreign segment.
+// The error is a *TypeError if T cannot be shared. It wraps fs.ErrInvalid if the
+// struct is not inside the segment or not aligned.
 func RawStructAt[T any](s *Segment, off int64) (RawStruct[T], error) {
 	l, err := layoutFor[T]()
 	if err != nil {
@@ -44,15 +52,15 @@ func RawStructAt[T any](s *Segment, off int64) (RawStruct[T], error) {
 	if err != nil {
 		return RawStruct[T]{}, err
 	}
-	return RawStruct[T]{at[T](m, off), m, boolsOf[T]()}, nil
+	return RawStruct[T]{mem.At[T](&m.region, off), m, mem.Bools[T]()}, nil
 }
 
-// Get returns a copy. Its bools are 0 or 1 whatever is in memory: Go's compiler
-// relies on it, and a broken peer may have left 77.
+// Get returns a copy. Its bools are 0 or 1, whatever is in memory: the Go compiler
+// relies on that, and a faulty peer may have stored 77.
 func (v RawStruct[T]) Get() T {
 	x := *v.p
 	if v.bools != nil {
-		normalise(&x, v.bools)
+		mem.Normalise(&x, v.bools)
 	}
 	runtime.KeepAlive(v.m)
 	return x
@@ -64,91 +72,93 @@ func (v RawStruct[T]) Set(x T) {
 	runtime.KeepAlive(v.m)
 }
 
-// Ptr returns the address of the struct, valid until Close of the segment. A
-// bool read through it may be neither true nor false if another process is
-// broken.
+// Ptr returns the address of the struct, valid until Close of the segment. A bool
+// read through it may be neither true nor false if another process is faulty.
 func (v RawStruct[T]) Ptr() *T { return v.p }
 
-// Struct is a struct, or any other type of fixed size, that changes as a whole:
-// Load never waits and never sees some fields of one Store and some of another,
-// also while another process is stopped or has died inside. Choose it for
-// several numbers under one invariant.
+// Struct is a struct, or any other type of fixed size, that changes as a whole.
+// Load never waits, and never returns some fields of one Store and some of
+// another, even if another process has stopped or died while it changed the
+// struct. Use it for several numbers that share one invariant.
 //
-// A program whose type only appends fields to the one that another program
-// made, and still uses, attaches as well, as long as the new type fits the room
-// to spare (half as much again, rounded up to a cache line): each keeps what it
-// does not know of the other's. The new fields start from zero, whatever init
-// says. A read-only attachment of a longer type sees zeros until somebody has
-// made the value grow, and is not told if that is another longer type.
+// A type that only appends fields to the type of an existing value attaches to
+// that value too, if it fits the room to spare: half as much again, rounded up to
+// a cache line. Programs with the shorter type may stay attached. Each keeps the
+// fields that it does not know. New fields start from zero, whatever init says.
+// Through a read-only attachment, fields that only your type has read as zero until
+// a writer grows the value; if that writer's type is longer still, the attachment
+// is not told.
 //
-// After Close of its segment it goes on working. In a read-only attachment Load
-// and Await work, and all else panics with ErrReadOnly.
+// A Struct works after Close of its segment. In a read-only attachment Load and
+// Await work, and the other methods panic with ErrReadOnly.
 type Struct[T any] struct{ s *structSlots[T] }
 
 type structSlots[T any] struct {
-	slots
+	slots.Pair
 	at      [2]*T
-	bools   []byteRange
-	careful bool // Load must normalise bools, or tell the race detector
-	end     int  // bytes up to the end of the last field; tail padding may be another's field
-	scratch T    // Update's copy; guarded by the lock
+	bools   []mem.ByteRange
+	end     int // bytes up to the end of the last field; tail padding may be another type's field
+	scratch T   // Update's copy; guarded by the lock
 }
 
-// NewStruct attaches to the struct of that name, or makes it with the value
-// init. The error is a *TypeError where T has a field that cannot be shared, a
-// *LayoutError where what is there is neither T nor a shorter or longer T, or
-// else one of NewValue's.
+// NewStruct attaches to the struct of that name, or makes it with the value init.
+// The error is a *TypeError if T has a field that cannot be shared, and a
+// *LayoutError if the existing value is neither T nor a shorter or longer T.
+// Otherwise the errors are those of NewValue.
 func NewStruct[T any](s *Segment, name string, init T) (Struct[T], error) {
-	return newStruct(s, label{name: name}, init)
+	return newStruct(s, format.Label{Name: name}, init)
 }
 
-func newStruct[T any](s *Segment, l label, init T) (Struct[T], error) {
-	m, r, err := placeOne(s, l, AccessPublished, init)
+func newStruct[T any](s *Segment, l format.Label, init T) (Struct[T], error) {
+	m, r, err := placeOne(s, l, format.Published, init)
 	if err != nil {
 		return Struct[T]{}, err
 	}
-	layout, err := layoutFor[T]()
+	form, err := layoutFor[T]()
 	if err != nil {
 		return Struct[T]{}, err
 	}
-	data, bools := m.slotsOf(r), boolsOf[T]()
-	if !m.readOnly {
-		if err := m.guarded(func() error { data.reach(uint32(layout.Size)); return nil }); err != nil {
-			return Struct[T]{}, fmt.Errorf("shm: value %q: %w", l.name, err)
+	pair := m.slotsOf(r)
+	if !m.region.ReadOnly {
+		if err := m.region.Guarded(func() error { pair.Reach(uint32(form.Size)); return nil }); err != nil {
+			return Struct[T]{}, fmt.Errorf("shm: value %q: %w", l.Name, err)
 		}
 	}
 	return Struct[T]{&structSlots[T]{
-		slots: *data,
-		at:    [2]*T{at[T](m, r.elements()), at[T](m, r.elements()+roundUp(r.capacity))},
-		bools: bools, careful: bools != nil || raceEnabled,
-		end: layout.end(),
+		Pair:  *pair,
+		at:    [2]*T{mem.At[T](&m.region, r.Elements()), mem.At[T](&m.region, r.Elements()+format.RoundUp(r.Capacity))},
+		bools: mem.Bools[T](),
+		end:   form.End(),
 	}}, nil
 }
 
-// Load returns a copy of what was committed last. It does not wait, but for a
-// writer that never rests: see String.
+// Load returns a copy of the newest commit. It does not wait, except for a writer
+// that never rests: see String.
 func (v Struct[T]) Load() (x T) {
 	s := v.s
-	if !storesInOrder || s.careful {
+	if !mem.StoresInOrder || race.Enabled {
 		return s.loadSlow()
 	}
-	count := s.cell.commit.Load()
+	count := s.Cell.Commit.Load()
 	x = *s.at[count&1]
-	if s.cell.commit.Load() != count {
+	if s.Cell.Commit.Load() != count {
 		return s.loadSlow()
 	}
-	runtime.KeepAlive(s.mu)
+	if s.bools != nil {
+		mem.Normalise(&x, s.bools)
+	}
+	runtime.KeepAlive(s.Lock)
 	return x
 }
 
-// loadSlow is Load after a commit came in between, or where the copy needs more
-// than copying.
+// loadSlow is Load after a commit came in between, or where a plain copy does not
+// suffice.
 //
 //go:noinline
 func (s *structSlots[T]) loadSlow() (x T) {
-	s.read(func(slot []byte) { copyBytes(bytesOf(&x), slot) })
+	s.Read(func(slot []byte) { mem.CopyBytes(mem.BytesOf(&x), slot) })
 	if s.bools != nil {
-		normalise(&x, s.bools)
+		mem.Normalise(&x, s.bools)
 	}
 	return x
 }
@@ -156,54 +166,55 @@ func (s *structSlots[T]) loadSlow() (x T) {
 // Store commits x.
 func (v Struct[T]) Store(x T) {
 	s := v.s
-	s.mu.lock()
-	count := s.cell.commit.Load()
-	if s.end == int(size[T]()) && s.cell.extent.Load() == uint32(s.end) {
-		*s.at[(count+1)&1] = x // there is nothing else, as mostly
+	s.Lock.Acquire()
+	count := s.Cell.Commit.Load()
+	if s.end == int(mem.Size[T]()) && s.Cell.Extent.Load() == uint32(s.end) {
+		*s.at[(count+1)&1] = x // there is nothing else to carry over, as usual
 	} else {
 		s.fill(count, &x)
 	}
-	s.publish(count)
-	s.mu.unlock()
-	s.mu.notify()
+	s.Publish(count)
+	s.Lock.Release()
+	s.Lock.Notify()
 }
 
-// fill makes *x of the idle slot; the lock is held.
+// fill copies *x to the idle slot. The caller holds the lock.
 func (s *structSlots[T]) fill(count uint64, x *T) {
-	s.carry(count, s.end)
-	copy(s.data[(count+1)&1][:s.end], bytesOf(x))
+	s.Carry(count, s.end)
+	copy(s.Data[(count+1)&1][:s.end], mem.BytesOf(x))
 }
 
-// Update calls f with a copy and commits what f made of it. The copy is good
-// until f returns. If f panics or calls runtime.Goexit, nothing is committed and
-// the lock is released.
+// Update calls f with a copy of the struct, and commits what f made of it. f must
+// not keep the pointer, and must not call Store or Update of this Struct. If f
+// panics or calls runtime.Goexit, Update commits nothing and releases the lock.
 func (v Struct[T]) Update(f func(*T)) {
 	s := v.s
-	s.mu.lock()
+	s.Lock.Acquire()
 	done := false
-	defer func() { s.mu.unlockAfter(done) }()
-	count := s.cell.commit.Load()
+	defer func() { s.Lock.UnlockAfter(done) }()
+	count := s.Cell.Commit.Load()
 	s.scratch = *s.at[count&1]
 	if s.bools != nil {
-		normalise(&s.scratch, s.bools)
+		mem.Normalise(&s.scratch, s.bools)
 	}
 	f(&s.scratch)
 	s.fill(count, &s.scratch)
-	s.publish(count)
+	s.Publish(count)
 	done = true
 }
 
-// Await sleeps until ok of the struct is true, and returns the struct, or until
-// ctx is done, and returns its error: see Value.Await.
+// Await sleeps until ok of the struct is true, and then returns the struct. If ctx
+// is done first, it returns the struct last seen and an error that wraps the
+// context's. See Value.Await.
 func (v Struct[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 	var x T
-	err := v.s.mu.await(ctx, v.s.cell.commit.Load, func() bool {
+	err := v.s.Lock.Await(ctx, v.s.Cell.Commit.Load, func() bool {
 		x = v.Load()
 		return ok(x)
 	})
 	return x, err
 }
 
-// Mutex returns the lock that Store and Update take. While holding it only Load
-// may be used: the others would wait for themselves.
-func (v Struct[T]) Mutex() *Mutex { return v.s.mu }
+// Mutex returns the lock that Store and Update take. While you hold it, only Load
+// may be called: the others would be a self-deadlock.
+func (v Struct[T]) Mutex() *Mutex { return mutexOf(v.s.Lock) }

@@ -5,155 +5,170 @@ import (
 	"fmt"
 	"runtime"
 
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/killpoint"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/race"
+	"example.org/shm/internal/robust"
 	"golang.org/x/exp/constraints"
 )
 
-// Word is the numbers that one store commits: all but complex128. A shared
-// complex128 is a Struct[complex128].
+// Word permits the numbers that one store writes: all of Numeric except
+// complex128. Use a Struct[complex128] to share one.
 type Word interface {
 	constraints.Integer | constraints.Float | constraints.Complex
 	~int8 | ~int16 | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~float32 | ~float64 | ~complex64
 }
 
-// Value is a number in shared memory whose changes exclude each other between
-// processes and goroutines. Load never waits and never sees half a number, also
-// while another process is stopped or has died inside: a change is one store.
+// Value is a number in shared memory with a lock. Changes exclude each other
+// between processes and goroutines. Load never waits, and never returns half a
+// number, even if another process has stopped or died while it held the lock: a
+// change is one store.
 //
-// Several numbers under one invariant are one Struct and one Update, not
-// several Values. Update's function must not use this Value's Store, Add or
-// Update, which would wait for itself.
+// If several numbers share one invariant, use one Struct and one Update. The
+// function given to Update must not call this Value's Store, Swap, Add,
+// CompareAndSwap or Update: that is a self-deadlock.
 //
-// After Close of its segment it goes on working. In a read-only attachment Load
-// and Await work, and all else panics with ErrReadOnly.
+// A Value works after Close of its segment. In a read-only attachment Load and
+// Await work, and the other methods panic with ErrReadOnly.
 //
-// Source: multiprocessing.sharedctypes.Value, where get_lock is Mutex, get_obj
-// is Raw, and v.value += 1, which is two lock holds there, is Add.
+// Source: multiprocessing.sharedctypes.Value. Its get_lock is Mutex and its
+// get_obj is Raw. v.value += 1 takes the lock twice there; Add is one change.
 type Value[T Word] struct {
-	raw RawValue[T]
-	mu  *Mutex
+	token race.Token
+	raw   RawValue[T]
+	mu    *robust.Lock
 }
 
-// NewValue attaches to the number of that name, or makes it with the value
-// init. Errors are those of NewRawValue; where no lease can be had the error
-// says why, and raw forms still work.
+// NewValue attaches to the number of that name, or makes it with the value init.
+// The errors are those of NewRawValue. If the process can get no lease for its
+// locks, the error says why; the raw types still work.
 func NewValue[T Word](s *Segment, name string, init T) (Value[T], error) {
-	return newValue(s, label{name: name}, init)
+	return newValue(s, format.Label{Name: name}, init)
 }
 
-func newValue[T Word](s *Segment, l label, init T) (Value[T], error) {
-	m, r, err := placeOne(s, l, AccessLocked, init)
+func newValue[T Word](s *Segment, l format.Label, init T) (Value[T], error) {
+	m, r, err := placeOne(s, l, format.Locked, init)
 	if err != nil {
 		return Value[T]{}, err
 	}
-	return Value[T]{rawValueAt[T](m, r.elements()), m.mutexOf(r)}, nil
+	return lockedValue(rawValueAt[T](m, r.Elements()), m.lockOf(r)), nil
 }
 
-// Synchronized returns v under the lock mu, so that several values can have one
-// lock. It panics if mu is nil, or if v lies where one store cannot commit it:
-// not aligned to its size, in foreign memory. Where v is in a read-only
-// attachment and mu is not, Store is a fault of the hardware, as Set is.
+func lockedValue[T Word](raw RawValue[T], mu *robust.Lock) Value[T] {
+	return Value[T]{mu.Token, raw, mu}
+}
+
+// Synchronized returns v under the lock mu, so that several values can share one
+// lock. It panics if mu is nil, or if v is in foreign memory and not aligned to
+// its size, because one store cannot write it then. If v is in a read-only
+// attachment and mu is not, Store crashes the program (SIGSEGV), as Set does.
 //
 // Source: multiprocessing.sharedctypes.synchronized.
 func Synchronized[T Word](v RawValue[T], mu *Mutex) Value[T] {
 	if mu == nil {
 		panic("shm: Synchronized with a nil Mutex")
 	}
-	if !selfAligned(v.p) {
-		panic(fmt.Sprintf("shm: Synchronized: a %T of %d bytes is not aligned to its size", *v.p, size[T]()))
+	if !mem.SelfAligned(v.p) {
+		panic(fmt.Sprintf("shm: Synchronized: a %T of %d bytes is not aligned to its size", *v.p, mem.Size[T]()))
 	}
-	return Value[T]{v, mu}
+	return lockedValue(v, &mu.lock)
 }
 
 // Load returns the number. It does not wait.
 func (v Value[T]) Load() T {
-	x := loadWord(v.raw.p)
-	v.mu.token.acquire()
+	x := mem.Load(v.raw.p)
+	v.token.Acquire()
 	runtime.KeepAlive(v.raw.m)
 	return x
 }
 
 // Store sets the number.
 func (v Value[T]) Store(x T) {
-	v.mu.lock()
+	v.mu.Acquire()
 	v.put(x)
-	v.mu.unlock()
-	v.mu.notify()
+	v.mu.Release()
+	v.mu.Notify()
 }
 
-// Swap sets the number and returns what was there.
+// Swap sets the number and returns the old one.
 func (v Value[T]) Swap(x T) (old T) {
-	v.mu.lock()
+	v.mu.Acquire()
 	old = *v.raw.p
 	v.put(x)
-	v.mu.unlock()
-	v.mu.notify()
+	v.mu.Release()
+	v.mu.Notify()
 	return old
 }
 
-// CompareAndSwap stores x if the number is old, bit by bit, so that a NaN can
-// be swapped and 0 is not -0; it reports whether it did.
+// CompareAndSwap stores x if the number is old, and reports whether it did. It
+// compares bits: a NaN equals itself, and 0 differs from -0.
 func (v Value[T]) CompareAndSwap(old, x T) (swapped bool) {
-	v.mu.lock()
-	if bitsOf(*v.raw.p) == bitsOf(old) {
+	v.mu.Acquire()
+	if mem.Bits(*v.raw.p) == mem.Bits(old) {
 		v.put(x)
 		swapped = true
 	}
-	v.mu.unlock()
-	v.mu.notify()
+	v.mu.Release()
+	v.mu.Notify()
 	return swapped
 }
 
 // Add adds delta and returns the sum. Integers wrap around.
 func (v Value[T]) Add(delta T) (sum T) {
-	v.mu.lock()
+	v.mu.Acquire()
 	sum = *v.raw.p + delta
 	v.put(sum)
-	v.mu.unlock()
-	v.mu.notify()
+	v.mu.Release()
+	v.mu.Notify()
 	return sum
 }
 
-// Update stores f of the number and returns it. If f panics or calls
-// runtime.Goexit, the number stays as it was and the lock is released.
+// Update stores f of the number and returns it. It holds the lock while it calls
+// f. If f panics or calls runtime.Goexit, Update releases the lock and the number
+// stays as it was.
 func (v Value[T]) Update(f func(T) T) (x T) {
-	v.mu.lock()
+	v.mu.Acquire()
 	done := false
-	defer func() { v.mu.unlockAfter(done) }()
+	defer func() { v.mu.UnlockAfter(done) }()
 	x = f(*v.raw.p)
 	v.put(x)
 	done = true
 	return x
 }
 
-// put is the store that commits; the lock is held.
+// put stores x. The caller holds the lock.
 func (v Value[T]) put(x T) {
-	v.raw.shadow.write()
-	v.mu.token.release() // a Load may see it before the Unlock
-	storeWord(v.raw.p, x)
-	killPoint(42)
+	v.raw.shadow.Write()
+	v.token.Release() // a Load may see the number before the unlock
+	mem.Store(v.raw.p, x)
+	killpoint.At(killpoint.NumberStored)
 	runtime.KeepAlive(v.raw.m)
 }
 
-// Await sleeps until ok of the number is true, and returns the number, or until
-// ctx is done, and returns its error. It wakes when any process has changed the
-// number by this type's verbs, or anything under its Mutex. An idle waiter
-// costs next to nothing, up to some 1,000 different values a process (16 before Linux
-// 5.16); beyond that it looks a hundred times a second. A read-only attachment
-// cannot announce itself, so it looks four times a second.
+// Await sleeps until ok of the number is true, and then returns the number. If ctx
+// is done first, it returns the number last seen and an error that wraps the
+// context's. It calls ok again after any process has changed the number with the
+// methods of this type, or has unlocked its Mutex. ok must not change the value.
+//
+// An idle waiter costs next to nothing for the first 1,000 or so different values
+// that a process awaits (16 before Linux 5.16). Beyond that, one goroutine looks
+// at the values a hundred times a second. A read-only attachment cannot announce
+// that it waits, so it looks four times a second.
 func (v Value[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 	var x T
-	version := func() uint64 { return bitsOf(loadWord(v.raw.p)) }
-	err := v.mu.await(ctx, version, func() bool {
+	version := func() uint64 { return mem.Bits(mem.Load(v.raw.p)) }
+	err := v.mu.Await(ctx, version, func() bool {
 		x = v.Load()
 		return ok(x)
 	})
 	return x, err
 }
 
-// Mutex returns the lock that Store, Swap, Add and Update take. While holding
-// it use Raw: Add would wait for itself.
-func (v Value[T]) Mutex() *Mutex { return v.mu }
+// Mutex returns the lock that Store, Swap, CompareAndSwap, Add and Update take.
+// While you hold it, use Raw: those methods would be a self-deadlock.
+func (v Value[T]) Mutex() *Mutex { return mutexOf(v.mu) }
 
-// Raw returns the number without its lock. Load sees each Set at once, not
-// only the Unlock.
+// Raw returns the number without its lock. Load returns what Set has stored at
+// once, not only after the unlock.
 func (v Value[T]) Raw() RawValue[T] { return v.raw }

@@ -1,15 +1,19 @@
-package shm
+package robust
 
 import (
 	"context"
 	"sync"
 	"time"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/sys"
+	"example.org/shm/internal/wait"
 )
 
-// waiter is a goroutine that waits for a Mutex.
+// waiter is a goroutine that waits for a Lock.
 type waiter struct {
 	next, prev *waiter
-	wake       chan struct{} // one token; it may be stale, so who takes it looks again
+	wake       chan struct{} // one token; it may be stale, so whoever takes it looks again
 	since      int64
 	granted    bool // the word was kept for it, and it is out of the queue; guarded by queue.mu
 	slept      bool // in the kernel, or with a watch instead: others may be there still
@@ -18,7 +22,7 @@ type waiter struct {
 
 var waiters = sync.Pool{New: func() any { return &waiter{wake: make(chan struct{}, 1)} }}
 
-func (w *waiter) signal() { leaveToken(w.wake) }
+func (w *waiter) signal() { wait.Signal(w.wake) }
 
 // park sleeps in Go until a token comes, ctx is done or the time is over.
 func (w *waiter) park(ctx context.Context, d time.Duration) {
@@ -35,13 +39,26 @@ func (w *waiter) park(ctx context.Context, d time.Duration) {
 	w.timer.Stop()
 }
 
-// queue has the goroutines of this process that wait for one Mutex, first come
+// mark is what a waiter that has slept must leave in the word: whoever woke it
+// may have cleared the bit and woken nobody else.
+func (w *waiter) mark() uint32 {
+	if w.slept {
+		return format.KernelWaiters
+	}
+	return 0
+}
+
+// waitsLong reports whether w has waited so long that the lock is to be handed
+// to it.
+func (w *waiter) waitsLong() bool { return sys.Monotonic()-w.since > queueAfter }
+
+// queue has the goroutines of this process that wait for one Lock, first come
 // first served.
 type queue struct {
 	mu         sync.Mutex
 	head, tail *waiter
 	starving   bool // the head waits too long: the next unlock hands over
-	handed     int  // hand-overs in a row; guarded by the Mutex itself
+	handed     int  // hand-overs in a row; guarded by the Lock itself
 }
 
 // join appends w and reports whether it is the head.
@@ -73,20 +90,18 @@ func (q *queue) remove(w *waiter) (wasHead bool) {
 	return true
 }
 
-// waitsLong reports whether w has waited for so long that the lock is to be
-// handed to it.
-func (w *waiter) waitsLong() bool { return monotonic()-w.since > queueAfter }
-
-// turn reports whether w may compete, and whether it owns the lock already.
+// turn reports whether w may compete for the word, and whether it owns the lock
+// already.
 func (q *queue) turn(w *waiter) (head, granted bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.head == w, w.granted
 }
 
-// press asks the next unlock to hand the lock to w, if it is the head still and
-// has waited for long: others of this process were quicker again and again.
-func (q *queue) press(w *waiter) {
+// askHandOff asks the next unlock to hand the lock to w, if w is still the head
+// and has waited long: other goroutines of this process were quicker again and
+// again.
+func (q *queue) askHandOff(w *waiter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.starving = q.starving || q.head == w && w.waitsLong()

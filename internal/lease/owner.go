@@ -1,0 +1,319 @@
+// Package lease gives each mapping of a segment an id, and proves whether the
+// process behind another id lives.
+//
+// A lease is a write lock on byte format.LeaseBase+id of the segment's file,
+// held through an open file description of this mapping alone. The system drops
+// it when the description is closed, which is when its process ends, in any pid
+// namespace. Nothing else proves that the owner of a lock is gone: a pid may
+// belong to another process by now, or to another namespace.
+//
+// The package may import sys, format, errs and killpoint.
+//
+// Invariants:
+//   - While a lock word anywhere in the segment holds this mapping's id, the
+//     mapping lives and its control description holds the lease.
+//   - No id is given to two mappings.
+//   - A lease that was found free stays free.
+//
+// Source: fcntl(2) on open file description locks.
+package lease
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.org/shm/internal/errs"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/killpoint"
+	"example.org/shm/internal/sys"
+)
+
+// blindFor is how long a process whose probe failed leaves probing to others.
+const blindFor = int64(time.Second)
+
+// Control is the open file description that holds a mapping's lease and takes
+// the allocation lock. The zero value has no file yet.
+type Control struct{ file *os.File }
+
+// Close drops the lease.
+func (c *Control) Close() {
+	if c.file != nil {
+		_ = c.file.Close()
+	}
+}
+
+// Owner is one mapping of a segment as an owner of locks. It is safe for
+// concurrent use. Init must be called before any other method.
+type Owner struct {
+	header     *format.Header
+	control    *Control
+	allocation *sync.Mutex // excludes this process's other mappings of the file
+	path       string
+	readOnly   bool
+
+	mu         sync.Mutex // guards control.file, and the taking of an id
+	id         atomic.Uint32
+	dead       deadIDs
+	blindUntil atomic.Int64 // a probe failed: until then other processes probe
+}
+
+// Init sets what the owner is made of. Control is a place that the caller closes
+// after the last use of the owner; allocation is shared by all mappings of the
+// file in this process.
+func (o *Owner) Init(header *format.Header, control *Control, path string, readOnly bool) {
+	o.header, o.control, o.path, o.readOnly = header, control, path, readOnly
+}
+
+// ShareAllocation sets the mutex that excludes this process's other mappings of
+// the file from allocating.
+func (o *Owner) ShareAllocation(mu *sync.Mutex) { o.allocation = mu }
+
+// ID returns the mapping's id; 0 before Take.
+func (o *Owner) ID() uint32 { return o.id.Load() }
+
+// ReadOnly reports whether the mapping is read-only. Such an owner never has an
+// id.
+func (o *Owner) ReadOnly() bool { return o.readOnly }
+
+// Path returns the path of the segment's file, for messages.
+func (o *Owner) Path() string { return o.path }
+
+// WakeBit returns the futex bit by which this mapping's own sleepers are woken,
+// together with few of other processes.
+func (o *Owner) WakeBit() uint32 {
+	if id := o.ID(); id != 0 {
+		return 1 << (id % 32)
+	}
+	return 1 << (uint(os.Getpid()) % 32)
+}
+
+// description returns the control file. It is opened anew, never duplicated, so
+// that no child process shares it. o.mu is held.
+func (o *Owner) description(f *os.File) (*os.File, error) {
+	if o.control.file == nil {
+		file, err := sys.Reopen(f, o.path)
+		if err != nil {
+			return nil, err
+		}
+		o.control.file = file
+	}
+	return o.control.file, nil
+}
+
+// LockAllocation excludes all who add values, in this process and in others, and
+// returns the function that lets them go on. It waits for as long as a living
+// process takes. f is the segment's file.
+func (o *Owner) LockAllocation(f *os.File) (unlock func(), err error) {
+	o.allocation.Lock()
+	o.mu.Lock()
+	control, err := o.description(f)
+	o.mu.Unlock()
+	wait, release := sys.WaitLock, sys.Unlock
+	switch {
+	case err == nil:
+		f = control
+	case sys.OutOfDescriptors(err), sys.OutOfMemory(err):
+		o.allocation.Unlock()
+		return nil, err
+	default:
+		// This process can never have a description of its own. f may be shared
+		// with a parent or a child, which a lock of the description would not
+		// exclude; a lock of the process does. Any close of the file in this
+		// process drops it, so it serves no other case.
+		wait, release = sys.WaitLockProcess, sys.UnlockProcess
+	}
+	if err := wait(f, format.AllocationByte); err != nil {
+		o.allocation.Unlock()
+		return nil, errs.Path("lock", o.path, err)
+	}
+	return func() {
+		release(f, format.AllocationByte)
+		o.allocation.Unlock()
+	}, nil
+}
+
+// Take gives this mapping an id and its lease, once. A read-only mapping needs
+// none. The order is: id, lease, table, first use of the id.
+func (o *Owner) Take(f *os.File) error {
+	if o.readOnly || o.ID() != 0 {
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ID() != 0 {
+		return nil
+	}
+	control, err := o.description(f)
+	if err != nil {
+		return fmt.Errorf("no lock without a lease: %w", err)
+	}
+	id, err := o.newID(control)
+	if err != nil {
+		return fmt.Errorf("no lock without a lease: %w", err)
+	}
+	entry := o.entry(id)
+	entry.ID.Store(0)
+	killpoint.At(killpoint.TableCleared)
+	entry.Pid, entry.Namespace, entry.Program = uint32(os.Getpid()), sys.PidNamespace(), [48]byte{}
+	copy(entry.Program[:], sys.Program())
+	killpoint.At(killpoint.TableWritten)
+	entry.ID.Store(id)
+	killpoint.At(killpoint.TablePublished)
+	o.id.Store(id)
+	return nil
+}
+
+func (o *Owner) entry(id uint32) *format.TableEntry { return &o.header.Table[id%format.TableLen] }
+
+// newID takes an id that no mapping had before, and its lease. It skips a few
+// ids whose place in the table belongs to a living process, so that processes
+// that live long keep their entries.
+func (o *Owner) newID(control *os.File) (uint32, error) {
+	const polite = 32
+	for tries := 0; ; tries++ {
+		w := o.header.NextID.Word.Load()
+		n, ok := format.Unseal(w)
+		if !ok || n == 0 {
+			return 0, errs.Path("attach", o.path, fmt.Errorf("%w: the id counter is damaged", errs.Format))
+		}
+		if n > format.MaxID {
+			return 0, errs.Path("attach", o.path, fmt.Errorf("%w: all %d ids are used up; remove the segment and create a new one", errs.Full, format.MaxID))
+		}
+		if !o.header.NextID.Word.CompareAndSwap(w, format.Seal(n+1)) {
+			continue
+		}
+		killpoint.At(killpoint.IDTaken)
+		id := uint32(n)
+		if other := o.entry(id).ID.Load() & format.MaxID; tries < polite && other != 0 && Held(control, other) {
+			continue
+		}
+		got, err := sys.TryLock(control, format.LeaseBase+int64(id))
+		if got {
+			killpoint.At(killpoint.LeaseTaken)
+			return id, nil
+		}
+		if err != nil {
+			return 0, errs.Path("lease", o.path, err)
+		}
+		if tries > 2*polite { // a peer holds leases that it has no right to
+			return 0, errs.Path("attach", o.path, fmt.Errorf("%w: another process holds the leases of %d new ids", errs.Format, tries))
+		}
+	}
+}
+
+// Held reports whether a process holds the lease of an id. It asks for a read
+// lock, with which only a write lock conflicts, so a process that may only read
+// the file cannot make a dead owner look alive. An error counts as held.
+//
+// Preconditions: f is not the description that holds the lease itself.
+func Held(f *os.File, id uint32) bool {
+	held, err := sys.Locked(f, format.LeaseBase+int64(id), 1)
+	return held || err != nil
+}
+
+// AnyHeld reports whether a process holds any lease. An error counts as held.
+func AnyHeld(f *os.File) bool {
+	held, err := sys.Locked(f, format.LeaseBase, format.MaxID+1)
+	return held || err != nil
+}
+
+// Dead reports whether an id is already known to be dead. It does not probe.
+func (o *Owner) Dead(id uint32) bool { return o.dead.has(id) }
+
+// Alive reports whether the process behind an id lives, as far as the system can
+// tell. An id that is dead stays dead, except one that no mapping has had yet:
+// only a faulty peer can have written that into a lock word.
+//
+// Preconditions: this mapping has an id.
+func (o *Owner) Alive(id uint32) bool {
+	if id == o.ID() {
+		return true
+	}
+	if o.dead.has(id) {
+		return false
+	}
+	// A goroutine waits for the answer, so this takes the faster call: only the
+	// end of the mapping closes this description.
+	held, err := sys.LockedFast(o.control.file, format.LeaseBase+int64(id))
+	runtime.KeepAlive(o)
+	if err != nil {
+		o.blindUntil.Store(sys.Monotonic() + blindFor)
+		return true
+	}
+	if held {
+		return true
+	}
+	if next, ok := o.header.NextID.Load(); ok && uint64(id) < next {
+		o.dead.add(id)
+	}
+	return false
+}
+
+// MayProbe reports whether the caller is to probe an owner's lease now. Of all
+// processes it is one, if the last probe, whose time is in probed, is at least
+// every ago. A time in the future is some process's error and counts as long ago.
+func (o *Owner) MayProbe(probed *atomic.Int64, every time.Duration) bool {
+	last, now := probed.Load(), sys.Monotonic()
+	if now < o.blindUntil.Load() {
+		return false
+	}
+	// Unsigned, so that the future is long ago.
+	if uint64(now-last) < uint64(every) || !probed.CompareAndSwap(last, now) {
+		return false
+	}
+	killpoint.At(killpoint.ProbeStamped)
+	return true
+}
+
+// SkipIDs moves the id counter far ahead, so that no id which an earlier boot of
+// the system gave out is given again. The caller holds the allocation lock.
+func (o *Owner) SkipIDs() {
+	if n, ok := o.header.NextID.Load(); ok {
+		o.header.NextID.Store(min(n+1<<20, format.MaxID+1))
+		killpoint.At(killpoint.NextIDMoved)
+	}
+}
+
+// Process returns what the table says of the process that attached under an id;
+// 0 and "" if its entry has been reused.
+func (o *Owner) Process(id uint32) (pid int, program string) {
+	entry := o.entry(id)
+	name := entry.Program
+	pid = int(entry.Pid)
+	if entry.ID.Load() != id {
+		return 0, ""
+	}
+	program, _, _ = strings.Cut(string(name[:]), "\x00")
+	return pid, program
+}
+
+// Pid returns the pid that stands in the table for an id, whichever process the
+// entry belongs to by now. It serves messages.
+func (o *Owner) Pid(id uint32) uint32 { return o.entry(id).Pid }
+
+// WatchDeath returns a hint that the process behind an id has exited, or nil. It
+// is only a hint: the table that names the process may be wrong, and the lease
+// decides.
+func (o *Owner) WatchDeath(id uint32) *sys.Death {
+	entry := o.entry(id)
+	if entry.ID.Load() != id {
+		return nil
+	}
+	pid, namespace := int(entry.Pid), entry.Namespace
+	if entry.ID.Load() != id {
+		return nil
+	}
+	return sys.WatchPid(pid, namespace)
+}
+
+// deadIDs has ids whose lease was found free. It has room for a few: a new one
+// replaces another, and the replaced one is probed again.
+type deadIDs [64]atomic.Uint32
+
+func (d *deadIDs) add(id uint32)      { d[id%uint32(len(d))].Store(id) }
+func (d *deadIDs) has(id uint32) bool { return id != 0 && d[id%uint32(len(d))].Load() == id }

@@ -1,0 +1,321 @@
+package robust
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/killpoint"
+	"example.org/shm/internal/sys"
+	"example.org/shm/internal/wait"
+)
+
+// The slow paths of a Lock.
+//
+// Invariants:
+//
+//   - Only the head of a process's queue competes for the word, and any goroutine
+//     on the fast path. The head leaves the queue before its lock returns.
+//   - While goroutines queue, one of these holds. The head is awake, or about to
+//     be woken. Or this process owns the word, LocalWaiters is set, and the head
+//     is parked in Go. Or the head sleeps, and the word has KernelWaiters, or
+//     another that slept in the kernel is awake in its place.
+//   - So a release wakes one of the kernel's sleepers for all of them, and
+//     whoever has slept there leaves KernelWaiters wherever it goes next: in the
+//     word that it takes, that it is granted, or that it sleeps on. A sleeper
+//     that gives up wakes another one.
+//   - A head to which the word is granted is never asleep in the kernel: heads
+//     that park in Go, and their predecessors, set LocalWaiters.
+
+const (
+	probeEvery  = 4 * time.Millisecond    // between two probes of an owner's lease, by all processes together
+	queueAfter  = int64(time.Millisecond) // a wait in the process's queue after which the lock is handed on
+	handOvers   = 8                       // in a row, while another process waits
+	localSpin   = 30                      // loads, while a goroutine of this process holds the lock
+	remoteLooks = 4                       // loads, before sleeping on another process's lock
+	parkAtMost  = time.Second             // the head, in Go
+	queueAtMost = time.Minute             // those behind the head, which whoever leaves wakes; this bounds what a faulty peer can do
+	watchedWait = time.Minute             // in the kernel, with a watch on the owner
+)
+
+// lockWait is LockSlow without a way to give up.
+//
+//go:noinline
+func (l *Lock) lockWait() {
+	if instrumented && l.cell.Word.CompareAndSwap(0, l.id) {
+		killpoint.At(killpoint.LockedUncontended)
+		l.Token.Acquire()
+		return
+	}
+	// Without a context that ends, only a panic leaves it without the lock.
+	_ = l.LockSlow(context.Background())
+}
+
+// LockSlow takes the lock or returns ctx's error. It does not try the fast path
+// first, and goes on after Shut.
+func (l *Lock) LockSlow(ctx context.Context) (err error) {
+	if l.party.ReadOnly() {
+		l.mustBeOpen()
+	}
+	defer func() {
+		if err == nil {
+			l.Token.Acquire()
+		}
+		runtime.KeepAlive(l)
+	}()
+	c := l.cell
+	w := c.Word.Load()
+	switch owner := w & format.OwnerMask; {
+	case owner == l.id:
+		for i := 0; i < localSpin && w != 0; i++ {
+			w = c.Word.Load()
+		}
+	case owner != 0 && l.takeOver(w):
+		return nil
+	}
+	if w == 0 && c.Word.CompareAndSwap(0, l.id) {
+		killpoint.At(killpoint.LockedSlow)
+		return nil
+	}
+	me := waiters.Get().(*waiter)
+	me.granted, me.slept, me.since = false, false, sys.Monotonic()
+	select {
+	case <-me.wake: // a token of its last use
+	default:
+	}
+	err = l.wait(ctx, me)
+	me.prev, me.next = nil, nil
+	waiters.Put(me)
+	return err
+}
+
+// wait queues, then competes.
+func (l *Lock) wait(ctx context.Context, me *waiter) error {
+	head := l.queue.join(me)
+	for !head {
+		me.park(ctx, queueAtMost)
+		var granted bool
+		if head, granted = l.queue.turn(me); granted {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return l.giveUp(me, err)
+		}
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return l.giveUp(me, err)
+		}
+		w := l.cell.Word.Load()
+		switch owner := w & format.OwnerMask; {
+		case owner == 0 && (w == 0 || me.slept): // a reservation is for a waiter that slept in the kernel
+			if l.acquire(me, w) {
+				return nil
+			}
+		case owner == l.id:
+			if told := w | format.LocalWaiters | me.mark(); told != w && !l.cell.Word.CompareAndSwap(w, told) {
+				continue
+			}
+			killpoint.At(killpoint.LocalWaiterMarked)
+			l.queue.askHandOff(me)
+			me.park(ctx, parkAtMost)
+			if _, granted := l.queue.turn(me); granted {
+				return nil
+			}
+		default: // another process has it, or it is reserved
+			if owner != 0 && l.takeOver(w) {
+				l.leave(me)
+				return nil
+			}
+			l.sleep(ctx, me, w)
+		}
+	}
+}
+
+// acquire takes a free or reserved word for the head of the queue.
+func (l *Lock) acquire(me *waiter, w uint32) bool {
+	if !l.cell.Word.CompareAndSwap(w, l.id|w&format.KernelWaiters|me.mark()) {
+		return false
+	}
+	killpoint.At(killpoint.LockedAsHead)
+	l.leave(me)
+	return true
+}
+
+// leave takes the head, which has the lock, out of the queue, and makes sure
+// that the unlock wakes the next one.
+func (l *Lock) leave(me *waiter) {
+	l.queue.mu.Lock()
+	l.queue.remove(me)
+	next := l.queue.head
+	l.queue.mu.Unlock()
+	if next != nil {
+		l.cell.Word.Or(format.LocalWaiters)
+		killpoint.At(killpoint.NextWaiterMarked)
+	}
+}
+
+// giveUp leaves the queue without the lock, unless the lock was handed over
+// already. Whatever woke this goroutine, it passes on.
+func (l *Lock) giveUp(me *waiter, err error) error {
+	q := &l.queue
+	q.mu.Lock()
+	if me.granted {
+		q.mu.Unlock()
+		return nil
+	}
+	if q.remove(me) && q.head != nil {
+		q.head.signal()
+	}
+	q.mu.Unlock()
+	if me.slept {
+		l.wakeKernel(l.cell.Starve.Load())
+	}
+	return err
+}
+
+// wakeKernel wakes one of the kernel's sleepers. If there is none, a reservation
+// serves nobody, unless a waiter sleeps in Go because it found no slot.
+func (l *Lock) wakeKernel(starve uint32) {
+	word := &l.cell.Word
+	if sys.FutexWake(word, 1, sys.AnyBit) == 0 && starve != format.StarveGo && word.CompareAndSwap(format.KernelWaiters, 0) {
+		killpoint.At(killpoint.ReservationDropped)
+		sys.FutexWake(word, 1, sys.AnyBit) // one that came meanwhile, and sleeps on the reservation
+	}
+}
+
+// sleep waits for a change of a word that another process owns, or that is
+// reserved.
+func (l *Lock) sleep(ctx context.Context, me *waiter, w uint32) {
+	c := l.cell
+	for range remoteLooks {
+		if c.Word.Load() != w {
+			return
+		}
+	}
+	if w&format.KernelWaiters == 0 {
+		if !c.Word.CompareAndSwap(w, w|format.KernelWaiters) {
+			return
+		}
+		killpoint.At(killpoint.KernelWaiterMarked)
+		w |= format.KernelWaiters
+	}
+	me.slept = true
+	patience := wait.Short
+	if sys.Monotonic()-me.since >= int64(wait.Short) {
+		c.Starve.Store(format.StarveKernel)
+		killpoint.At(killpoint.StarvingInKernel)
+		if w&format.OwnerMask != 0 {
+			defer l.party.watch(l, me, w&format.OwnerMask)()
+			patience = watchedWait
+		}
+	}
+	if !wait.Kernel(ctx, &c.Word, w, l.party.WakeBit(), patience) {
+		if patience == watchedWait {
+			c.Starve.Store(format.StarveGo)
+			killpoint.At(killpoint.StarvingInGo)
+		}
+		wait.Poll(ctx, &c.Word, w, me.wake, patience)
+	}
+}
+
+// unlockSlow releases a word that has LocalWaiters or KernelWaiters, or panics
+// if this process does not own it.
+func (l *Lock) unlockSlow() {
+	c := l.cell
+	starve := uint32(0)
+	for {
+		l.mustOwn("unlock")
+		w := c.Word.Load()
+		if w&format.LocalWaiters != 0 && l.grant(w) {
+			return
+		}
+		free := uint32(0)
+		if w&format.KernelWaiters != 0 {
+			// Whoever reserves clears it, not whoever takes the lock: then others may
+			// starve still.
+			starve = max(starve, c.Starve.Swap(0))
+			killpoint.At(killpoint.StarveCleared)
+			if starve != 0 {
+				free = format.KernelWaiters
+			}
+		}
+		l.queue.handed = 0
+		l.Token.Release()
+		if !c.Word.CompareAndSwap(w, free) {
+			continue
+		}
+		killpoint.At(killpoint.Unlocked)
+		// Each for its own bit: whoever is woken may find that the other has gone.
+		if w&format.KernelWaiters != 0 {
+			l.wakeKernel(starve)
+		}
+		if w&format.LocalWaiters != 0 {
+			l.wakeHead()
+		}
+		return
+	}
+}
+
+// grant hands the word, as it is, to the head of a starving queue.
+func (l *Lock) grant(w uint32) bool {
+	q := &l.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.starving || q.head == nil || w&format.KernelWaiters != 0 && q.handed >= handOvers {
+		return false
+	}
+	q.handed++
+	l.Token.Release()
+	h := q.head
+	h.granted = true
+	q.remove(h)
+	h.signal()
+	return true
+}
+
+func (l *Lock) wakeHead() {
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	if h := l.queue.head; h != nil {
+		h.signal()
+	}
+}
+
+// tryLockSlow is TryLock of a word that is not free: its owner may be dead, or
+// it may have a reservation that nobody came for.
+func (l *Lock) tryLockSlow() bool {
+	c := l.cell
+	w := c.Word.Load()
+	switch owner := w & format.OwnerMask; {
+	case owner == 0 && (w == 0 || l.party.MayProbe(&c.Probed, probeEvery)):
+		taken := c.Word.CompareAndSwap(w, l.id|w)
+		killpoint.At(killpoint.TryLockedSlow)
+		return taken
+	case owner == 0 || owner == l.id:
+		return false
+	}
+	return l.takeOver(w)
+}
+
+// takeOver replaces a dead owner. It replaces the very word that was read before
+// the owner's lease was found free, so a process that has taken the lock since
+// is not robbed. KernelWaiters is set, because nobody knows who sleeps.
+func (l *Lock) takeOver(w uint32) bool {
+	owner := w & format.OwnerMask
+	if !l.party.Dead(owner) && (!l.party.MayProbe(&l.cell.Probed, probeEvery) || l.party.Alive(owner)) {
+		return false
+	}
+	if !l.cell.Word.CompareAndSwap(w, l.id|format.KernelWaiters) {
+		return false
+	}
+	killpoint.At(killpoint.TakenOver)
+	l.cell.Abandoned.Store(1)
+	killpoint.At(killpoint.TakeoverMarked)
+	l.cell.Takeovers.Add(1)
+	killpoint.At(killpoint.TakeoverCounted)
+	// The dead process may have changed something and told nobody.
+	wait.WakeAll(&l.cell.Change)
+	return true
+}

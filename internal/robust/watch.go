@@ -1,0 +1,123 @@
+package robust
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/sys"
+)
+
+// A watch is one goroutine for each owner, of whatever locks, that goroutines of
+// this process wait for. So a stopped process that holds a thousand locks is
+// probed as often as one that holds a single lock. A watch wakes its waiters when
+// the owner is dead, and those whose word has changed without a wake-up reaching
+// them.
+type watch struct {
+	waiting map[*waiter]*Lock
+}
+
+// watches has the watch of each owner.
+type watches struct {
+	mu      sync.Mutex
+	byOwner map[uint32]*watch
+}
+
+const (
+	hintedTick  = 20 * time.Millisecond // between probes, if the system reports the death too
+	longestTick = time.Second           // of a watch that other processes' watches are quicker than
+	repeatTick  = time.Millisecond      // once there is something to wake for: a waiter may be on its way to sleep
+)
+
+// watch registers a waiter with the watch of an owner until the caller calls
+// leave.
+func (p *Party) watch(l *Lock, me *waiter, owner uint32) (leave func()) {
+	t := &p.watches
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.byOwner[owner]
+	if w == nil {
+		if t.byOwner == nil {
+			t.byOwner = map[uint32]*watch{}
+		}
+		w = &watch{waiting: map[*waiter]*Lock{}}
+		t.byOwner[owner] = w
+		go p.runWatch(owner, w)
+	}
+	w.waiting[me] = l
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(w.waiting, me)
+	}
+}
+
+// runWatch ticks until nobody waits.
+func (p *Party) runWatch(owner uint32, w *watch) {
+	hint := p.WatchDeath(owner)
+	every := probeEvery // between the probes of all watches of this owner
+	if hint != nil {
+		every = hintedTick
+	}
+	pause := probeEvery
+	dead := false
+	for {
+		fired := hint.Wait(pause)
+		lock := p.watched(owner, w)
+		if lock == nil {
+			hint.Close()
+			return
+		}
+		switch {
+		case fired:
+			// The owner is dead, or it was another process, or a child of it keeps
+			// the lease until it has called exec. The hint has said all it knows.
+			hint.Close()
+			hint, every = nil, probeEvery
+			pause = every
+			dead = !p.Alive(owner)
+		case p.MayProbe(&lock.cell.Probed, every-every/4): // timers are late, also the winner's
+			pause = every
+			dead = !p.Alive(owner)
+		default:
+			pause = min(2*pause, longestTick)
+			dead = p.Dead(owner) // a waiter may have found out
+		}
+		if p.wakeChanged(owner, w, dead) {
+			pause = repeatTick
+		}
+	}
+}
+
+// watched returns the lock at whose stamp all watches of this owner compete: the
+// first one in memory. If nobody waits it ends the watch and returns nil.
+func (p *Party) watched(owner uint32, w *watch) (first *Lock) {
+	p.watches.mu.Lock()
+	defer p.watches.mu.Unlock()
+	for _, l := range w.waiting {
+		if first == nil || l.off < first.off {
+			first = l
+		}
+	}
+	if first == nil {
+		delete(p.watches.byOwner, owner)
+	}
+	return first
+}
+
+// wakeChanged wakes the waiters that have something to do: the owner is dead, or
+// no longer the owner, or the word does not say that somebody sleeps. It reports
+// whether there were any.
+func (p *Party) wakeChanged(owner uint32, w *watch, dead bool) (woken bool) {
+	p.watches.mu.Lock()
+	defer p.watches.mu.Unlock()
+	for me, l := range w.waiting {
+		if dead || l.cell.Word.Load()&^format.LocalWaiters != owner|format.KernelWaiters {
+			woken = true
+			me.signal()
+			sys.FutexWake(&l.cell.Word, math.MaxInt32, p.WakeBit())
+		}
+	}
+	return woken
+}

@@ -1,0 +1,140 @@
+// Package slots keeps a value twice in shared memory, so that it changes as a
+// whole.
+//
+// A [Pair] is two slots for the value, and in the lock cell a counter of commits
+// whose low bit names the committed slot. A writer holds the lock, fills the
+// other slot with plain stores and publishes it by one store of the counter.
+//
+// The package may import robust, mem, format, race and killpoint.
+//
+// Invariants:
+//   - The committed slot is never written. A writer that dies before the store
+//     of the counter has changed nothing.
+//   - A writer commits once while it holds the lock. Its unlock and the next lock
+//     are a release and an acquire of the same word, so every reader sees this
+//     publication before it sees a store of the next fill.
+//   - A reader accepts a copy only if it made it between two loads of the same
+//     count. It compares the whole counter: two commits later the low bit is the
+//     same again, and the slot that was being copied has new contents.
+package slots
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/killpoint"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/race"
+	"example.org/shm/internal/robust"
+)
+
+// Pair is the two slots of a published value in this process's memory.
+type Pair struct {
+	Lock   *robust.Lock     // nil for a Pair that only reads
+	Cell   *format.LockCell // in the mapping, also if that is read-only
+	Data   [2][]byte        // capacity bytes each
+	Token  race.Token
+	region *mem.Region
+}
+
+// At returns the slots of a published value. They can be read; to write, the
+// caller sets Lock.
+//
+// Preconditions: r is a published value of the segment in region.
+func At(region *mem.Region, r *format.Record, token race.Token) *Pair {
+	first, n := r.Elements(), int(r.Capacity)
+	return &Pair{
+		Cell: mem.At[format.LockCell](region, r.Data),
+		Data: [2][]byte{
+			mem.Slice[byte](region, first, n),
+			mem.Slice[byte](region, first+format.RoundUp(r.Capacity), n),
+		},
+		Token:  token,
+		region: region,
+	}
+}
+
+// A reader copies maxTries times before it asks the writers to wait. Beside a
+// writer that never rests, one reader was seen to try 2,334 times. It waits for
+// the lock for at most lockAtMost: a holder that is stopped, or that waits for
+// this very reader, makes no more commits, so the next copy succeeds.
+const (
+	maxTries   = 64
+	lockAtMost = 10 * time.Millisecond
+)
+
+// Read calls copySlot with the committed slot until no commit came in between.
+// copySlot makes its copy with loads that this processor keeps in order
+// (mem.CopyBytes).
+func (p *Pair) Read(copySlot func(slot []byte)) {
+	for tries := 1; ; tries++ {
+		count := p.Cell.Commit.Load()
+		copySlot(p.Data[count&1])
+		if p.Cell.Commit.Load() == count {
+			break
+		}
+		if tries%maxTries != 0 {
+			continue
+		}
+		if p.Lock == nil || p.region.ReadOnly {
+			runtime.Gosched() // it cannot take the lock
+			continue
+		}
+		if p.lockBriefly() {
+			copySlot(p.Data[p.Cell.Commit.Load()&1])
+			p.Lock.Release()
+			break
+		}
+	}
+	p.Token.Acquire()
+	runtime.KeepAlive(p.region)
+}
+
+func (p *Pair) lockBriefly() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), lockAtMost)
+	defer cancel()
+	return p.Lock.LockSlow(ctx) == nil
+}
+
+// Amend publishes a copy of the committed slot in which change has been made. The
+// caller holds the lock, and releases it before the next commit.
+func (p *Pair) Amend(change func(idle []byte)) {
+	count := p.Cell.Commit.Load()
+	idle := p.Data[(count+1)&1]
+	copy(idle, p.Data[count&1])
+	killpoint.At(killpoint.SlotCopied)
+	change(idle)
+	p.Publish(count)
+}
+
+// Publish commits the idle slot; count is the counter as the caller read it under
+// the lock. The caller holds the lock, and releases it before the next commit.
+func (p *Pair) Publish(count uint64) {
+	killpoint.At(killpoint.SlotFilled)
+	p.Token.Release() // a reader may see the commit before the unlock
+	mem.StoreRelease(&p.Cell.Commit, count+1)
+	killpoint.At(killpoint.SlotCommitted)
+}
+
+// Carry copies from the committed to the idle slot what a newer program may keep
+// behind the first n bytes. The caller holds the lock.
+func (p *Pair) Carry(count uint64, n int) {
+	if end := min(int(p.Cell.Extent.Load()), len(p.Data[0])); end > n {
+		copy(p.Data[(count+1)&1][n:end], p.Data[count&1][n:end])
+		killpoint.At(killpoint.TailCarried)
+	}
+}
+
+// Reach makes writers carry over at least n bytes. A program calls it before its
+// first commit. The lock orders it before the commits of others.
+func (p *Pair) Reach(n uint32) {
+	for {
+		old := p.Cell.Extent.Load()
+		if old >= n || p.Cell.Extent.CompareAndSwap(old, n) {
+			killpoint.At(killpoint.ExtentRaised)
+			return
+		}
+	}
+}

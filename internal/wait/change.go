@@ -1,0 +1,49 @@
+package wait
+
+import (
+	"math"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/killpoint"
+	"example.org/shm/internal/sys"
+)
+
+// A change word counts changes. Bit format.Awaited says that a process awaits
+// the next one, so a change that nobody awaits costs one load.
+//
+// A process that waits sets the bit, reads the word, then looks at what it waits
+// for, and then sleeps while the word is unchanged. A process that changes
+// something does so first and looks at the bit afterwards. These atomics have a
+// total order: either the first process sees the change, or the second one sees
+// the bit.
+
+// Announce sets the bit and returns the word to sleep on.
+func Announce(c *format.ChangeWord) uint32 {
+	for {
+		w := c.Word.Load()
+		if w&format.Awaited != 0 || c.Word.CompareAndSwap(w, w|format.Awaited) {
+			killpoint.At(killpoint.ChangeAwaited)
+			return w | format.Awaited
+		}
+	}
+}
+
+// Changed wakes all who announced themselves. If nobody did, it costs one load.
+// It must be called after the change is visible.
+func Changed(c *format.ChangeWord) {
+	if c.Word.Load()&format.Awaited != 0 {
+		WakeAll(c)
+	}
+}
+
+// WakeAll counts a change and wakes all sleepers, announced or not.
+func WakeAll(c *format.ChangeWord) {
+	for {
+		w := c.Word.Load()
+		if c.Word.CompareAndSwap(w, (w&^format.Awaited)+2) {
+			killpoint.At(killpoint.ChangeCounted)
+			sys.FutexWake(&c.Word, math.MaxInt32, sys.AnyBit)
+			return
+		}
+	}
+}

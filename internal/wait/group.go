@@ -1,0 +1,188 @@
+package wait
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/sys"
+)
+
+// Group has the goroutines of this process that await changes of one word. One
+// of them sleeps in the kernel, the others wait for it in Go. The zero value is
+// empty.
+//
+// Invariant: while there are sleepers, one of them sleeps in the kernel, or is
+// awake and will look at the word before it sleeps. Whoever finds there another
+// word than the sleepers know wakes them all.
+type Group struct {
+	mu       sync.Mutex
+	sleepers map[*sleeper]struct{}
+	sleeping bool          // one of them, in the kernel
+	seen     uint32        // the word that all of them know
+	pause    time.Duration // of the next sleep
+}
+
+// Mapping is what a group needs to know about the mapping that the word is in.
+type Mapping interface {
+	WakeBit() uint32 // the futex bit of its sleepers
+	ReadOnly() bool  // its sleepers cannot announce themselves
+}
+
+// sleeper is a goroutine that awaits a change.
+type sleeper struct {
+	wake    chan struct{} // one token; it may be stale, so whoever takes it looks again
+	version func() uint64 // of what the sleeper looks at
+	looked  uint64        // the version that it has seen
+}
+
+// A maker of a change may be killed before it wakes anybody. The time-outs of a
+// sleep find such a change, so they are short at first and longer later.
+const (
+	firstLook    = 4 * time.Millisecond
+	lastLook     = 4 * time.Second
+	readOnlyLook = 250 * time.Millisecond // a sleeper that cannot announce itself looks this often
+)
+
+func longestLook(m Mapping) time.Duration {
+	if m.ReadOnly() {
+		return readOnlyLook
+	}
+	return lastLook
+}
+
+// Wait returns when ok does, with its error, or when ctx is done, with the
+// context's error. It calls ok again after each change. version tells, without
+// the user's code in ok, that something has changed of which the word says
+// nothing.
+//
+// Preconditions: the caller keeps m, in which word is, alive.
+func (g *Group) Wait(ctx context.Context, m Mapping, word *format.ChangeWord, version func() uint64, ok func() (bool, error)) error {
+	s := &sleeper{wake: make(chan struct{}, 1), version: version}
+	defer g.leave(s)
+	for {
+		seen := g.look(m, word, s)
+		if done, err := ok(); done || err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if pause, ok := g.enter(seen); ok {
+			w := &wordWaiter{sys.Word{Addr: &word.Word, Seen: seen}, s.wake, g.missed, longestLook(m)}
+			if !inChangeSlot(ctx, w, m.WakeBit(), pause) && !sleepWithOthers(ctx, w) {
+				poll.sleep(ctx, w, pause)
+			}
+			g.back(m, word, s, seen)
+			continue
+		}
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// inChangeSlot is Kernel within the slots of goroutines that await changes. They
+// sleep longest, and the other slots are for locks.
+func inChangeSlot(ctx context.Context, w *wordWaiter, bit uint32, d time.Duration) bool {
+	if !changeSlots.take() {
+		return false
+	}
+	defer changeSlots.giveBack()
+	return Kernel(ctx, w.Addr, w.Seen, bit, d)
+}
+
+// look announces a sleeper. It returns the word on which the sleeper may sleep if
+// what it looks at afterwards is not what it waits for.
+func (g *Group) look(m Mapping, word *format.ChangeWord, s *sleeper) (seen uint32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if seen = word.Word.Load(); !m.ReadOnly() {
+		seen = Announce(word)
+	}
+	if g.sleepers == nil {
+		g.sleepers = map[*sleeper]struct{}{}
+	}
+	if seen|format.Awaited != g.seen {
+		g.seen, g.pause = seen|format.Awaited, firstLook
+		for other := range g.sleepers {
+			Signal(other.wake)
+		}
+	}
+	g.sleepers[s] = struct{}{}
+	s.looked = s.version()
+	return seen
+}
+
+// enter reports whether its caller is the one to sleep in the kernel, and for
+// how long.
+func (g *Group) enter(seen uint32) (pause time.Duration, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sleeping || seen|format.Awaited != g.seen { // a sleeper that lags behind has a token
+		return 0, false
+	}
+	g.sleeping = true
+	return g.pause, true
+}
+
+// back ends a sleep. After a time-out it wakes those that missed something, and
+// at least one: that one sleeps in place of s, whose ok may take long.
+func (g *Group) back(m Mapping, word *format.ChangeWord, s *sleeper, seen uint32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sleeping = false
+	if word.Word.Load() != seen {
+		return // s looks, and tells the others
+	}
+	g.pause = min(2*g.pause, longestLook(m))
+	relieved := false
+	for other := range g.sleepers {
+		if other != s && (!relieved || other.version() != other.looked) {
+			Signal(other.wake)
+			relieved = true
+		}
+	}
+}
+
+// missed reports whether a sleeper has yet to look at a change.
+func (g *Group) missed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for s := range g.sleepers {
+		if s.version() != s.looked {
+			return true
+		}
+	}
+	return false
+}
+
+// Rouse makes all sleepers look, for a reason of which the word says nothing. A
+// sleeper that is about to sleep in the kernel may look only at its time-out.
+func (g *Group) Rouse(m Mapping, word *format.ChangeWord) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for s := range g.sleepers {
+		Signal(s.wake)
+	}
+	if len(g.sleepers) > 0 {
+		sys.FutexWake(&word.Word, math.MaxInt32, m.WakeBit())
+	}
+}
+
+// leave makes sure that the other sleepers have one of them in the kernel.
+func (g *Group) leave(s *sleeper) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.sleepers, s)
+	if g.sleeping {
+		return
+	}
+	for other := range g.sleepers {
+		Signal(other.wake)
+		return
+	}
+}

@@ -1,0 +1,80 @@
+package wait
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.org/shm/internal/sys"
+)
+
+// wordWaiter is a goroutine that sleeps in Go while another one looks at a word
+// for it.
+type wordWaiter struct {
+	sys.Word
+	wake   chan struct{}
+	missed func() bool   // for multiWait: something has changed of which the word says nothing
+	every  time.Duration // multiWait asks missed at least this often
+}
+
+// poller is one goroutine that looks at the words of all goroutines that found no
+// slot in the kernel.
+type poller struct {
+	mu      sync.Mutex
+	waiters map[*wordWaiter]struct{}
+	running bool
+}
+
+// pollEvery is the time between two looks.
+const pollEvery = 10 * time.Millisecond
+
+var poll = poller{waiters: map[*wordWaiter]struct{}{}}
+
+// Poll sleeps in Go until wake has a token, *word is no longer seen, ctx is done
+// or the time is over. One goroutine of the process looks at the word a hundred
+// times a second.
+//
+// Preconditions: those of Kernel.
+func Poll(ctx context.Context, word *atomic.Uint32, seen uint32, wake chan struct{}, d time.Duration) {
+	poll.sleep(ctx, &wordWaiter{Word: sys.Word{Addr: word, Seen: seen}, wake: wake}, d)
+}
+
+func (p *poller) sleep(ctx context.Context, w *wordWaiter, d time.Duration) {
+	p.mu.Lock()
+	p.waiters[w] = struct{}{}
+	if !p.running {
+		p.running = true
+		go p.run()
+	}
+	p.mu.Unlock()
+	t := time.NewTimer(d)
+	select {
+	case <-w.wake:
+	case <-ctx.Done():
+	case <-t.C:
+	}
+	t.Stop()
+	p.mu.Lock()
+	delete(p.waiters, w)
+	p.mu.Unlock()
+}
+
+// run returns when nobody is left.
+func (p *poller) run() {
+	for {
+		time.Sleep(pollEvery)
+		p.mu.Lock()
+		if len(p.waiters) == 0 {
+			p.running = false
+			p.mu.Unlock()
+			return
+		}
+		for w := range p.waiters {
+			if w.Addr.Load() != w.Seen {
+				Signal(w.wake)
+			}
+		}
+		p.mu.Unlock()
+	}
+}

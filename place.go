@@ -1,0 +1,144 @@
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/layout"
+	"example.org/shm/internal/mem"
+
+	"example.org/shm/internal/killpoint"
+)
+
+// place finds the value that want describes, or makes it: init, which may be nil,
+// then writes the first value before any process can see it. If several processes
+// do this at once, the first one's init stands.
+//
+// A Count of -1 takes the length found.
+func (s *Segment) place(want format.Shape, init func(*mapping, *format.Record)) (*mapping, *format.Record, error) {
+	var r *format.Record
+	m, err := s.namedMapping()
+	if err == nil {
+		err = m.region.Guarded(func() (err error) {
+			r, err = s.find(m, &want)
+			if err == nil && want.HasLock() {
+				// Before the value is made: a process that cannot lock leaves none
+				// behind.
+				err = m.party.Take(s.file)
+			}
+			if err == nil && (r == nil || want.Outgrows(r) && !m.region.ReadOnly) {
+				r, err = s.add(m, &want, init)
+			}
+			return err
+		})
+	}
+	if err != nil {
+		var mismatch *LayoutError
+		if errors.As(err, &mismatch) { // it names the value
+			mismatch.Segment = m.region.Path
+			return nil, nil, err
+		}
+		return nil, nil, fmt.Errorf("shm: value %q: %w", want.Name, s.closedError(err))
+	}
+	return m, r, nil
+}
+
+// find returns the value that want describes, or nil if it has to be made.
+func (s *Segment) find(m *mapping, want *format.Shape) (*format.Record, error) {
+	r, err := m.dir.Find(s.file, want.Name)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		if m.region.ReadOnly {
+			return nil, fmt.Errorf("%w: there is no such value in %s to attach to (%w)", ErrReadOnly, s.label(), fs.ErrNotExist)
+		}
+		if want.Count < 0 {
+			return nil, fmt.Errorf("no length was given, and there is no such value in %s to take it from: %w", s.label(), fs.ErrNotExist)
+		}
+		return nil, nil
+	}
+	return r, match(want, r)
+}
+
+// add makes the value, or makes it grow, unless another process was first.
+func (s *Segment) add(m *mapping, want *format.Shape, init func(*mapping, *format.Record)) (*format.Record, error) {
+	var write func(*format.Record)
+	if init != nil {
+		write = func(r *format.Record) { init(m, r) }
+	}
+	r, err := m.dir.Add(s.file, want, write)
+	if err != nil {
+		return nil, err
+	}
+	return r, match(want, r)
+}
+
+// match compares what is there with what is wanted. The error is a *LayoutError.
+func match(want *format.Shape, r *format.Record) error {
+	if want.Access == r.Access && want.Kind == r.Kind && (want.Count == r.Count || want.Count < 0) && layout.Same(want.Layout, r.Layout) {
+		return nil
+	}
+	reason := ""
+	if want.Grows() && r.Grows() {
+		switch {
+		case want.Outgrows(r), r.Layout.Extends(*want.Layout):
+			return nil
+		case want.Layout.Extends(*r.Layout):
+			reason = fmt.Sprintf("it only appends fields, but there is room for %d bytes and it takes %d", r.Capacity, want.Layout.Size)
+		default:
+			reason = "a struct may only have fields appended"
+		}
+	}
+	return &LayoutError{
+		Name: r.Name, Have: layoutFrom(r.Layout), Want: layoutFrom(want.Layout),
+		HaveLen: int(r.Count), WantLen: int(max(want.Count, 0)), HaveAccess: Access(r.Access), WantAccess: Access(want.Access),
+		Pid: int(r.Pid), Program: r.Program, Reason: reason,
+	}
+}
+
+// placeOne finds or makes a single number or struct.
+func placeOne[T any](s *Segment, l format.Label, access format.Access, init T) (*mapping, *format.Record, error) {
+	form, err := layoutFor[T]()
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.place(format.Shape{Label: l, Layout: form, Access: access, Kind: format.KindSingle}, func(m *mapping, r *format.Record) {
+		if !r.Grows() {
+			*mem.At[T](&m.region, r.Elements()) = init
+			return
+		}
+		// Tail padding stays zero: a longer type may have a field there.
+		copy(mem.Slice[byte](&m.region, r.Elements(), form.End()), mem.BytesOf(&init))
+		killpoint.At(killpoint.StructInitialised)
+		mem.At[format.LockCell](&m.region, r.Data).Extent.Store(uint32(form.Size))
+		killpoint.At(killpoint.ExtentInitialised)
+	})
+}
+
+// placeMany finds or makes n numbers; n 0 takes the length found.
+func placeMany[T Numeric](s *Segment, l format.Label, access format.Access, n int) (*mapping, *format.Record, error) {
+	form, err := layoutFor[T]()
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.placeLong(format.Shape{Label: l, Layout: form, Access: access, Kind: format.KindArray}, n)
+}
+
+// placeChars finds or makes a C string of n bytes; n 0 takes the size found.
+func (s *Segment) placeChars(l format.Label, access format.Access, n int) (*mapping, *format.Record, error) {
+	return s.placeLong(format.Shape{Label: l, Layout: layout.Chars, Access: access, Kind: format.KindChars}, n)
+}
+
+// placeLong is place for a value with a length; n 0 takes the length found.
+func (s *Segment) placeLong(want format.Shape, n int) (*mapping, *format.Record, error) {
+	switch want.Count = int64(n); {
+	case n < 0:
+		return nil, nil, fmt.Errorf("shm: value %q: %w: length %d", want.Name, fs.ErrInvalid, n)
+	case n == 0:
+		want.Count = -1
+	}
+	return s.place(want, nil)
+}
