@@ -1,4 +1,4 @@
-"""Builds this package's wheel as PEP 517 asks, so that `pip install ./python` needs no network and no setuptools."""
+"""Builds the package's wheel for pip (PEP 517), so that `pip install ./python` needs no network and no setuptools."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ Description-Content-Type: text/markdown
 
 
 def build_wheel(directory, config_settings=None, metadata_directory=None):
-    """Write the wheel; return its name. The current directory is this one."""
+    """Write the wheel to a directory; return its file name. The current directory must be that of this file."""
     files = {f"shm/{name}": _read("shm", name) for name in sorted(os.listdir("shm")) if name.endswith(".py")}
     files[INFO + "METADATA"] = METADATA.encode() + _read("README.md")
     files[INFO + "WHEEL"] = b"Wheel-Version: 1.0\nGenerator: shm\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -29,7 +29,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
     wheel = NAME + "-py3-none-any.whl"
     with zipfile.ZipFile(os.path.join(directory, wheel), "w") as z:
         for name, content in files.items():
-            entry = zipfile.ZipInfo(name)  # of a fixed time, so that the same files make the same wheel
+            entry = zipfile.ZipInfo(name)  # it has a fixed time, so that the same files make the same wheel
             entry.external_attr = 0o644 << 16
             z.writestr(entry, content, zipfile.ZIP_DEFLATED)
     return wheel

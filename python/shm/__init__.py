@@ -1,16 +1,17 @@
-"""Typed values in shared memory, crash-safe, shared with Go.
+"""Typed values in shared memory, crash-safe, shared with Go and C.
 
     import shm
 
-    with shm.open("plant") as seg:              # made by a Go program, or create=True
+    with shm.open("plant") as seg:              # a Go program made it; create=True makes it here
         print(seg["temperature"].value)         # raw: the real ctypes object
-        seg["count"].add(1)                     # locked: the same lock as Go's
+        seg["count"].add(1)                     # locked: the same lock as in Go
         with seg["count"].get_lock():
             seg["count"].value += 1
 
-The locks are those of the Go package example.org/shm: a process that is killed
-with -9 inside one is followed by the next, and a live one is never robbed.
-Importing this module needs nothing but CPython on 64-bit Linux.
+The locks are the locks of the Go package example.org/shm. If a process is killed
+with -9 while it holds a lock, the next process that asks for the lock gets it. A
+process that lives never loses a lock it holds. The package needs nothing but
+CPython on 64-bit Linux.
 """
 
 from .array import Array

@@ -1,20 +1,20 @@
-"""Numbers under one lock."""
+"""Arrays of numbers with one lock."""
 
 import ctypes
 
 from .atomics import WEAK, fence
-from .value import Locked
+from .locked import Locked
 
 
 class Array(Locked):
-    """A fixed number of numbers under one lock.
+    """A fixed number of numbers with one lock.
 
-    Reading an element or a slice does not wait, and an element is never half a
-    number. Setting one takes the lock. The array is changed in place: who
-    changes several elements does it in `with a.get_lock():`, and the lock's
-    `abandoned` tells whether somebody died halfway. get_obj gives the ctypes
-    array, for memoryview and numpy. It works on after close of the segment.
-    Changes of a read-only segment raise ReadOnlyError.
+    Reading an element or a slice does not wait, and never returns a half-written
+    element. Setting one takes the lock. The array is changed in place: to change
+    several elements together, use `with a.get_lock():`. If a process dies while it
+    does so, the lock's `abandoned` tells the next holder. get_obj returns the
+    ctypes array, for memoryview and numpy. The array works on after close of the
+    segment. Changes of a read-only segment raise ReadOnlyError.
     """
 
     __slots__ = ("_obj",)
@@ -23,11 +23,11 @@ class Array(Locked):
         self._obj, self._mutex = obj, mutex
 
     def get_obj(self):
-        """Return the ctypes array without its lock."""
+        """Return the ctypes array, without its lock."""
         return self._obj
 
     def _element(self, x):
-        """Return x as what the ctypes array takes, wrapped or refused as ctypes does."""
+        """Convert x as ctypes does, which wraps or refuses it; return what the ctypes array takes."""
         x = self._obj._type_(x)
         return x if isinstance(x, ctypes.Structure) else x.value
 
@@ -43,14 +43,18 @@ class Array(Locked):
         return x
 
     def __setitem__(self, i, x):
-        """Set an element, or as many as a slice has. Nothing is changed if one of them does not fit."""
+        """Set an element, or all elements of a slice. If one of them does not fit, nothing is changed."""
         obj, mutex = self._obj, self._mutex
         if isinstance(i, slice):
             indices = range(*i.indices(len(obj)))
-            # Converted before the first is written: a bad one must not leave half.
+            # All elements are converted before the first is written, so that an
+            # element that does not fit leaves the slice unchanged.
             new = [self._element(y) for y in x]
             if len(new) != len(indices):
-                raise ValueError(f"{len(new)} elements into a slice of {len(indices)}")
+                raise ValueError(
+                    f"cannot set {len(indices)} elements of Array {mutex.name!r} to {len(new)} values: "
+                    "a slice keeps its length"
+                )
         else:
             indices, new = (i,), (self._element(x),)
         mutex.__enter__()
@@ -63,7 +67,7 @@ class Array(Locked):
     load, store = __getitem__, __setitem__
 
     def add(self, i, delta):
-        """Add to element i and return the sum. Integers wrap around."""
+        """Add delta to element i and return the sum. Integers wrap around."""
         mutex = self._mutex
         mutex.__enter__()
         try:
@@ -73,7 +77,7 @@ class Array(Locked):
             mutex.__exit__()
 
     def wait_for(self, ok, timeout=None):
-        """Sleep until ok(self) is true, or `timeout` seconds are over; return whether it is."""
+        """Sleep until ok(self) is true, or until `timeout` seconds are over; return whether ok(self) is true."""
         return bool(self._mutex.wait_for(lambda: ok(self), timeout))
 
     def __repr__(self):

@@ -1,21 +1,21 @@
-"""Atomic operations on shared memory, without compiling anything.
+"""Atomic operations on shared memory, without a compiler.
 
-They come from libatomic, which every C compiler's runtime has, called through
-ctypes. Where it is not installed (Debian's slim images), x86-64 gets the same
-functions from 10 to 24 bytes of machine code each, in a page that is mapped
-from a file in memory: one instruction with a lock prefix, as libatomic has it.
-On other processors without libatomic, `unavailable` says so and locks and
-atomics raise LockError.
+The operations come from libatomic, which belongs to the runtime of every C
+compiler. ctypes calls it. Where libatomic is not installed, as in Debian's slim
+images, the module has the same functions for x86-64 as machine code of 10 to 24
+bytes each, in a page that is mapped from a file in memory. Each is one
+instruction with a lock prefix, as in libatomic. On other processors without
+libatomic, `unavailable` says so, and locks and atomics raise LockError.
 
-The calls keep the GIL: none of them waits, and letting go of it costs more than
-they do.
+The calls keep the GIL: none of them waits, and to release the GIL would cost more
+than the call.
 
-Plain loads and stores of a ctypes number are one instruction in practice:
-ctypes copies them by a memcpy whose size the compiler knows, and a memcpy that
-is called nevertheless (an unoptimised interpreter) moves 1, 2, 4 or 8 bytes at
-once in every C library of Linux. So `.value` of an aligned number is never
-torn. What it lacks is order: on processors that reorder loads and stores
-(all but x86-64 and s390x) `fence` makes up for it.
+A plain load or store of a ctypes number is one instruction in practice. ctypes
+copies the number with a memcpy of a size that the compiler knows. An unoptimised
+interpreter may call memcpy as a function, but then every C library of Linux moves
+1, 2, 4 or 8 bytes at once. So `.value` of an aligned number is never torn. Plain
+loads and stores have no order, however: on processors that reorder them (all but
+x86-64 and s390x) `fence` orders them.
 """
 
 import ctypes
@@ -27,12 +27,12 @@ from .errors import LockError
 
 SEQ_CST = 5
 
-#: Whether the processor may reorder plain loads, or plain stores, with each other.
+#: Whether the processor may reorder plain loads with each other, or plain stores.
 WEAK = platform.machine() not in ("x86_64", "AMD64", "i686", "i386", "s390x")
 
-# The functions of libatomic for x86-64, in its own calling convention: rdi is
-# the address, rsi and rdx what follows; the memory order is not looked at.
-# Each starts with endbr64.
+# The functions of libatomic for x86-64, in its own calling convention: rdi has the
+# address, rsi and rdx have the next two arguments. The functions ignore the memory
+# order. Each starts with endbr64.
 _ENDBR = "f30f1efa"
 _X86_64 = {
     # mov eax,[rsi]; lock cmpxchg [rdi],edx; jz +2; mov [rsi],eax; sete al; movzx eax,al; ret
@@ -54,9 +54,9 @@ _X86_64 = {
 
 
 class MachineCode:
-    """A stand-in for libatomic: its functions as attributes by subscript.
+    """A replacement for libatomic. A subscript by name returns a function, as with a ctypes library.
 
-    Raises OSError where the system refuses memory that can be executed.
+    Raises OSError if the system refuses executable memory.
     """
 
     def __init__(self, code=_X86_64):
@@ -68,7 +68,7 @@ class MachineCode:
         fd = os.memfd_create("shm atomics")
         try:
             os.write(fd, text)
-            base = memory.map(fd, len(text), memory.READ | memory.EXEC, memory.PRIVATE)  # for ever
+            base = memory.map(fd, len(text), memory.READ | memory.EXEC, memory.PRIVATE)  # never unmapped
         finally:
             os.close(fd)
         self._addresses = {name: base + offset for name, offset in offsets.items()}
@@ -78,27 +78,27 @@ class MachineCode:
 
 
 def _find():
-    """Return what has the functions, or the reason why there is none."""
+    """Return the library that has the functions and None, or None and the reason why there is none."""
     try:
         return ctypes.PyDLL("libatomic.so.1"), None
     except OSError as missing:
-        reason = f"{missing}; install it (Debian: libatomic1)"
+        reason = f"{missing}; install libatomic (Debian: the package libatomic1)"
     if platform.machine() not in ("x86_64", "AMD64"):
         return None, reason
     try:
         return MachineCode(), None
     except OSError as refused:
-        return None, f"{reason}; and no memory may be executed here: {refused}"
+        return None, f"{reason}; the system also refuses executable memory for the built-in code: {refused}"
 
 
 _library, unavailable = _find()
 
 
 def function(name, result):
-    """Return libatomic's function of that name, `__atomic_` left out.
+    """Return libatomic's function of that name, which is given without `__atomic_`.
 
-    Arguments are addresses made by byref, and then values: a ctypes number of
-    the right size, or an int for 4 bytes. Without a library it is a function
+    The function takes an address from byref, then values. A value is a ctypes number
+    of the right size, or an int for 4 bytes. Without a library it returns a function
     that raises LockError.
     """
     if _library is None:
@@ -109,22 +109,23 @@ def function(name, result):
 
 
 def _missing(*_):
-    raise LockError(f"no locks and no atomics: {unavailable}")
+    raise LockError(f"locks and atomics need atomic instructions, which this Python cannot get: {unavailable}")
 
 
-#: compare_exchange(byref(word), byref(expected), new, SEQ_CST, SEQ_CST) stores
-#: new and returns True if the word is expected; else expected becomes the word.
+#: compare_exchange(byref(word), byref(expected), new, SEQ_CST, SEQ_CST) stores new
+#: and returns True if the word equals expected. Otherwise it copies the word to expected
+#: and returns False.
 compare_exchange_4 = function("compare_exchange_4", ctypes.c_bool)
 compare_exchange_8 = function("compare_exchange_8", ctypes.c_bool)
 
 
 def cas_4(word, old, new):
-    """Store new in a c_uint32 if it is old; return whether it was."""
+    """Store new in a c_uint32 if it equals old; return whether it did."""
     return compare_exchange_4(ctypes.byref(word), ctypes.byref(ctypes.c_uint32(old)), new, SEQ_CST, SEQ_CST)
 
 
 def cas_8(word, old, new):
-    """Store new in a c_uint64 if it is old; return whether it was."""
+    """Store new in a c_uint64 if it equals old; return whether it did."""
     return compare_exchange_8(
         ctypes.byref(word), ctypes.byref(ctypes.c_uint64(old)), ctypes.c_uint64(new), SEQ_CST, SEQ_CST
     )
@@ -133,34 +134,34 @@ def cas_8(word, old, new):
 if not WEAK:
 
     def fence():
-        """Order what comes before and behind, for all processes.
+        """Order the loads and stores before it and after it, for all processes.
 
-        Nothing needs doing here: this processor keeps plain loads and stores in
+        It does nothing, because this processor keeps plain loads and stores in
         order, and every other operation of this module is a fence itself.
         """
 
 elif _library is None:
-    _nobodys = ctypes.c_uint32()
+    _unused_word = ctypes.c_uint32()
 
     def fence():
-        """Order what comes before and behind, for all processes.
+        """Order the loads and stores before it and after it, for all processes.
 
-        By waking nobody: the kernel has a full barrier there, between what its
-        caller stored and its look at the sleepers, without which no futex would
-        work.
+        It wakes the sleepers of a word that has none. In that call the kernel has a
+        full barrier between the caller's stores and its own look at the sleepers;
+        without it no futex would work.
         """
-        futex.wake(_nobodys, 1)
+        futex.wake(_unused_word, 1)
 
 else:
     _fence = _library["atomic_thread_fence"]
     _fence.restype = None
 
     def fence():
-        """Order what comes before and behind, for all processes."""
+        """Order the loads and stores before it and after it, for all processes."""
         _fence(SEQ_CST)
 
 
 def store_release(cell, n):
-    """Store n in a ctypes number after all that was stored before."""
+    """Store n in a ctypes number. All earlier stores become visible before it."""
     fence()
     cell.value = n

@@ -1,6 +1,7 @@
-"""What operations cost, beside multiprocessing's: python -m shm.bench
+"""Print what operations cost, compared with multiprocessing: python -m shm.bench
 
-Nanoseconds each, the least of many short runs, since other programs only add.
+The figures are nanoseconds per operation, the least of many short runs: other
+programs on the machine can only add to a run.
 """
 
 import ctypes

@@ -1,33 +1,34 @@
-"""The lock's cache line in shared memory."""
+"""The lock cell: the cache line of shared memory that a lock consists of."""
 
 import ctypes
 
-OWNER = (1 << 30) - 1  # the owner's id; 0: free
-L = 1 << 30  # a goroutine of the owner's process waits in Go
-W = 1 << 31  # somebody waits in the kernel; without an owner: reserved for whoever waited
+# The bits of the lock word, as in docs/FORMAT.md.
+OWNER_MASK = (1 << 30) - 1  # the owner's id; 0 means that the lock is free
+LOCAL_WAITERS = 1 << 30  # a goroutine of the owner's process waits in Go
+KERNEL_WAITERS = 1 << 31  # a thread waits in the kernel; without an owner, the lock is reserved for such a waiter
 
-# What starve says: who has waited long.
-IN_KERNEL = 1
-IN_GO = 2  # since its process's places in the kernel are taken: no wake-up finds it
+# The values of LockCell.starve, which says that somebody has waited for long.
+STARVE_KERNEL = 1  # the waiter sleeps in the kernel
+STARVE_GO = 2  # the waiter sleeps in Go, as its process has no place left in the kernel, and no wake-up reaches it
 
 
 class LockCell(ctypes.Structure):
-    """A lock, and what goes with it. A locked number is in the same line, at 48."""
+    """A lock and the words that belong to it. The value of a locked number is in the same line, at byte 48."""
 
     _fields_ = [
-        ("word", ctypes.c_uint32),  # owner, L, W
-        ("change", ctypes.c_uint32),  # moves when somebody awaits a change and there is one
-        ("probed", ctypes.c_uint64),  # when the owner's lease was last looked at, CLOCK_MONOTONIC ns
-        ("starve", ctypes.c_uint32),
-        ("abandoned", ctypes.c_uint32),  # sticky: an owner died or failed inside
-        ("takeovers", ctypes.c_uint32),  # how often a dead owner was replaced, for tools
-        ("extent", ctypes.c_uint32),  # of a published value: bytes of a slot that some program's type reaches
-        ("commit", ctypes.c_uint64),  # of a published value: counts; the low bit names the slot
+        ("word", ctypes.c_uint32),  # the lock word: OWNER_MASK, LOCAL_WAITERS, KERNEL_WAITERS
+        ("change", ctypes.c_uint32),  # the change word, which moves if somebody awaits a change when one is made
+        ("probed", ctypes.c_uint64),  # when the owner's lease was probed last, CLOCK_MONOTONIC in ns
+        ("starve", ctypes.c_uint32),  # 0, STARVE_KERNEL or STARVE_GO
+        ("abandoned", ctypes.c_uint32),  # 1: an owner died or failed while it held the lock; a later holder clears it
+        ("takeovers", ctypes.c_uint32),  # how often a dead owner was replaced; tools show it
+        ("extent", ctypes.c_uint32),  # of a published value: bytes of a slot that the longest known type uses
+        ("commit", ctypes.c_uint64),  # of a published value: the commit counter, whose low bit names the committed slot
         ("_reserved", ctypes.c_uint8 * 24),
     ]
 
     def reset(self):
-        """Bring what an earlier boot left in order."""
-        if self.word & OWNER:
+        """Free a lock that was written before the last reboot, and mark it as abandoned if it had an owner."""
+        if self.word & OWNER_MASK:
             self.abandoned = 1
         self.word = self.probed = self.starve = 0

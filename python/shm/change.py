@@ -1,22 +1,23 @@
-"""A futex word that counts changes, and waiting for one."""
+"""The change word: a futex word that counts changes, so that processes can sleep until the next one."""
 
 from . import futex
 from .atomics import cas_4, fence, unavailable
 
-AWAITED = 1
+AWAITED = 1  # bit 0 of a change word: somebody awaits the next change
 
-# A sleep's time-outs heal a change whose maker was killed before it could wake
-# anybody, so they start short and grow. Nanoseconds.
-_FIRST_LOOK, _LAST_LOOK = 4_000_000, 4_000_000_000
-_READ_ONLY_LOOK = 250_000_000  # who cannot announce itself looks this often
+# Time-outs of a sleep in nanoseconds. If a process changes a value and is killed
+# before it wakes the waiters, a waiter sees the change at its next time-out.
+# Therefore the time-outs start short, and double up to the longest.
+_FIRST_TIMEOUT, _LONGEST_TIMEOUT = 4_000_000, 4_000_000_000
+_LONGEST_READ_ONLY_TIMEOUT = 250_000_000  # a read-only waiter cannot set AWAITED, so nobody wakes it
 
 
 class Change:
-    """A change word in shared memory. Bit 0 says that somebody awaits the next change.
+    """A change word in shared memory.
 
-    Who waits announces itself, reads the word, then looks at what it waits for,
-    then sleeps while the word is unchanged. Who changes something does so first
-    and looks at the bit afterwards: either the one sees the bit, or the other
+    A waiter sets AWAITED, reads the word, then looks at the value, and then
+    sleeps while the word is the same. A writer changes the value first and looks
+    at AWAITED afterwards. So either the writer sees the bit, or the waiter sees
     the change.
     """
 
@@ -24,23 +25,23 @@ class Change:
         self.word, self.lease, self.read_only = word, lease, read_only
 
     def changed(self):
-        """Wake those who announced themselves. Called after the change can be seen."""
+        """Wake the waiters, if there are any. Call it once other processes can see the change."""
         fence()
         if self.word.value & AWAITED:
             self.wake_all()
 
     def wake_all(self):
-        """Count a change and wake all who await one."""
+        """Count a change, and wake all waiters."""
         while not unavailable:
             w = self.word.value
             if cas_4(self.word, w, (w & ~AWAITED) + 2 & 0xFFFFFFFF):
                 break
-        # Without atomics the word stays, and who was about to sleep looks again
-        # after its time-out.
+        # Without atomic operations the word stays the same. A waiter that was about
+        # to sleep then sees the change at its time-out.
         futex.wake(self.word, futex.EVERYBODY)
 
     def _announce(self):
-        """Set bit 0; return the word to sleep on."""
+        """Set AWAITED; return the word to sleep on."""
         while True:
             w = self.word.value
             if self.read_only or w & AWAITED:
@@ -49,12 +50,12 @@ class Change:
                 return w | AWAITED
 
     def wait_for(self, look, timeout):
-        """Return look() once it is true, or after `timeout` seconds, however it is then.
+        """Sleep until look() is true, or until `timeout` seconds are over; return the last result of look().
 
-        look is called again after each change. None waits for ever.
+        It calls look again after each change. A timeout of None means no time-out.
         """
         end = None if timeout is None else futex.monotonic() + int(timeout * 1e9)
-        pause, longest = _FIRST_LOOK, _READ_ONLY_LOOK if self.read_only else _LAST_LOOK
+        pause, longest = _FIRST_TIMEOUT, _LONGEST_READ_ONLY_TIMEOUT if self.read_only else _LONGEST_TIMEOUT
         while True:
             seen = self._announce()
             fence()
@@ -64,4 +65,4 @@ class Change:
                 return result
             until = now + pause
             futex.wait(self.word, seen, self.lease.wake_bit, until if end is None else min(until, end))
-            pause = min(2 * pause, longest) if self.word.value == seen else _FIRST_LOOK
+            pause = min(2 * pause, longest) if self.word.value == seen else _FIRST_TIMEOUT

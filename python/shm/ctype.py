@@ -1,4 +1,4 @@
-"""ctypes types from layouts, and back."""
+"""Makes ctypes types from layouts, and layouts from ctypes types."""
 
 import ctypes
 import struct
@@ -9,9 +9,9 @@ from .errors import FormatError, ReadOnlyError
 
 
 class Complex64(ctypes.Structure):
-    """A complex number of two floats, Go's complex64, which ctypes lacks.
+    """A complex number of two floats, Go's complex64. ctypes has no such type.
 
-    value is read and written by one load and one store of 8 bytes.
+    Reading value is one load of 8 bytes, and setting it is one store.
     """
 
     _fields_ = [("real", ctypes.c_float), ("imag", ctypes.c_float)]
@@ -55,29 +55,29 @@ _NUMBERS = {
     "f": ctypes.c_float, "d": ctypes.c_double, "Zf": Complex64, "Zd": Complex128,
 }  # fmt: skip
 
-#: The typecodes of multiprocessing.sharedctypes, but for u, whose size differs between systems.
+#: The typecodes of multiprocessing.sharedctypes, without u, whose size differs between systems.
 _TYPECODES = {
     "c": ctypes.c_char, "b": ctypes.c_byte, "B": ctypes.c_ubyte, "h": ctypes.c_short, "H": ctypes.c_ushort,
     "i": ctypes.c_int, "I": ctypes.c_uint, "l": ctypes.c_long, "L": ctypes.c_ulong, "q": ctypes.c_longlong,
     "Q": ctypes.c_ulonglong, "f": ctypes.c_float, "d": ctypes.c_double,
 }  # fmt: skip
 
-_SHOWN = 8  # elements of an array in words
+_SHOWN = 8  # elements of an array that text_of shows
 
 _types = {}
 
 
 def type_of(layout, read_only=False):
-    """Return the ctypes type of a layout: the same one for the same layout.
+    """Return the ctypes type of a layout. Equal layouts give the same type.
 
-    A struct is laid out by ctypes itself where that gives the same offsets, so
-    that memoryview and numpy see its fields; else it is a packed one with its
-    padding as fields whose names start with a space. read_only arrays and
-    structs raise ReadOnlyError for whatever Python can tell is a change; a
-    memoryview of them is writable nevertheless, and writing through it ends the
-    process.
+    If ctypes itself gives the fields of a struct the right offsets, it lays out the
+    struct, so that memoryview and numpy see the fields. Otherwise the struct is
+    packed, and its padding consists of fields whose names start with a space.
+    Arrays and structs of a read_only type raise ReadOnlyError if Python code sets an
+    element or a field. A memoryview of them is writable nevertheless, and a write
+    through it ends the process.
 
-    Raises FormatError for a field whose name ctypes cannot have.
+    Raises FormatError if ctypes cannot have a field of some name.
     """
     key = layout.format, read_only
     if key not in _types:
@@ -96,8 +96,8 @@ def _build(layout, read_only):
     fields = [(name, type_of(part, read_only)) for name, _, part in layout.fields]
     for name, _ in fields:
         if len(name) > 1 and name[0] == name[-1] == "_":
-            raise FormatError(f"a field called {name!r} is not possible in Python")
-    body = {"__repr__": words, **({"__setattr__": _refuse} if read_only else {})}
+            raise FormatError(f"a ctypes struct cannot have a field {name!r}: rename the field in {layout.format}")
+    body = {"__repr__": text_of, **({"__setattr__": _refuse} if read_only else {})}
     t = type("Struct", (ctypes.Structure,), {**body, "_fields_": fields})
     natural = all(getattr(t, name).offset == offset for name, offset, _ in layout.fields)
     if natural and ctypes.sizeof(t) == layout.size:
@@ -114,26 +114,29 @@ def _build(layout, read_only):
 
 
 def is_number(t):
-    """Whether a ctypes type is a number, whose value is meant: a struct may have a field of that name."""
+    """Report whether a ctypes type is a number, so that its attribute value is the number.
+
+    A struct may have a field called value, which is not meant.
+    """
     return issubclass(t, (ctypes._SimpleCData, Complex64, Complex128))
 
 
-def words(x):
-    """Word a value for people, a struct by its fields: Struct(x=1.0, y=2.0); an array by its first elements."""
+def text_of(x):
+    """Return a value as text: a struct as Struct(x=1.0, y=2.0), an array as its first elements."""
     if isinstance(x, ctypes.Structure) and not is_number(type(x)):
-        fields = [f"{name}={words(getattr(x, name))}" for name, *_ in _fields_of(type(x))]
+        fields = [f"{name}={text_of(getattr(x, name))}" for name, *_ in _fields_of(type(x))]
         return f"{type(x).__name__}({', '.join(fields)})"
     if isinstance(x, ctypes.Array) and not hasattr(x, "value"):
-        return f"[{', '.join([*map(words, x[:_SHOWN]), *['...'] * (len(x) > _SHOWN)])}]"
+        return f"[{', '.join([*map(text_of, x[:_SHOWN]), *['...'] * (len(x) > _SHOWN)])}]"
     return repr(getattr(x, "value", x))
 
 
 def _refuse(*_):
-    raise ReadOnlyError("the segment is mapped for reading")
+    raise ReadOnlyError("cannot change a value of a read-only segment; open the segment without readonly")
 
 
 def array_type(t, n, read_only=False):
-    """Return the type of n elements."""
+    """Return the type of an array of n elements of type t."""
     base = t * n
     if not read_only:
         return base
@@ -145,22 +148,22 @@ def array_type(t, n, read_only=False):
 
 
 def read_only_number(t):
-    """Return a number's type whose value cannot be set.
+    """Return a type like the number type t, but whose value cannot be set.
 
-    Only for a number of its own: ctypes returns fields and elements of such a
-    type as objects, not as numbers.
+    It is for single numbers only: ctypes returns fields and elements of such a type
+    as objects, not as numbers.
     """
     get = t.value.fget if isinstance(t.value, property) else t.value.__get__
     return type(t.__name__, (t,), {"value": property(get, _refuse), "__setattr__": _refuse})
 
 
 def resolve(t):
-    """Return the type that a typecode or a ctypes type stands for. Raises TypeError."""
+    """Return the ctypes type of a typecode, and a ctypes type as it is. Raises TypeError."""
     if isinstance(t, str):
         if t == "u":
-            raise TypeError("no typecode 'u', whose size differs between systems: use 'i', as Go's rune, or a string")
+            raise TypeError("the size of typecode 'u' differs between systems: use 'i', as Go's rune, or a string")
         if t not in _TYPECODES:
-            raise TypeError(f"no typecode {t!r}; there are {' '.join(_TYPECODES)}")
+            raise TypeError(f"{t!r} is not a typecode: use a ctypes type or one of {' '.join(_TYPECODES)}")
         t = _TYPECODES[t]
     return t
 
@@ -168,8 +171,8 @@ def resolve(t):
 def layout_of(t):
     """Return the Layout of a typecode or a ctypes type.
 
-    Raises TypeError for what cannot be shared: pointers, unions, bit fields,
-    wide characters, long doubles, the other byte order, types without a size.
+    Raises TypeError for a type that cannot be shared: pointers, unions, bit fields,
+    wide characters, long doubles, types of the other byte order, types without a size.
     """
     t = resolve(t)
     try:
@@ -180,59 +183,59 @@ def layout_of(t):
 
 def _format(t):
     if not isinstance(t, type):
-        raise TypeError(f"{t!r} is no ctypes type")
+        raise TypeError(f"{t!r} is not a ctypes type")
     for code in ("Zf", "Zd"):
         if issubclass(t, _NUMBERS[code]):
             return layouts.ORDER + code
     if issubclass(t, ctypes.Array):
         if t._length_ == 0:
-            raise TypeError(f"{t.__name__} has no size")
+            raise TypeError(f"{t.__name__} has 0 bytes, and a shared type has at least 1")
         return layouts.array_of(layouts.parse(_format(t._type_)), t._length_).format
     if issubclass(t, ctypes.Structure):
         return _struct_format(t)
     if issubclass(t, ctypes._SimpleCData):
         return layouts.ORDER + _code(t)
-    raise TypeError(f"{t.__name__} cannot be shared between processes")
+    raise TypeError(f"{t.__name__} cannot be shared between processes: use numbers, arrays and structs of them")
 
 
 def _code(t):
     swapped = "__ctype_be__" if sys.byteorder == "little" else "__ctype_le__"
     size = ctypes.sizeof(t)
     if size > 1 and getattr(t, swapped, None) is t:
-        raise TypeError(f"{t.__name__} has the other byte order")
+        raise TypeError(f"{t.__name__} has the other byte order: use the {sys.byteorder}-endian type")
     code = t._type_
     if code in "?cfd":
         return code
     for integers in ("bhilq", "BHILQ"):
         if code in integers:
             return next(c for c in integers if c not in "lL" and layouts.SCALARS[c][0] == size)
-    raise TypeError(f"{t.__name__} cannot be shared between processes")
+    raise TypeError(f"{t.__name__} cannot be shared between processes: use numbers, arrays and structs of them")
 
 
 def _fields_of(t):
-    """Return a struct's _fields_, those of its base types first, without the padding that type_of made."""
+    """Return the _fields_ of a struct and of its base types, base types first, without the padding of type_of."""
     declared = (field for base in reversed(t.__mro__) for field in base.__dict__.get("_fields_", ()))
     return [field for field in declared if not field[0].startswith(" ")]
 
 
 def _struct_format(t):
     if hasattr(t, "_swappedbytes_"):
-        raise TypeError(f"{t.__name__} has the other byte order")
+        raise TypeError(f"{t.__name__} has the other byte order: use the {sys.byteorder}-endian type")
     fields = []
     for field in _fields_of(t):
         if len(field) != 2:
-            raise TypeError(f"{t.__name__}.{field[0]}: bit fields cannot be shared")
+            raise TypeError(f"{t.__name__}.{field[0]} is a bit field, which cannot be shared: use a whole number")
         fields.append((field[0], getattr(t, field[0]).offset, layouts.parse(_format(field[1]))))
     if ctypes.sizeof(t) == 0:
-        raise TypeError(f"{t.__name__} has no size")
+        raise TypeError(f"{t.__name__} has 0 bytes, and a shared type has at least 1")
     return layouts.struct_of(fields, ctypes.sizeof(t)).format
 
 
 def instance(t, x):
     """Return x as an object of the ctypes type t.
 
-    x is one already, or what its constructor takes: a number; a tuple for the
-    fields of a struct or the elements of an array.
+    x is such an object already, or an argument of its constructor: a number, or a
+    tuple of the fields of a struct or of the elements of an array.
     """
     if isinstance(x, t):
         return x

@@ -1,4 +1,4 @@
-"""This process's index of a segment's named values."""
+"""The directory of a segment: this process's index of the named values."""
 
 import ctypes
 import os
@@ -11,20 +11,20 @@ from .errors import FormatError, FullError, LayoutError, ReadOnlyError
 from .file import naming, require
 from .memory import PAGE
 
-_WINDOW = 64 << 10  # bytes read at once
+_WINDOW = 64 << 10  # bytes that one read takes
 
 
 class Directory:
-    """Records are only ever appended, so it grows from the last "used" it saw.
+    """The index of the named values. Records are only appended, so it reads from where it stopped.
 
-    Invariants: by_name holds each record, oldest first; seen is the end of the
-    last of them; every offset in them is below verified, bytes that the file was
-    seen to have. A record never changes: one that grows is replaced, since
-    handles hold it.
+    Invariants: by_name has all records up to `seen`, oldest first. The file has had at
+    least `verified` bytes, and every offset in the records is below that. A Record
+    object never changes, since handles hold it: when a value grows, a new object
+    replaces it.
     """
 
     def __init__(self, mapping):
-        self._mapping = weakref.ref(mapping)  # which owns this
+        self._mapping = weakref.ref(mapping)  # weak, as the mapping owns this
         self.by_name = {}
         self.seen = header.SIZE
         self.verified = 0
@@ -35,10 +35,10 @@ class Directory:
         return self._mapping()
 
     def extend(self):
-        """Read what has been published since the last time. Raises FormatError, FullError.
+        """Read the records that were published since the last call. Raises FormatError, FullError.
 
-        It reads by pread, since the file may be cut off meanwhile, and memory
-        that is not there would end the process.
+        It reads with pread: if the file is cut off meanwhile, a read of the mapped
+        memory would end the process.
         """
         used = header.load_lines(self.m.used, self.m.path)
         fence()
@@ -47,11 +47,11 @@ class Directory:
         with self.lock:
             used = header.load_lines(self.m.used, self.m.path)
             if used < self.seen:
-                raise FormatError(f"{self.m.path}: {used} bytes used, after {self.seen}")
-            self.reach(used)
+                raise FormatError(f"{self.m.path}: corrupt header: {used} bytes used, but {self.seen} were used before")
+            self.verify(used)
             start, window = self.seen, b""
             while self.seen < used:
-                for n in (record.FIXED, None):  # then as much as that says
+                for n in (record.FIXED, None):  # the fixed part gives the length of the whole
                     at = self.seen - start
                     if n is None:
                         n = record.length_of(window[at : at + record.FIXED], self.seen, used)
@@ -66,29 +66,34 @@ class Directory:
                 self.seen += r.size
 
     def add(self, r):
-        """Take a record into the index. The lock is held."""
+        """Add a record to the index. The caller holds the lock."""
         old = self.by_name.get(r.name)
         if r.kind == record.GROWTH:
             wanted = record.Shape(r.name, r.layout, r.access, record.SINGLE, r.count)
             if old is None or not wanted.outgrows(old) or r.capacity != old.capacity:
-                raise FormatError(f"record at {r.offset}: {r.name!r} does not grow into {r.layout.format!r}")
+                raise FormatError(
+                    f"corrupt record at byte {r.offset}: value {r.name!r} cannot grow to {r.layout.format!r}"
+                )
             grown = record.Record(old.name, r.layout, old.access, old.kind, old.count, old.unit, old.help)
             for attribute in ("offset", "data", "size", "capacity", "pid", "program"):
                 setattr(grown, attribute, getattr(old, attribute))
             r = grown
         elif old is not None:
-            raise FormatError(f"record at {r.offset}: name {r.name!r} again")
+            raise FormatError(f"corrupt record at byte {r.offset}: a second value {r.name!r}")
         self.by_name[r.name] = r
 
-    def reach(self, end):
-        """Make sure that the first `end` bytes can be touched. The lock is held."""
+    def verify(self, end):
+        """Check that the first `end` bytes are mapped and in the file. The caller holds the lock."""
         if end > self.m.size:
-            raise FullError(f"{self.m.path}: it has {end} bytes, this process could map only {self.m.size}")
+            raise FullError(
+                f"{self.m.path}: the segment has {end} bytes, but this process could map only {self.m.size} "
+                "for lack of address space: it cannot use the newer values"
+            )
         if end > self.verified:
             self.verified = require(self.m.fd, self.m.path, end)
 
     def find(self, name):
-        """Return the record of a name, None if there is none yet."""
+        """Return the record of a name, or None if there is no value of that name yet."""
         r = self.by_name.get(name)
         if r is None or r.grows:
             self.extend()
@@ -98,31 +103,39 @@ class Directory:
     def place(self, want, init=None):
         """Find the value that `want` describes, or make it; return its record.
 
-        init(record) then writes the first value, before anybody can see it.
-        Between processes that do this at once the first one's stands. Raises
-        LayoutError where the name is something else, FileNotFoundError where a
-        count of -1 finds nothing, ReadOnlyError, LockError, FullError, OSError.
+        If it makes the value, init(record) writes the initial value before other
+        processes can see it. If several processes do this at once, the first one's
+        initial value stands. Raises LayoutError if the existing value is different,
+        FileNotFoundError if the count is -1 and there is no value, ReadOnlyError,
+        LockError, FullError, OSError.
         """
         r = self.find(want.name)
         if r is None and self.m.read_only:
-            raise ReadOnlyError(f"{self.m.path}: no value {want.name!r}, and the segment is mapped for reading")
+            raise ReadOnlyError(
+                f"{self.m.path}: no value {want.name!r}, and the segment is mapped read-only: "
+                "open it without readonly to make the value"
+            )
         if r is None and want.count == -1:
-            raise FileNotFoundError(f"{self.m.path}: no value {want.name!r} to take the length from")
+            raise FileNotFoundError(
+                f"{self.m.path}: no value {want.name!r} whose length could be taken: give a length to make the value"
+            )
         if r is None and want.has_lock:
-            self.m.lease.take()  # who cannot lock leaves no lock behind
+            self.m.lease.take()  # first, so that a process that cannot lock makes no value with a lock
         if r is None or want.outgrows(r) and not self.m.read_only:
             r = self._create(want, init)
         if not want.matches(r):
             raise LayoutError(
-                f"value {r.name!r} is {r.describe()}, made by {r.program!r} (pid {r.pid}); wanted {want.describe()}"
+                f"{self.m.path}: value {r.name!r} is {r.describe()}, made by {r.program!r} (pid {r.pid}); "
+                f"wanted {want.describe()}: use another name, or remove the segment once its programs have ended"
             )
         return r
 
     def _create(self, want, init):
         """Append a record under the allocation lock.
 
-        Whoever dies inside leaves nothing: the one store to "used" publishes,
-        and what was written above it is cleared by the next one to come.
+        One store to "used" publishes the record. If the process dies before that store,
+        there is no new value, and the next process that appends a record clears the
+        bytes that were written above "used".
         """
         want.check()
         m = self.m
@@ -130,7 +143,7 @@ class Directory:
             self.extend()
             old = self.by_name.get(want.name)
             if old is not None and not want.outgrows(old):
-                return old  # somebody was first
+                return old  # another process or thread was first
             capacity = want.room
             if old is not None:
                 want = record.Shape(want.name, want.layout, want.access, record.GROWTH, want.count)
@@ -151,21 +164,24 @@ class Directory:
             return self.by_name[r.name]
 
     def _wipe(self, start):
-        """Clear what an allocator that died may have left."""
+        """Clear the bytes that a process may have written before it died in _create."""
         dirty = header.load_lines(self.m.dirty, self.m.path)
-        self.reach(dirty)
+        self.verify(dirty)
         if dirty > start:
             ctypes.memset(self.m.address(start, dirty - start), 0, dirty - start)
 
     def _grow(self, end):
-        """Make sure that the first `end` bytes are allocated. Raises OSError, FullError."""
+        """Allocate the file's first `end` bytes. Raises OSError, FullError."""
         m = self.m
         allocated = header.load_lines(m.allocated, m.path)
         if end > m.size:
-            raise FullError(f"{m.path}: {end} bytes needed, {m.size} is the most (max_size of its creator)")
+            raise FullError(
+                f"{m.path}: {end} bytes needed, and its creator's max_size is {m.size}: "
+                "make the segment anew with a larger max_size"
+            )
         if end > allocated:
-            # An eighth more than needed, so that many small values cost few
-            # calls; just what is needed where the filesystem has no more.
+            # It allocates an eighth more than needed, so that many small values cost
+            # few calls. If the filesystem is full, it allocates just what is needed.
             exact = header.round_up(end, PAGE)
             ample = (end + max(end // 8, header.FIRST_ALLOCATION)) // PAGE * PAGE
             target = max(exact, min(ample, m.size // PAGE * PAGE))
@@ -178,4 +194,4 @@ class Directory:
                     target = exact
                     os.posix_fallocate(m.fd, allocated, target - allocated)
             header.store_lines(m.allocated, target)
-        self.reach(end)
+        self.verify(end)

@@ -1,49 +1,50 @@
-"""What can go wrong, beside OSError from the system itself.
+"""The package's own exceptions.
 
-Opening a name that is missing or taken raises FileNotFoundError or
-FileExistsError, a full filesystem OSError with ENOSPC, and a segment's lookup
-of a name KeyError, as such things do elsewhere in Python.
+The system's errors are raised as OSError. The package also raises Python's own
+exceptions where other modules do: FileNotFoundError if a name does not exist,
+FileExistsError if a name is taken, OSError with ENOSPC if the filesystem is full,
+and KeyError if a segment has no value of a name.
 """
 
 
 class Error(Exception):
-    """The base of this package's own errors."""
+    """The base class of the package's own exceptions."""
 
 
 class FormatError(Error, ValueError):
-    """The memory, or a format in it, is not what this library writes."""
+    """The file is not a segment, or it is corrupt; or a type's format cannot be parsed."""
 
 
 class VersionError(Error, ValueError):
-    """A segment, but of another version or another kind of machine."""
+    """The file is a segment of another format version or of another kind of machine."""
 
 
 class InsecureError(Error, PermissionError):
-    """The file's owner, mode or type lets others tamper with it."""
+    """The file's owner, mode or type lets other users tamper with it."""
 
 
 class FullError(Error, OSError):
-    """No room is left below the segment's maximum size, or no id for a lock."""
+    """The segment has no room below its maximum size, or no id is left for a lock owner."""
 
 
 class ClosedError(Error, ValueError):
-    """The operation came after close."""
+    """The segment was closed before the call."""
 
 
 class ReadOnlyError(Error, TypeError):
-    """The segment is mapped for reading, and the operation has to write."""
+    """The segment is mapped read-only, and the call has to write to it."""
 
 
 class TooLongError(Error, ValueError):
-    """A string does not fit the memory it is for. Nothing was changed."""
+    """A string does not fit into its memory. Nothing was changed."""
 
 
 class LayoutError(Error, TypeError):
-    """A value of this name exists as something else than what was asked for."""
+    """A value of this name exists, but its type, access or length is not the one asked for."""
 
 
 class LockError(Error, OSError):
-    """This process can take no lock here: the message says why.
+    """This process cannot take a lock. The message says why.
 
-    Raw values, and loads of all others, work nevertheless.
+    Raw values work nevertheless, and so do loads of all other values.
     """

@@ -1,4 +1,4 @@
-"""The files behind segments: who may attach, and how one is made."""
+"""The files of segments: which files are safe to attach to, and how a new one is made."""
 
 import contextlib
 import ctypes
@@ -14,24 +14,26 @@ SHM_DIR = "/dev/shm/"
 
 
 def path_of(name):
-    """Return the file of a segment's name: /dev/shm/NAME if it has no slash, else the path itself."""
+    """Return the path of a segment: /dev/shm/NAME if the name has no slash, otherwise the name itself."""
     return name if "/" in name else SHM_DIR + name
 
 
 def check_name(name):
-    """Raise TypeError or ValueError for what cannot be a segment's name."""
+    """Raise TypeError, ValueError or OSError if name cannot be the name of a segment."""
     if not isinstance(name, str):
-        raise TypeError(f"a segment's name is a str, not {type(name).__name__}")
+        raise TypeError(f"a segment's name is a str, not {type(name).__name__}: {name!r}")
     last = name.rpartition("/")[2]
     if not name or "\0" in name or "/../" in name or last in ("", ".", ".."):
-        raise ValueError(f"{name!r} cannot be a segment's name")
+        raise ValueError(
+            f"{name!r} cannot be the name of a segment: it is a file name or a path, without '..' and NUL"
+        )
     if len(os.fsencode(last)) > 255 or len(os.fsencode(name)) > 4095:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), name)
 
 
 @contextlib.contextmanager
 def naming(path):
-    """Have an OSError say which segment it is about, whatever file the system was busy with."""
+    """Raise any OSError of the block with the path of the segment, whichever file the call was about."""
     try:
         yield
     except OSError as e:
@@ -39,38 +41,44 @@ def naming(path):
 
 
 def identify(fd, path):
-    """Return fstat of a regular file. Raises InsecureError for anything else."""
+    """Return the fstat result of a regular file. Raises InsecureError for other files."""
     st = os.fstat(fd)
     if not stat.S_ISREG(st.st_mode):
-        raise InsecureError(f"{path}: not a regular file")
+        raise InsecureError(f"{path}: not a regular file, as a segment is")
     return st
 
 
 def open_existing(path, read_only, mode):
-    """Open a name for attaching, if it can be trusted; return the descriptor.
+    """Open an existing file to attach to it, if it is safe; return the descriptor.
 
-    It follows no symbolic link. Raises InsecureError for a file that somebody
-    else may have laid there, or may write to beyond what mode grants.
+    It does not follow symbolic links. Raises InsecureError if another user may have
+    put the file there, or if more users can write to it than mode grants.
     """
     flags = os.O_RDONLY if read_only else os.O_RDWR
     try:
         fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as e:
         if e.errno == errno.ELOOP:
-            raise InsecureError(f"{path}: a symbolic link") from None
+            raise InsecureError(f"{path}: a symbolic link, which is not followed: use the path it leads to") from None
         if e.errno in (errno.EISDIR, errno.ENXIO, errno.ENODEV):
-            raise InsecureError(f"{path}: not a regular file") from None
+            raise InsecureError(f"{path}: not a regular file, as a segment is") from None
         raise
     try:
         st = identify(fd, path)
         if st.st_nlink == 0:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         if st.st_nlink > 1:
-            raise InsecureError(f"{path}: it has {st.st_nlink} names")
+            raise InsecureError(f"{path}: it has {st.st_nlink} hard links, and a segment has one: remove the others")
         if st.st_uid not in (os.geteuid(), 0) and mode & 0o077 == 0:
-            raise InsecureError(f"{path}: user {st.st_uid} owns it, and mode {mode:#o} does not ask for others")
+            raise InsecureError(
+                f"{path}: owned by user {st.st_uid}, and mode {mode:#o} is for this user only: "
+                "if that user is meant, pass a mode that grants more, such as 0o660"
+            )
         if st.st_mode & 0o222 & ~mode:
-            raise InsecureError(f"{path}: its mode {st.st_mode & 0o777:#o} lets more write than {mode:#o}")
+            raise InsecureError(
+                f"{path}: writable by more users than mode {mode:#o} grants, as the file has mode "
+                f"{st.st_mode & 0o777:#o}: if they may write, pass mode={st.st_mode & 0o777:#o}"
+            )
     except BaseException:
         os.close(fd)
         raise
@@ -78,9 +86,11 @@ def open_existing(path, read_only, mode):
 
 
 def create(path, mode, max_size, boot):
-    """Build a segment under no name and link it into place, so that nobody sees a part of one.
+    """Make a new segment; return its descriptor.
 
-    Raises FileExistsError where somebody else was first.
+    The file is made without a name and gets its name when it is complete, so that
+    no process sees a part of it. Raises FileExistsError if another process made a
+    file of that name first.
     """
     directory = os.path.dirname(path) or "."
     temporary = None
@@ -98,8 +108,8 @@ def create(path, mode, max_size, boot):
         if temporary:
             _rename_new(temporary, path)
         else:
-            # With a directory's descriptor, which an absolute path makes no use
-            # of, Python calls linkat, which follows the link in /proc.
+            # If src_dir_fd is given, Python calls linkat, which follows the link in
+            # /proc. linkat ignores the descriptor, as the path is absolute.
             os.link(f"/proc/self/fd/{fd}", os.path.abspath(path), src_dir_fd=fd, follow_symlinks=True)
         temporary = None
     except BaseException:
@@ -111,7 +121,7 @@ def create(path, mode, max_size, boot):
 
 
 def _rename_new(old, new):
-    """Rename unless the new name exists."""
+    """Rename a file. Raises FileExistsError if the new name exists."""
     at_cwd, noreplace = -100, 1
     if ctypes.CDLL(None, use_errno=True).renameat2(at_cwd, os.fsencode(old), at_cwd, os.fsencode(new), noreplace):
         e = ctypes.get_errno()
@@ -119,38 +129,39 @@ def _rename_new(old, new):
 
 
 def reopen(fd, path):
-    """Open a descriptor's file anew: an open file description that no child shares."""
+    """Open a descriptor's file again; return a descriptor whose open file description no child shares."""
     try:
         return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         if "/" not in path:
             raise
-    # No /proc, or it refuses: by name, if that still leads to the same file.
+    # There is no /proc, or it refuses. The path serves if it still leads to the file.
     st = os.fstat(fd)
     return open_again(path, st.st_dev, st.st_ino, False)
 
 
 def open_again(path, device, inode, read_only):
-    """Open a name that led to a file which was trusted. Raises FileNotFoundError if it leads to another one."""
+    """Open a path that once led to the given file. Raises FileNotFoundError if it leads to another file."""
     flags = os.O_RDONLY if read_only else os.O_RDWR
     fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     st = os.fstat(fd)
     if (st.st_dev, st.st_ino) != (device, inode):
         os.close(fd)
-        raise FileNotFoundError(errno.ENOENT, "its name leads to another file", path)
+        raise FileNotFoundError(errno.ENOENT, "the segment was removed, and the path leads to another file", path)
     return fd
 
 
 def read_header(fd, path):
-    """Return stat and maximum size of a segment.
+    """Return the fstat result and the maximum size of a segment.
 
-    A copy that is made while another process adds values may have an old word
-    beside a new one, so an invalid header is read again until it stays the same.
+    If another process adds values during the copy, the copy may have an old word
+    next to a new one. Therefore an invalid header is read again until it is valid,
+    or until two copies are the same.
     """
     before = None
     for _ in range(100):
         b = os.pread(fd, header.TABLE, 0)
-        st = identify(fd, path)  # after the copy: the file only grows
+        st = identify(fd, path)  # after the copy, as the file only grows
         try:
             return st, header.check(b, st.st_size)
         except ValueError as e:
@@ -159,12 +170,12 @@ def read_header(fd, path):
                 raise
             last = e
         before = b
-    raise FormatError(f"{path}: the header never keeps still") from last
+    raise FormatError(f"{path}: the header kept changing while it was read 100 times, and was never valid") from last
 
 
 def require(fd, path, end):
-    """Return the size of a file that has at least `end` bytes, whatever its header says."""
+    """Return the size of the file. Raises FormatError if it has less than `end` bytes, whatever its header says."""
     size = os.fstat(fd).st_size
     if size < end:
-        raise FormatError(f"{path}: cut off: {size} bytes of {end} are there")
+        raise FormatError(f"{path}: the file was cut off: it has {size} of {end} bytes")
     return size

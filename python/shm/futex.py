@@ -10,9 +10,10 @@ WAKE_BITSET = 10
 ALL_BITS = 0xFFFFFFFF
 EVERYBODY = 0x7FFFFFFF
 
-# Never the private flag: the words are shared.
+# The number of the system call. The private flag is never set, as other processes
+# sleep on the same words.
 _NUMBERS = {"x86_64": 202, "AMD64": 202, "ppc64le": 221, "ppc64": 221, "s390x": 238}
-_NUMBER = _NUMBERS.get(platform.machine(), 98)  # 98 wherever the table is the generic one
+_NUMBER = _NUMBERS.get(platform.machine(), 98)  # 98 on all systems with the generic table
 
 
 class _Timespec(ctypes.Structure):
@@ -29,28 +30,28 @@ def _syscall(library):
     return f
 
 
-_waiting = _syscall(ctypes.CDLL(None, use_errno=True))  # lets go of the GIL
-_waking = _syscall(ctypes.PyDLL(None))
+_waiting = _syscall(ctypes.CDLL(None, use_errno=True))  # releases the GIL, as the call sleeps
+_waking = _syscall(ctypes.PyDLL(None))  # keeps the GIL, as the call does not sleep
 
 
 def monotonic():
-    """Return CLOCK_MONOTONIC in nanoseconds, which all processes share."""
+    """Return CLOCK_MONOTONIC in nanoseconds. All processes of the system share this clock."""
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
 def wait(word, value, bits, until):
-    """Sleep while the c_uint32 is value, until the monotonic time `until`.
+    """Sleep while the c_uint32 equals value, at most until the monotonic time `until`.
 
-    Whoever wakes one of the bits ends it. It may return early, and does so for
-    a signal, whose handler then runs: callers look again.
+    A wake of one of the bits ends the sleep. wait may return early, and a signal
+    makes it do so, so that the signal's handler runs: callers check the word again.
     """
     t = _Timespec(*divmod(max(until, 0), 1_000_000_000))
     r = _waiting(_NUMBER, ctypes.addressof(word), WAIT_BITSET, value, ctypes.addressof(t), None, bits)
     if r < 0 and ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT):
-        # Something forbids the call: look often, instead of at full speed.
+        # The system forbids the call. Without this pause the caller would spin.
         time.sleep(0.001)
 
 
 def wake(word, n, bits=ALL_BITS):
-    """Wake up to n who sleep on the c_uint32 for one of the bits; return how many."""
+    """Wake up to n threads that sleep on the c_uint32 for one of the bits; return how many it woke."""
     return max(0, _waking(_NUMBER, ctypes.addressof(word), WAKE_BITSET, n, None, None, bits))

@@ -1,7 +1,7 @@
-"""PEP 3118 formats, as ctypes and the Go package write them.
+"""Layouts of types, and their PEP 3118 formats, as ctypes and the Go package write them.
 
-A format may come from memory that anybody can write: sizes, nesting and work
-are bounded.
+A format may come from memory that a hostile process can write. Therefore the
+parser limits sizes, nesting and its own work.
 """
 
 import sys
@@ -9,25 +9,25 @@ import sys
 from .errors import FormatError
 
 MAX_FORMAT = 32 << 10  # bytes
-MAX_DEPTH = 32  # structs within structs, and dimensions of an array
+MAX_DEPTH = 32  # nested structs, and dimensions of an array
 MAX_SIZE = 1 << 40  # bytes
 
 ORDER = "<" if sys.byteorder == "little" else ">"
 
-#: Size and alignment in bytes of each type code; complex numbers are aligned as their parts.
+#: Size and alignment of each type code in bytes. A complex number has the alignment of its parts.
 SCALARS = {
     "?": (1, 1), "b": (1, 1), "B": (1, 1), "c": (1, 1), "h": (2, 2), "H": (2, 2), "i": (4, 4), "I": (4, 4),
     "q": (8, 8), "Q": (8, 8), "f": (4, 4), "d": (8, 8), "Zf": (8, 4), "Zd": (16, 8),
 }  # fmt: skip
-_ALIASES = {"l": "i", "L": "I"}  # where a long has 4 bytes
+_ALIASES = {"l": "i", "L": "I"}  # from a system whose long has 4 bytes
 
 
 class Layout:
-    """The memory of one value.
+    """The memory layout of one value.
 
-    format is canonical, with every padding byte explicit: T{<b:a:3x<i:b:}.
-    size and align are in bytes. A number has a code; a struct has fields, of
-    (name, offset, Layout); an array has dims, outermost first, and elem.
+    format is canonical and shows every padding byte: T{<b:a:3x<i:b:}. size and align
+    are in bytes. A number has a code. A struct has fields, which are tuples of name,
+    offset and Layout. An array has dims, the outermost first, and elem.
     """
 
     def __init__(self, format, size, align, code=None, fields=(), dims=(), elem=None):
@@ -49,14 +49,14 @@ class Layout:
 
     @property
     def end(self):
-        """Bytes up to the end of the last field: a longer struct may use what is behind."""
+        """Bytes up to the end of the last field. A longer struct may have fields after it."""
         if not self.fields:
             return self.size
         _, offset, last = self.fields[-1]
         return offset + last.size
 
     def extends(self, shorter):
-        """Whether this is a struct that begins with shorter's fields and only appends to them."""
+        """Report whether this struct has the fields of shorter and only appends fields to them."""
         if not self.is_struct or not shorter.is_struct:
             return self == shorter
         return self.size >= shorter.size and self.fields[: len(shorter.fields)] == shorter.fields
@@ -66,22 +66,26 @@ _known = {}
 
 
 def parse(format):
-    """Read a format; return its Layout. Raises FormatError, which names the byte."""
+    """Parse a format; return its Layout. Raises FormatError, whose text names the byte."""
     layout = _known.get(format)
     if layout is None:
         if len(format.encode("utf-8", "surrogatepass")) > MAX_FORMAT:
-            raise FormatError(f"layout: format is longer than {MAX_FORMAT} bytes")
+            raise FormatError(f"format: longer than {MAX_FORMAT} bytes")
         p = _Parser(format)
         layout = p.item(MAX_DEPTH)
         if p.pos < len(format):
-            p.fail("end expected")
+            p.fail("expected the end of the format")
         if len(_known) < 10_000:
             _known[format] = layout
     return layout
 
 
 def array_of(elem, *dims):
-    """Return the Layout of an array, dims outermost first; folded into elem's own, as ctypes does."""
+    """Return the Layout of an array; dims are outermost first.
+
+    If elem is an array itself, the result is one array with the dimensions of both,
+    as with ctypes.
+    """
     if not dims:
         return elem
     dims += elem.dims
@@ -97,7 +101,7 @@ class _Parser:
         self.s, self.pos = s, 0
 
     def fail(self, what):
-        raise FormatError(f"layout: {what} at byte {len(self.s[: self.pos].encode('utf-8', 'surrogatepass'))}")
+        raise FormatError(f"format: {what} at byte {len(self.s[: self.pos].encode('utf-8', 'surrogatepass'))}")
 
     def accept(self, token):
         if self.s.startswith(token, self.pos):
@@ -106,33 +110,33 @@ class _Parser:
         return False
 
     def item(self, depth):
-        """Read a type: an optional shape, then a number or a struct."""
+        """Parse a type: optional dimensions, then a number or a struct."""
         dims = []
         if self.accept("("):
             while True:
                 if len(dims) == MAX_DEPTH:
-                    self.fail(f"more than {MAX_DEPTH} dimensions")
+                    self.fail(f"array of more than {MAX_DEPTH} dimensions")
                 dims.append(self.count())
                 if not self.accept(","):
                     break
             if not self.accept(")"):
-                self.fail(") expected")
+                self.fail("expected ')'")
         layout = self.element(depth)
         size = layout.size
         for n in dims:
             size *= n
             if size > MAX_SIZE:
-                self.fail(f"more than {MAX_SIZE} bytes")
+                self.fail(f"type of more than {MAX_SIZE} bytes")
         return array_of(layout, *dims)
 
     def element(self, depth):
-        """Read a number or a struct; depth is how many structs may still be opened."""
+        """Parse a number or a struct. depth is how many nested structs are still allowed."""
         if self.accept("T{"):
             if depth == 0:
                 self.fail(f"more than {MAX_DEPTH} nested structs")
             return self.fields(depth - 1)
         if not self.accept(ORDER):
-            self.fail(f"'(', 'T{{' or {ORDER!r} expected")
+            self.fail(f"expected '(', 'T{{' or {ORDER!r}")
         code = self.s[self.pos : self.pos + (2 if self.s.startswith("Z", self.pos) else 1)]
         self.pos += len(code)
         code = _ALIASES.get(code, code)
@@ -142,7 +146,7 @@ class _Parser:
         return Layout(ORDER + code, *SCALARS[code], code=code)
 
     def fields(self, depth):
-        """Read the rest of a struct."""
+        """Parse a struct after its T{."""
         fields, names, end = [], set(), 0
         while not self.accept("}"):
             n = self.padding()
@@ -152,48 +156,48 @@ class _Parser:
                 n = layout.size
             end += n
             if end > MAX_SIZE:
-                self.fail(f"more than {MAX_SIZE} bytes")
+                self.fail(f"type of more than {MAX_SIZE} bytes")
         if end == 0:
-            self.fail("struct without a size")
+            self.fail("struct of 0 bytes")
         return struct_of(fields, end)
 
     def padding(self):
-        """Read x or 3x; None if something else comes next."""
+        """Parse padding, x or 3x; return its bytes, or None if the next item is not padding."""
         if self.accept("x"):
             return 1
         if self.s[self.pos : self.pos + 1] not in tuple("0123456789"):
             return None
         n = self.count()
         if not self.accept("x"):
-            self.fail("x expected")
+            self.fail("expected 'x'")
         return n
 
     def count(self):
-        """Read a number from 1 to MAX_SIZE without leading zeros."""
+        """Parse a number from 1 to MAX_SIZE without leading zeros."""
         n = 0
         while self.s[self.pos : self.pos + 1] in tuple("0123456789"):
             n = n * 10 + int(self.s[self.pos])
             if n > MAX_SIZE:
-                self.fail(f"more than {MAX_SIZE}")
+                self.fail(f"number above {MAX_SIZE}")
             if n == 0:
                 break
             self.pos += 1
         if n == 0:
-            self.fail("number from 1 expected")
+            self.fail("expected a number of 1 or more")
         return n
 
     def name(self, seen):
-        """Read a field's name between colons."""
+        """Parse the name of a field between colons. seen has the names of the fields before it."""
         if not self.accept(":"):
-            self.fail("field name expected")
+            self.fail("expected ':' and a field name")
         end = self.s.find(":", self.pos)
         if end < 0:
-            self.fail("unfinished field name")
+            self.fail("field name without a second ':'")
         name = self.s[self.pos : end]
         if not name or not name.isprintable() or set(name) & set(" {}"):
-            self.fail(f"unfit name {name!r}")
+            self.fail(f"invalid field name {name!r}")
         if name in seen:
-            self.fail(f"second field called {name!r}")
+            self.fail(f"second field {name!r}")
         seen.add(name)
         self.pos = end + 1
         return name
@@ -202,8 +206,8 @@ class _Parser:
 def struct_of(fields, size):
     """Return the Layout of a struct.
 
-    Preconditions: fields, of (name, offset, Layout), have distinct offsets in
-    rising order, don't overlap and end by size.
+    Preconditions: fields are tuples of name, offset and Layout, in order of their
+    offsets; they do not overlap, and the last one ends at size or before.
     """
     text, end, align = ["T{"], 0, 1
 

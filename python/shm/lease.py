@@ -1,8 +1,8 @@
-"""Who is alive: ids, and the file locks that prove that their processes live.
+"""Ids, and leases: the file locks that prove that the process of an id lives.
 
-A lease is an open-file-description write lock on byte BASE+id of the segment's
-file. The kernel frees it when the description dies with its process, in any pid
-namespace; nothing else proves that an owner is gone.
+A lease is a write lock on byte BASE+id of the segment's file. It belongs to an open
+file description. The kernel frees it when the process ends and the description with
+it, in any pid namespace. Nothing else proves that an owner is gone.
 """
 
 import contextlib
@@ -20,21 +20,22 @@ from .cell import LockCell
 from .errors import FormatError, FullError, LockError
 from .record import PROGRAM
 
-BASE = 1 << 62  # a byte no file reaches
-ALLOCATION = 0  # byte of the header; locked while a record is appended
+BASE = 1 << 62  # the byte of id 0, which no file is long enough to have
+ALLOCATION = 0  # the byte of the header whose lock is the allocation lock: it is held while a record is appended
 MAX_ID = (1 << 30) - 1
-_BLIND_FOR = 1_000_000_000  # ns without probes after one that failed
-_POLITE = 32  # ids passed over, so that long-lived processes keep their place in the table
+_BLIND_FOR = 1_000_000_000  # ns without probes after a probe that failed
+_MAX_SKIPPED = 32  # ids to skip, so that processes that live long keep their entries in the table
 
 _OFD_GETLK, _OFD_SETLK, _OFD_SETLKW = 36, 37, 38
 _FLOCK = struct.Struct("hhqqi4x")  # type, whence, start, length, pid
 
-# Held while a description is opened that a child must know of to close it.
+# Held while a control description is opened, as a child has to know the description
+# to close it.
 _taking = threading.RLock()
 
 
 def before_fork():
-    """Let no description be half taken while the process forks."""
+    """Hold the lock during a fork, so that no other thread is about to open a control description."""
     _taking.acquire()
 
 
@@ -48,61 +49,61 @@ def in_child():
 
 
 def _lock_byte(fd, command, kind, start, length=1):
-    """Apply a lock of a kind to some bytes; return the kind found."""
+    """Apply a lock of a kind to some bytes, or query it; return the kind of the lock found."""
     return _FLOCK.unpack(fcntl.fcntl(fd, command, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)))[0]
 
 
 class Lease:
-    """This process's id in one mapping, and the description that holds its lease.
+    """This process's id in one mapping, and the control description that holds its lease.
 
-    Invariant: while a word anywhere in the segment holds the id, the mapping is
-    alive and its control description holds the lease.
+    Invariant: while any word of the segment has the id, the mapping is alive and its
+    control description holds the lease.
     """
 
     def __init__(self, mapping):
-        self._mapping = weakref.ref(mapping)  # which owns this
+        self._mapping = weakref.ref(mapping)  # weak, as the mapping owns this
         self.path, self.fd = mapping.path, mapping.fd
         self.start_anew()
 
     def start_anew(self):
-        """Have no id yet, as at first and in a child process."""
+        """Have no id, as at the start and in a child process."""
         self.id = 0
         self.pid = os.getpid()
         self._control = None
         self._finalizer = None
-        self._dead = set()  # ids whose lease was found free: they never live again
+        self._dead = set()  # ids whose lease was free once: no process gets them again
         self._blind_until = 0
 
     @property
     def wake_bit(self):
-        """The futex bit by which this process's own sleepers are woken, and few of others'."""
+        """The futex bit of this process's sleepers, which few other processes have."""
         return 1 << ((self.id or self.pid) % 32)
 
     def control(self):
-        """Return the description of our own: opened anew, so that no child shares it."""
+        """Return the control description. It is opened again, never duplicated, so that no child shares it."""
         with _taking:
             if self._control is None:
                 self._control = file.reopen(self.fd, self.path)
                 self._finalizer = weakref.finalize(self, os.close, self._control)
-                self._finalizer.atexit = False  # death frees the lease; until then threads may hold locks
+                self._finalizer.atexit = False  # the end of the process frees it; until then threads may hold locks
             return self._control
 
     def drop_inherited(self):
-        """In a child: close the parent's description. Never unlock: that would end the parent's lease."""
+        """In a child, close the parent's description. It must not unlock, which would end the parent's lease."""
         if self._finalizer is not None:
             self._finalizer()
         self.start_anew()
 
     @contextlib.contextmanager
     def allocating(self):
-        """Exclude all who append records, here and in other processes."""
+        """Hold the allocation lock, which excludes all threads and processes that append records."""
         m = self._mapping()
         with m.lock:
             try:
                 fd, set, wait = self.control(), _OFD_SETLK, _OFD_SETLKW
             except OSError:
-                # fd may be shared with a parent or a child, whom an OFD lock on it
-                # would not exclude: a POSIX lock does.
+                # A parent or a child may share fd. An OFD lock on it would not exclude
+                # them, and a POSIX lock does.
                 fd, set, wait = m.fd, fcntl.F_SETLK, fcntl.F_SETLKW
             _lock_byte(fd, wait, fcntl.F_WRLCK, ALLOCATION)
             try:
@@ -111,9 +112,9 @@ class Lease:
                 _lock_byte(fd, set, fcntl.F_UNLCK, ALLOCATION)
 
     def take(self):
-        """Take an id and its lease, once. Raises LockError with the reason.
+        """Take an id and its lease, unless this process has one. Raises LockError with the reason.
 
-        Order: id, lease, table, first use of the id.
+        The order is: id, lease, table, first use of the id.
         """
         with _taking:
             if self.id:
@@ -124,7 +125,7 @@ class Lease:
             except LockError:
                 raise
             except OSError as e:
-                raise LockError(f"{self.path}: no lock without a lease: {e}") from e
+                raise LockError(f"{self.path}: a lock needs a lease, which this process cannot take: {e}") from e
             entry = header.TABLE + id % header.TABLE_LEN * header.LINE
             m = self._mapping()
             m.at(ctypes.c_uint32, entry).value = 0
@@ -135,21 +136,21 @@ class Lease:
             self.id = id
 
     def _new_id(self, control):
-        """Take an id that nobody had before, and its lease."""
+        """Take an id that no process had before, and its lease."""
         m = self._mapping()
         tries = 0
         while True:
             word = m.next_id.value
             n = header.unseal(word)
             if not n:
-                raise FormatError(f"{self.path}: id counter")
+                raise FormatError(f"{self.path}: corrupt header: the counter of ids is {word:#018x}")
             if n > MAX_ID:
-                raise FullError(f"{self.path}: all {MAX_ID} ids were used")
+                raise FullError(f"{self.path}: all {MAX_ID} ids were used: make the segment anew")
             if not cas_8(m.next_id, word, header.seal(n + 1)):
                 continue
             tries += 1
             other = m.at(ctypes.c_uint32, header.TABLE + n % header.TABLE_LEN * header.LINE).value & MAX_ID
-            if tries <= _POLITE and other and self._leased(control, other):
+            if tries <= _MAX_SKIPPED and other and self._leased(control, other):
                 continue
             try:
                 _lock_byte(control, _OFD_SETLK, fcntl.F_WRLCK, BASE + n)
@@ -157,15 +158,17 @@ class Lease:
             except OSError as e:
                 if e.errno not in (errno.EAGAIN, errno.EACCES):
                     raise
-                if tries > 2 * _POLITE:  # a peer that holds leases it has no right to
-                    raise FormatError(f"{self.path}: the leases of {tries} fresh ids are held") from None
+                if tries > 2 * _MAX_SKIPPED:  # only a broken or hostile peer holds leases of new ids
+                    raise FormatError(
+                        f"{self.path}: another process holds the leases of {tries} new ids: remove the segment"
+                    ) from None
 
     @staticmethod
     def _leased(fd, id):
-        """Probe an id's lease. Errors are the caller's.
+        """Report whether the lease of an id is held. Raises OSError.
 
-        It asks as a reader, with whom only a write lock conflicts, so that
-        whoever may only read the file cannot fake life.
+        It asks for a read lock, which conflicts with write locks only. So a process that
+        can only read the file cannot pretend that an id is alive.
         """
         return _lock_byte(fd, _OFD_GETLK, fcntl.F_RDLCK, BASE + id) != fcntl.F_UNLCK
 
@@ -173,17 +176,17 @@ class Lease:
         return id in self._dead
 
     def may_probe(self):
-        """Whether this process's last probe worked, or is long enough ago."""
+        """Report whether this process's last probe worked, or failed long enough ago."""
         return futex.monotonic() >= self._blind_until
 
     def alive(self, id):
-        """Whether the process behind an id lives, as far as can be told.
+        """Report whether the process of an id lives. If the probe fails, it returns True.
 
-        Death is for ever, but for an id that nobody has had yet: only a broken
-        peer can have written that into a word.
+        An id that is dead stays dead, with one exception: an id that no process has had
+        yet. Only a broken peer can have written that into a lock word.
         """
         if id == self.id:
-            return True  # where one's own lock looks free
+            return True  # a probe through the description that holds the lock would say that it is free
         try:
             alive = self._leased(self._control, id)
         except OSError:
@@ -194,9 +197,9 @@ class Lease:
         return alive
 
     def recover_boot(self):
-        """Bring the locks of a file that outlived a reboot in order: no owner of then lives.
+        """Free the locks of a file that is older than the last reboot, as no owner of that time lives.
 
-        It leaves them alone while anybody holds a lease, which then is on
+        It changes nothing while any lease is held: the holder is then a process on
         another host that shares the file.
         """
         m, mine = self._mapping(), boot_id()
@@ -204,7 +207,7 @@ class Lease:
             return
         with self.allocating():
             if header.unseal(m.boot.value) == mine:
-                return  # somebody was first
+                return  # another process was first
             if _lock_byte(m.fd, _OFD_GETLK, fcntl.F_RDLCK, BASE, MAX_ID + 1) != fcntl.F_UNLCK:
                 return
             m.directory.extend()
@@ -214,12 +217,13 @@ class Lease:
             n = header.unseal(m.next_id.value)
             if n is not None:
                 m.next_id.value = header.seal(min(n + (1 << 20), MAX_ID + 1))
-            # Last: whoever dies before leaves all to the next.
+            # This store is the last. If the process dies before it, the next one that
+            # attaches repeats everything.
             store_release(m.boot, header.seal(mine))
 
 
 def boot_id():
-    """Return 40 bits that tell this boot of the system from others; 0 where the system does not say."""
+    """Return 40 bits that identify this boot of the system, or 0 if the system does not tell."""
     try:
         with open("/proc/sys/kernel/random/boot_id", "rb") as f:
             text = f.read()
@@ -232,7 +236,7 @@ def boot_id():
 
 
 def _pid_namespace():
-    """Return what tells namespaces of pids apart; 0 where the system does not say."""
+    """Return a number that identifies the pid namespace, or 0 if the system does not tell."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino
     except OSError:

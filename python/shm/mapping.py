@@ -1,4 +1,4 @@
-"""A segment's memory in this process."""
+"""Mappings: the memory of a segment in this process."""
 
 import ctypes
 import os
@@ -10,15 +10,16 @@ from .change import Change
 from .directory import Directory
 from .file import open_again, read_header
 
-_attached = {}  # (device, inode, read_only) to a weak reference: the memory of one file is mapped once
+_attached = {}  # (device, inode, read_only) to a weak reference, so that each file is mapped once
 _lock = threading.RLock()
 
 
 class Mapping:
-    """One file's memory, shared by all Segments of the file in this process.
+    """The mapped memory of one file. All Segments of the file in this process share it.
 
-    It stays mapped while anything refers to it; nothing that it owns does. The mapped range is as long as
-    the segment may ever get; only what the directory has verified is there.
+    The memory stays mapped while any object refers to the Mapping. The objects that it
+    owns refer to it weakly. The mapped range is as long as the segment can grow; only
+    the bytes that the directory has verified are in the file.
     """
 
     def __init__(self, fd, path, max_size, need, read_only):
@@ -37,19 +38,25 @@ class Mapping:
         weakref.finalize(self, os.close, fd).atexit = False
 
     def start_anew(self):
-        """Forget what threads that a child process has not were in the middle of."""
-        self.lock = threading.RLock()  # guards mutexes, and excludes who else allocates here
+        """Make new locks and a new directory, as at the start and in a child process.
+
+        Threads that do not exist in the child may have held the old ones.
+        """
+        self.lock = threading.RLock()  # guards mutexes, and excludes other threads that append records
         self.directory = Directory(self)
 
     def forked(self):
-        """In a child: hold nothing of the parent's, and have no id yet."""
+        """In a child process, hold no lock of the parent, and have no id."""
         self.lease.drop_inherited()
         self.start_anew()
         for mutex in self.mutexes.values():
             mutex.start_anew()
 
     def __reduce__(self):
-        """Pickle as where the file is, for who unpickles it to attach as well. TypeError if nothing leads there."""
+        """Pickle the path of the file, so that the process that unpickles it attaches to the file.
+
+        Raises TypeError if the path does not lead to the file any more.
+        """
         mine = os.fstat(self.fd)
         path = os.path.abspath(self.path)
         try:
@@ -57,26 +64,32 @@ class Mapping:
         except FileNotFoundError:
             found = False
         if not found:
-            raise TypeError(f"{self.path}: no name leads to this segment any more, so another process cannot attach to it")
-        return _again, (path, mine.st_dev, mine.st_ino, self.read_only)
+            raise TypeError(
+                f"{self.path}: cannot pickle a segment that has no name any more, "
+                "as another process could not attach to it"
+            )
+        return _attach_again, (path, mine.st_dev, mine.st_ino, self.read_only)
 
     def at(self, ctype, offset):
-        """Return the object of a ctypes type at an offset. Raises ValueError outside."""
+        """Return an object of a ctypes type at an offset. Raises ValueError if it is not inside, or not aligned."""
         if offset % ctypes.alignment(ctype):
-            raise ValueError(f"{self.path}: {offset} is not aligned for {ctype.__name__}")
+            raise ValueError(
+                f"{self.path}: byte {offset} is not a multiple of {ctypes.alignment(ctype)}, as {ctype.__name__} needs"
+            )
         return ctype.from_buffer(self.memory, offset)
 
     def address(self, offset, n):
-        """Return the address of n bytes at an offset. Raises ValueError outside."""
+        """Return the address of n bytes at an offset. Raises ValueError if they are not inside."""
         if offset < 0 or n < 0 or offset + n > self.size:
-            raise ValueError(f"{self.path}: {n} bytes at {offset} are not inside {self.size}")
+            raise ValueError(f"{self.path}: {n} bytes at byte {offset} are not inside the mapped {self.size}")
         return ctypes.addressof(self.memory) + offset
 
 
 def attach(fd, path, read_only):
-    """Return the Mapping of a descriptor's segment; it owns the descriptor, which is closed on errors.
+    """Return the Mapping of a descriptor's segment.
 
-    Raises FormatError, VersionError, OSError.
+    The Mapping owns the descriptor. If there is an error or the file is mapped already,
+    attach closes the descriptor. Raises FormatError, VersionError, OSError.
     """
     with _lock:
         try:
@@ -96,8 +109,8 @@ def attach(fd, path, read_only):
     return m
 
 
-def _again(path, device, inode, read_only):
-    """Attach to what was pickled. Raises FileNotFoundError if its name leads elsewhere by now."""
+def _attach_again(path, device, inode, read_only):
+    """Attach to a pickled mapping. Raises FileNotFoundError if its path leads to another file now."""
     return attach(open_again(path, device, inode, read_only), path, read_only)
 
 

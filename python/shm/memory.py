@@ -1,4 +1,4 @@
-"""mmap(2), which Python's own mmap module does only up to the end of a file."""
+"""mmap(2). Python's own module mmap cannot map memory past the end of a file."""
 
 import ctypes
 import errno
@@ -10,7 +10,7 @@ SHARED, PRIVATE = 1, 2
 PAGE = os.sysconf("SC_PAGESIZE")
 
 if ctypes.sizeof(ctypes.c_void_p) != 8:
-    raise ImportError("shm needs a 64-bit Python")
+    raise ImportError("shm needs a 64-bit Python; this one has 32 bits")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _mmap, _munmap, _msync = _libc.mmap, _libc.munmap, _libc.msync
@@ -22,7 +22,7 @@ _MS_SYNC = 4
 
 
 def map(fd, size, protection, flags):
-    """Map size bytes of a file from its start; return the address. Raises OSError."""
+    """Map the first size bytes of a file; return the address. Raises OSError."""
     address = _mmap(None, size, protection, flags, fd, 0)
     if address == ctypes.c_void_p(-1).value:
         e = ctypes.get_errno()
@@ -31,11 +31,11 @@ def map(fd, size, protection, flags):
 
 
 def map_shared(fd, size, need, read_only):
-    """Map a file as a ctypes array of bytes, also past its end.
+    """Map a file as a ctypes array of bytes, which may be longer than the file.
 
-    Where the system has not so much address space, halves are tried down to
-    `need` bytes. The memory stays mapped until nothing that was made from the
-    array by from_buffer is left. Raises OSError.
+    If the system has too little address space, it halves the size until the map
+    succeeds or the size is below `need` bytes. The memory stays mapped while any
+    object that from_buffer made from the array is alive. Raises OSError.
     """
     protection = READ if read_only else READ | WRITE
     while True:
@@ -47,7 +47,7 @@ def map_shared(fd, size, need, read_only):
                 raise
             size = -(-(size // 2) // PAGE) * PAGE
     memory = (ctypes.c_ubyte * size).from_address(address)
-    # Not at exit, when threads may still use it.
+    # It is not unmapped at exit, as threads may still use it.
     weakref.finalize(memory, _munmap, address, size).atexit = False
     return memory
 

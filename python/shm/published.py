@@ -1,4 +1,4 @@
-"""Structs and texts that change as a whole."""
+"""Structs and strings that change as a whole."""
 
 import contextlib
 import ctypes
@@ -6,26 +6,26 @@ import time
 
 from .atomics import cas_4, fence, store_release
 from .cell import LockCell
-from .ctype import instance, is_number, type_of, words
+from .ctype import instance, is_number, text_of, type_of
 from .errors import LockError, TooLongError
 from .header import round_up
-from .value import Locked, again
+from .locked import Locked, pickled
 
-_MAX_TRIES = 64  # copies a reader makes before it asks the writers to wait
+_MAX_TRIES = 64  # copies that a reader makes before it asks for the lock, so that writers wait
 
-# Seconds a reader waits for the lock then. A holder that has stopped, or that
-# waits for this very reader, commits no more, so that the next copy is good.
+# Seconds that the reader then waits for the lock at most. While a holder is stopped,
+# or waits for this reader, it commits nothing, so the reader's next copy succeeds.
 _LOCK_AT_MOST = 0.01
 
 
 class Slots:
-    """Two places for a value, and a counter of commits whose low bit names the committed one.
+    """Two slots for a value, and the commit counter, whose low bit names the committed slot.
 
-    Invariant: the committed slot is never written. A writer, under the lock,
-    fills the other one and publishes it by one store of the counter; who dies
-    before that has changed nothing. A reader takes a copy that was made between
-    two loads of the same count. The whole counter is compared: the low bit is
-    the same again two commits later.
+    Invariant: the committed slot is never written. A writer holds the lock, fills the
+    other slot, and publishes it with one store of the counter. If it dies before that
+    store, it has changed nothing. A reader copies the committed slot between two loads
+    of the counter, and the copy is whole if both loads are equal. The whole counter is
+    compared, as two commits later its low bit is the same again.
     """
 
     def __init__(self, mapping, record, mutex):
@@ -37,7 +37,7 @@ class Slots:
         self.data = mapping.at(slot, first), mapping.at(slot, first + round_up(record.capacity))
 
     def read(self, copy):
-        """Return copy(slot) of the committed slot, made while it was committed."""
+        """Return copy(slot) of the committed slot. No commit came between the start and the end of the copy."""
         tries = 0
         while True:
             count = self.count.value
@@ -54,23 +54,24 @@ class Slots:
                     self.mutex.__exit__()
 
     def _lock_briefly(self):
-        """Take the lock if that does not take long; return whether it was taken."""
+        """Take the lock, or give up after a short time; return whether it was taken."""
         if not self.read_only:
             try:
                 return self.mutex.acquire(timeout=_LOCK_AT_MOST)
             except LockError:
                 pass
-        time.sleep(0)  # it cannot lock
+        time.sleep(0)  # this process cannot take the lock; let the writer run
         return False
 
     def committed(self):
-        """Return the committed slot. The lock is held."""
+        """Return the committed slot. The caller holds the lock."""
         return self.data[self.count.value & 1]
 
     def publish(self, address, n, carry=True):
-        """Commit n bytes from an address. The lock is held.
+        """Commit n bytes from an address. The caller holds the lock.
 
-        With carry, what a newer program may keep behind them is kept.
+        If carry is true, the bytes after them are copied from the committed slot, as
+        newer programs may have fields there.
         """
         count = self.count.value
         old, idle = self.data[count & 1], self.data[(count + 1) & 1]
@@ -79,11 +80,12 @@ class Slots:
             ctypes.memmove(ctypes.addressof(idle) + n, ctypes.addressof(old) + n, end - n)
         ctypes.memmove(idle, address, n)
         store_release(self.count, count + 1 & 0xFFFFFFFFFFFFFFFF)
-        # A holder may commit again before it unlocks: the next fill is behind this.
+        # The holder may commit again before it unlocks. The fence keeps the stores of
+        # that commit after this one.
         fence()
 
-    def reach(self, n):
-        """Make writers carry over at least n bytes. Before the first commit of whoever needs it."""
+    def extend(self, n):
+        """Raise extent to n, so that all writers carry over n bytes. Call it before the first commit of n bytes."""
         extent = ctypes.c_uint32.from_buffer(self.cell, LockCell.extent.offset)
         while True:
             old = extent.value
@@ -94,34 +96,36 @@ class Slots:
 class Struct(Locked):
     """A struct, or any other type of fixed size, that changes as a whole.
 
-    load never sees some fields of one store and some of another, and does not
-    wait, also while another process is stopped or has died inside. Only under
-    writers that never rest it asks for the lock after 64 copies that were
-    overtaken, and copies again if it has to wait for 10 ms. For several numbers
-    under one invariant. A program whose type only appends fields attaches as
-    well if they fit; each keeps what it does not know of the other's. It works
-    on after close of the segment. Changes of a read-only segment raise
-    ReadOnlyError.
+    load never returns some fields of one store and some of another. It does not wait,
+    even if another process is stopped or died while it held the lock, with one
+    exception: if 64 copies in a row were overtaken by commits, it asks for the lock,
+    and copies again if it does not get the lock within 10 ms. A Struct serves for
+    several numbers that belong together. A program whose type appends fields can
+    attach as well, if they fit; each program keeps the fields that it does not know.
+    The struct works on after close of the segment. Changes of a read-only segment
+    raise ReadOnlyError.
     """
 
-    __slots__ = ("_slots", "_type", "_end", "_number", "_reached")
+    __slots__ = ("_slots", "_type", "_end", "_number", "_extended")
 
     def __init__(self, slots, ctype, end):
         self._slots, self._mutex, self._type, self._end = slots, slots.mutex, ctype, end
         self._number = is_number(ctype)
-        self._reached = False
+        self._extended = False
 
     def __reduce__(self):
-        made_here = self._type.__module__ == type_of.__module__  # from the description, as its reader will
-        return again(self._mutex._mapping, self._mutex.name, *(() if made_here else (self._type,)))
+        # A type that type_of made from the segment's description is not pickled: the
+        # reader makes it from the same description.
+        made_here = self._type.__module__ == type_of.__module__
+        return pickled(self._mutex._mapping, self._mutex.name, *(() if made_here else (self._type,)))
 
     def load(self):
-        """Return a copy, a ctypes object of this process's own memory; of a number its value."""
+        """Return a copy: a ctypes object in memory of this process, or the value if the type is a number."""
         x = self._slots.read(self._type.from_buffer_copy)
         return x.value if self._number else x
 
     def store(self, x):
-        """Commit an object of the type, or what its constructor takes: a tuple of fields."""
+        """Commit an object of the type, or an argument of its constructor, such as a tuple of fields."""
         x = instance(self._type, x)
         with self._changing():
             self._slots.publish(ctypes.addressof(x), self._end)
@@ -130,9 +134,9 @@ class Struct(Locked):
 
     @contextlib.contextmanager
     def edit(self):
-        """Hold the lock, give a copy, and commit it at the end: `with s.edit() as p: p.x += 1`.
+        """Take the lock, yield a copy, and commit it at the end: `with s.edit() as p: p.x += 1`.
 
-        An exception commits nothing.
+        If the block raises, nothing is committed.
         """
         with self._changing():
             x = self._type.from_buffer_copy(self._slots.committed())
@@ -140,7 +144,7 @@ class Struct(Locked):
             self._slots.publish(ctypes.addressof(x), self._end)
 
     def update(self, f):
-        """Call f with a copy and commit what it made of it. If f raises, nothing is committed."""
+        """Call f with a copy, and commit the copy as f has changed it. If f raises, nothing is committed."""
         with self.edit() as x:
             f(x)
 
@@ -149,25 +153,25 @@ class Struct(Locked):
         mutex = self._mutex
         mutex.__enter__()
         try:
-            if not self._reached:
-                self._slots.reach(ctypes.sizeof(self._type))
-                self._reached = True
+            if not self._extended:
+                self._slots.extend(ctypes.sizeof(self._type))
+                self._extended = True
             yield
         except BaseException:
-            mutex._asked = False  # who did not finish has answered for nothing
+            mutex._clear_mark = False  # the block did not end normally, so the abandoned mark stays
             raise
         finally:
             mutex.__exit__()
 
     def __repr__(self):
-        return f"<Struct {self._mutex.name!r} = {words(self.load())}>"
+        return f"<Struct {self._mutex.name!r} = {text_of(self.load())}>"
 
 
 class String(Locked):
-    """A text of up to len(s) bytes that changes as a whole.
+    """A string of up to len(s) bytes that changes as a whole.
 
-    As in Struct, load does not wait, but for 10 ms at a time under writers that
-    never rest, and never returns halves.
+    As with Struct, load never returns a half-written string, and does not wait unless
+    writers commit all the time, and then for 10 ms at a time.
     """
 
     __slots__ = ("_slots", "_size")
@@ -179,28 +183,30 @@ class String(Locked):
         return self._size
 
     def load(self):
-        """Return the text as bytes."""
+        """Return the string as bytes."""
         return self._slots.read(bytes)[: self._size].partition(b"\0")[0]
 
     def store(self, text):
         """Commit bytes, or a str in UTF-8.
 
-        Raises TooLongError for more than len(self) bytes and ValueError for a
-        NUL, which C would end it at. Nothing is changed then.
+        Raises TooLongError for more than len(self) bytes, and ValueError for a NUL, at
+        which the string would end. Nothing is changed then.
         """
         if isinstance(text, str):
             text = text.encode()
         text = bytes(text)
         if len(text) > self._size:
-            raise TooLongError(f"{len(text)} bytes into {self._mutex.name!r}, which holds {self._size}")
+            raise TooLongError(f"String {self._mutex.name!r} holds {self._size} bytes, and the text has {len(text)}")
         if b"\0" in text:
-            raise ValueError(f"a NUL at byte {text.index(0)} of the text for {self._mutex.name!r}")
+            raise ValueError(
+                f"String {self._mutex.name!r} cannot hold a NUL, and the text has one at byte {text.index(0)}"
+            )
         if len(text) < self._slots.capacity:
             text += b"\0"
         with self._mutex:
             self._slots.publish(text, len(text), carry=False)
 
-    value = property(load, store, doc="The text as bytes: load and store.")
+    value = property(load, store, doc="The string as bytes: load and store.")
 
     def __str__(self):
         return self.load().decode(errors="replace")

@@ -1,6 +1,6 @@
-"""Records: what the directory says about a named value.
+"""Records: the directory's descriptions of named values. docs/FORMAT.md defines them, see header.py.
 
-Everything up to a record's data never changes once it is published.
+Once a record is published, its bytes before its data never change.
 """
 
 import os
@@ -12,31 +12,31 @@ from . import layout as layouts
 from .errors import FormatError
 from .header import LINE, MAX_SEGMENT, round_up
 
-# What a name stands for.
+# The kinds of values.
 SINGLE, ARRAY, CHARS, MUTEX, GROWTH = range(1, 6)
-# How its memory is synchronised.
+# The accesses: how the memory of a value is synchronised.
 RAW, ATOMIC, LOCKED, PUBLISHED = range(1, 5)
 ACCESS_NAMES = {RAW: "raw", ATOMIC: "atomic", LOCKED: "locked", PUBLISHED: "published"}
 
-FIXED = 112  # bytes; then name, format, unit and help
-MAX_NAME = 255  # bytes, of a unit as well
-MAX_HELP = 4 << 10
-_CHECK = 12
+FIXED = 112  # bytes of a record before its name, format, unit and help
+MAX_NAME = 255  # bytes of a name, and of a unit
+MAX_HELP = 4 << 10  # bytes of a help text
+_CHECK = 12  # offset of the checksum
 _HEAD = struct.Struct("=QI4xQQQBBHIHHI56s")  # the checksum is in the gap
 
-NUMBER_OFFSET = 48  # of a locked number, in the line of its lock
-LOCKED_OFFSET = LINE  # of a locked array's elements, or of the first slot
+NUMBER_OFFSET = 48  # of a locked number in its data: it is in the line of its lock
+LOCKED_OFFSET = LINE  # of a locked array's elements, or of the first slot, in the data
 
-#: What this process is called in records and in the table of ids.
+#: The name of this process's program in records and in the table of ids.
 PROGRAM = next((os.path.basename(a) for a in getattr(sys, "argv", [])[:1] if a not in ("", "-c", "-m")), "python")
 
 
 class Shape:
-    """What a constructor asks for and a record answers.
+    """The description of a value. A constructor wants one, and a record is one.
 
-    layout is one element's, None for a mutex; count is the elements of an
-    array or the bytes of a C string, 0 for a single value, -1 for as many as
-    are found.
+    layout is the layout of one element, or None for a mutex. count is the number of
+    elements of an array or of bytes of a C string, and 0 for a single value. A
+    constructor whose count is -1 wants the count of the existing value.
     """
 
     def __init__(self, name, layout, access, kind, count=0, unit="", help=""):
@@ -45,7 +45,7 @@ class Shape:
 
     @property
     def grows(self):
-        """Whether longer and shorter types may share the value."""
+        """Whether longer and shorter versions of the type may attach to the value."""
         return self.access == PUBLISHED and self.kind == SINGLE
 
     @property
@@ -54,17 +54,17 @@ class Shape:
 
     @property
     def slot_size(self):
-        """Bytes of the elements."""
+        """Bytes of all elements."""
         return 0 if self.layout is None else max(self.count, 1) * self.layout.size
 
     @property
     def room(self):
-        """Bytes of a slot in a new record: structs have some to spare for fields to come."""
+        """Bytes of a slot in a new record. A struct gets half as much again, for fields that later programs append."""
         n = self.slot_size
         return round_up(n + n // 2) if self.grows else n
 
     def data_size(self, capacity):
-        """Bytes that slots of this capacity take with their lock."""
+        """Return the bytes of the data: the slots of this capacity, and the lock cell if there is one."""
         if self.kind == GROWTH:
             return 0
         if self.access == PUBLISHED:
@@ -75,24 +75,32 @@ class Shape:
 
     @property
     def element_offset(self):
-        """Bytes from the start of the data to the value itself, or its first slot."""
+        """Bytes from the start of the data to the value itself, or to its first slot."""
         if self.access == LOCKED and self.kind == SINGLE:
             return NUMBER_OFFSET
         return LOCKED_OFFSET if self.has_lock else 0
 
     def check(self):
-        """Raise ValueError if it cannot be made."""
+        """Raise ValueError if a value of this description cannot exist."""
         for text in (self.name, self.unit, self.help):
             text.encode()
         if not self.name or len(self.name.encode()) > MAX_NAME or any(c < " " or c == "\x7f" for c in self.name):
-            raise ValueError(f"{self.name!r} cannot be a value's name")
+            raise ValueError(
+                f"{self.name!r} cannot be the name of a value: a name has 1 to {MAX_NAME} bytes of UTF-8 "
+                "and no control characters"
+            )
         if len(self.unit.encode()) > MAX_NAME or len(self.help.encode()) > MAX_HELP:
-            raise ValueError(f"value {self.name!r}: unit or help is too long")
+            raise ValueError(
+                f"value {self.name!r}: a unit has at most {MAX_NAME} bytes, and a help text at most {MAX_HELP}"
+            )
         if self.count < 0 or self.slot_size > MAX_SEGMENT:
-            raise ValueError(f"value {self.name!r}: {self.count} elements")
+            raise ValueError(
+                f"value {self.name!r}: {self.count} elements need {self.slot_size} bytes, "
+                f"and a segment has at most {MAX_SEGMENT}"
+            )
 
     def outgrows(self, other):
-        """Whether it is what is there with fields appended that fit."""
+        """Report whether this struct is other's with fields appended, and fits into other's capacity."""
         return (
             self.grows
             and other.grows
@@ -102,7 +110,7 @@ class Shape:
         )
 
     def matches(self, other):
-        """Whether it may attach to a record."""
+        """Report whether a constructor that wants this may attach to the record other."""
         if (self.access, self.kind) != (other.access, other.kind) or self.count not in (other.count, -1):
             return False
         if self.layout == other.layout:
@@ -110,14 +118,14 @@ class Shape:
         return self.grows and (self.outgrows(other) or other.layout.extends(self.layout))
 
     def describe(self):
-        """Word it for messages."""
+        """Return the description as text for error messages."""
         if self.layout is None:
             return "a mutex"
         count = f" of {self.count} elements" if self.count > 0 else ""
         return f"{ACCESS_NAMES.get(self.access)} {self.layout.format}{count}"
 
     def encode(self, capacity):
-        """Return the record's bytes up to its data, and the size of the whole."""
+        """Return the bytes of a record up to its data, and the size of the record with its data."""
         name, unit, help = self.name.encode(), self.unit.encode(), self.help.encode()
         format = self.layout.format.encode() if self.layout else b""
         texts = name + format + unit + help
@@ -134,68 +142,73 @@ class Shape:
 
 
 class Record(Shape):
-    """A validated copy of a record's bytes; offset is where it starts in the segment."""
+    """A validated copy of a record. offset is the offset of the record in the segment."""
 
     offset = data = capacity = size = pid = 0
     program = ""
 
     @property
     def elements(self):
-        """Offset of the value itself in the segment, or of its first slot."""
+        """Offset of the value itself, or of its first slot, in the segment."""
         return self.data + self.element_offset
 
 
 def _checksum(meta):
-    """The checksum of a record's bytes up to its data, but for the checksum itself."""
+    """Return the checksum of a record's bytes up to its data, without the checksum itself."""
     return zlib.crc32(meta[_CHECK + 4 :], zlib.crc32(meta[:_CHECK]))
 
 
 def length_of(fixed, offset, end):
-    """Return the bytes up to the data, from a copy of a record's first FIXED bytes.
+    """Return how many bytes a record has before its data, from a copy of its first FIXED bytes.
 
-    The record starts at offset and has to end by `end`. Raises FormatError.
+    The record starts at offset, and must end at `end` or before. Raises FormatError.
     """
     if len(fixed) < FIXED or end - offset < FIXED:
-        raise FormatError(f"record at {offset}: cut off")
+        raise FormatError(f"corrupt record at byte {offset}: it is cut off")
     size, length, *_, n, f, u, h, _, _ = _HEAD.unpack_from(fixed)
     if size > end - offset or size % LINE or length < FIXED or length % LINE or length > size:
-        raise FormatError(f"record at {offset}: {size} bytes, data from {length}")
+        raise FormatError(
+            f"corrupt record at byte {offset}: {size} bytes, data from {length}, and {end - offset} bytes are left"
+        )
     if length != round_up(FIXED + n + f + u + h) or f > layouts.MAX_FORMAT:
-        raise FormatError(f"record at {offset}: texts of {n}, {f}, {u} and {h} bytes before {length}")
+        raise FormatError(
+            f"corrupt record at byte {offset}: texts of {n}, {f}, {u} and {h} bytes, but its data starts at {length}"
+        )
     return length
 
 
 def decode(meta, offset, end):
-    """Validate a copy of a record's bytes up to its data. Raises FormatError."""
+    """Validate a copy of a record's bytes up to its data; return the Record. Raises FormatError."""
     length = length_of(meta, offset, end)
 
-    def broken(what):
-        return FormatError(f"record at {offset}: {what}")
+    def corrupt(what):
+        return FormatError(f"corrupt record at byte {offset}: {what}")
 
     if len(meta) < length:
-        raise broken("cut off")
+        raise corrupt("it is cut off")
     meta = meta[:length]
     if _checksum(meta) != struct.unpack_from("=I", meta, _CHECK)[0]:
-        raise broken("checksum")
+        raise corrupt("wrong checksum")
     size, _, count, elem, capacity, access, kind, n, f, u, h, pid, program = _HEAD.unpack_from(meta)
     if kind not in range(SINGLE, GROWTH + 1) or access not in ACCESS_NAMES:
-        raise broken(f"kind {kind} with access {access}")
+        raise corrupt(f"kind {kind} with access {access}")
     texts = meta[FIXED : FIXED + n + f + u + h]
     try:
-        # Unit and help are only shown; a name or a format has to be exact.
+        # Name and format have to be valid UTF-8. Unit and help are only shown to
+        # people, so wrong bytes in them are replaced.
         name, format = texts[:n].decode(), texts[n : n + f].decode()
         unit, help = texts[n + f : n + f + u].decode(errors="replace"), texts[n + f + u :].decode(errors="replace")
         layout = layouts.parse(format) if kind != MUTEX else None
         if layout and (layout.format != format or layout.size != elem):
-            raise ValueError(f"format {format!r} of {elem} bytes")
+            raise ValueError(f"format {format!r} of {elem} bytes; want {layout.format!r} of {layout.size}")
         r = Record(name, layout, access, kind, count, unit, help)
         r.check()
     except ValueError as e:
-        raise broken(e) from None
+        raise corrupt(e) from None
     r.offset, r.data, r.size, r.capacity, r.pid = offset, offset + length, size, capacity, pid
     r.program = program.rstrip(b"\0").decode(errors="replace")
     need = r.slot_size
     inside = kind in (GROWTH, MUTEX) or r.element_offset + need <= r.data_size(capacity)
     if not need <= capacity <= MAX_SEGMENT or length + r.data_size(capacity) != size or not inside:
-        raise broken(f"capacity {capacity} of {size - length} bytes for {need}")
+        raise corrupt(f"capacity {capacity} and {size - length} bytes of data for a value of {need} bytes")
     return r

@@ -1,11 +1,11 @@
-"""Segments: memory that several processes map, with a directory of named values in it."""
+"""Segments: shared memory with a directory of named values."""
 
 import ctypes
 import errno
 import os
 from collections import namedtuple
 
-from . import ctype, file, header, memory, record as records
+from . import ctype, file, header, locked, memory, record as records
 from .array import Array
 from .ctype import instance, layout_of
 from .errors import ClosedError, FormatError
@@ -19,45 +19,47 @@ from .value import Atomic, Value
 DEFAULT_MAX_SIZE = 4 << 30
 
 Entry = namedtuple("Entry", "name format length access unit help pid program offset size")
-Entry.__doc__ = """A named value as the directory describes it.
+Entry.__doc__ = """The directory's description of a named value.
 
-format is one element's, "" of a mutex; length is the elements of an array or the
-bytes of a C string, 0 for a single value; access is raw, atomic, locked or
-published; pid and program are of the process that made it; offset and size are
-in bytes, offset from the start of the segment.
+format is the format of one element, and "" for a mutex. length is the number of
+elements of an array or of bytes of a C string, and 0 for a single value. access is
+raw, atomic, locked or published. pid and program belong to the process that made the
+value. offset and size are in bytes, and offset counts from the start of the segment.
 """
 
 
 def open(name, *, create=False, exclusive=False, readonly=False, mode=0o600, max_size=0):
     """Attach to the segment of that name; return it.
 
-    A name without a slash is a POSIX shared-memory object, which lives until
-    remove or a reboot; one with a slash is the path of a file.
+    A name without a slash is a POSIX shared-memory object, which lives until it is
+    removed or the system reboots. A name with a slash is the path of a file.
 
-    create makes it if there is none; exclusive makes it and raises
-    FileExistsError if there is one. mode is the permission bits of a new one,
-    whatever the umask, and those beyond which an existing one may not grant
-    writing; max_size is the bytes of address space it may grow to, 0 for 4 GiB.
-    readonly maps it without write permission.
+    With create, open makes the segment if there is none. With exclusive, it makes the
+    segment, and raises FileExistsError if there is one. mode has the permission bits of
+    a new segment, whatever the umask; an existing one must not be writable by more
+    users than mode grants. max_size is the number of bytes of address space that a new
+    segment may grow to; 0 means 4 GiB. With readonly, it maps the segment without write
+    permission.
 
-    Raises FileNotFoundError; FormatError or VersionError where the file is no
-    segment that this version reads; InsecureError where it is no regular file
-    with one name, belongs to somebody else though mode asks for nobody else, or
-    lets more write than mode does; OSError from the system.
+    Raises FileNotFoundError if there is no such segment; FormatError or VersionError if
+    the file is not a segment that this version reads; InsecureError if the file is not
+    a regular file, has several hard links, belongs to another user while mode is for
+    this user only, or is writable by more users than mode grants; OSError from the
+    system.
     """
     file.check_name(name)
     if mode & ~0o777:
-        raise ValueError(f"mode {mode:#o} has more than permission bits")
+        raise ValueError(f"mode {mode:#o} has other bits than the permissions 0o777")
     if exclusive:
         create = True
     if create and readonly:
-        raise ValueError("readonly contradicts create and exclusive")
+        raise ValueError("readonly cannot be combined with create or exclusive: a read-only attachment makes nothing")
     if not 0 <= max_size <= header.MAX_SEGMENT:
-        raise ValueError(f"max_size {max_size}")
+        raise ValueError(f"max_size {max_size} is not between 0 and {header.MAX_SEGMENT}")
     max_size = max(header.FIRST_ALLOCATION, header.round_up(max_size or DEFAULT_MAX_SIZE, memory.PAGE))
     path = file.path_of(name)
-    # Somebody may create and remove the name in turn, so that neither attaching
-    # nor creating succeeds; a few rounds are as good as for ever.
+    # Another process may create and remove the name in turn, so that neither attaching
+    # nor creating succeeds. It gives up after a number of rounds.
     for _ in range(100):
         if not exclusive:
             try:
@@ -72,23 +74,23 @@ def open(name, *, create=False, exclusive=False, readonly=False, mode=0o600, max
         except FileExistsError:
             if exclusive:
                 raise
-    raise OSError(errno.EAGAIN, "the name keeps coming and going", path)
+    raise OSError(errno.EAGAIN, "the name was created and removed 100 times during open", path)
 
 
 def remove(name):
-    """Take the name away; processes that are attached keep the memory. Raises FileNotFoundError."""
+    """Remove the name. Attached processes keep the memory. Raises FileNotFoundError."""
     file.check_name(name)
     os.unlink(file.path_of(name))
 
 
 def inherited(name="", *, readonly=False):
-    """Attach to the segment that a Go parent process handed over with Pass.
+    """Attach to a segment that a Go parent process passed with Pass.
 
-    The name of an anonymous one is "". Raises FileNotFoundError where no such
-    segment was passed, or else what open does.
+    The name of an anonymous segment is "". Raises FileNotFoundError if the parent passed
+    no such segment, and otherwise the same exceptions as open.
     """
     place = os.environ.get("SHM_SEGMENT_" + name.encode().hex(), "")
-    missing = FileNotFoundError(errno.ENOENT, "no segment of this name was passed", name)
+    missing = FileNotFoundError(errno.ENOENT, "the parent process passed no segment of this name", name)
     try:
         fd, device, inode = map(int, place.split(":"))
         st = os.fstat(fd)
@@ -103,23 +105,24 @@ def inherited(name="", *, readonly=False):
 
 
 class Segment:
-    """An attachment. Its methods are safe for concurrent use.
+    """An attachment to a segment. Its methods are safe for concurrent use.
 
-    `seg["name"]` gives the value: the real ctypes object of a raw number, array,
-    struct or C string, or else a Value, Array, Struct, String, Atomic or Mutex.
-    The methods raw_value and so on attach as well, or make the value if there is
-    none; the first one's initial value stands. They raise LayoutError where the
-    name is something else, ReadOnlyError, FullError, OSError for a full
-    filesystem.
+    `seg["name"]` returns a value: the real ctypes object of a raw number, array, struct
+    or C string, and otherwise a Value, Array, Struct, String, Atomic or Mutex. The
+    methods raw_value and so on attach to a value as well, and make it if there is none;
+    the initial value of the first caller stands. They raise LayoutError if the existing
+    value is different, ReadOnlyError, FullError, and OSError if the filesystem is full.
 
-    After close they raise ClosedError, while values go on working: the memory is
+    After close, methods raise ClosedError. Values continue to work, and the memory is
     unmapped once nothing refers to it.
     """
 
     def __init__(self, name, mapping):
         self.name = name
         self._mapping = mapping
-        self._values = {}  # name to record and value: one object for each, and locks live as long as this
+        # Maps a name to its record and value, so that there is one object for each, and
+        # an offset to its Mutex, so that a Mutex lives as long as the Segment.
+        self._values = {}
 
     def __enter__(self):
         return self
@@ -128,7 +131,7 @@ class Segment:
         self.close()
 
     def close(self):
-        """End this attachment; a second call does nothing. The name stays, and other processes notice nothing."""
+        """End this attachment. The name stays, and other attachments are not affected. A second call does nothing."""
         self._mapping = None
         self._values = {}
 
@@ -141,20 +144,20 @@ class Segment:
     def _attached(self):
         mapping = self._mapping
         if mapping is None:
-            raise ClosedError(f"segment {self.name!r} is closed")
+            raise ClosedError(f"segment {self.name!r} is closed: open it again")
         return mapping
 
     @property
     def size(self):
-        """Bytes allocated so far."""
+        """The bytes that are allocated so far."""
         m = self._attached()
         return min(header.load_lines(m.allocated, m.path), m.size)
 
     def sync(self):
-        """Flush a segment in a file to disk. Raises OSError."""
+        """Flush a segment that is a file to disk. Raises OSError."""
         memory.sync(self._attached().memory, self.size)
 
-    # Looking.
+    # Looking up values.
 
     def _records(self):
         directory = self._attached().directory
@@ -183,29 +186,32 @@ class Segment:
         ]  # fmt: skip
 
     def wait_for(self, name, timeout=None):
-        """Sleep until somebody has made the value of that name; return it.
+        """Sleep until a process has made the value of that name; return the value.
 
         Raises TimeoutError after `timeout` seconds.
         """
         m = self._attached()
         if not m.names.wait_for(lambda: name in self, timeout):
-            raise TimeoutError(f"no value {name!r} in {timeout} s")
+            raise TimeoutError(f"no process made value {name!r} in segment {self.name!r} within {timeout} s")
         return self[name]
 
     def __getitem__(self, name):
-        """Return the value of that name, the same object each time. Raises KeyError."""
+        """Return the value of that name; it is the same object each time. Raises KeyError."""
         m = self._attached()
         r = m.directory.find(name)
         if r is None:
             raise KeyError(f"no value {name!r} in segment {self.name!r}")
         known = self._values.get(name)
         if known is None or known[0].layout != r.layout:
-            # Kept by the first of two threads, so that both get one object.
-            known = self._values[name] = r, self._value_of(m, r)
+            made = r, self._value_of(m, r)
+            if known is None:
+                known = self._values.setdefault(name, made)  # so that two threads get one object
+            else:
+                known = self._values[name] = made
         return known[1]
 
     def _value_of(self, m, r, t=None):
-        """Return a record's value, a struct of another type that fits it as that."""
+        """Return the value of a record. A struct may be of another type t that fits."""
         if r.kind == MUTEX and r.access == LOCKED:
             return self._mutex(m, r)
         if r.access == PUBLISHED and r.kind in (SINGLE, CHARS):
@@ -228,14 +234,16 @@ class Segment:
                 return Value(m.at(ctype.read_only_number(t) if m.read_only else t, r.elements), self._mutex(m, r))
             if r.kind == ARRAY:
                 return Array(m.at(ctype.array_type(t, r.count, m.read_only), r.elements), self._mutex(m, r))
-        raise FormatError(f"{m.path}: value {r.name!r} is {r.describe()}, which this package does not know")
+        raise FormatError(
+            f"{m.path}: value {r.name!r} is {r.describe()}, which this version of the package does not know"
+        )
 
     def _mutex(self, m, r):
         mutex = mutex_of(m, r)
-        self._values[r.data] = mutex  # a lock that is held must not be forgotten
+        self._values[r.data] = mutex  # a Mutex must not be collected while it is held
         return mutex
 
-    # Making.
+    # Making values.
 
     def _place(self, name, t, access, kind, count=0, init=None, **label):
         m = self._attached()
@@ -258,31 +266,38 @@ class Segment:
     def raw_value(self, name, type, init=None, *, unit="", help=""):
         """Attach to, or make, an unsynchronised number or struct; return the ctypes object.
 
-        type is a ctypes type or a typecode of multiprocessing; init is what
-        ctypes takes for it, or a tuple of a struct's fields.
+        type is a ctypes type or a typecode of multiprocessing. init is an argument of the
+        type's constructor, or a tuple of a struct's fields.
         """
         return self._place(name, type, RAW, SINGLE, init=_first(type, init), unit=unit, help=help)
 
     def raw_array(self, name, type, size_or_values=0, *, unit="", help=""):
         """Attach to, or make, an unsynchronised array of numbers; return the ctypes array.
 
-        size_or_values is a number of elements, all zero, or the elements; 0, as
-        in Go, is the length found, and FileNotFoundError is raised if there is none.
+        size_or_values is the number of elements, which start as zeros, or the elements
+        themselves. 0 means the length of the existing array, as in Go, and raises
+        FileNotFoundError if there is none.
         """
         return self._array(name, type, RAW, size_or_values, unit, help)
 
     def char_array(self, name, size=0, *, unit="", help=""):
-        """Attach to, or make, an unsynchronised C string of size bytes, 0 as in raw_array; return the c_char array."""
+        """Attach to, or make, an unsynchronised C string of size bytes; return the c_char array.
+
+        A size of 0 means the size of the existing one, as with raw_array.
+        """
         return self._place(name, ctypes.c_char, RAW, CHARS, _count(name, size), unit=unit, help=help)
 
     def value(self, name, type, init=None, *, unit="", help=""):
-        """Attach to, or make, a number under a lock; return the Value."""
-        self._number(type, "Value")
+        """Attach to, or make, a number with a lock; return the Value."""
+        self._number(name, type, "Value")
         return self._place(name, type, LOCKED, SINGLE, init=_first(type, init), unit=unit, help=help)
 
     def array(self, name, type, size_or_values=0, *, unit="", help=""):
-        """Attach to, or make, numbers under one lock, size_or_values as in raw_array; return the Array."""
-        self._number(type, "Array")
+        """Attach to, or make, an array of numbers with one lock; return the Array.
+
+        size_or_values is as with raw_array.
+        """
+        self._number(name, type, "Array")
         return self._array(name, type, LOCKED, size_or_values, unit, help)
 
     def struct(self, name, type, init=None, *, unit="", help=""):
@@ -290,54 +305,66 @@ class Segment:
         return self._place(name, type, PUBLISHED, SINGLE, init=_first(type, init), unit=unit, help=help)
 
     def string(self, name, size=0, *, unit="", help=""):
-        """Attach to, or make, a text of up to size bytes, 0 as in raw_array, that changes as a whole; return the String."""
+        """Attach to, or make, a string of up to size bytes that changes as a whole; return the String.
+
+        A size of 0 means the size of the existing one, as with raw_array.
+        """
         return self._place(name, ctypes.c_char, PUBLISHED, CHARS, _count(name, size), unit=unit, help=help)
 
     def atomic(self, name, type, init=None, *, unit="", help=""):
         """Attach to, or make, an integer of 4 or 8 bytes with atomic operations; return the Atomic."""
         if layout_of(type).code not in ("i", "I", "q", "Q"):
-            raise TypeError(f"no Atomic of {ctype.resolve(type).__name__}: 4 or 8 bytes of integer are needed")
+            raise TypeError(
+                f"Atomic {name!r} cannot be a {ctype.resolve(type).__name__}: use an integer of 4 or 8 bytes"
+            )
         return self._place(name, type, ATOMIC, SINGLE, init=_first(type, init), unit=unit, help=help)
 
     def mutex(self, name, *, unit="", help=""):
-        """Attach to, or make, a lock that guards no value of its own; return the Mutex."""
+        """Attach to, or make, a lock that belongs to no value; return the Mutex."""
         return self._place(name, None, LOCKED, MUTEX, unit=unit, help=help)
 
     def _array(self, name, type, access, size_or_values, unit, help):
         if not layout_of(type).code:
-            raise TypeError(f"an array of {ctype.resolve(type).__name__}, which is no number: use struct or raw_value")
+            raise TypeError(
+                f"array {name!r} cannot have elements of {ctype.resolve(type).__name__}, which is not a number: "
+                "use struct or raw_value with an array type"
+            )
         if isinstance(size_or_values, int):
             count, init = _count(name, size_or_values), None
         else:
             values = list(size_or_values)
             count = len(values)
             if count == 0:
-                raise ValueError(f"value {name!r}: no elements")
+                raise ValueError(f"array {name!r} needs at least one element: give its values or its length")
             init = (ctype.resolve(type) * count)(*values)
         return self._place(name, type, access, ARRAY, count, init, unit=unit, help=help)
 
     @staticmethod
-    def _number(type, what):
+    def _number(name, type, what):
         code = layout_of(type).code
         if not code or code in ("Zd", "?", "c"):
-            raise TypeError(f"no {what} of {ctype.resolve(type).__name__}, no number of up to 8 bytes: use struct")
+            raise TypeError(
+                f"{what} {name!r} cannot have the type {ctype.resolve(type).__name__}, "
+                "which is not a number of up to 8 bytes: use struct"
+            )
 
 
+@locked.register_finder
 def value_again(mapping, name, type=None):
-    """Return what was pickled as a value: the value of that name, a struct as that type."""
+    """Return a pickled value: the value of that name. A struct has the given type."""
     segment = Segment(mapping.path, mapping)
     return segment[name] if type is None else segment.struct(name, type)
 
 
 def _count(name, n):
-    """Return a constructor's size as a Shape's count."""
+    """Return the size that a constructor was given as a Shape's count."""
     if n < 0:
-        raise ValueError(f"value {name!r}: length {n}")
+        raise ValueError(f"value {name!r}: a length cannot be negative: {n}")
     return n or -1
 
 
 def _first(type, init):
-    """Return a first value as an object of exactly the type."""
+    """Return an initial value as an object of exactly the type."""
     t = ctype.resolve(type)
-    layout_of(t)  # which says better what is wrong with it
+    layout_of(t)  # first, as its error says what is wrong with the type
     return t() if init is None else instance(t, init)

@@ -1,4 +1,7 @@
-"""What languages_linux_test.go starts: python -m tests.peer MODE SEGMENT ARGUMENTS; twins of it are in c/test.c."""
+"""The Python side of the Go tests of several languages: python -m tests.peer MODE SEGMENT ARGUMENTS.
+
+c/test.c has the same modes for C.
+"""
 
 import ctypes
 import sys
@@ -12,7 +15,7 @@ def say(line):
 
 
 def agent(seg):
-    """Do with the lock of Value n what it is told, a line at a time."""
+    """Obey commands about the lock of Value n, one a line."""
     v = seg.value("n", "q")
     lock = v.get_lock()
 
@@ -47,7 +50,7 @@ class Steady(ctypes.Structure):
 
 
 def storm(seg, i):
-    """Change all there is until it is killed, and say so once it has been through."""
+    """Change all values until it is killed. It says ready after the first round."""
     v, counts = seg.value("n", "q"), seg.raw_array("counts", "q", 6)
     steady, text = seg.struct("steady", Steady), seg.string("text", 64)
     n, lock = v.get_obj(), v.get_lock()
@@ -64,7 +67,7 @@ def storm(seg, i):
 
     def check(x):
         if x.all[:] != [x.n * (k + 1) for k in range(len(x.all))] or x.n < last:
-            raise AssertionError(f"after {last}: {x.n}, {x.all[:]}")
+            raise AssertionError(f"a torn struct after {last}: {x.n}, {x.all[:]}")
 
     threading.Thread(target=add_for_ever, daemon=True).start()
     while True:
@@ -80,7 +83,7 @@ def storm(seg, i):
         text.store(letters * (1 + last % 64))
         read = text.load()
         if len(set(read)) != 1:
-            raise AssertionError(f"a text {read!r}")
+            raise AssertionError(f"a torn text: {read!r}")
         if not said:
             said = True
             say("ready")

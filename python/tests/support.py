@@ -1,4 +1,4 @@
-"""What the tests share. They are run by python_linux_test.go, which names a Go peer in the environment."""
+"""Helpers of the tests. The Go tests run the tests of this package, and name a Go peer in the environment."""
 
 import os
 import signal
@@ -15,16 +15,16 @@ _count = 0
 
 
 def eventually(what, ok, seconds=20):
-    """Wait for what the system does in its own time, with a bound that only a defect reaches."""
+    """Wait until ok() is true. The time-out is so long that only a defect reaches it."""
     end = time.monotonic() + seconds
     while not ok():
         if time.monotonic() > end:
-            raise AssertionError(f"never: {what}")
+            raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.001)
 
 
 class Process:
-    """A process that is told lines and answers each with a line."""
+    """A process that gets lines, and answers each with a line."""
 
     def __init__(self, *command, **environment):
         self.p = subprocess.Popen(
@@ -40,7 +40,7 @@ class Process:
     def line(self):
         text = self.p.stdout.readline()
         if not text:
-            raise AssertionError("a process ended without a word")
+            raise AssertionError(f"process {self.pid} ended, and a line was expected")
         return text.rstrip("\n")
 
     def tell(self, line):
@@ -56,7 +56,7 @@ class Process:
 
 
 class Case(unittest.TestCase):
-    """A test with a segment's name, and processes that are killed when it ends."""
+    """A test with the name of a segment. Its processes are killed when it ends."""
 
     def setUp(self):
         global _count
@@ -82,23 +82,23 @@ class Case(unittest.TestCase):
         return p
 
     def go(self, helper, *args):
-        """Start a helper of the Go package's tests."""
+        """Start a helper process of the Go tests."""
         if not PEER:
-            self.skipTest("no Go peer: run it by go test")
+            self.skipTest("there is no Go peer: run the tests with go test -run TestPython")
         return self.process(PEER, *args, SHM_TEST_HELPER=helper)
 
     def agent(self):
-        """Start the Go agent, who does with the lock of Value n what it is told."""
+        """Start the Go agent, which obeys commands about the lock of Value n."""
         a = self.go("agent", self.name)
         self.assertEqual(a.line(), "ready")
         return a
 
     def python(self, program, *args):
-        """Start a Python process that runs the program, with the segment's name and args in sys.argv."""
+        """Start a Python process that runs the program. sys.argv has the segment's name and args."""
         return self.process(sys.executable, "-c", program, self.name, *args)
 
     def child(self, body):
-        """Run body in a fork, whose result is the exit code; return the pid."""
+        """Fork a child that calls body; return its pid. The result of body is the exit code."""
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:

@@ -1,4 +1,4 @@
-"""Values of every kind, made by Go and used by Python, and the other way round."""
+"""Tests values of every kind, which Go makes and Python uses, and the other way round."""
 
 import ctypes
 import sys
@@ -53,7 +53,7 @@ def fields(p):
 
 
 def make(seg):
-    """Make what python_linux_test.go's makeKinds makes."""
+    """Make the values that the Go peer's command make makes."""
     seg.raw_value("rawInt", "q", -42)
     seg.raw_value("rawByte", "B", 200)
     seg.raw_value("rawComplex", shm.Complex64, 1 + 2j)
@@ -76,7 +76,7 @@ def make(seg):
 
 class Kinds(Case):
     def check(self, seg):
-        """Check what make made."""
+        """Check the values that make made."""
         equal = self.assertEqual
         equal(seg["rawInt"].value, -42)
         equal(seg["rawByte"].value, 200)
@@ -91,7 +91,7 @@ class Kinds(Case):
         equal(seg["complex"].value, 3 - 4j)
         equal(seg["array"][:], [10, 20, 30, 40])
         equal(fields(seg["struct"].value), (1.5, -2.5, 3, True, b"abc"))
-        # Either of the described type, or of the one it was attached as.
+        # The type is the described one, or the one that it was attached as.
         equal(bytes(seg["nested"].value), bytes(nested()))
         equal(seg["nested"].value[1].P[1][2].Z, 0.5)
         equal(seg["string"].load(), "grüße".encode())
@@ -101,7 +101,7 @@ class Kinds(Case):
         self.assertFalse(seg["mutex"].locked())
 
     def change(self, seg):
-        """Change each as python_linux_test.go's changeKinds does."""
+        """Change each value as the Go peer's command change does."""
         seg["rawInt"].value += 1
         seg["rawByte"].value += 100
         seg["rawComplex"].value *= 2
@@ -156,7 +156,7 @@ class Kinds(Case):
         self.assertEqual((entry.format, entry.access), ("T{<d:X:<d:Y:<i:N:<?:OK:(3)<c:tag:}", "published"))
         self.assertEqual((entry.pid, entry.size), (go.pid, 24))
         self.assertEqual({e.name: e for e in seg.entries()}["nested"].format, NESTED)
-        make(seg)  # attaches, and changes nothing but what it sets itself
+        make(seg)  # attaches, and changes only what it sets itself
         self.assertEqual(seg["rawInt"].value, -41)
 
     def test_made_by_python(self):
@@ -178,7 +178,7 @@ class Kinds(Case):
         self.assertEqual((array.format, array.shape, array.itemsize), ("<f", (5,), 4))
         array.cast("B")[0:4] = bytes.fromhex("0000803f")
         self.assertEqual(seg["rawArray"][0], 1)
-        # numpy sees the fields by this.
+        # numpy reads the fields from this format.
         if memoryview(Padded()).format == "T{<b:A:3x<i:B:(2,3)<f:M:}":
             self.assertEqual(memoryview(seg["rawStruct"]).format, "T{<b:A:3x<i:B:(2,3)<f:M:}")
 
@@ -205,7 +205,7 @@ class Kinds(Case):
         self.assertEqual(complexes[1].value, 1 + 2j)
         points = seg.raw_value("points", Nested * 2)
         with warnings.catch_warnings():
-            # numpy guesses where an older ctypes leaves padding out of its formats.
+            # An older ctypes leaves padding out of its formats, and numpy warns of that.
             warnings.simplefilter("ignore", RuntimeWarning)
             view = numpy.asarray(points)
         view["P"]["Z"][1, 1, 2] = 0.25
@@ -214,7 +214,7 @@ class Kinds(Case):
         again = numpy.frombuffer(self.open(create=False)["numbers"])
         seg.close()
         del seg, numbers, locked, table, complexes, points
-        view["A"][1] = 5  # works after close, when nothing but this refers to the memory
+        view["A"][1] = 5  # works after close, while only this view refers to the memory
         self.assertEqual(again[2], 2.5)
 
     def test_structs_grow(self):
@@ -225,7 +225,7 @@ class Kinds(Case):
         self.assertEqual(longer.load().More, 0)
         with longer.edit() as p:
             p.More = 77
-        self.assertEqual(go.tell("change"), "ok")  # by the shorter type
+        self.assertEqual(go.tell("change"), "ok")  # with the shorter type
         self.assertEqual((longer.load().N, longer.load().More), (4, 77))
         shorter = seg.struct("struct", Point)
         with shorter.edit() as p:

@@ -1,4 +1,4 @@
-"""One lock for Go and Python, and those who are killed inside."""
+"""Tests the lock between Go and Python, and holders that are killed."""
 
 import os
 import random
@@ -8,7 +8,7 @@ import time
 import unittest
 
 import shm
-from shm.cell import OWNER, W
+from shm.cell import KERNEL_WAITERS, OWNER_MASK
 
 from .support import Case, eventually
 
@@ -31,7 +31,10 @@ class Locks(Case):
         self.lock = self.v.get_lock()
 
     def waits_in_kernel(self, long=False):
-        eventually("a waiter sleeps", lambda: self.lock._word.value & W and (not long or self.lock._cell.starve))
+        def ok():
+            return self.lock._word.value & KERNEL_WAITERS and (not long or self.lock._cell.starve)
+
+        eventually("a waiter sleeps", ok)
 
     def test_excludes_go(self):
         go = self.agent()
@@ -47,7 +50,7 @@ class Locks(Case):
         self.assertFalse(self.lock.acquire(timeout=0))
         self.assertFalse(self.lock.acquire(timeout=0.02))
         self.assertEqual(self.v.load(), 1)  # does not wait
-        with self.assertRaisesRegex(RuntimeError, "has not got"):
+        with self.assertRaisesRegex(RuntimeError, "a thread that does not hold it"):
             self.lock.release()
         got = []
         t = threading.Thread(target=lambda: got.append(self.lock.acquire(timeout=20)) or self.lock.release())
@@ -101,7 +104,7 @@ class Locks(Case):
         self.assertEqual(self.v.load(), 3)
 
     def test_takeover_is_from_the_word_that_was_seen(self):
-        """Who finds a dead owner after somebody else has replaced it robs nobody."""
+        """A waiter that finds a dead owner does not take the lock from a process that took it over before."""
         dead, next = self.agent(), self.agent()
         self.assertEqual(dead.tell("lock"), "locked")
         seen = self.lock._word.value
@@ -111,10 +114,10 @@ class Locks(Case):
         self.v.get_obj().value = 1
         self.assertFalse(self.lock.acquire(blocking=False))  # has an id now
         eventually("the owner may be probed", lambda: self.lock._take_over(seen)[1])
-        self.assertTrue(self.lock._mapping.lease.known_dead(seen & OWNER))
+        self.assertTrue(self.lock._mapping.lease.known_dead(seen & OWNER_MASK))
         self.assertEqual(self.lock._take_over(seen), (False, True))
         self.assertEqual(self.lock._word.value, held)
-        # One's own lease looks free through the description that holds it.
+        # A probe through the description that holds the lease says that it is free.
         self.assertTrue(self.lock._mapping.lease.alive(self.lock._id))
 
     def test_stopped_holder_is_not_robbed(self):
@@ -166,16 +169,17 @@ class Locks(Case):
     def test_await_both_ways(self):
         go = self.agent()
         go.say("await 5")
-        eventually("Go announces itself", lambda: self.lock._change_word.value & 1)
+        eventually("Go awaits a change", lambda: self.lock._change_word.value & 1)
         before = self.lock._change_word.value
         self.v.add(5)
-        # Without this Go would see it as well, at a time-out.
+        # Even without a wake-up Go would see the change, at a time-out. Therefore the word
+        # is checked.
         self.assertEqual(self.lock._change_word.value & ~1, before + 1)
         self.assertEqual(go.line(), "saw 5 <nil>")
         seen = []
         t = threading.Thread(target=lambda: seen.append(self.v.wait_for(lambda x: x >= 7, 20)))
         t.start()
-        eventually("Python announces itself", lambda: self.lock._change_word.value & 1)
+        eventually("Python awaits a change", lambda: self.lock._change_word.value & 1)
         self.assertEqual(go.tell("add 2"), "added")
         t.join()
         self.assertEqual(seen, [True])
@@ -214,7 +218,7 @@ class Locks(Case):
         self.assertRaises(shm.ClosedError, lambda: self.seg["n"])
 
     def test_torn_reads(self):
-        """Two equal halves of a struct are never seen apart, whoever writes."""
+        """A reader never sees two halves of a struct differ, whichever language writes."""
         go = self.go("pythonPeer", self.name)
         self.assertEqual(go.tell("pair"), "ok")
         pair = self.seg["pair"]
@@ -226,17 +230,19 @@ class Locks(Case):
                 with pair.edit() as p:
                     p.A[0] += 1000
                     p.A[4095] += 1000
-                    pair.store(p)  # two commits under one lock hold
+                    pair.store(p)  # two commits while the lock is held once
         self.assertEqual(go.line(), "ok")
 
     def test_overtaken_reader(self):
-        """A reader that was overtaken often enough to ask for the lock does not wait for who holds it:
-        for a process, which is stopped, or for a thread of its own."""
+        """A reader that was overtaken so often that it asks for the lock does not wait for the holder.
+
+        The holder is a stopped process, or a thread of the reader's process.
+        """
         values = self.seg.struct("v", "q"), self.seg.string("text", 8)
         read_only = self.open(readonly=True)
 
         def tries(slots, overtaken):
-            """How often it copies, if so many copies are overtaken."""
+            """Return how often a reader copies if so many of its copies are overtaken."""
             copies = []
 
             def copy(_):
@@ -252,7 +258,7 @@ class Locks(Case):
 
         for slots in (v._slots for v in values):
             count, lock = slots.count, slots.mutex
-            self.assertEqual(tries(slots, 65), 65)  # the last one under the lock
+            self.assertEqual(tries(slots, 65), 65)  # the last copy under the lock
             self.assertFalse(lock.locked())
             self.assertEqual(tries(read_only[lock.name]._slots, 200), 201)
             holder = self.child(lambda: lock.acquire() and os.kill(os.getpid(), signal.SIGSTOP))
@@ -266,8 +272,10 @@ class Locks(Case):
                 self.assertEqual(tries(slots, 64), 65)
 
     def test_storm(self):
-        """Processes of both add under the lock and are killed all the time: no addition is lost
-        but one in flight each, and none gets stuck."""
+        """Processes in Go and Python add under the lock and are killed all the time.
+
+        Each kill loses at most the one addition that was under way, and no process gets stuck.
+        """
         procs, kills, seconds = 4, 0, float(os.environ.get("SHM_TEST_STORM", "3"))
         counts = self.seg.raw_array("counts", "q", procs)
         v, lock = self.v, self.lock
@@ -300,7 +308,7 @@ class Locks(Case):
                 kill(running[i])
                 running[i] = None
                 kills += 1
-                # Python forks while others hold the lock, and takes it itself.
+                # Python forks while others hold the lock, and takes the lock itself.
                 self.assertTrue(lock.acquire(timeout=20), "the lock is stuck")
                 lock.release()
                 running[i] = start(i)
@@ -350,7 +358,7 @@ class Forks(Case):
             return 2 if self.lock.acquire(timeout=0.02) else 0
 
         self.assertEqual(self.reap(self.child(body)), 0)
-        # The child has gone, and its end released nothing.
+        # The child has ended, and its end released nothing.
         go = self.agent()
         self.assertEqual(go.tell("trylock"), "false")
         self.lock.release()
@@ -395,7 +403,7 @@ class Forks(Case):
             parent.kill()
             go = self.agent()
             self.assertEqual(go.tell("lockFor 15000"), "locked")
-            os.kill(child, 0)  # lives
+            os.kill(child, 0)  # the child lives
         finally:
             os.kill(child, signal.SIGKILL)
 

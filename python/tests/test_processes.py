@@ -1,4 +1,4 @@
-"""What multiprocessing starts, what fork leaves behind, crowds of threads, and interrupts at every step."""
+"""Tests multiprocessing, fork, many threads, and exceptions of signal handlers at every step of the lock."""
 
 import dis
 import multiprocessing
@@ -11,14 +11,14 @@ import unittest
 
 import shm
 from shm import mutex
-from shm.cell import OWNER, W
+from shm.cell import KERNEL_WAITERS, OWNER_MASK
 
 from .support import Case, eventually
 from .test_kinds import Point, make
 
 
 def add_to_all(segment, value, array, struct, text, atomic, lock, entered):
-    """Run in a process that multiprocessing started, with what was handed to it."""
+    """The target of a process that multiprocessing starts: change all arguments."""
     value.add(1)
     segment["value"].add(1)
     array.add(0, 1)
@@ -33,7 +33,7 @@ def add_to_all(segment, value, array, struct, text, atomic, lock, entered):
 
 class Multiprocessing(Case):
     def test_values_are_handed_over(self):
-        """As multiprocessing's own are: by fork, and pickled where a process starts anew."""
+        """Values can be arguments of a process that is forked, and of one that starts anew."""
         for method in ("fork", "spawn", "forkserver"):
             with self.subTest(method):
                 context = multiprocessing.get_context(method)
@@ -77,12 +77,12 @@ class Multiprocessing(Case):
         shm.remove(self.name)
         with self.assertRaises(FileNotFoundError):
             pickle.loads(pickled)
-        with self.assertRaisesRegex(TypeError, "no name leads to"):
+        with self.assertRaisesRegex(TypeError, "has no name any more"):
             pickle.dumps(seg["value"])
         shm.open(self.name, create=True).close()
         with self.assertRaisesRegex(FileNotFoundError, "another file"):
             pickle.loads(pickled)
-        # As any ctypes object: README says so.
+        # A raw value is copied, like any ctypes object. README.md says so.
         raw = pickle.loads(pickle.dumps(seg["rawInt"]))
         raw.value += 1
         self.assertEqual((raw.value, seg["rawInt"].value), (-41, -42))
@@ -90,7 +90,7 @@ class Multiprocessing(Case):
 
 class Forks(Case):
     def test_child_holds_and_parent_dies(self):
-        """The child's lock is its own: the parent's death frees nothing, the child's does."""
+        """A lock that a child holds is not freed by the parent's death, but by the child's."""
         self.open().value("n", "q")
         parent = self.python(
             "import os, sys, signal, shm\n"
@@ -107,7 +107,7 @@ class Forks(Case):
         child = int(parent.line())
         lock = self.open(create=False)["n"].get_lock()
         try:
-            # And no Wait, which would close the child's output.
+            # The parent is not reaped, as that would close the child's output.
             os.kill(parent.pid, signal.SIGKILL)
             os.waitid(os.P_PID, parent.pid, os.WEXITED | os.WNOWAIT)
             go = self.agent()
@@ -120,7 +120,7 @@ class Forks(Case):
         self.assertEqual(self.open(create=False)["n"].value, 2)
 
     def test_fork_of_a_fork(self):
-        """Each generation takes an id of its own, and none robs another."""
+        """Each generation takes an id of its own, and none takes a lock from another."""
         seg = self.open()
         v = seg.value("n", "q")
         lock = v.get_lock()
@@ -142,18 +142,18 @@ class Forks(Case):
 
                 r, w = os.pipe()
                 pid = self.child(child)
-                os.read(r, 1)  # it has tried while this one holds the lock
+                os.read(r, 1)  # the child has tried to lock while this process holds the lock
             os.close(r)
             os.close(w)
             return self.reap(pid)
 
         self.assertEqual(generation([]), 0)
-        self.assertEqual((v.value, lock._word.value & OWNER), (4, 0))
+        self.assertEqual((v.value, lock._word.value & OWNER_MASK), (4, 0))
 
 
 class Threads(Case):
     def test_one_thread_of_a_crowd_competes(self):
-        """A thousand threads that wait for a lock of another process: one sleeps on the word."""
+        """If a thousand threads wait for a lock of another process, one of them sleeps on the lock word."""
         seg = self.open()
         v = seg.value("n", "q")
         lock = v.get_lock()
@@ -188,7 +188,7 @@ class Threads(Case):
                 t.start()
             for _ in threads:
                 started.acquire()
-            eventually("one sleeps long", lambda: lock._word.value & W and lock._cell.starve)
+            eventually("one sleeps long", lambda: lock._word.value & KERNEL_WAITERS and lock._cell.starve)
             self.assertFalse(lock.acquire(timeout=0.01))
             self.assertEqual(go.tell("unlock"), "unlocked")
             for t in threads:
@@ -224,7 +224,7 @@ class Threads(Case):
                 self.assertTrue(lock.locked())
             self.assertFalse(lock.locked())
         self.assertEqual(len(failed), 6)
-        self.assertIn("this thread has not got", failed[0])
+        self.assertIn("by a thread that does not hold it", failed[0])
         with self.assertRaises(RuntimeError), lock:
             lock.release()
         self.assertTrue(lock.acquire(timeout=None))
@@ -233,7 +233,7 @@ class Threads(Case):
 
 class Interrupts(Case):
     def test_while_waiting(self):
-        """Ctrl-C ends a wait, and leaves neither lock nor reservation."""
+        """Ctrl-C ends a wait, and leaves neither a lock nor a reservation."""
         seg = self.open()
         v = seg.value("n", "q")
         go = self.agent()
@@ -254,13 +254,13 @@ class Interrupts(Case):
         for i in range(4):
             self.assertEqual(go.tell("lock"), "locked")
             if i < 3:
-                word.value &= ~W
+                word.value &= ~KERNEL_WAITERS
             else:
                 change.value &= ~1
             if i:
                 waiter.say("")
             self.assertEqual(waiter.line(), "waits")
-            eventually("it waits", lambda: word.value & W if i < 3 else change.value & 1)
+            eventually("it waits", lambda: word.value & KERNEL_WAITERS if i < 3 else change.value & 1)
             os.kill(waiter.pid, signal.SIGINT)
             self.assertEqual(waiter.line(), "interrupted")
             self.assertEqual(go.tell("unlock"), "unlocked")
@@ -270,10 +270,11 @@ class Interrupts(Case):
         self.assertEqual((v.value, word.value), (1, 0))
 
     def test_at_every_step(self):
-        """An exception at any instruction of the lock leaves it free, but at the two documented ones."""
+        """An exception at any instruction of the lock leaves it free, with the two documented exceptions."""
         seg = self.open()
         lock = seg.value("n", "q").get_lock()
-        # Where no signal is looked for, but by CPython 3.9 and 3.10; or the call of __exit__ itself.
+        # At these instructions only CPython 3.9 and 3.10 look for signals, or they are the
+        # call of __exit__ itself.
         unsafe = {
             ("__enter__", "LOAD_CONST"), ("__enter__", "RETURN_VALUE"), ("__enter__", "RETURN_CONST"), ("__exit__", None),
             ("__exit__", "RESUME"), ("__exit__", "LOAD_FAST"), ("__exit__", "LOAD_ATTR"), ("__exit__", "STORE_FAST"),
@@ -284,12 +285,12 @@ class Interrupts(Case):
             while True:
                 step += 1
                 if how == "a dead holder":
-                    lock._cell.word, lock._cell.probed = OWNER - 5 | W, 0
+                    lock._cell.word, lock._cell.probed = OWNER_MASK - 5 | KERNEL_WAITERS, 0
                 if how == "recursive":
                     lock.acquire()
                 place = interrupted(lock, step)
                 if how == "recursive":
-                    if lock._depth:  # held once more than it was taken
+                    if lock._depth:  # held once more often than it was taken
                         self.assertIn(place, unsafe)
                         lock.release()
                     lock.release()
@@ -297,7 +298,7 @@ class Interrupts(Case):
                     self.assertIn(place, unsafe)
                     lock.release()
                 self.assertEqual(
-                    (lock._owner, lock._depth, lock._gate_is_owned(), lock._word.value & OWNER == lock._id != 0),
+                    (lock._owner, lock._depth, lock._gate_is_owned(), lock._word.value & OWNER_MASK == lock._id != 0),
                     (0, 0, False, False), (how, step, place),
                 )  # fmt: skip
                 if place is None:
@@ -308,9 +309,12 @@ class Interrupts(Case):
 
 
 def interrupted(lock, step):
-    """Run an empty with statement, interrupted at the n-th instruction; return where, None if it has fewer."""
+    """Run an empty with statement, and interrupt it at an instruction of the lock.
+
+    step counts the instructions from 1. Return the place, or None if there are fewer.
+    """
     place = None
-    by_line = sys.version_info >= (3, 13)  # 3.13.0 tells of some instructions only
+    by_line = sys.version_info >= (3, 13)  # 3.13.0 traces some instructions only
 
     def trace(frame, event, _):
         nonlocal step, place

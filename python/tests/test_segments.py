@@ -1,4 +1,4 @@
-"""Opening, reading only, what is malformed, and what the system may lack."""
+"""Tests opening, read-only segments, malformed segments, and systems that lack something."""
 
 import contextlib
 import ctypes
@@ -79,7 +79,7 @@ class Opening(Case):
             self.assertEqual(missing.exception.filename, path)
 
     def test_no_room_in_the_filesystem(self):
-        """As where it is full, which only root could bring about: a limit on the size of files."""
+        """A full filesystem, which only root could make, is replaced by a limit on the size of files."""
 
         def body():
             limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -138,7 +138,7 @@ class Opening(Case):
         self.open()
         path = f"/dev/shm/{self.name}"
         os.chmod(path, 0o666)
-        with self.assertRaisesRegex(shm.InsecureError, "lets more write"):
+        with self.assertRaisesRegex(shm.InsecureError, "writable by more users"):
             shm.open(self.name)
         shm.open(self.name, mode=0o666).close()
         os.chmod(path, 0o600)
@@ -153,7 +153,7 @@ class Opening(Case):
             hard = os.path.join("/dev/shm", self.name + "-2")
             os.link(path, hard)
             try:
-                with self.assertRaisesRegex(shm.InsecureError, "2 names"):
+                with self.assertRaisesRegex(shm.InsecureError, "2 hard links"):
                     shm.open(self.name)
             finally:
                 os.unlink(hard)
@@ -223,7 +223,7 @@ class Malformed(Case):
                 shm.open(self.path)
 
     def test_damage(self):
-        """Whatever bytes are there: an exception, or values; no fault and no endless loop."""
+        """Whatever bytes are in a file, there are values or an exception, and no fault and no endless loop."""
         with shm.open(self.path, create=True, max_size=1 << 20) as seg:
             make(seg)
             seg.struct("longer", Point)
@@ -260,14 +260,14 @@ class Malformed(Case):
         seg.raw_value("a", "i")
         os.truncate(self.path, 4096)
         with self.assertRaisesRegex(shm.FormatError, "cut off"):
-            # Only the header is read for this.
+            # This reads the header only.
             other._attached().start_anew()
             other["a"]
 
 
 class Bench(unittest.TestCase):
     def test_every_row(self):
-        """What is measured works; how long it takes is no test's business."""
+        """All operations that are measured work. No test depends on how long they take."""
         cost, called = bench._cost, []
         bench._cost = lambda f, **_: called.append(f()) or 2.0
         try:
@@ -325,7 +325,7 @@ class Layouts(unittest.TestCase):
 
 
 class Lacking(Case):
-    """Systems without libatomic, and without memory that may be executed."""
+    """Systems without libatomic, and systems without executable memory."""
 
     WITHOUT = (
         "import ctypes, sys, os, platform\n"
@@ -404,7 +404,7 @@ class Lacking(Case):
             "    return real(*a)\n"
             "shm.futex.wake = wake\n"
             "assert seg['value'].value == 0.5 and seg['struct'].value.N == 3 and seg['atomic'].load() == 1 << 63\n"
-            "assert fences >= 5, fences\n"  # each of these is ordered by two, but the number by one
+            "assert fences >= 5, fences\n"  # two for each of these, and one for the number
             "for f in (lambda: seg['value'].add(1), lambda: seg['mutex'].acquire(), lambda: seg['atomic'].add(1),\n"
             "          lambda: seg['struct'].store((0, 0, 0, False, b'')), lambda: seg['mutex'].acquire(timeout=1)):\n"
             "    try: f()\n"

@@ -1,0 +1,48 @@
+"""What the values with a lock have in common, and how a value is pickled.
+
+The modules that define values import this one. It imports nothing of the
+package: segment, which finds values by name, registers its function here.
+"""
+
+_find = None
+
+
+def register_finder(function):
+    """Register the function that finds a value by its mapping, its name and perhaps its type; return it.
+
+    The module segment uses it once, as a decorator. Pickled values name the function.
+    """
+    global _find
+    _find = function
+    return function
+
+
+def pickled(mapping, name, *type):
+    """Return what __reduce__ of a value returns: the registered function and its arguments."""
+    return _find, (mapping, name, *type)
+
+
+class Locked:
+    """The base class of the values with a lock. `with v:` holds the lock."""
+
+    __slots__ = ("_mutex", "__weakref__")
+
+    def get_lock(self):
+        """Return the Mutex that all changes take."""
+        return self._mutex
+
+    def __reduce__(self):
+        return pickled(self._mutex._mapping, self._mutex.name)
+
+    def __enter__(self):
+        return self._mutex.__enter__()
+
+    def __exit__(self, *exception):
+        return self._mutex.__exit__(*exception)
+
+    def wait_for(self, ok, timeout=None):
+        """Sleep until ok(value) is true, or until `timeout` seconds are over; return whether ok(value) is true.
+
+        It calls ok again after each change that any process makes under the lock.
+        """
+        return bool(self._mutex.wait_for(lambda: ok(self.load()), timeout))
