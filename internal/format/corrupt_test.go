@@ -1,0 +1,239 @@
+package format_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"reflect"
+	"testing"
+
+	"example.org/shm/internal/errs"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/format/formattest"
+	"example.org/shm/internal/layout"
+)
+
+func layoutOf[T any](t testing.TB) *layout.Layout {
+	t.Helper()
+	l, err := layout.Of[T]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// longStruct is a struct whose layout takes a long format.
+type longStruct struct {
+	A bool
+	B int64
+	C [3]struct{ X, Y float32 }
+	D [16]byte `shm:"d,char"`
+}
+
+// grownStruct is what a later program makes of it.
+type grownStruct struct {
+	A bool
+	B int64
+	C [3]struct{ X, Y float32 }
+	D [16]byte `shm:"d,char"`
+	E bool
+}
+
+// shapes returns what each constructor of package shm asks for, and a growth.
+func shapes(t testing.TB) []format.Shape {
+	label := func(name string) format.Label { return format.Label{Name: name, Unit: "unit", Help: "help"} }
+	return []format.Shape{
+		{Label: label("raw"), Layout: layoutOf[int64](t), Access: format.Raw, Kind: format.KindSingle},
+		{Label: label("atomic"), Layout: layoutOf[uint32](t), Access: format.Atomic, Kind: format.KindSingle},
+		{Label: label("array"), Layout: layoutOf[float32](t), Count: 100, Access: format.Raw, Kind: format.KindArray},
+		{Label: label("chars"), Layout: layout.Chars, Count: 33, Access: format.Raw, Kind: format.KindChars},
+		{Label: label("struct"), Layout: layoutOf[longStruct](t), Access: format.Raw, Kind: format.KindSingle},
+		{Label: label("locked"), Layout: layoutOf[float64](t), Access: format.Locked, Kind: format.KindSingle},
+		{Label: label("locked array"), Layout: layoutOf[uint16](t), Count: 3, Access: format.Locked, Kind: format.KindArray},
+		{Label: label("published"), Layout: layoutOf[longStruct](t), Access: format.Published, Kind: format.KindSingle},
+		{Label: format.Label{Name: "published"}, Layout: layoutOf[grownStruct](t), Access: format.Published, Kind: format.KindGrowth},
+		{Label: label("text"), Layout: layout.Chars, Count: 5, Access: format.Published, Kind: format.KindChars},
+		{Label: label("mutex"), Access: format.Locked, Kind: format.KindMutex},
+	}
+}
+
+var maker = format.Maker{Pid: 77, Program: "program"}
+
+// image returns a segment with a value of each kind.
+func image(t testing.TB) []byte {
+	t.Helper()
+	b := make([]byte, format.FirstAllocation)
+	copy(b, format.NewHeader(1<<20, format.FirstAllocation, 12345))
+	off := int64(format.HeaderSize)
+	var capacity int64
+	for _, s := range shapes(t) {
+		if s.Kind != format.KindGrowth { // it has the capacity of the record before
+			capacity = s.Room()
+		}
+		meta, size := s.Encode(capacity, maker)
+		copy(b[off:], meta)
+		for i := off + int64(len(meta)); i < off+size; i++ {
+			b[i] = byte(i)
+		}
+		off += size
+	}
+	binary.NativeEndian.PutUint64(b[72:], format.Seal(uint64(off/format.Line)))
+	return b
+}
+
+// read reads a segment as a process that attaches does. It returns the records,
+// and the error of the header or of the first bad record. Errors are of the kind
+// that they must be, and records within their bounds.
+func read(t testing.TB, b []byte, layouts map[string]*layout.Layout) (records []*format.Record, err error) {
+	t.Helper()
+	defer func() {
+		if err != nil && !errors.Is(err, errs.Format) && !errors.Is(err, errs.Version) {
+			t.Fatalf("an error of another kind: %v", err)
+		}
+	}()
+	maxSize, err := format.CheckHeader(b[:min(len(b), format.TableOffset)], int64(len(b)))
+	if err != nil {
+		return nil, err
+	}
+	var used format.Sealed
+	used.Word.Store(binary.NativeEndian.Uint64(b[72:]))
+	end, ok := used.Bytes()
+	if !ok || end > int64(len(b)) || end > maxSize || maxSize > format.MaxSegment {
+		t.Fatalf("%d bytes used of %d, at most %d", end, len(b), maxSize)
+	}
+	for off := int64(format.HeaderSize); off < end; {
+		r, size, err := format.Decode(b, off, end, layouts)
+		if err != nil {
+			return records, err
+		}
+		checkRecord(t, r, off, size, end)
+		records = append(records, r)
+		off += size
+	}
+	return records, nil
+}
+
+// checkRecord checks that all that a record describes is within it.
+func checkRecord(t testing.TB, r *format.Record, off, size, end int64) {
+	t.Helper()
+	n, ok := r.SlotSize()
+	data := r.DataSize(r.Capacity)
+	switch {
+	case size <= 0 || size%format.Line != 0 || size > end-off:
+		t.Fatalf("record at %d of %d bytes, before %d", off, size, end)
+	case r.Data < off+format.RecordFixed || r.Data%format.Line != 0 || r.Data+data != off+size:
+		t.Fatalf("data at %d of %d bytes, in %d bytes from %d", r.Data, data, size, off)
+	case !ok || n > r.Capacity || r.Check() != nil:
+		t.Fatalf("a value of %d bytes in a slot of %d: %v", n, r.Capacity, r.Check())
+	case r.Kind != format.KindMutex && r.Layout == nil:
+		t.Fatalf("kind %d has no layout", r.Kind)
+	case r.Kind == format.KindMutex || r.Kind == format.KindGrowth:
+		return
+	case r.HasLock() && r.Elements() == r.Data:
+		t.Fatalf("the value overlaps its lock")
+	case r.Elements() < r.Data || r.Elements()+n > off+size:
+		t.Fatalf("a value of %d bytes at %d, in %d bytes from %d", n, r.Elements(), size, off)
+	case r.Access == format.Published && r.Elements()+2*format.RoundUp(r.Capacity) != off+size:
+		t.Fatalf("two slots of %d bytes do not fit", r.Capacity)
+	}
+}
+
+func TestEncodeDecode(t *testing.T) {
+	records, err := read(t, image(t), map[string]*layout.Layout{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := shapes(t)
+	if len(records) != len(want) {
+		t.Fatalf("%d records, want %d", len(records), len(want))
+	}
+	for i, r := range records {
+		if !reflect.DeepEqual(r.Shape, want[i]) || r.Maker != maker {
+			t.Errorf("%+v by %+v, want %+v", r.Shape, r.Maker, want[i])
+		}
+	}
+	if growth := records[8].Shape; growth.Kind != format.KindGrowth || growth.Outgrows(records[7]) {
+		t.Error("a record of a growth is not a shape that can be asked for")
+	} else if growth.Kind = format.KindSingle; !growth.Outgrows(records[7]) {
+		t.Error("the growth does not outgrow the record before")
+	}
+}
+
+// unchecked reports whether the byte at off may be anything: the word of those
+// who wait for names, and what is in the values themselves.
+func unchecked(records []*format.Record, off int64) bool {
+	if off >= 104 && off < 108 {
+		return true
+	}
+	for _, r := range records {
+		if off >= r.Data && off < r.Data+r.DataSize(r.Capacity) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestEachByteFlipped changes each byte of the header and the directory, in each
+// bit and as a whole.
+func TestEachByteFlipped(t *testing.T) {
+	valid := image(t)
+	layouts := map[string]*layout.Layout{}
+	records, err := read(t, valid, layouts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flips := 0
+	for c := range formattest.Flips(valid, 0xff, 1, 2, 4, 8, 16, 32, 64, 128) {
+		if _, err := read(t, c.Bytes, layouts); (err == nil) != unchecked(records, c.Off) {
+			t.Fatalf("%s: %v", c.What, err)
+		}
+		flips++
+	}
+	if flips < 9*1000 {
+		t.Errorf("only %d flips", flips)
+	}
+}
+
+// TestForgedSegments sets fields to numbers that are likely to overflow, with
+// checksums that match.
+func TestForgedSegments(t *testing.T) {
+	valid := image(t)
+	layouts := map[string]*layout.Layout{}
+	refused := 0
+	for c := range formattest.Forgeries(valid, 0, 1, 3, 64, 255, 1<<16-1, 1<<31, 1<<32-1, 1<<40-1, 1<<45, 1<<63, 1<<64-64, 1<<64-1) {
+		if _, err := read(t, c.Bytes, layouts); err != nil {
+			refused++
+		}
+	}
+	if refused < 1000 {
+		t.Errorf("only %d were refused", refused)
+	}
+}
+
+// FuzzDecode reads segments as a hostile peer may leave them: any bytes, or a
+// valid segment with some bytes changed (an offset of two bytes and the new
+// byte, over and over) and then all checksums made right.
+func FuzzDecode(f *testing.F) {
+	valid := image(f)
+	f.Add([]byte(nil), false)
+	f.Add([]byte(format.Magic), false)
+	f.Add(valid[:format.TableOffset], false)
+	f.Add(valid[:format.HeaderSize+4*format.Line], false)
+	f.Add([]byte(nil), true)
+	for i, off := range []uint16{24, 64, 72, 80, format.HeaderSize, format.HeaderSize + 8, format.HeaderSize + 16, format.HeaderSize + 32, format.HeaderSize + 40, format.HeaderSize + 44, format.HeaderSize + format.RecordFixed} {
+		f.Add([]byte{byte(off >> 8), byte(off), byte(i), byte((off + 1) >> 8), byte(off + 1), 0xff}, true)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, patch bool) {
+		if patch {
+			patched := bytes.Clone(valid)
+			for ; len(b) >= 3; b = b[3:] {
+				if off := int(b[0])<<8 | int(b[1]); off < len(patched) {
+					patched[off] = b[2]
+				}
+			}
+			formattest.Forge(patched)
+			b = patched
+		}
+		_, _ = read(t, b, map[string]*layout.Layout{})
+	})
+}
