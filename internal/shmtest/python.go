@@ -1,0 +1,143 @@
+package shmtest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// What tests need of a Python interpreter, in Python. The code calls sys.exit
+// with the reason if the interpreter does not have it.
+const (
+	// PythonShm is this module's Python package.
+	PythonShm = "import unittest, shm\nsys.exit(shm.atomics.unavailable)"
+
+	// PythonMultiprocessing is CPython with shared memory.
+	PythonMultiprocessing = "import doctest, multiprocessing.shared_memory\n" +
+		"from multiprocessing import Lock, sharedctypes\nLock()\n" +
+		"if sys.implementation.name != 'cpython': sys.exit('not CPython')"
+)
+
+// Interpreter is a Python interpreter, of version 3.9 or later and 64 bits.
+type Interpreter struct{ Path, Version string }
+
+// Command returns the command that runs Python with arguments. It finds this
+// module's Python packages and writes no compiled files beside them.
+func (in Interpreter) Command(args ...string) *exec.Cmd {
+	cmd := exec.Command(in.Path, args...)
+	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	if dir, err := root(); err == nil {
+		cmd.Env = append(cmd.Env, "PYTHONPATH="+filepath.Join(dir, "python"))
+	}
+	return cmd
+}
+
+// Python returns the interpreter of FindPython, or skips the test.
+func Python(t testing.TB, needs string) Interpreter {
+	t.Helper()
+	first, err := FindPython(needs)
+	if err != nil {
+		t.Skip(err)
+	}
+	return first
+}
+
+// FindPython returns the first interpreter on the search path that has what is
+// needed. One that is called python3 comes before python3.9 and its like. The
+// error says why the first one that was refused is of no use.
+func FindPython(needs string) (Interpreter, error) {
+	found, err := findPythons(needs, 1)
+	if err != nil {
+		return Interpreter{}, err
+	}
+	return found[0], nil
+}
+
+// Pythons returns all interpreters on the search path that have what is needed,
+// each version once, in the order of FindPython. It skips the test if there is
+// none.
+func Pythons(t testing.TB, needs string) []Interpreter {
+	t.Helper()
+	found, err := findPythons(needs, math.MaxInt)
+	if err != nil {
+		t.Skip(err)
+	}
+	return found
+}
+
+// searches has the results of findPythons. A search may take seconds, because
+// some interpreters are scripts that look for one.
+var searches sync.Map // of func() ([]Interpreter, error)
+
+func findPythons(needs string, most int) ([]Interpreter, error) {
+	once, _ := searches.LoadOrStore(fmt.Sprint(most, needs), sync.OnceValues(func() ([]Interpreter, error) {
+		return searchPythons(needs, most)
+	}))
+	return once.(func() ([]Interpreter, error))()
+}
+
+func searchPythons(needs string, most int) (found []Interpreter, err error) {
+	names := []string{"python3"}
+	for minor := 9; minor <= 14; minor++ {
+		names = append(names, fmt.Sprint("python3.", minor))
+	}
+	seen := map[string]bool{} // files and versions
+	for _, name := range names {
+		for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+			path, e := exec.LookPath(filepath.Join(dir, name))
+			if e != nil {
+				continue
+			}
+			if file, e := filepath.EvalSymlinks(path); e == nil {
+				if seen[file] {
+					continue
+				}
+				seen[file] = true
+			}
+			version, e := askPython(path, needs)
+			if e != nil {
+				if err == nil {
+					err = e
+				}
+				continue
+			}
+			if seen[version] {
+				continue
+			}
+			seen[version] = true
+			if found = append(found, Interpreter{path, version}); len(found) == most {
+				return found, nil
+			}
+		}
+	}
+	switch {
+	case len(found) > 0:
+		return found, nil
+	case err == nil:
+		err = errors.New("this test needs python3, which is not in PATH")
+	}
+	return nil, err
+}
+
+// askPython returns the version of an interpreter that has what is needed.
+func askPython(path, needs string) (version string, err error) {
+	cmd := Interpreter{Path: path}.Command("-c", "import sys\n"+
+		"if sys.version_info < (3, 9): sys.exit('older than 3.9')\n"+
+		"if sys.maxsize < 2**32: sys.exit('32 bits')\n"+
+		"print('.'.join(map(str, sys.version_info[:3])))\n"+needs)
+	var out, why bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &why
+	if err := cmd.Run(); err != nil {
+		lines := strings.Split(strings.TrimSpace(why.String()), "\n")
+		return "", fmt.Errorf("%s is of no use: %w: %s", path, err, lines[len(lines)-1]) // the last line of a traceback
+	}
+	version, _, _ = strings.Cut(out.String(), "\n")
+	return version, nil
+}
