@@ -1,0 +1,83 @@
+# What a contributor runs. `make` alone lists the targets; .ci/run runs them.
+# CONTRIBUTING.md says what each of them proves.
+
+GO ?= go
+
+# How long each fuzz target runs: a number of inputs (30000x) or a time (1m).
+FUZZTIME ?= 30000x
+# How long each storm runs. A storm kills processes at random for that time.
+STORM ?= 20s
+
+# The library with its tests, without the commands and the examples.
+LIBRARY := . ./internal/... ./test/...
+# The systems for which `make vet` type-checks everything, beside this one.
+SYSTEMS := linux/386 linux/arm linux/arm64 linux/s390x linux/ppc64le linux/riscv64 \
+	darwin/arm64 windows/amd64 freebsd/amd64
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# $(call having,PATTERN) is the packages that have a test whose declaration
+# matches. No such test is an error: a target that tests nothing must not pass.
+having = $(or $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func $(1)' .))),$(error no test matches '$(1)'))
+
+.DEFAULT_GOAL := help
+.PHONY: help test short race fuzz kill storm model arm64 386 vet docs bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: ## run all tests, as a user of the library does
+	$(GO) test ./...
+
+short: ## run all tests but those that take long
+	$(GO) test -short ./...
+
+race: ## run all tests under the race detector
+	$(GO) test -race ./...
+
+fuzz: ## run each fuzz target for FUZZTIME
+	@set -e; for package in $(call having,Fuzz); do \
+		names=$$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); \
+		for name in $$names; do \
+			echo "$(GO) test -run '^$$' -fuzz '^$$name$$' -fuzztime $(FUZZTIME) $$package"; \
+			$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$package; \
+		done; \
+	done
+
+kill: ## kill a process behind every store to shared memory
+	$(GO) test -count=1 -tags killpoints -run KillPoint $(call having,Test.*KillPoint)
+
+storm: ## kill processes at random, each storm for STORM
+	$(GO) test -count=1 -v -run 'Storm|Kill' -storm $(STORM) $(call having,Test.*Storm)
+
+model: ## search the models of the protocols, and their mutations (needs spin and gcc)
+	docs/model/check
+	docs/model/mutations
+
+arm64: ## run the tests of the lock and the slots as arm64 code (needs qemu-aarch64)
+	.ci/arm64
+
+386: ## run the library's tests as 32-bit code
+	GOARCH=386 CGO_ENABLED=0 $(GO) test $(LIBRARY)
+
+vet: ## run gofmt, go vet here and for other systems, and staticcheck
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "run gofmt -w on: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags killpoints $(LIBRARY)
+	@set -e; for system in $(SYSTEMS); do \
+		echo "GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) vet ./..."; \
+		GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) vet ./...; \
+	done
+	@# On mips Go's 64-bit atomics are locks in the memory of one process.
+	@if GOOS=linux GOARCH=mips $(GO) build . 2>/dev/null; then \
+		echo 'linux/mips must not build: its 64-bit atomics do not work between processes'; exit 1; \
+	fi
+	$(GO) run $(STATICCHECK) ./...
+
+docs: ## check the documents against the code
+	$(GO) test -count=1 ./test/docs
+
+bench: ## measure this library beside its rivals, and write the ratios
+	$(GO) run ./internal/ratios
+
+clean: ## remove what builds and tests leave behind (what git ignores)
+	git clean -fdXq
