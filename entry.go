@@ -131,6 +131,15 @@ func (e Entry) Text() string {
 	return string(text.Append(nil, e.record.Whole(), e.load()))
 }
 
+// Lock returns the state of the value's lock, without waiting for the lock. It
+// returns false for a value that has none.
+func (e Entry) Lock() (LockInfo, bool) {
+	if !e.record.HasLock() {
+		return LockInfo{}, false
+	}
+	return e.m.lockInfo(e.s.file, e.record), true
+}
+
 // Parse sets the value from a text. It accepts whatever Text returns, and then sets
 // the same value, bit by bit. It accepts JSON, for values that JSON can express. If
 // the whole value is characters, they need no quotes. Integers may have a prefix,

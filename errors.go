@@ -22,24 +22,6 @@ var (
 	ErrTooLong  = errs.TooLong  // a string does not fit; nothing was changed
 )
 
-// A TypeError reports a Go type whose values cannot be in shared memory.
-type TypeError struct {
-	Type   reflect.Type // the type that was asked for
-	Field  string       // path of the unfit part, like "Inner[].Ptr"; empty if it is Type itself
-	Reason string       // names the unfit part's own type, and what to use instead
-}
-
-// Error joins the type, the path and the reason.
-func (e *TypeError) Error() string {
-	where := e.Field
-	// A struct type without a name prints as its whole source text. The path alone
-	// is easier to find.
-	if e.Type != nil && (where == "" || e.Type.Name() != "" || e.Type.Kind() != reflect.Struct) {
-		where = layout.FieldPath(e.Type.String(), where)
-	}
-	return "shm: " + where + ": " + e.Reason
-}
-
 // A LayoutError reports that a value of this name exists, but with another type,
 // length or access than the caller wants. Nothing was changed. Have and Want
 // describe one element.

@@ -3,7 +3,9 @@ package shm
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
+	"example.org/shm/internal/errs"
 	"example.org/shm/internal/layout"
 )
 
@@ -65,6 +67,24 @@ func layoutFor[T any]() (*layout.Layout, error) {
 	return l, err
 }
 
+// A TypeError reports a Go type whose values cannot be in shared memory.
+type TypeError struct {
+	Type   reflect.Type // the type that was asked for
+	Field  string       // path of the unfit part, like "Inner[].Ptr"; empty if it is Type itself
+	Reason string       // names the unfit part's own type, and what to use instead
+}
+
+// Error joins the type, the path and the reason.
+func (e *TypeError) Error() string {
+	where := e.Field
+	// A struct type without a name prints as its whole source text. The path alone
+	// is easier to find.
+	if e.Type != nil && (where == "" || e.Type.Name() != "" || e.Type.Kind() != reflect.Struct) {
+		where = layout.FieldPath(e.Type.String(), where)
+	}
+	return "shm: " + where + ": " + e.Reason
+}
+
 // ParseLayout reads a format as LayoutOf and ctypes write it: ParseLayout(l.Format)
 // is Equal to l for each l from LayoutOf. The format may come from memory that any
 // process can write: sizes, nesting and work are bounded. It must be in this
@@ -81,7 +101,7 @@ func layoutFor[T any]() (*layout.Layout, error) {
 func ParseLayout(format string) (Layout, error) {
 	l, err := layout.Parse(format)
 	if err != nil {
-		return Layout{}, fmt.Errorf("%w: layout: %w", ErrFormat, err)
+		return Layout{}, fmt.Errorf("%w: layout: %w", errs.Format, err)
 	}
 	return layoutFrom(&l), nil
 }

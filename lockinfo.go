@@ -2,6 +2,7 @@ package shm
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 
@@ -23,13 +24,10 @@ type LockInfo struct {
 	Takeovers uint32 // how often a dead owner has been replaced
 }
 
-// Lock returns the state of the value's lock, without waiting for the lock. It
-// returns false for a value that has none.
-func (e Entry) Lock() (LockInfo, bool) {
-	r, m := e.record, e.m
-	if !r.HasLock() {
-		return LockInfo{}, false
-	}
+// lockInfo reads the state of a record's lock. It probes the owner's lease through
+// f, which must not be the description that holds this process's own lease: that
+// would look free there.
+func (m *mapping) lockInfo(f *os.File, r *format.Record) LockInfo {
 	cell := mem.At[format.LockCell](&m.region, r.Data)
 	word := cell.Word.Load()
 	owner := word & format.OwnerMask
@@ -39,13 +37,11 @@ func (e Entry) Lock() (LockInfo, bool) {
 		Abandoned: cell.Abandoned.Load() != 0, Takeovers: cell.Takeovers.Load(),
 	}
 	if l.Held {
-		// Not through the description that holds this process's own lease, which
-		// would look free there.
-		l.Alive = lease.Held(e.s.file, owner)
+		l.Alive = lease.Held(f, owner)
 		l.Pid, l.Program = m.party.Process(owner)
 	}
 	runtime.KeepAlive(m)
-	return l, true
+	return l
 }
 
 // String describes the state in one line.

@@ -6,10 +6,9 @@ import (
 	"io/fs"
 
 	"example.org/shm/internal/format"
+	"example.org/shm/internal/killpoint"
 	"example.org/shm/internal/layout"
 	"example.org/shm/internal/mem"
-
-	"example.org/shm/internal/killpoint"
 )
 
 // place finds the value that want describes, or makes it: init, which may be nil,
@@ -119,7 +118,7 @@ func placeOne[T any](s *Segment, l format.Label, access format.Access, init T) (
 }
 
 // placeMany finds or makes n numbers; n 0 takes the length found.
-func placeMany[T Numeric](s *Segment, l format.Label, access format.Access, n int) (*mapping, *format.Record, error) {
+func placeMany[T any](s *Segment, l format.Label, access format.Access, n int) (*mapping, *format.Record, error) {
 	form, err := layoutFor[T]()
 	if err != nil {
 		return nil, nil, err
