@@ -1,4 +1,4 @@
-/* Counts its own runs, under the lock that Go's Value[int64] "runs" takes. */
+/* Counts its own runs. The number is what Go calls a Value[int64], with the name "runs". */
 #include "shm.h"
 
 int main(void)

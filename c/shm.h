@@ -1,7 +1,7 @@
 /*
- * shm.h - typed values in shared memory, the same that Go's package shm and
- * Python's see. Linux, C11 or C++17, gcc or clang; nothing but libc. The bytes
- * and the protocols are those of docs/FORMAT.md.
+ * shm.h - typed values in shared memory, shared with the Go package
+ * example.org/shm and with Python. It is for Linux, C11 or C++17, and gcc or
+ * clang, and needs nothing but libc.
  *
  *     shm_segment *seg;
  *     shm_value hits;
@@ -11,48 +11,58 @@
  *     if (err == 0) err = shm_add_i64(&hits, 1, &n);
  *     if (err != 0) fprintf(stderr, "%s\n", shm_strerror(err));
  *
- * CAVEATS, each as symptom and fix
+ * docs/FORMAT.md defines the bytes and the protocols. This header implements them
+ * for C, the package internal/format implements the bytes for Go, and header.py,
+ * record.py and cell.py in python/shm do so for Python. Whoever changes a byte of
+ * the format has to change all of them together.
  *
- * "F_OFD_SETLK undeclared", or the #error below. Include this header before any
- *   other, or compile with -D_GNU_SOURCE (and -D_FILE_OFFSET_BITS=64 on 32-bit
- *   systems).
- * A thread hangs in shm_lock for ever. It holds the lock already: it is not
- *   recursive. The same happens in a signal handler: no function here may be
- *   called from one.
- * A lock stays held after its thread has ended, was cancelled or jumped out. A
- *   lock belongs to the process: one that lives is never robbed. Unlock in a
- *   cleanup handler; any thread of the process may.
- * A child after fork gets -EPERM from shm_unlock. The parent holds the lock, not
- *   the child, which has an identity of its own from its first use on. Call
- *   shm_after_fork in a child made by _Fork or clone, which run no handlers.
- * A struct that a holder was killed in is half changed. Only an array or raw
- *   memory under a lock can be: ask shm_abandoned after shm_lock, repair, then
- *   call shm_consistent. Published structs and numbers are always whole.
- * shm_new_struct says -EINVAL, or SHM_ELAYOUT, and the struct looks right. The
- *   format's padding is explicit and must be the compiler's: struct { int8_t a;
- *   int32_t b; } is "T{<b:a:3x<i:b:}". shm_describe says what is there.
- * A bool that another program wrote is neither true nor false. Nothing forces 0
- *   or 1 into shared memory: declare it uint8_t here, format SHM_BOOL.
- * SIGBUS. Somebody has truncated the file: whoever may write it can. The descriptor
- *   of a memfd that is sealed against shrinking, as Go's Anonymous makes it, is safe.
- * Readers see a locked number change before shm_unlock. A store through a pointer
- *   is seen at once; what must change together is one published struct.
- * After shm_detach a pointer faults. Handles and pointers are valid until then; a
- *   lock still held is taken over by the next, who is told that it was abandoned.
- * The lock of a process that was just killed is held still. The kernel frees its
- *   memory first (some 55 ms a GiB) and writes the core dump: the lease goes last.
- *   Afterwards a sleeping waiter needs up to 20 ms more.
- * shm_find takes long where there are many values. It reads the directory from its
- *   start, as do the constructors: find a value once, and keep it.
- * A thread that waits wakes up 50 times a second. That is how it finds out that
- *   the holder died, or that its wake-up died with somebody: hundreds of threads
- *   that wait for long are better served by a queue of their own.
+ * CAVEATS, each as a symptom and its fix
  *
- * RESULTS: 0, or a negative number: -errno or one of enum shm_error;
- * shm_strerror words it. What fails has changed nothing.
+ * The compiler says "F_OFD_SETLK undeclared", or stops at the #error below.
+ *   Include this header before any other, or compile with -D_GNU_SOURCE (and with
+ *   -D_FILE_OFFSET_BITS=64 on 32-bit systems).
+ * A thread hangs in shm_lock. It already holds the lock, which is not recursive.
+ *   The same happens in a signal handler: a signal handler must not call any
+ *   function of this header.
+ * A lock stays held after its thread has ended, was cancelled or left by longjmp.
+ *   A lock belongs to the process, and a process that lives never loses its locks.
+ *   Unlock in a cleanup handler; any thread of the process may do it.
+ * A child after fork gets -EPERM from shm_unlock. The parent holds the lock. The
+ *   child takes an id of its own when it first uses a lock. A child that was made
+ *   with _Fork or clone has to call shm_after_fork, as those run no fork handlers.
+ * A struct is half changed after its writer was killed. This can happen only to an
+ *   array or to raw memory under a lock: call shm_abandoned after shm_lock, repair
+ *   the memory, then call shm_consistent. Published structs and numbers are always
+ *   whole.
+ * shm_new_struct returns -EINVAL or SHM_ELAYOUT, and the struct looks right. The
+ *   format shows all padding, and the padding must be the compiler's: struct {
+ *   int8_t a; int32_t b; } is "T{<b:a:3x<i:b:}". shm_describe tells what the
+ *   existing value is.
+ * A bool from another program is neither true nor false. Other programs can write
+ *   any byte. Declare it uint8_t here, with the format SHM_BOOL.
+ * The process gets SIGBUS. Somebody has truncated the file, which every user who can
+ *   write it can do. A memfd that is sealed against shrinking is safe; Go's
+ *   Anonymous makes one.
+ * Readers see a locked number change before shm_unlock. Other processes see a store
+ *   through a pointer at once. Put what must change together into one published
+ *   struct.
+ * A pointer faults after shm_detach. Handles and pointers are valid until
+ *   shm_detach. A lock that is still held then is taken over by the next process
+ *   that asks for it, and that process sees it as abandoned.
+ * The lock of a process that was just killed is still held. The kernel first frees
+ *   the process's memory (some 55 ms a GiB) and writes the core dump, and then frees
+ *   the lease. After that a sleeping waiter needs up to 20 ms more.
+ * shm_find is slow if there are many values. It reads the directory from the start,
+ *   and so do the constructors. Find each value once, and keep it.
+ * A waiting thread wakes up 50 times a second. It does so to find out whether the
+ *   holder died, or whether a process died that was to wake it. If hundreds of
+ *   threads wait for a long time, give them a queue of their own.
  *
- * THREADS: all functions but shm_detach may be called from any thread. Each
- * waiting thread sleeps on the lock word itself, as another process would.
+ * RESULTS: 0, or a negative number, which is -errno or one of enum shm_error.
+ * shm_strerror returns its text. A function that fails has changed nothing.
+ *
+ * THREADS: any thread may call any function but shm_detach. Each waiting thread
+ * sleeps on the lock word itself, like a thread of another process.
  */
 #ifndef SHM_H
 #define SHM_H
@@ -94,19 +104,19 @@ extern "C" {
 SHM_ASSERT_(sizeof(off_t) == 8, "shm.h: compile with -D_FILE_OFFSET_BITS=64");
 
 enum shm_error {
-	SHM_EFORMAT = -5001,   /* not a segment, or a damaged one */
-	SHM_EVERSION = -5002,  /* a segment of another version or kind of machine */
-	SHM_EINSECURE = -5003, /* its owner, mode or file type lets others tamper with it */
-	SHM_EFULL = -5004,     /* no room below its maximum size, or no lock owner's id */
-	SHM_ELAYOUT = -5005,   /* the name stands for something else: see shm_describe */
-	SHM_ETOOLONG = -5006   /* a text or a name does not fit */
+	SHM_EFORMAT = -5001,   /* not a segment, or corrupt */
+	SHM_EVERSION = -5002,  /* a segment of another format version or of another kind of machine */
+	SHM_EINSECURE = -5003, /* the file's owner, mode or type lets other users tamper with it */
+	SHM_EFULL = -5004,     /* no room is left below the maximum size, or no id for a lock owner */
+	SHM_ELAYOUT = -5005,   /* the existing value has another type, access or length: see shm_describe */
+	SHM_ETOOLONG = -5006   /* a text or a name does not fit into its memory */
 };
 
-/* How the memory of a value is synchronised, and what it is. */
+/* How the memory of a value is synchronised, and which kind of value it is. */
 enum shm_access { SHM_RAW = 1, SHM_ATOMIC = 2, SHM_LOCKED = 3, SHM_PUBLISHED = 4 };
 enum shm_kind { SHM_SINGLE = 1, SHM_ARRAY = 2, SHM_CHARS = 3, SHM_MUTEX = 4, SHM_GROWTH_ = 5 };
 
-/* Formats of PEP 3118. A struct's is written by hand from these:
+/* Formats of PEP 3118. Write the format of a struct with these:
  * "T{" SHM_I64 ":hits:" SHM_F32 ":load:" "4x}". */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define SHM_ORDER "<"
@@ -128,45 +138,49 @@ enum shm_kind { SHM_SINGLE = 1, SHM_ARRAY = 2, SHM_CHARS = 3, SHM_MUTEX = 4, SHM
 #define SHM_C64 SHM_ORDER "Zf"
 #define SHM_C128 SHM_ORDER "Zd"
 
-/* NULL options, and zeros, mean: attach, or create for this user alone. */
+/* NULL instead of options means the same as all zeros: attach, or create a segment
+ * for this user only. */
 typedef struct shm_options {
-	mode_t mode;       /* permission bits of a new segment, whatever the umask; 0: 0600 */
-	uint64_t max_size; /* bytes that a new segment can grow to; 0: 4 GiB (64 MiB on 32-bit systems) */
-	bool read_only;    /* the name must exist */
-	bool must_exist;   /* -ENOENT instead of creating */
-	bool exclusive;    /* -EEXIST instead of attaching */
+	mode_t mode;       /* permission bits of a new segment, whatever the umask; 0 means 0600 */
+	uint64_t max_size; /* bytes that a new segment can grow to; 0 means 4 GiB (64 MiB on 32-bit systems) */
+	bool read_only;    /* map without write permission; the name must exist */
+	bool must_exist;   /* return -ENOENT instead of creating a segment */
+	bool exclusive;    /* return -EEXIST instead of attaching to an existing segment */
 } shm_options;
 
 typedef struct shm_segment shm_segment;
 
-/* A named value: copied freely, valid until shm_detach. Look, don't write. */
+/* A named value. It may be copied, and is valid until shm_detach. Do not write to its
+ * fields. */
 typedef struct shm_value {
 	shm_segment *segment;
-	struct shm_cell_ *cell; /* NULL: no lock */
+	struct shm_cell_ *cell; /* the lock cell, NULL if the value has no lock */
 	unsigned char *data;    /* the elements, or the first of two slots */
-	uint64_t size;          /* bytes of an element; of a published struct as its attacher declared it */
-	uint64_t count;         /* elements of an array, bytes of a C string, 0: one value */
-	uint64_t capacity;      /* bytes of one slot, or of the value */
+	uint64_t size;          /* bytes of an element; of a published struct, bytes of the type as declared here */
+	uint64_t count;         /* elements of an array, bytes of a C string, 0 for a single value */
+	uint64_t capacity;      /* bytes of one slot, or of all elements */
 	uint64_t end;           /* bytes up to the end of the last field */
-	uint64_t record;        /* offset in the segment */
+	uint64_t record;        /* offset of the record in the segment */
 	uint8_t access, kind;   /* enum shm_access, enum shm_kind */
-	char code;              /* of a plain number: b B h H i I q Q f d ? c; else 0 */
+	char code;              /* type code of a number, one of b B h H i I q Q f d ? c; otherwise 0 */
 } shm_value;
 
 /* ---- The API ----
  *
- * Segments: a name without a slash is /dev/shm/NAME, else a path.
+ * Segments. A name without a slash is the file /dev/shm/NAME, and a name with a slash
+ * is a path.
  *
  *     int shm_attach(shm_segment **, const char *name, const shm_options *);
- *     int shm_attach_fd(shm_segment **, int fd, const shm_options *);  the descriptor stays the caller's
- *     void shm_detach(shm_segment *);                                   NULL is fine
+ *     int shm_attach_fd(shm_segment **, int fd, const shm_options *);  the caller keeps the descriptor
+ *     void shm_detach(shm_segment *);                                   NULL is allowed
  *     int shm_remove(const char *name);                                 attached processes keep the memory
  *
- * Values: find what is there, or find-or-create as Go's constructors do, where
- * the first one's init stands (NULL: zeros). On SHM_ELAYOUT *v is what was found.
- * A count of 0 is the length found (else -ENOENT).
+ * Values. shm_find finds an existing value. The constructors find a value or make it,
+ * as in Go, and the initial value of the first caller stands; an init of NULL means
+ * zeros. If a constructor returns SHM_ELAYOUT, *v is the existing value. A count of 0
+ * means the length of the existing value, and -ENOENT if there is none.
  *
- *     int shm_find(shm_segment *, const char *name, shm_value *v);      -ENOENT
+ *     int shm_find(shm_segment *, const char *name, shm_value *v);      -ENOENT if there is none
  *     int shm_new_raw(seg, name, format, init, v);              RawValue, RawStruct
  *     int shm_new_raw_array(seg, name, format, count, v);       RawArray
  *     int shm_new_chars(seg, name, size, v);                    CharArray
@@ -177,50 +191,51 @@ typedef struct shm_value {
  *     int shm_new_string(seg, name, size, v);                   String
  *     int shm_new_mutex(seg, name, v);                          Mutex
  *
- *     int shm_describe(v, buffer, n);   words a value as snprintf does; its maker, too
- *     int shm_is(v, access, format);    0 if it is that, else SHM_ELAYOUT
+ *     int shm_describe(v, buffer, n);   write a description of the value and its maker, like snprintf
+ *     int shm_is(v, access, format);    0 if the value has this access and format, otherwise SHM_ELAYOUT
  *
- * Typed pointers: NULL unless the value is of that type, and not published.
- * *n (may be NULL) is the number of elements. T is i8 … u64, f32, f64.
+ * Typed pointers. They are NULL if the value is of another type or published. *n is
+ * the number of elements; n may be NULL. T is i8 to u64, f32 or f64.
  *
  *     T *shm_ptr_T(v, size_t *n);
  *     void *shm_ptr(v, format, size);   any format; size is sizeof the C type
  *
- * Locks, for values that have one. One process at a time, one thread of it.
+ * Locks, of values that have one. One thread of one process holds a lock at a time.
  *
- *     int shm_lock(v);        waits; fails with -EROFS, or where no lease can be had
- *     int shm_lock_for(v, ns);   waits for at most so many nanoseconds: -ETIMEDOUT
- *     int shm_trylock(v);     -EBUSY
- *     int shm_unlock(v);      -EPERM if this process does not hold it
- *     bool shm_abandoned(v);  somebody died inside since shm_consistent was called
- *     void shm_consistent(v); by the holder, once what the lock guards is in order
+ *     int shm_lock(v);        wait for the lock; -EROFS, or another error if this process cannot take a lease
+ *     int shm_lock_for(v, ns);   wait for at most ns nanoseconds, then return -ETIMEDOUT
+ *     int shm_trylock(v);     do not wait; -EBUSY
+ *     int shm_unlock(v);      -EPERM if this process does not hold the lock
+ *     bool shm_abandoned(v);  true if a holder died and no holder has called shm_consistent since
+ *     void shm_consistent(v); the holder has repaired what the lock guards
  *
- * Locked numbers: load never waits; the others take the lock. _at is for arrays.
- * SHM_ELAYOUT where the value is not a locked one of T, -EINVAL behind its end.
+ * Locked numbers. A load never waits, and the other functions take the lock. The
+ * functions with _at are for arrays. They return SHM_ELAYOUT if the value is not a
+ * locked number or array of T, and -EINVAL if i is past its end.
  *
  *     int shm_load_T(v, T *x);            int shm_load_T_at(v, i, T *x);
  *     int shm_store_T(v, T x);            int shm_store_T_at(v, i, T x);
- *     int shm_add_T(v, T d, T *sum);      int shm_add_T_at(v, i, T d, T *sum);   sum may be NULL; integers wrap
+ *     int shm_add_T(v, T d, T *sum);      int shm_add_T_at(v, i, T d, T *sum);   sum may be NULL; integers wrap around
  *
- * Published values: read sees one commit whole. It does not wait, with one exception:
- * under writers that never rest it asks for the lock after 64 copies that were
- * overtaken, and copies again if it has to wait for 10 ms. So a holder that is
- * stopped, or waits for this reader, does not keep it.
+ * Published values. A read returns one commit as a whole. It does not wait, with one
+ * exception: if 64 copies in a row were overtaken by commits, it asks for the lock, and
+ * copies again if it does not get the lock within 10 ms. So a holder that is stopped,
+ * or that waits for this reader, does not block it.
  *
  *     int shm_read(v, void *x, size_t size);
- *     int shm_commit(v, const void *x, size_t size);   under the lock
+ *     int shm_commit(v, const void *x, size_t size);   the caller holds the lock
  *     int shm_publish(v, const void *x, size_t size);  lock, commit, unlock
- *     int shm_read_text(v, char *buffer, size_t n);    n > count; the length
+ *     int shm_read_text(v, char *buffer, size_t n);    returns the length; n must be greater than count
  *     int shm_publish_text(v, const char *text);       SHM_ETOOLONG
  *
- * Waiting for a change, asleep. ok looks, without the lock, and again after each
- * change under the lock of v. -ETIMEDOUT after ns nanoseconds. Here and in
- * shm_lock_for a negative ns is as long as it takes.
+ * Waiting for a change, asleep. They call ok without the lock, and again after each
+ * change under the lock of v. After ns nanoseconds they return -ETIMEDOUT. Here and in
+ * shm_lock_for a negative ns means no time-out.
  *
  *     int shm_await(v, bool (*ok)(const shm_value *v, void *arg), void *arg, int64_t ns);
- *     int shm_wait_for(seg, name, ns, v);   shm_find, once somebody has made it
+ *     int shm_wait_for(seg, name, ns, v);   shm_find, once a process has made the value
  *
- *     void shm_after_fork(void);   in a child that fork's handlers did not see
+ *     void shm_after_fork(void);   in a child that was made without fork handlers
  *     const char *shm_strerror(int);
  */
 
@@ -235,13 +250,13 @@ enum {
 	SHM_TABLE_OFFSET_ = 256,
 	SHM_TABLE_LEN_ = 512,
 	SHM_HEADER_ = SHM_TABLE_OFFSET_ + SHM_TABLE_LEN_ * SHM_LINE_, /* offset of the first record */
-	SHM_FIRST_ = 64 << 10,                                        /* allocated at first */
+	SHM_FIRST_ = 64 << 10,                                        /* bytes of a new segment's file */
 	SHM_RECORD_FIXED_ = 112,
 	SHM_RECORD_CHECK_ = 12,
 	SHM_NAME_MAX_ = 255,
 	SHM_FORMAT_MAX_ = 32 << 10,
 	SHM_HELP_MAX_ = 4 << 10,
-	SHM_DEPTH_ = 32, /* structs in structs, dimensions of an array */
+	SHM_DEPTH_ = 32, /* nested structs, and dimensions of an array */
 	SHM_NUMBER_ = 48 /* offset of a locked number in the line of its lock */
 };
 #define SHM_MAGIC_ "\x93SHM\r\n\x1a\n"
@@ -250,20 +265,26 @@ enum {
 #define SHM_LEASE_BASE_ (INT64_C(1) << 62)
 #define SHM_SEALED_MAX_ ((UINT64_C(1) << 40) - 1)
 
-/* The lock word. L is a Go process's own: only the owner's process sets it. */
-#define SHM_OWNER_ ((UINT32_C(1) << 30) - 1)
-#define SHM_W_ (UINT32_C(1) << 31)
-#define SHM_AWAITED_ UINT32_C(1)
+/* The bits of the lock word: the owner's id, and that a waiter sleeps in the kernel. In
+ * a word without an owner, the second reserves the lock for such waiters. Bit 30, Go's
+ * LocalWaiters, says that a goroutine of the owner's process waits in Go. Only that
+ * process sets it, so it is never set here. */
+#define SHM_OWNER_MASK_ ((UINT32_C(1) << 30) - 1)
+#define SHM_KERNEL_WAITERS_ (UINT32_C(1) << 31)
 
+#define SHM_AWAITED_ UINT32_C(1) /* bit 0 of a change word: somebody awaits the next change */
+
+/* The values of starve: a waiter has waited for long, and sleeps in the kernel, or in Go
+ * because its process has no place left in the kernel, so that no wake-up reaches it. */
 enum { SHM_STARVE_KERNEL_ = 1, SHM_STARVE_GO_ = 2 };
 
-#define SHM_PROBE_NS_ INT64_C(4000000)   /* between two looks at a lease, for all processes together */
-#define SHM_SHORT_NS_ INT64_C(4000000)   /* the first sleep; then the lock is to be reserved */
-#define SHM_SLEEP_NS_ INT64_C(20000000)  /* the others */
-#define SHM_BLIND_NS_ INT64_C(1000000000) /* a probe failed: till then others compete */
-#define SHM_LOOK_NS_ INT64_C(4000000000)  /* between two looks of who awaits a change, at most */
-#define SHM_RO_LOOK_NS_ INT64_C(250000000) /* the same, of who cannot say that it does */
-#define SHM_READ_NS_ INT64_C(10000000)   /* a reader that is overtaken waits for the lock, at most */
+#define SHM_PROBE_NS_ INT64_C(4000000)   /* between two probes of an owner's lease, by all processes together */
+#define SHM_SHORT_NS_ INT64_C(4000000)   /* a first sleep; after it the waiter asks for a reservation */
+#define SHM_SLEEP_NS_ INT64_C(20000000)  /* all other sleeps */
+#define SHM_BLIND_NS_ INT64_C(1000000000) /* without probes after a probe that failed; other processes probe meanwhile */
+#define SHM_LOOK_NS_ INT64_C(4000000000)  /* the longest time-out of a process that awaits a change */
+#define SHM_RO_LOOK_NS_ INT64_C(250000000) /* the same in a read-only attachment, which cannot set SHM_AWAITED_ */
+#define SHM_READ_NS_ INT64_C(10000000)   /* the longest wait for the lock of a reader that was overtaken */
 
 struct shm_cell_ {
 	uint32_t word, change;
@@ -285,7 +306,7 @@ struct shm_header_ {
 	uint64_t max_size;
 	uint32_t check;
 	unsigned char zero[28];
-	uint64_t allocated, used, dirty, next_id, boot; /* sealed */
+	uint64_t allocated, used, dirty, next_id, boot; /* sealed words */
 	uint32_t names;
 	unsigned char zero2[148];
 	/* the table follows */
@@ -295,32 +316,33 @@ SHM_ASSERT_(sizeof(struct shm_cell_) == SHM_LINE_ && offsetof(struct shm_cell_, 
 SHM_ASSERT_(sizeof(struct shm_header_) == SHM_TABLE_OFFSET_ && offsetof(struct shm_header_, allocated) == 64 &&
 	offsetof(struct shm_header_, names) == 104 && sizeof(struct shm_entry_) == SHM_LINE_, "header");
 
-/* ---- This process's side ---- */
+/* ---- The state of this process ---- */
 
 struct shm_home_;
 
-/* Invariant: while a lock word holds id, this process lives and ctl holds the
- * lease of id. ctl is opened anew, never duplicated, so that no exec'ed child
- * shares it; what a fork shares, the child closes first of all. */
+/* Invariant: while a lock word has the id, this process lives and ctl holds the lease
+ * of the id. ctl is the control description. It is opened again, never duplicated, so
+ * that a child that execs does not share it. A child that forks shares it, and closes
+ * it before anything else. */
 struct shm_segment {
 	unsigned char *mem; /* the whole reserved address range */
 	struct shm_header_ *header;
 	uint64_t length;
-	uint64_t seen;  /* records below are valid; only grows */
-	uint64_t bytes; /* the file was seen to have these; only grows */
-	uint32_t id;    /* 0: none yet; always so in a read-only attachment */
+	uint64_t seen;  /* records that end here or before are valid; only grows */
+	uint64_t bytes; /* the file has had so many bytes; only grows */
+	uint32_t id;    /* 0 if it has none yet, and always in a read-only attachment */
 	bool read_only;
-	int fd, ctl;    /* ctl -1: none yet */
-	pid_t pid;      /* to whom id and ctl belong */
-	int64_t blind_until;
-	pthread_mutex_t gate; /* appending records, within this process */
+	int fd, ctl;    /* ctl is -1 if there is none yet */
+	pid_t pid;      /* the process that id and ctl belong to */
+	int64_t blind_until; /* no probes before this time, as the last one failed */
+	pthread_mutex_t gate; /* held by the thread of this process that appends a record */
 	struct shm_home_ *home;
 	shm_segment *next;
 	char *path;
 };
 
-/* One for all translation units that were linked together. Its mutex guards the
- * list, and the taking of ctl and id, so that no fork comes in between. */
+/* There is one for all translation units that are linked together. The mutex guards the
+ * list. It is also held while ctl and id are taken, so that no fork comes in between. */
 struct shm_home_ {
 	pthread_mutex_t mutex;
 	shm_segment *segments;
@@ -331,12 +353,12 @@ __attribute__((weak, visibility("hidden"))) struct shm_home_ shm_home_ = {PTHREA
 static inline const char *shm_strerror(int err)
 {
 	switch (err) {
-	case SHM_EFORMAT: return "shm: not a segment, or a damaged one";
+	case SHM_EFORMAT: return "shm: not a segment, or corrupt";
 	case SHM_EVERSION: return "shm: incompatible format version";
 	case SHM_EINSECURE: return "shm: not safe to attach";
 	case SHM_EFULL: return "shm: segment is full";
-	case SHM_ELAYOUT: return "shm: the name stands for something else";
-	case SHM_ETOOLONG: return "shm: longer than the memory it is for";
+	case SHM_ELAYOUT: return "shm: the value has another type, access or length: shm_describe tells which";
+	case SHM_ETOOLONG: return "shm: value too long";
 	}
 	return strerror(err < 0 ? -err : err);
 }
@@ -348,7 +370,8 @@ static inline int64_t shm_now_(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* The time in ns from now; never, if that is negative. */
+/* Returns the time ns nanoseconds from now, and a time that never comes if ns is
+ * negative. */
 static inline int64_t shm_until_(int64_t ns)
 {
 	int64_t now = shm_now_();
@@ -365,7 +388,7 @@ static inline uint64_t shm_min_(uint64_t a, uint64_t b) { return a < b ? a : b; 
 static inline int64_t shm_sooner_(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline uint64_t shm_max_(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
-/* A sealed word is a 40-bit number and 24 bits of check. */
+/* A sealed word is a 40-bit number and 24 bits that check it. */
 static inline uint64_t shm_seal_(uint64_t n)
 {
 	return n | (n * UINT64_C(0x9E3779B97F4A7C15) + 0x5348) >> 40 << 40;
@@ -378,7 +401,7 @@ static inline bool shm_unseal_(const uint64_t *p, uint64_t *n)
 	return shm_seal_(*n) == w;
 }
 
-/* A size that is kept in lines. */
+/* Loads a sealed word that counts lines; *n is the size in bytes. */
 static inline bool shm_unseal_bytes_(const uint64_t *p, uint64_t *n)
 {
 	bool ok = shm_unseal_(p, n) && *n <= SHM_MAX_SEGMENT_ / SHM_LINE_;
@@ -386,8 +409,8 @@ static inline bool shm_unseal_bytes_(const uint64_t *p, uint64_t *n)
 	return ok;
 }
 
-/* The fence keeps later plain stores behind it: whoever is killed in between
- * must have left them in this order. */
+/* Stores a sealed word. The fence keeps later plain stores after it: if the process is
+ * killed in between, the stores must have happened in this order. */
 static inline void shm_store_sealed_(uint64_t *p, uint64_t n)
 {
 	__atomic_store_n(p, shm_seal_(n), __ATOMIC_SEQ_CST);
@@ -408,9 +431,9 @@ static inline uint32_t shm_crc_(uint32_t crc, const void *bytes, size_t n)
 	return ~crc;
 }
 
-/* ---- Futexes: never private, the words are shared ---- */
+/* ---- Futexes. They are never private, as other processes sleep on the same words. ---- */
 
-/* Until a point in time: what a signal interrupts does not start again. */
+/* Sleeps until a point in time. A signal ends the sleep. */
 SHM_SLOW_ void shm_futex_wait_(uint32_t *word, uint32_t seen, uint32_t bits, int64_t until)
 {
 #ifdef SYS_futex_time64
@@ -420,11 +443,11 @@ SHM_SLOW_ void shm_futex_wait_(uint32_t *word, uint32_t seen, uint32_t bits, int
 #endif
 #ifdef SYS_futex
 	long t[2] = {(long)(until / 1000000000), (long)(until % 1000000000)};
-	(void)syscall(SYS_futex, word, 9, seen, t, NULL, bits); /* whatever it returns, the caller looks again */
+	(void)syscall(SYS_futex, word, 9, seen, t, NULL, bits); /* whatever the result, the caller checks the word again */
 #endif
 }
 
-/* Returns how many it woke. */
+/* Wakes up to n sleepers; returns how many it woke. */
 SHM_SLOW_ int shm_futex_wake_(uint32_t *word, int n)
 {
 #ifdef SYS_futex
@@ -440,6 +463,7 @@ static inline bool shm_cas_(uint32_t *p, uint32_t old, uint32_t now)
 	return __atomic_compare_exchange_n(p, &old, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
+/* Counts a change, and wakes all processes that await one. */
 SHM_SLOW_ void shm_wake_all_(uint32_t *change)
 {
 	for (;;) {
@@ -451,8 +475,8 @@ SHM_SLOW_ void shm_wake_all_(uint32_t *change)
 	}
 }
 
-/* Wakes those who await a change. It comes after the change can be seen, since
- * who awaits one sets its bit before it looks. */
+/* Wakes the processes that await a change, if there are any. Call it once other
+ * processes can see the change: whoever awaits one sets the bit before it looks. */
 static inline void shm_changed_(uint32_t *change)
 {
 	if (!SHM_LIKELY_((__atomic_load_n(change, __ATOMIC_SEQ_CST) & SHM_AWAITED_) == 0))
@@ -478,7 +502,7 @@ static inline bool shm_accept_(const char **p, const char *end, const char *toke
 	return true;
 }
 
-/* Reads a number from 1 on without leading zeros; 0 if there is none. */
+/* Parses a number from 1 without leading zeros. Returns 0 if there is none. */
 static inline uint64_t shm_count_(const char **p, const char *end)
 {
 	uint64_t n = 0;
@@ -492,9 +516,9 @@ static inline uint64_t shm_count_(const char **p, const char *end)
 
 static inline bool shm_parse_item_(const char **p, const char *end, int depth, bool strict, uint64_t *size, uint64_t *last);
 
-/* Reads the next member of a struct, or of what is left of one: padding, then a
- * field. 1: a field; 0: the struct has ended, and f->offset is its size; -1:
- * malformed. Padding that is not one run, as it is canonical, is malformed. */
+/* Parses the next part of a struct: padding, then a field. Returns 1 for a field, 0 if
+ * the struct has ended, with its size in f->offset, and -1 if it is malformed. Padding
+ * must be canonical, which means one run. */
 static inline int shm_next_field_(const char **p, const char *end, int depth, bool strict, struct shm_field_ *f)
 {
 	uint64_t pad = 0, last;
@@ -526,7 +550,7 @@ static inline int shm_next_field_(const char **p, const char *end, int depth, bo
 	return 1;
 }
 
-/* Whether a field before the given one has its name. */
+/* Reports whether an earlier field has the name of the field f. */
 static inline bool shm_name_again_(const char *begin, const char *end, int depth, const struct shm_field_ *f)
 {
 	struct shm_field_ g = {NULL, 0, 0, 0};
@@ -540,8 +564,8 @@ static inline bool shm_name_again_(const char *begin, const char *end, int depth
 	return false;
 }
 
-/* Reads a type; *last is where its last field ends. strict: as a new value must
- * be, so that Go accepts it, too. */
+/* Parses a type; *last is the end of its last field. strict applies the rules for new
+ * values, which Go accepts as well. */
 static inline bool shm_parse_item_(const char **p, const char *end, int depth, bool strict, uint64_t *size, uint64_t *last)
 {
 	static const struct { char code[3]; uint8_t size; } scalars[] = {
@@ -595,8 +619,8 @@ static inline bool shm_parse_(const char *format, size_t n, bool strict, uint64_
 	return n <= SHM_FORMAT_MAX_ && shm_parse_item_(&p, end, SHM_DEPTH_, strict, size, last) && p == end;
 }
 
-/* Whether a struct begins with the fields of a shorter one and only appends to
- * them. Both are valid. */
+/* Reports whether the struct a has the fields of the struct b and only appends fields
+ * to them. Both formats are valid. */
 static inline bool shm_extends_(const char *a, size_t an, const char *b, size_t bn)
 {
 	struct shm_field_ f = {NULL, 0, 0, 0}, g = {NULL, 0, 0, 0};
@@ -644,19 +668,19 @@ static inline bool shm_utf8_(const char *s, size_t n)
 
 /* ---- Records ---- */
 
-/* What a constructor asks for and a record answers. */
+/* The description of a value. A constructor wants one, and a record has one. */
 struct shm_shape_ {
 	const char *name, *format;
 	size_t name_length, format_length;
 	uint64_t size;  /* bytes of an element */
-	int64_t count;  /* elements of an array, bytes of a C string; 0: one value; -1: as found */
+	int64_t count;  /* elements of an array, bytes of a C string, 0 for a single value, -1 for that of the existing value */
 	uint8_t access, kind;
 };
 
 /* A validated copy of a record. */
 struct shm_record_ {
-	struct shm_shape_ shape; /* pointing into meta */
-	unsigned char *meta;     /* to be freed */
+	struct shm_shape_ shape; /* its texts point into meta */
+	unsigned char *meta;     /* the caller frees it */
 	uint64_t offset, length, data, capacity;
 	uint32_t pid;
 	char program[57];
@@ -665,7 +689,7 @@ struct shm_record_ {
 static inline bool shm_has_lock_(const struct shm_shape_ *s) { return s->access == SHM_LOCKED || s->access == SHM_PUBLISHED; }
 static inline bool shm_grows_(const struct shm_shape_ *s) { return s->access == SHM_PUBLISHED && s->kind == SHM_SINGLE; }
 
-/* Bytes of all elements; false if they can't exist. */
+/* Computes the bytes of all elements. Returns false if such a value cannot exist. */
 static inline bool shm_slot_size_(const struct shm_shape_ *s, uint64_t *n)
 {
 	uint64_t count = s->count > 0 ? (uint64_t)s->count : 1;
@@ -691,7 +715,7 @@ static inline uint64_t shm_data_size_(const struct shm_shape_ *s, uint64_t capac
 	return shm_round_(capacity, SHM_LINE_);
 }
 
-/* Where the elements are in the data. */
+/* Returns the offset of the elements in the data. */
 static inline uint64_t shm_elements_(const struct shm_shape_ *s)
 {
 	if (s->access == SHM_LOCKED && s->kind == SHM_SINGLE)
@@ -706,7 +730,7 @@ static inline bool shm_valid_texts_(const struct shm_shape_ *s, size_t unit, siz
 		s->count >= 0 && shm_utf8_(s->name, s->name_length) && shm_slot_size_(s, &n);
 }
 
-/* The fields of a record's fixed part, as they are in memory. */
+/* The fixed part of a record, as it is in memory. */
 struct shm_fixed_ {
 	uint64_t size;
 	uint32_t meta, check;
@@ -725,7 +749,7 @@ static inline uint32_t shm_check_record_(const unsigned char *meta, size_t n)
 	return shm_crc_(shm_crc_(0, meta, SHM_RECORD_CHECK_), meta + SHM_RECORD_CHECK_ + 4, n - SHM_RECORD_CHECK_ - 4);
 }
 
-/* Copies a record's fixed part and checks the sizes in it against end. */
+/* Copies the fixed part of a record and checks its sizes against end. */
 static inline bool shm_fixed_part_(const shm_segment *s, uint64_t off, uint64_t end, struct shm_fixed_ *f)
 {
 	if (end - off < SHM_RECORD_FIXED_)
@@ -735,8 +759,8 @@ static inline bool shm_fixed_part_(const shm_segment *s, uint64_t off, uint64_t 
 		f->format <= SHM_FORMAT_MAX_ && f->meta == shm_round_((uint64_t)SHM_RECORD_FIXED_ + f->name + f->format + f->unit + f->help, SHM_LINE_);
 }
 
-/* Validates the record at off that ends by end, on a copy that nobody can
- * change any more. */
+/* Validates the record at off, which must end at end or before. It validates a copy,
+ * which other processes cannot change. */
 SHM_SLOW_ int shm_decode_(const shm_segment *s, uint64_t off, uint64_t end, struct shm_record_ *r)
 {
 	struct shm_fixed_ f;
@@ -777,7 +801,7 @@ SHM_SLOW_ int shm_decode_(const shm_segment *s, uint64_t off, uint64_t end, stru
 
 /* ---- Files ---- */
 
-/* Applies a lock to one byte, or asks for one; on return l says who is in the way. */
+/* Applies a lock to n bytes, or queries it. After a query, *l is the lock that conflicts. */
 SHM_SLOW_ int shm_file_lock_(int fd, int cmd, short type, int64_t off, int64_t n, struct flock *l)
 {
 	memset(l, 0, sizeof *l);
@@ -791,9 +815,10 @@ SHM_SLOW_ int shm_file_lock_(int fd, int cmd, short type, int64_t off, int64_t n
 	return 0;
 }
 
-/* Whether an id's lease is held. It asks as a reader, with whom only a write
- * lock conflicts, so that whoever may only read the file cannot fake life.
- * Precondition: it is not held through fd itself. */
+/* Reports whether the lease of an id is held: 1 or 0, or a negative error. It asks for a
+ * read lock, which conflicts with write locks only. So a process that can only read the
+ * file cannot pretend that an id is alive.
+ * Precondition: the lease is not held through fd itself. */
 static inline int shm_leased_(int fd, uint32_t id)
 {
 	struct flock l;
@@ -801,12 +826,12 @@ static inline int shm_leased_(int fd, uint32_t id)
 	return err != 0 ? err : l.l_type != F_UNLCK;
 }
 
-/* Makes sure that the first end bytes can be touched here, whatever the header says. */
+/* Checks that the first end bytes are mapped and in the file, whatever the header says. */
 static inline int shm_reach_(shm_segment *s, uint64_t end)
 {
 	struct stat st;
 	if (end > s->length)
-		return SHM_EFULL; /* it has grown beyond what this process could map */
+		return SHM_EFULL; /* it has grown beyond the address space that this process could map */
 	if (end <= __atomic_load_n(&s->bytes, __ATOMIC_RELAXED))
 		return 0;
 	if (fstat(s->fd, &st) != 0)
@@ -817,10 +842,10 @@ static inline int shm_reach_(shm_segment *s, uint64_t end)
 	return 0;
 }
 
-/* Reserves space on the filesystem, so that touching it later cannot fault. */
+/* Reserves space on the filesystem, so that a later access cannot fault. */
 SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end)
 {
-	const uint64_t step = 16 << 20; /* a signal undoes a whole call */
+	const uint64_t step = 16 << 20; /* small, as a signal undoes a whole call of fallocate */
 	for (uint64_t at = off; at < end; at += step) {
 		uint64_t n = shm_min_(step, end - at);
 		int err;
@@ -848,7 +873,7 @@ SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end)
 	return 0;
 }
 
-/* Says in path what file is behind a name. */
+/* Makes the path of the file of a name. The caller frees it. */
 static inline int shm_path_(const char *name, char **path)
 {
 	const char *slash = strrchr(name, '/'), *last = slash != NULL ? slash + 1 : name;
@@ -875,21 +900,21 @@ static inline int shm_open_existing_(const char *path, bool read_only)
 	return fd;
 }
 
-/* Says why a named file must not be attached: somebody else may have laid it
- * there, or may write to it beyond what mode grants. */
+/* Checks that a file is safe to attach to: no other user can have put it there, and no
+ * more users can write to it than mode grants. */
 static inline int shm_trusted_(int fd, mode_t mode)
 {
 	struct stat st;
 	if (fstat(fd, &st) != 0)
 		return -errno;
 	if (S_ISREG(st.st_mode) && st.st_nlink == 0)
-		return -ENOENT; /* removed meanwhile */
+		return -ENOENT; /* it was removed meanwhile */
 	if (!S_ISREG(st.st_mode) || st.st_nlink > 1 || (st.st_uid != geteuid() && st.st_uid != 0 && (mode & 077) == 0) || (st.st_mode & 0222 & ~mode) != 0)
 		return SHM_EINSECURE;
 	return 0;
 }
 
-/* Opens the segment's file anew: a description of our own. */
+/* Opens the segment's file again, for an open file description that no child shares. */
 SHM_SLOW_ int shm_reopen_(const shm_segment *s)
 {
 	char link[40];
@@ -898,7 +923,7 @@ SHM_SLOW_ int shm_reopen_(const shm_segment *s)
 	int fd = open(link, O_RDWR | O_CLOEXEC);
 	if (fd >= 0 || s->path == NULL)
 		return fd >= 0 ? fd : -errno;
-	int err = -errno; /* no /proc, or it refuses: by name, if that leads to the same file */
+	int err = -errno; /* there is no /proc, or it refuses: the path serves if it leads to the same file */
 	if ((fd = shm_open_existing_(s->path, false)) < 0)
 		return err;
 	if (fstat(fd, &have) == 0 && fstat(s->fd, &want) == 0 && have.st_dev == want.st_dev && have.st_ino == want.st_ino)
@@ -907,7 +932,8 @@ SHM_SLOW_ int shm_reopen_(const shm_segment *s)
 	return err;
 }
 
-/* 40 bits that tell this boot from others; 0 where the system does not say. */
+/* Returns 40 bits that identify this boot of the system, or 0 if the system does not
+ * tell. */
 SHM_SLOW_ uint64_t shm_boot_id_(void)
 {
 	unsigned char b[128];
@@ -925,16 +951,16 @@ SHM_SLOW_ uint64_t shm_boot_id_(void)
 
 /* ---- Id and lease ---- */
 
-/* Gives up what a fork has left here: it closes, and never unlocks, which would
- * drop the living parent's lease. The home's mutex is held, or there is one
- * thread. */
+/* Gives up the parent's id and lease in a child. It closes ctl and never unlocks, which
+ * would end the lease of the living parent. The caller holds the mutex of the home, or
+ * is the only thread. */
 static inline void shm_forget_(shm_segment *s)
 {
 	if (s->ctl >= 0)
 		close(s->ctl);
 	s->ctl = -1;
 	s->pid = getpid();
-	pthread_mutex_init(&s->gate, NULL); /* a thread that is not here may have held it */
+	pthread_mutex_init(&s->gate, NULL); /* a thread that does not exist in the child may have held it */
 	__atomic_store_n(&s->id, 0, __ATOMIC_RELAXED);
 }
 
@@ -948,6 +974,7 @@ static inline void shm_in_child_(void)
 }
 static inline void shm_after_fork(void) { shm_in_child_(); }
 
+/* Opens ctl, unless it is open. */
 static inline int shm_control_(shm_segment *s)
 {
 	if (s->ctl < 0) {
@@ -959,17 +986,18 @@ static inline int shm_control_(shm_segment *s)
 	return 0;
 }
 
-/* Takes an id that nobody had before, and its lease. It passes over a few whose
- * place in the table belongs to a living process. */
+/* Takes an id that no process had before, and its lease. It skips some ids whose entry
+ * in the table belongs to a living process, so that processes that live long keep their
+ * entries. */
 SHM_SLOW_ int shm_new_id_(shm_segment *s, uint32_t *id)
 {
-	const int polite = 32;
+	const int max_skipped = 32;
 	struct flock l;
 	for (int tries = 0;; tries++) {
 		uint64_t n, w;
 		if (!shm_unseal_(&s->header->next_id, &n) || n == 0)
 			return SHM_EFORMAT;
-		if (n > SHM_OWNER_)
+		if (n > SHM_OWNER_MASK_)
 			return SHM_EFULL;
 		w = shm_seal_(n);
 		if (!__atomic_compare_exchange_n(&s->header->next_id, &w, shm_seal_(n + 1), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
@@ -977,18 +1005,19 @@ SHM_SLOW_ int shm_new_id_(shm_segment *s, uint32_t *id)
 			continue;
 		}
 		*id = (uint32_t)n;
-		uint32_t other = __atomic_load_n(&shm_entry_of_(s, *id)->id, __ATOMIC_SEQ_CST) & SHM_OWNER_;
-		if (tries < polite && other != 0 && shm_leased_(s->ctl, other) != 0)
+		uint32_t other = __atomic_load_n(&shm_entry_of_(s, *id)->id, __ATOMIC_SEQ_CST) & SHM_OWNER_MASK_;
+		if (tries < max_skipped && other != 0 && shm_leased_(s->ctl, other) != 0)
 			continue;
 		int err = shm_file_lock_(s->ctl, F_OFD_SETLK, F_WRLCK, SHM_LEASE_BASE_ + *id, 1, &l);
 		if (err == 0 || (err != -EAGAIN && err != -EACCES))
 			return err;
-		if (tries > 2 * polite) /* a peer that holds leases it has no right to */
+		if (tries > 2 * max_skipped) /* only a broken or hostile peer holds leases of new ids */
 			return SHM_EFORMAT;
 	}
 }
 
-/* Gives this process an id and its lease. Order: id, lease, table, first use. */
+/* Gives this process an id and its lease, unless it has them. The order is: id, lease,
+ * table, first use of the id. */
 SHM_SLOW_ int shm_ready_(shm_segment *s)
 {
 	uint32_t id = 0;
@@ -1018,14 +1047,16 @@ SHM_SLOW_ int shm_ready_(shm_segment *s)
 
 /* ---- The lock ----
  *
- * Invariants: the word is changed only by compare-and-swap; an owner's id is put
- * there by its own process and taken away by it, or by a takeover after its
- * death. Whoever has slept in the kernel leaves W wherever it goes next: who
- * woke it may have cleared the bit, and woken nobody else.
+ * Invariants: the lock word changes by compare-and-swap only. A process writes its own
+ * id into the word. The id leaves the word when the process unlocks, or by a takeover
+ * after its death. A thread that has slept in the kernel sets SHM_KERNEL_WAITERS_ in
+ * every word that it takes or sleeps on next: the thread that woke it may have cleared
+ * the bit, and has woken no other waiter.
  */
 
-/* One of all processes and threads looks at the owner's lease, if the last look
- * is long enough ago. A stamp from the future is as good as an old one. */
+/* Reports whether this thread is to probe the owner's lease now, on behalf of all
+ * processes and threads. It is if the last probe is long enough ago. A time in the
+ * future counts as long ago. */
 static inline bool shm_may_probe_(const shm_segment *s, struct shm_cell_ *c)
 {
 	int64_t last = __atomic_load_n(&c->probed, __ATOMIC_SEQ_CST), now = shm_now_();
@@ -1033,39 +1064,41 @@ static inline bool shm_may_probe_(const shm_segment *s, struct shm_cell_ *c)
 		__atomic_compare_exchange_n(&c->probed, &last, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-/* Replaces a dead owner: from the very word that was seen before its lease was
- * found free, so that nobody who has got it since is robbed. W is set, since
- * nobody knows who sleeps. *dead is an owner known to be dead, which is for ever. */
+/* Takes over the lock if its owner is dead. The compare-and-swap is from the word that
+ * was read before the lease was probed. If another process has taken the lock since, the
+ * word has changed and the takeover fails. It sets SHM_KERNEL_WAITERS_, since waiters
+ * may sleep. *dead is an owner that is known to be dead, and dead owners stay dead. */
 SHM_SLOW_ bool shm_take_over_(shm_segment *s, struct shm_cell_ *c, uint32_t w, uint32_t *dead)
 {
-	uint32_t owner = w & SHM_OWNER_;
+	uint32_t owner = w & SHM_OWNER_MASK_;
 	if (owner != *dead) {
 		if (!shm_may_probe_(s, c))
 			return false;
 		int leased = shm_leased_(s->ctl, owner);
-		if (leased < 0) /* an error means alive */
+		if (leased < 0) /* after an error the owner counts as alive */
 			__atomic_store_n(&s->blind_until, shm_now_() + SHM_BLIND_NS_, __ATOMIC_RELAXED);
 		if (leased != 0)
 			return false;
 		*dead = owner;
 	}
-	if (!shm_cas_(&c->word, w, s->id | SHM_W_))
+	if (!shm_cas_(&c->word, w, s->id | SHM_KERNEL_WAITERS_))
 		return false;
 	__atomic_store_n(&c->abandoned, 1, __ATOMIC_SEQ_CST);
 	__atomic_fetch_add(&c->takeovers, 1, __ATOMIC_SEQ_CST);
-	shm_wake_all_(&c->change); /* the dead one may have changed something and told nobody */
+	shm_wake_all_(&c->change); /* the dead owner may have made a change and not woken those who await it */
 	return true;
 }
 
-/* Wakes one of the kernel's sleepers. Where nobody sleeps, a reservation is for
- * nobody, unless somebody sleeps in Go for lack of a place in the kernel. One may
- * have come meanwhile, and sleep on the reservation. */
+/* Wakes one waiter in the kernel. If there is none, the reservation is for nobody and is
+ * removed, unless a waiter sleeps in Go for lack of a place in the kernel. After that
+ * it wakes again, as a waiter may have come meanwhile and sleep on the reserved word. */
 SHM_SLOW_ void shm_wake_one_(struct shm_cell_ *c, uint32_t starve)
 {
-	if (shm_futex_wake_(&c->word, 1) == 0 && starve != SHM_STARVE_GO_ && shm_cas_(&c->word, SHM_W_, 0))
+	if (shm_futex_wake_(&c->word, 1) == 0 && starve != SHM_STARVE_GO_ && shm_cas_(&c->word, SHM_KERNEL_WAITERS_, 0))
 		shm_futex_wake_(&c->word, 1);
 }
 
+/* Takes a lock that the fast path did not get, or gives up at a point in time. */
 SHM_SLOW_ int shm_lock_slow_(const shm_value *v, int64_t until)
 {
 	shm_segment *s = v->segment;
@@ -1079,9 +1112,9 @@ SHM_SLOW_ int shm_lock_slow_(const shm_value *v, int64_t until)
 	int64_t since = shm_now_();
 	bool slept = false;
 	for (;;) {
-		uint32_t w = __atomic_load_n(&c->word, __ATOMIC_SEQ_CST), owner = w & SHM_OWNER_;
-		if (owner == 0 && (w == 0 || slept)) { /* a reservation is for who has slept */
-			if (shm_cas_(&c->word, w, id | (w & SHM_W_) | (slept ? SHM_W_ : 0)))
+		uint32_t w = __atomic_load_n(&c->word, __ATOMIC_SEQ_CST), owner = w & SHM_OWNER_MASK_;
+		if (owner == 0 && (w == 0 || slept)) { /* a reservation is for a waiter that has slept */
+			if (shm_cas_(&c->word, w, id | (w & SHM_KERNEL_WAITERS_) | (slept ? SHM_KERNEL_WAITERS_ : 0)))
 				return 0;
 			continue;
 		}
@@ -1091,16 +1124,16 @@ SHM_SLOW_ int shm_lock_slow_(const shm_value *v, int64_t until)
 		for (int i = 0; i < (owner == id ? 30 : 4) && !moved; i++)
 			moved = __atomic_load_n(&c->word, __ATOMIC_SEQ_CST) != w;
 		if (until != INT64_MAX && shm_now_() >= until) {
-			if (slept) /* whatever woke this thread, it passes on */
+			if (slept) /* a wake-up may have reached this thread: it is passed on to another waiter */
 				shm_wake_one_(c, __atomic_load_n(&c->starve, __ATOMIC_SEQ_CST));
 			return -ETIMEDOUT;
 		}
 		if (moved)
 			continue;
-		if ((w & SHM_W_) == 0) {
-			if (!shm_cas_(&c->word, w, w | SHM_W_))
+		if ((w & SHM_KERNEL_WAITERS_) == 0) {
+			if (!shm_cas_(&c->word, w, w | SHM_KERNEL_WAITERS_))
 				continue;
-			w |= SHM_W_;
+			w |= SHM_KERNEL_WAITERS_;
 		}
 		slept = true;
 		int64_t now = shm_now_();
@@ -1111,6 +1144,8 @@ SHM_SLOW_ int shm_lock_slow_(const shm_value *v, int64_t until)
 	}
 }
 
+/* Takes a lock that is free, reserved for a waiter that did not come, or a dead
+ * process's. */
 SHM_SLOW_ int shm_trylock_slow_(const shm_value *v)
 {
 	shm_segment *s = v->segment;
@@ -1120,18 +1155,18 @@ SHM_SLOW_ int shm_trylock_slow_(const shm_value *v)
 	int err = shm_ready_(s);
 	if (err != 0)
 		return err;
-	uint32_t w = __atomic_load_n(&c->word, __ATOMIC_SEQ_CST), owner = w & SHM_OWNER_, dead = 0;
+	uint32_t w = __atomic_load_n(&c->word, __ATOMIC_SEQ_CST), owner = w & SHM_OWNER_MASK_, dead = 0;
 	bool got = false;
 	if (w == 0)
 		got = shm_cas_(&c->word, 0, s->id);
-	else if (owner == 0) /* a reservation that nobody came for */
-		got = shm_may_probe_(s, c) && shm_cas_(&c->word, w, s->id | SHM_W_);
+	else if (owner == 0) /* a reservation that no waiter came for */
+		got = shm_may_probe_(s, c) && shm_cas_(&c->word, w, s->id | SHM_KERNEL_WAITERS_);
 	else if (owner != s->id)
 		got = shm_take_over_(s, c, w, &dead);
 	return got ? 0 : -EBUSY;
 }
 
-/* Releases a word that has W, or refuses one that is not ours. */
+/* Releases a lock word that has waiters, or refuses one of another owner. */
 SHM_SLOW_ int shm_unlock_slow_(const shm_value *v)
 {
 	struct shm_cell_ *c = v->cell;
@@ -1139,21 +1174,22 @@ SHM_SLOW_ int shm_unlock_slow_(const shm_value *v)
 	if (c == NULL)
 		return -EINVAL;
 	if (v->segment->pid != getpid())
-		id = 0; /* of the parent, which holds what this process does not */
+		id = 0; /* the id is the parent's, and this process holds no lock */
 	do {
 		w = __atomic_load_n(&c->word, __ATOMIC_SEQ_CST);
-		if (id == 0 || (w & SHM_OWNER_) != id)
+		if (id == 0 || (w & SHM_OWNER_MASK_) != id)
 			return -EPERM;
 		free_word = 0;
-		if ((w & SHM_W_) != 0) {
-			/* Cleared by who reserves, not by who takes: then others may starve still. */
+		if ((w & SHM_KERNEL_WAITERS_) != 0) {
+			/* starve is cleared by the thread that reserves the lock, not by the one that
+			 * takes it: others may still starve then. */
 			uint32_t asked = __atomic_exchange_n(&c->starve, 0, __ATOMIC_SEQ_CST);
 			starve = asked > starve ? asked : starve;
 			if (starve != 0)
-				free_word = SHM_W_;
+				free_word = SHM_KERNEL_WAITERS_;
 		}
 	} while (!shm_cas_(&c->word, w, free_word));
-	if ((w & SHM_W_) != 0)
+	if ((w & SHM_KERNEL_WAITERS_) != 0)
 		shm_wake_one_(c, starve);
 	shm_changed_(&c->change);
 	return 0;
@@ -1197,11 +1233,11 @@ static inline bool shm_abandoned(const shm_value *v)
 	return v->cell != NULL && __atomic_load_n(&v->cell->abandoned, __ATOMIC_SEQ_CST) != 0;
 }
 
-/* Whether this process holds the lock. */
+/* Reports whether this process holds the lock. */
 static inline bool shm_held_(const shm_value *v)
 {
 	uint32_t id = v->segment->id;
-	return v->cell != NULL && id != 0 && (__atomic_load_n(&v->cell->word, __ATOMIC_SEQ_CST) & SHM_OWNER_) == id;
+	return v->cell != NULL && id != 0 && (__atomic_load_n(&v->cell->word, __ATOMIC_SEQ_CST) & SHM_OWNER_MASK_) == id;
 }
 
 static inline void shm_consistent(const shm_value *v)
@@ -1212,7 +1248,7 @@ static inline void shm_consistent(const shm_value *v)
 
 /* ---- The directory ---- */
 
-/* Validates the records that were published since the last time, each once. */
+/* Validates the records that were published since the last call, each once. */
 SHM_SLOW_ int shm_extend_(shm_segment *s, uint64_t *used)
 {
 	struct shm_record_ r;
@@ -1239,8 +1275,8 @@ static inline bool shm_outgrows_(const struct shm_shape_ *want, const struct shm
 		shm_extends_(want->format, want->format_length, r->shape.format, r->shape.format_length);
 }
 
-/* Finds the record of a name, as it has grown: r->meta, which is to be freed, is
- * then of the last growth. -ENOENT: there is none. */
+/* Finds the record of a name. If the value has grown, r->meta and r->shape are those of
+ * the last growth record. The caller frees r->meta. Returns -ENOENT if there is none. */
 SHM_SLOW_ int shm_search_(shm_segment *s, const char *name, struct shm_record_ *r)
 {
 	size_t n = strlen(name);
@@ -1251,7 +1287,7 @@ SHM_SLOW_ int shm_search_(shm_segment *s, const char *name, struct shm_record_ *
 	int err = shm_extend_(s, &used);
 	for (; err == 0 && off < used; off += f.size) {
 		struct shm_record_ next;
-		if (!shm_fixed_part_(s, off, used, &f)) { /* again: a peer may have broken it since */
+		if (!shm_fixed_part_(s, off, used, &f)) { /* checked again, as a peer may have overwritten it since */
 			err = SHM_EFORMAT;
 		} else if (f.name == n && memcmp(s->mem + off + SHM_RECORD_FIXED_, name, n) == 0 && (err = shm_decode_(s, off, off + f.size, &next)) == 0) {
 			bool growth = next.shape.kind == SHM_GROWTH_;
@@ -1274,6 +1310,7 @@ SHM_SLOW_ int shm_search_(shm_segment *s, const char *name, struct shm_record_ *
 	return err != 0 ? err : found ? 0 : -ENOENT;
 }
 
+/* Makes the handle of a record. */
 static inline void shm_handle_(shm_segment *s, const struct shm_record_ *r, shm_value *v)
 {
 	const struct shm_shape_ *h = &r->shape;
@@ -1304,7 +1341,7 @@ SHM_USE_ SHM_SLOW_ int shm_find(shm_segment *s, const char *name, shm_value *v)
 	return 0;
 }
 
-/* Compares what is there with what is wanted. */
+/* Reports whether a constructor that wants this may attach to the record. */
 static inline bool shm_match_(const struct shm_shape_ *want, const struct shm_record_ *r)
 {
 	const struct shm_shape_ *h = &r->shape;
@@ -1314,7 +1351,7 @@ static inline bool shm_match_(const struct shm_shape_ *want, const struct shm_re
 		(shm_grows_(h) && shm_extends_(h->format, h->format_length, want->format, want->format_length));
 }
 
-/* Makes sure that the first end bytes are allocated. */
+/* Allocates the first end bytes of the file. */
 SHM_SLOW_ int shm_grow_(shm_segment *s, uint64_t end)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), allocated;
@@ -1323,7 +1360,8 @@ SHM_SLOW_ int shm_grow_(shm_segment *s, uint64_t end)
 	if (end > s->length)
 		return SHM_EFULL;
 	if (end > allocated) {
-		/* An eighth more than needed; just what is needed where there is no more. */
+		/* It allocates an eighth more than needed, and just what is needed if the
+		 * filesystem is full. */
 		uint64_t exact = shm_round_(end, page), extra = shm_max_(end / 8, SHM_FIRST_);
 		uint64_t target = shm_min_((end + extra) / page * page, s->length / page * page);
 		target = shm_max_(target, exact);
@@ -1337,9 +1375,10 @@ SHM_SLOW_ int shm_grow_(shm_segment *s, uint64_t end)
 	return shm_reach_(s, end);
 }
 
-/* Appends a record at off, which is the end of all; the allocation lock is held.
- * Whoever dies inside leaves nothing: the store to used publishes, and what was
- * written above it is cleared by the next one to come. */
+/* Appends a record at off, the end of the last record. The caller holds the allocation
+ * lock. The store to used publishes the record. If the process dies before that store,
+ * there is no new value, and the next process that appends a record clears the bytes
+ * that were written above used. */
 SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_t capacity, const void *init, uint64_t off)
 {
 	struct shm_fixed_ f;
@@ -1374,7 +1413,7 @@ SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_
 		shm_store_sealed_(&s->header->dirty, (off + (init != NULL ? f.size : f.meta)) / SHM_LINE_);
 		memcpy(at, meta, f.meta);
 		if (init != NULL && shm_slot_size_(want, &n)) {
-			if (shm_grows_(want)) { /* tail padding stays zero: a longer type may have a field there */
+			if (shm_grows_(want)) { /* tail padding stays zero, as a longer type may have a field there */
 				shm_parse_(want->format, want->format_length, true, &last, &n);
 				((struct shm_cell_ *)(void *)(at + f.meta))->extent = (uint32_t)want->size;
 			}
@@ -1387,7 +1426,7 @@ SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_
 	return err;
 }
 
-/* Makes a value, or appends to a struct's fields, unless somebody was first. */
+/* Makes a value, or appends fields to a struct, unless another process was first. */
 SHM_SLOW_ int shm_create_(shm_segment *s, const struct shm_shape_ *want, const void *init, struct shm_record_ *r)
 {
 	struct shm_shape_ growth;
@@ -1407,7 +1446,7 @@ SHM_SLOW_ int shm_create_(shm_segment *s, const struct shm_shape_ *want, const v
 		if (absent || outgrows) {
 			shm_slot_size_(want, &capacity);
 			if (absent && shm_grows_(want))
-				capacity = shm_round_(capacity + capacity / 2, SHM_LINE_); /* room for later programs' fields */
+				capacity = shm_round_(capacity + capacity / 2, SHM_LINE_); /* room for fields that later programs append */
 			if (outgrows) {
 				growth = *want;
 				growth.kind = SHM_GROWTH_;
@@ -1425,7 +1464,7 @@ SHM_SLOW_ int shm_create_(shm_segment *s, const struct shm_shape_ *want, const v
 	return err;
 }
 
-/* Finds the value that is asked for, or makes it. */
+/* Finds the value that a constructor wants, or makes it. */
 SHM_SLOW_ int shm_place_(shm_segment *s, const char *name, uint8_t access, uint8_t kind, const char *format, int64_t count, const void *init, shm_value *v)
 {
 	struct shm_record_ r;
@@ -1461,7 +1500,7 @@ SHM_SLOW_ int shm_place_(shm_segment *s, const char *name, uint8_t access, uint8
 	} else if (err != 0) {
 		return err;
 	}
-	/* Before the value is made: who cannot lock leaves none behind. */
+	/* This comes first, so that a process that cannot lock makes no value with a lock. */
 	err = shm_has_lock_(&want) && !s->read_only && __atomic_load_n(&s->id, __ATOMIC_RELAXED) == 0 ? shm_ready_(s) : 0;
 	if (err == 0 && (r.meta == NULL || shm_outgrows_(&want, &r)) && !s->read_only) {
 		free(r.meta);
@@ -1473,7 +1512,8 @@ SHM_SLOW_ int shm_place_(shm_segment *s, const char *name, uint8_t access, uint8
 	if (err == 0 || err == SHM_ELAYOUT)
 		shm_handle_(s, &r, v);
 	if (err == 0 && shm_grows_(&want)) {
-		/* As declared here: what is behind belongs to newer programs. */
+		/* The size is that of the type as declared here. The bytes after it belong to
+		 * newer programs. */
 		v->size = want.size;
 		v->end = end;
 		uint32_t old = __atomic_load_n(&v->cell->extent, __ATOMIC_SEQ_CST);
@@ -1484,10 +1524,10 @@ SHM_SLOW_ int shm_place_(shm_segment *s, const char *name, uint8_t access, uint8
 	return err;
 }
 
-/* Turns a constructor's count into a shape's; 0 is as found. */
+/* Turns the count of a constructor into the count of a shape. 0 becomes -1. */
 static inline int64_t shm_as_found_(uint64_t n) { return n == 0 ? -1 : n > SHM_MAX_SEGMENT_ ? (int64_t)SHM_MAX_SEGMENT_ + 1 : (int64_t)n; }
 
-/* Whether one store commits a number of the format. */
+/* Reports whether a number of the format can be locked: one store has to write it. */
 static inline bool shm_word_(const char *format)
 {
 	return format[0] == SHM_ORDER[0] && format[1] != 0 && strcmp(format + 1, "Zd") != 0 && format[1] != '?' && format[1] != 'c';
@@ -1543,7 +1583,7 @@ SHM_USE_ static inline int shm_new_mutex(shm_segment *s, const char *name, shm_v
 	return shm_place_(s, name, SHM_LOCKED, SHM_MUTEX, "", 0, NULL, v);
 }
 
-/* Reads the value's record anew, as it has grown. */
+/* Finds the record of a value again, with all growth since. */
 static inline int shm_record_of_(const shm_value *v, struct shm_record_ *r)
 {
 	char name[SHM_NAME_MAX_ + 1];
@@ -1591,8 +1631,9 @@ SHM_SLOW_ void *shm_ptr(const shm_value *v, const char *format, size_t size)
 
 /* ---- Waiting for a change ---- */
 
-/* Sleeps until ok. It says that it awaits a change before it looks, and looks
- * again after time-outs that grow: who makes a change may die before it wakes. */
+/* Sleeps until ok returns something other than 0. It sets SHM_AWAITED_ before it calls
+ * ok. It calls ok again after time-outs that grow: a process that makes a change may die
+ * before it wakes anybody. */
 SHM_SLOW_ int shm_await_(shm_segment *s, uint32_t *change, int (*ok)(void *), void *arg, int64_t ns)
 {
 	int64_t until = shm_until_(ns), pause = SHM_SHORT_NS_, longest = s->read_only ? SHM_RO_LOOK_NS_ : SHM_LOOK_NS_;
@@ -1719,22 +1760,24 @@ SHM_NUMBER_OF_(f64, double, 'd', SHM_PLUS_)
 
 /* ---- Published values ----
  *
- * Invariant: the committed slot is never written. A writer, under the lock, fills
- * the other one and publishes it by one store of the counter, whose low bit names
- * the slot. A reader takes a copy made between two loads of the same count: all
- * of it, since the low bit is the same again two commits later.
+ * Invariant: the committed slot is never written. A writer holds the lock, fills the
+ * other slot, and publishes it with one store of the commit counter, whose low bit names
+ * the committed slot. A reader copies the committed slot between two loads of the
+ * counter, and the copy is whole if both loads are equal. The whole counter is compared,
+ * as two commits later its low bit is the same again.
  *
- * The copies are made of relaxed atomic words, so that the fences order them: a
- * reader that sees a word of the fill after commit n sees commit n, too. Slots
- * start on a cache line and are padded to one.
+ * Copies use relaxed atomic words, so that the fences order them: a reader that sees a
+ * word that was filled in after commit n also sees commit n. Slots start on a cache line
+ * and are padded to one.
  */
 
+/* Returns the slot that a value of the commit counter names. */
 static inline uint64_t *shm_slot_(const shm_value *v, uint64_t commit)
 {
 	return (uint64_t *)(void *)(v->data + (commit & 1) * shm_round_(v->capacity, SHM_LINE_));
 }
 
-/* Copies the first n bytes of the slot that commit names. */
+/* Copies the first n bytes of the slot that a value of the commit counter names. */
 static inline void shm_copy_out_(const shm_value *v, uint64_t commit, void *x, size_t n)
 {
 	const uint64_t *slot = shm_slot_(v, commit);
@@ -1744,9 +1787,9 @@ static inline void shm_copy_out_(const shm_value *v, uint64_t commit, void *x, s
 	}
 }
 
-/* Copies the first n bytes of what was committed last. It never waits long for the
- * lock: a holder that has stopped, or that waits for this very reader, commits no
- * more, so that the next copy is good. */
+/* Copies the first n bytes of the last commit. It never waits for the lock for long:
+ * while a holder is stopped, or waits for this reader, it commits nothing, so the next
+ * copy succeeds. */
 SHM_SLOW_ int shm_snapshot_(const shm_value *v, void *x, size_t n)
 {
 	for (int tries = 1;; tries++) {
@@ -1757,7 +1800,7 @@ SHM_SLOW_ int shm_snapshot_(const shm_value *v, void *x, size_t n)
 			return 0;
 		if (tries % 64 != 0)
 			continue;
-		if (shm_lock_for(v, SHM_READ_NS_) != 0) { /* or it cannot lock at all */
+		if (shm_lock_for(v, SHM_READ_NS_) != 0) { /* the time is over, or this process cannot take locks */
 			sched_yield();
 			continue;
 		}
@@ -1766,14 +1809,15 @@ SHM_SLOW_ int shm_snapshot_(const shm_value *v, void *x, size_t n)
 	}
 }
 
-/* Commits x, end bytes of it, and what a newer program may keep behind them. */
+/* Commits the first end bytes of x, and keeps the bytes after them, where newer programs
+ * may have fields. The caller holds the lock. */
 SHM_SLOW_ void shm_fill_(const shm_value *v, const void *x, uint64_t end)
 {
 	uint64_t commit = __atomic_load_n(&v->cell->commit, __ATOMIC_RELAXED);
 	uint64_t limit = shm_min_(__atomic_load_n(&v->cell->extent, __ATOMIC_SEQ_CST), v->capacity);
 	uint64_t *idle = shm_slot_(v, commit + 1);
 	const uint64_t *old = shm_slot_(v, commit);
-	__atomic_thread_fence(__ATOMIC_RELEASE); /* behind the last commit, also one in this hold */
+	__atomic_thread_fence(__ATOMIC_RELEASE); /* after the last commit, which may be one of this holder */
 	limit = shm_max_(limit, end);
 	for (uint64_t i = 0; i < limit; i += 8) {
 		uint64_t w = i + 8 <= end ? 0 : __atomic_load_n(old + i / 8, __ATOMIC_RELAXED);
@@ -1834,13 +1878,13 @@ SHM_USE_ static inline int shm_publish_text(const shm_value *v, const char *text
 	int err = shm_lock(v);
 	if (err != 0)
 		return err;
-	shm_fill_(v, text, n < v->capacity ? n + 1 : n); /* with its NUL, if there is room */
+	shm_fill_(v, text, n < v->capacity ? n + 1 : n); /* with its NUL if there is room */
 	return shm_unlock(v);
 }
 
 /* ---- Segments ---- */
 
-/* Writes the first bytes of a new segment; the table behind them starts as zeros. */
+/* Writes the header of a new segment. The table of ids after it starts as zeros. */
 static inline void shm_new_header_(struct shm_header_ *h, uint64_t max_size)
 {
 	memset(h, 0, sizeof *h);
@@ -1857,7 +1901,7 @@ static inline void shm_new_header_(struct shm_header_ *h, uint64_t max_size)
 	h->boot = shm_seal_(shm_boot_id_());
 }
 
-/* Validates a copy of a segment's first bytes against the size of its file. */
+/* Validates a copy of the header, and its sizes against the size of the file. */
 static inline int shm_check_header_(const struct shm_header_ *h, uint64_t file_size)
 {
 	const unsigned char *b = (const unsigned char *)h;
@@ -1881,8 +1925,8 @@ static inline int shm_check_header_(const struct shm_header_ *h, uint64_t file_s
 	return ok ? 0 : SHM_EFORMAT;
 }
 
-/* Reads the header until it is valid, or stays invalid: a copy made while
- * another process adds values may have an old word beside a new one. */
+/* Reads the header until it is valid, or until two copies are the same. A copy that is
+ * made while another process adds values may have an old word next to a new one. */
 static inline int shm_read_header_(int fd, uint64_t *file_size, uint64_t *max_size)
 {
 	struct shm_header_ now, before;
@@ -1897,7 +1941,7 @@ static inline int shm_read_header_(int fd, uint64_t *file_size, uint64_t *max_si
 		ssize_t n = pread(fd, &now, sizeof now, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
-		/* Again, and the size after the copy: the file only grows. */
+		/* The size is read again after the copy, as the file only grows. */
 		if (n < 0 || fstat(fd, &st) != 0)
 			return -errno;
 		if (n < (ssize_t)sizeof now)
@@ -1911,8 +1955,8 @@ static inline int shm_read_header_(int fd, uint64_t *file_size, uint64_t *max_si
 	return err;
 }
 
-/* Brings the locks of a file that outlived a reboot in order: no owner of then
- * lives. It leaves them alone while anybody holds a lease, which then is on
+/* Frees the locks of a file that is older than the last reboot, as no owner of that time
+ * lives. It changes nothing while any lease is held: the holder is then a process on
  * another host that shares the file. */
 SHM_SLOW_ int shm_recover_boot_(shm_segment *s)
 {
@@ -1925,7 +1969,7 @@ SHM_SLOW_ int shm_recover_boot_(shm_segment *s)
 	if (err != 0 || (err = shm_file_lock_(s->ctl, F_OFD_SETLKW, F_WRLCK, 0, 1, &l)) != 0)
 		return err;
 	if (!(shm_unseal_(&s->header->boot, &boot) && boot == mine) &&
-	    shm_file_lock_(s->ctl, F_OFD_GETLK, F_RDLCK, SHM_LEASE_BASE_, (int64_t)SHM_OWNER_ + 1, &l) == 0 && l.l_type == F_UNLCK &&
+	    shm_file_lock_(s->ctl, F_OFD_GETLK, F_RDLCK, SHM_LEASE_BASE_, (int64_t)SHM_OWNER_MASK_ + 1, &l) == 0 && l.l_type == F_UNLCK &&
 	    (err = shm_extend_(s, &used)) == 0) {
 		for (uint64_t off = SHM_HEADER_; err == 0 && off < used; off += r.length) {
 			if ((err = shm_decode_(s, off, used, &r)) != 0)
@@ -1934,7 +1978,7 @@ SHM_SLOW_ int shm_recover_boot_(shm_segment *s)
 			if (!shm_has_lock_(&r.shape) || r.shape.kind == SHM_GROWTH_)
 				continue;
 			struct shm_cell_ *c = (struct shm_cell_ *)(void *)(s->mem + r.data);
-			if ((__atomic_load_n(&c->word, __ATOMIC_SEQ_CST) & SHM_OWNER_) != 0)
+			if ((__atomic_load_n(&c->word, __ATOMIC_SEQ_CST) & SHM_OWNER_MASK_) != 0)
 				__atomic_store_n(&c->abandoned, 1, __ATOMIC_SEQ_CST);
 			__atomic_store_n(&c->word, 0, __ATOMIC_SEQ_CST);
 			__atomic_store_n(&c->probed, 0, __ATOMIC_SEQ_CST);
@@ -1942,8 +1986,8 @@ SHM_SLOW_ int shm_recover_boot_(shm_segment *s)
 		}
 		if (err == 0) {
 			if (shm_unseal_(&s->header->next_id, &n))
-				shm_store_sealed_(&s->header->next_id, shm_min_(n + (1 << 20), (uint64_t)SHM_OWNER_ + 1));
-			shm_store_sealed_(&s->header->boot, mine); /* last: whoever dies before leaves all to the next */
+				shm_store_sealed_(&s->header->next_id, shm_min_(n + (1 << 20), (uint64_t)SHM_OWNER_MASK_ + 1));
+			shm_store_sealed_(&s->header->boot, mine); /* the last store: if the process dies before it, the next one repeats everything */
 		}
 	}
 	shm_file_lock_(s->ctl, F_OFD_SETLK, F_UNLCK, 0, 1, &l);
@@ -1964,7 +2008,7 @@ static inline void shm_free_(shm_segment *s)
 	free(s);
 }
 
-/* Attaches to fd, which becomes the segment's, or is closed. */
+/* Attaches to the file of fd. The segment owns fd; after an error it is closed. */
 SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, const shm_options *o)
 {
 	uint64_t size = 0, max_size = 0, used, page = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -2020,8 +2064,9 @@ SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, con
 	return 0;
 }
 
-/* Builds a segment under no name and links it into place. Returns its
- * descriptor, or -EEXIST where somebody else was first. */
+/* Makes a new segment; returns its descriptor. The file is made without a name and gets
+ * its name when it is complete. Returns -EEXIST if another process made a file of that
+ * name first. */
 SHM_SLOW_ int shm_create_named_(const char *path, mode_t mode, uint64_t max_size)
 {
 	struct shm_header_ header;
@@ -2034,7 +2079,7 @@ SHM_SLOW_ int shm_create_named_(const char *path, mode_t mode, uint64_t max_size
 	while ((fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)) < 0 && errno == EINTR) {
 	}
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
-		/* A filesystem without O_TMPFILE: a temporary name beside the real one. */
+		/* The filesystem has no O_TMPFILE, so the file gets a temporary name first. */
 		if ((temp = (char *)malloc(strlen(path) + 40)) != NULL) {
 			sprintf(temp, "%s.%.200s.%08llx", dir, path + (last - dir), (unsigned long long)shm_now_() & 0xffffffff);
 			fd = open(temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -2054,7 +2099,7 @@ SHM_SLOW_ int shm_create_named_(const char *path, mode_t mode, uint64_t max_size
 		else if (temp != NULL)
 			err = syscall(SYS_renameat2, AT_FDCWD, temp, AT_FDCWD, path, 1 /* RENAME_NOREPLACE */) == 0 ? 0 : -errno;
 		else if (linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) != 0)
-			err = errno != ENOENT ? -errno : linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0 ? 0 : -errno; /* no /proc */
+			err = errno != ENOENT ? -errno : linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0 ? 0 : -errno; /* there is no /proc */
 		if (err != 0) {
 			if (temp != NULL)
 				unlink(temp);
@@ -2093,8 +2138,8 @@ SHM_USE_ SHM_SLOW_ int shm_attach(shm_segment **out, const char *name, const shm
 		err = shm_path_(name, &path);
 	if (err != 0)
 		return err;
-	/* Somebody may create and remove the name in turn; a few rounds are as good as
-	 * for ever. */
+	/* Another process may create and remove the name in turn. It gives up after a number
+	 * of rounds. */
 	for (int tries = 0; tries < 100; tries++) {
 		if (!opt.exclusive) {
 			int fd = shm_open_existing_(path, opt.read_only);
@@ -2130,7 +2175,7 @@ SHM_USE_ SHM_SLOW_ int shm_attach_fd(shm_segment **out, int fd, const shm_option
 	return own < 0 ? -errno : shm_attach_owned_(out, own, NULL, &opt);
 }
 
-/* Precondition: no thread uses the segment's values any more. */
+/* Precondition: no thread uses the values of the segment any more. */
 SHM_SLOW_ void shm_detach(shm_segment *s)
 {
 	if (s == NULL)

@@ -1,7 +1,6 @@
 /*
- * The C side of c_linux_test.go: test MODE ARGUMENTS. It talks to the Go side by
- * lines, and ends with status 1 and a line on standard error when something is
- * not as it must be.
+ * The C side of the Go tests: test MODE ARGUMENTS. It exchanges lines with the Go
+ * side. If a check fails, it prints a line to standard error and exits with status 1.
  */
 #include "shm.h"
 
@@ -35,7 +34,7 @@ static void must(int err, const char *what)
 static void want(bool ok, const char *what)
 {
 	if (!ok)
-		fail("not so: %s", what);
+		fail("not true: %s", what);
 }
 
 #define WANT(ok) want(ok, #ok)
@@ -73,7 +72,7 @@ struct status {
 	float load;
 	uint8_t flags[4];
 	char host[16];
-	uint8_t ok, pad[7]; /* written out: 32-bit x86 would have three */
+	uint8_t ok, pad[7]; /* explicit, as 32-bit x86 would have three bytes of padding */
 };
 #define STATUS "T{" SHM_I64 ":hits:" SHM_F32 ":load:(4)" SHM_U8 ":flags:(16)" SHM_CHAR ":host:" SHM_BOOL ":ok:7x}"
 
@@ -83,7 +82,7 @@ struct longer {
 	uint8_t flags[4];
 	char host[16];
 	uint8_t ok;
-	uint8_t level, pad[6]; /* in what is padding of the shorter one */
+	uint8_t level, pad[6]; /* these bytes are padding of the shorter struct */
 	int64_t extra;
 };
 #define LONGER "T{" SHM_I64 ":hits:" SHM_F32 ":load:(4)" SHM_U8 ":flags:(16)" SHM_CHAR ":host:" SHM_BOOL ":ok:" SHM_U8 ":level:6x" SHM_I64 ":extra:}"
@@ -109,7 +108,7 @@ static void layouts(void)
 	say("end");
 }
 
-/* What the header's parser makes of formats, a line each from standard input. */
+/* Parses the formats on the lines of standard input, and prints what the parser found. */
 static void parse(void)
 {
 	char *line = NULL;
@@ -127,8 +126,8 @@ static void parse(void)
 	free(line);
 }
 
-/* Finds or makes values of all kinds, checks that they are of round k - 1 if
- * that was one, and changes them to round k: as visit in c_linux_test.go. */
+/* Finds or makes values of all kinds, checks that k rounds have changed them, and changes
+ * them once more. The Go tests have the same function, visit. */
 static void visit(const char *name, int k)
 {
 	shm_segment *s = attach(name);
@@ -205,7 +204,7 @@ static void visit(const char *name, int k)
 	MUST(shm_publish(&v, &now, sizeof now));
 	WANT(shm_commit(&v, &now, sizeof now) == -EPERM);
 	MUST(shm_lock(&v));
-	MUST(shm_commit(&v, &st, sizeof st)); /* two in one hold */
+	MUST(shm_commit(&v, &st, sizeof st)); /* two commits while the lock is held once */
 	MUST(shm_commit(&v, &now, sizeof now));
 	MUST(shm_unlock(&v));
 	WANT(shm_unlock(&v) == -EPERM);
@@ -230,7 +229,7 @@ static void visit(const char *name, int k)
 	MUST(shm_trylock(&v));
 	MUST(shm_unlock(&v));
 
-	/* What is there, and what it is not. */
+	/* Calls that fail, as the value has another type, or does not exist. */
 	WANT(shm_new_number(s, "mutex", SHM_I64, NULL, &v) == SHM_ELAYOUT);
 	char words[200];
 	MUST(shm_describe(&v, words, sizeof words));
@@ -256,7 +255,7 @@ static void visit(const char *name, int k)
 	WANT(now.hits == 101 + k);
 	shm_detach(s);
 
-	/* For reading alone. */
+	/* A read-only attachment. */
 	shm_options o;
 	memset(&o, 0, sizeof o);
 	o.read_only = true;
@@ -272,7 +271,7 @@ static void visit(const char *name, int k)
 	shm_detach(s);
 }
 
-/* Programs with a shorter and a longer struct use one value. */
+/* Programs with a shorter and a longer struct use the same value. */
 static void grow(const char *name)
 {
 	shm_segment *s = attach(name);
@@ -297,7 +296,7 @@ static void grow(const char *name)
 	MUST(shm_new_struct(s, "struct", STATUS, sizeof a, NULL, &shorter));
 	say("grown");
 	char line[16];
-	WANT(fgets(line, sizeof line, stdin) != NULL); /* Go has stored by its shorter type */
+	WANT(fgets(line, sizeof line, stdin) != NULL); /* Go has stored with its shorter type */
 	MUST(shm_read(&longer, &b, sizeof b));
 	WANT(b.hits == 2000 && b.level == 5 && b.extra == 77);
 	say("kept");
@@ -307,8 +306,8 @@ static void grow(const char *name)
 
 struct worker {
 	const shm_value *v;
-	int64_t *count; /* guarded by the lock, may be NULL */
-	long n;         /* additions; 0: for ever */
+	int64_t *count; /* the lock guards it; may be NULL */
+	long n;         /* how many additions; 0 means without end */
 };
 
 static void *work(void *arg)
@@ -344,8 +343,8 @@ static bool reached(const shm_value *v, void *arg)
 	return x >= *(long *)arg;
 }
 
-/* Does with the lock of "n" what it is told, a line at a time: as the agent in
- * agent_test.go, but that mending is a word of its own. */
+/* Obeys commands about the lock of "n", one a line. The Go tests have the same agent, in
+ * which abandoned clears the mark; here the command consistent does it. */
 static void agent(const char *name)
 {
 	shm_segment *s = attach(name);
@@ -361,17 +360,17 @@ static void agent(const char *name)
 			say("locked");
 		} else if (strcmp(verb, "trylock") == 0) {
 			say(shm_trylock(&v) == 0 ? "true" : "false");
-		} else if (strcmp(verb, "lockFor") == 0) { /* so many milliseconds */
+		} else if (strcmp(verb, "lockFor") == 0) { /* n milliseconds */
 			int err = shm_lock_for(&v, (int64_t)n * 1000000);
 			WANT(err == 0 || err == -ETIMEDOUT);
 			say(err == 0 ? "locked" : "gave up");
 		} else if (strcmp(verb, "await") == 0) {
 			MUST(shm_await(&v, reached, &n, -1));
 			say("saw %" PRId64, *p);
-		} else if (strcmp(verb, "awaitFor") == 0) { /* what never comes, for so many milliseconds */
+		} else if (strcmp(verb, "awaitFor") == 0) { /* wait n milliseconds for a number that never comes */
 			long never = LONG_MAX;
 			say(shm_await(&v, reached, &never, (int64_t)n * 1000000) == -ETIMEDOUT ? "gave up" : "saw it");
-		} else if (strcmp(verb, "waitFor") == 0) { /* a value called made */
+		} else if (strcmp(verb, "waitFor") == 0) { /* for a value called made */
 			MUST(shm_wait_for(s, "made", -1, &made));
 			say("made %" PRId64, *shm_ptr_i64(&made, NULL));
 		} else if (strcmp(verb, "unlock") == 0) {
@@ -390,21 +389,21 @@ static void agent(const char *name)
 			MUST(shm_lock(&v));
 			*p += n;
 			say("inside");
-		} else if (strcmp(verb, "crowd") == 0) { /* so many threads, once each */
+		} else if (strcmp(verb, "crowd") == 0) { /* n threads add once each */
 			struct worker w = {&v, NULL, 1};
 			crowd(&w, (int)n);
 			say("through");
-		} else if (strcmp(verb, "threads") == 0) { /* four, so many times each */
+		} else if (strcmp(verb, "threads") == 0) { /* four threads add n times each */
 			struct worker w = {&v, NULL, n};
 			crowd(&w, 4);
 			say("through");
 		} else {
-			fail("what is %s?", verb);
+			fail("unknown command %s", verb);
 		}
 	}
 }
 
-/* The parent locks and forks; the child has an identity of its own. */
+/* The parent locks and forks. The child takes an id of its own. */
 static void forks(const char *name)
 {
 	shm_segment *s = attach(name);
@@ -412,17 +411,17 @@ static void forks(const char *name)
 	char line[16];
 	MUST(shm_new_mutex(s, "mutex", &other));
 	MUST(shm_lock(&v));
-	alarm(20); /* not the child's: a parent without one must not wait for ever */
+	alarm(20); /* ends the parent if nobody kills it; the child does not inherit it */
 	uint32_t id = s->id;
 	pid_t child = fork();
 	WANT(child >= 0);
 	if (child != 0) {
-		MUST(shm_lock(&other)); /* still its own self */
+		MUST(shm_lock(&other)); /* the parent still has its id */
 		MUST(shm_unlock(&other));
 		for (;;)
 			pause();
 	}
-	WANT(s->id == 0 && s->ctl == -1); /* what it inherited is closed */
+	WANT(s->id == 0 && s->ctl == -1); /* the child has closed what it inherited */
 	WANT(shm_unlock(&v) == -EPERM);
 	WANT(shm_trylock(&v) == -EBUSY);
 	WANT(s->id != 0 && s->id != id);
@@ -432,10 +431,10 @@ static void forks(const char *name)
 	shm_value made;
 	MUST(shm_new_number(s, "made by the child", SHM_I64, NULL, &made));
 	say("child %d", (int)getpid());
-	WANT(fgets(line, sizeof line, stdin) != NULL); /* the parent is dead */
+	WANT(fgets(line, sizeof line, stdin) != NULL); /* the parent is dead now */
 	MUST(shm_add_i64(&v, 1, NULL));
 	say("child added");
-	/* A child that no handler was called for. */
+	/* A child that was made without fork handlers. */
 	uint32_t mine = s->id;
 	MUST(shm_lock(&other));
 	pid_t raw = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
@@ -451,7 +450,7 @@ static void forks(const char *name)
 
 /* ---- Two slots ---- */
 
-enum { STEADY = 40 }; /* five lines */
+enum { STEADY = 40 }; /* five cache lines */
 struct steady {
 	int64_t n, all[STEADY];
 };
@@ -493,7 +492,8 @@ static void steady_writer(const char *name)
 	}
 }
 
-/* Reads until its input ends, and says how often. */
+/* Reads until its input ends, then prints how often it read and how often the struct had
+ * changed. */
 static void steady_reader(const char *name)
 {
 	shm_value v = steady(name);
@@ -513,8 +513,8 @@ static void steady_reader(const char *name)
 	say("%" PRId64 " %" PRId64, reads, changes);
 }
 
-/* Reads the number "v" into the counter of its own commits, so that a copy looks
- * overtaken unless the slot that it is of holds the count already. */
+/* Reads the number "v" into its own commit counter. So a copy counts as overtaken unless
+ * its slot has the value of the counter already. */
 static void overtaken(const char *name)
 {
 	shm_value v;
@@ -523,7 +523,7 @@ static void overtaken(const char *name)
 	say("read");
 }
 
-/* Changes all there is until it is killed, and says so once it has been through. */
+/* Changes all values until it is killed. It prints ready after the first round. */
 static void storm(const char *name, int i)
 {
 	shm_segment *s = attach(name);
@@ -596,8 +596,8 @@ static uint64_t odd_number(void)
 	return odd[dice(sizeof odd / sizeof odd[0])];
 }
 
-/* Whether an attach of the memory, and all that may be done with the names in
- * it, comes to an end: with values or with errors. */
+/* Attaches to the memory, and calls every function on the values of these names. All
+ * calls must return, with values or with errors. Reports whether it could attach. */
 static bool try_all(int fd, char (*names)[64], int n)
 {
 	shm_segment *s;
@@ -655,7 +655,7 @@ static void hostile(const char *path, int rounds)
 		at[n] = off;
 		off += f.size;
 	}
-	length = (ssize_t)size; /* whoever reads too far is to fault */
+	length = (ssize_t)size; /* an access past the end is to fault */
 	h->allocated = h->used;
 	seed = 88172645463325252;
 	for (int round = 0; round < rounds; round++) {
@@ -665,7 +665,7 @@ static void hostile(const char *path, int rounds)
 			struct shm_fixed_ f;
 			memcpy(&f, good + off, sizeof f);
 			switch (dice(7)) {
-			case 0: { /* a word of the header, sealed */
+			case 0: { /* a sealed word of the header */
 				uint64_t w = shm_seal_(dice(2) == 0 ? dice(3000) : odd_number() & SHM_SEALED_MAX_);
 				memcpy(bad + 64 + 8 * dice(5), &w, 8);
 				break;
@@ -744,7 +744,8 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Lock, increment, unlock, alone: both on one cache line each, turn by turn. */
+/* Measures lock, increment and unlock without contention, in turns, beside pthread's
+ * robust mutex. Each lock shares a cache line with its number. */
 static void bench(void)
 {
 	enum { TURNS = 31 };
