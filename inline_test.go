@@ -42,15 +42,15 @@ var fastPaths = map[string]int{
 	"RawStructGet":              0,
 	"StructLoad":                1,
 	"StructStore":               1,
-	"MutexLock":                 2, // Lock and mustBeOpen
+	"MutexLock":                 1,
 	"MutexTryLock":              2, // TryLock and mustBeOpen
-	"MutexUnlock":               1, // unlockAfter
+	"MutexUnlock":               1,
 }
 
 // Calls off the fast path: what panics, what waits, and what copies the fields
 // that only a newer program knows.
 var (
-	slowPath = regexp.MustCompile(`(?i)\.(lockWait|tryLockSlow|unlockSlow|wakeAll|loadSlow|mustOwn|carry)$|^runtime\.(go)?panic|^runtime\.(memmove$|morestack)`)
+	slowPath = regexp.MustCompile(`(?i)\.(lockOpen|lockWait|tryLockSlow|unlockAsked|unlockSlow|wakeAll|loadSlow|mustOwn|carry)$|^runtime\.(go)?panic|^runtime\.(memmove$|morestack)`)
 	leaf     = regexp.MustCompile(`(?i)\.mustBeOpen$`) // it calls nothing unless it panics
 )
 
