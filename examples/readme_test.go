@@ -1,4 +1,4 @@
-// Package examples has no code of its own: its directories are the examples.
+// Package examples has no code of its own. Its directories are the examples.
 package examples
 
 import (
@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// TestReadmes wants each example to have a README.md, which is short, and whose
-// commands name all of the example's programs and nothing that is not there.
+// TestReadmes checks the README.md of each example. It must be short, and its
+// commands must name all programs of the example and no program that does not
+// exist.
 func TestReadmes(t *testing.T) {
 	root, err := filepath.Abs("..")
 	if err != nil {

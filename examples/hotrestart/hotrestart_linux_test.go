@@ -19,11 +19,11 @@ import (
 	"example.org/shm/examples/internal/programs"
 )
 
-var bin string // where the programs are
+var bin string // directory of the programs
 
 func TestMain(m *testing.M) {
-	// A server that was taken over ends before the one that it started, which then
-	// is this process's child.
+	// A server that was replaced ends before the server that it has started. The
+	// latter is then a child of this process.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(programs.Main(m, &bin, "./release1", "./release2"))
 }
 
-// install puts a program where another may be running.
+// install puts a program at a path, where another program may be running.
 func install(t *testing.T, program, path string) {
 	t.Helper()
 	if err := os.Link(program, path+".new"); err != nil {
@@ -42,14 +42,14 @@ func install(t *testing.T, program, path string) {
 	}
 }
 
-// post uploads something over a connection of its own.
+// post uploads a body over a connection of its own.
 func post(client *http.Client, url string, body io.Reader, slow bool) (answer string, err error) {
 	r, err := http.NewRequest("POST", url, body)
 	if err != nil {
 		return "", err
 	}
 	r.Close = true
-	if slow { // the body is asked for by whoever handles the request
+	if slow { // the client sends the body only when the handler reads it
 		r.Header.Set("Expect", "100-continue")
 	}
 	a, err := client.Do(r)
@@ -86,8 +86,8 @@ func TestHotRestart(t *testing.T) {
 	upload("abc", fmt.Sprintf("release 1, process %d: 3 bytes", old))
 	upload("", fmt.Sprintf("release 1, process %d: 0 bytes", old))
 
-	// An upload is under way as the next version takes over, and others come and
-	// go.
+	// One upload is under way while the next version takes over, and other uploads
+	// begin and end.
 	slow := programs.Client(t)
 	slow.Transport.(*http.Transport).ExpectContinueTimeout = time.Hour
 	body, rest := io.Pipe()
@@ -98,7 +98,7 @@ func TestHotRestart(t *testing.T) {
 	if _, err := io.WriteString(rest, "sl"); err != nil {
 		t.Fatal(err)
 	}
-	var others atomic.Int64 // uploads of a byte each
+	var others atomic.Int64 // number of uploads of one byte each
 	var stop atomic.Bool
 	var load sync.WaitGroup
 	for range 3 {
@@ -123,8 +123,9 @@ func TestHotRestart(t *testing.T) {
 	stop.Store(true)
 	load.Wait()
 
-	// The old process still has its upload, the new one goes on from its counters.
-	// It counts what the old one did not know, and the old one keeps it.
+	// The old process still has its upload. The new process continues with the same
+	// counters. It counts empty uploads, of which the old process does not know, and
+	// the old process keeps that counter.
 	n := others.Load()
 	stats(fmt.Sprintf("release 2, process %d: %d uploads, %d bytes, 0 empty", new, n+2, n+3))
 	upload("", fmt.Sprintf("release 2, process %d: 0 bytes", new))
@@ -141,7 +142,7 @@ func TestHotRestart(t *testing.T) {
 	first.Wait()
 	stats(fmt.Sprintf("release 2, process %d: %d uploads, %d bytes, 1 empty", new, n+4, n+7))
 
-	// A version that does not start is no harm.
+	// If a version does not start, the running one continues to serve.
 	if err := os.WriteFile(path+".broken", []byte("#!/bin/sh\nexit 3\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +151,8 @@ func TestHotRestart(t *testing.T) {
 	first.Line(fmt.Sprintf("process %d goes on: the next one ended: exit status 3", new))
 	stats(fmt.Sprintf("release 2, process %d: %d uploads, %d bytes, 1 empty", new, n+4, n+7))
 
-	// And back to the old one, which keeps what it does not know, and on again.
+	// The old version takes over again and keeps the counter that it does not know.
+	// Then the new version takes over once more.
 	install(t, filepath.Join(bin, "release1"), path)
 	second.signal(syscall.SIGHUP)
 	third := successor(t, first, url)
@@ -163,23 +165,23 @@ func TestHotRestart(t *testing.T) {
 	stats(fmt.Sprintf("release 2, process %d: %d uploads, %d bytes, 1 empty", fourth.pid, n+5, n+9))
 	fourth.signal(syscall.SIGTERM)
 	fourth.wait()
-	first.Rest() // which ends where nobody is left
+	first.Rest() // returns when no process is left
 }
 
-// A server that another one started is this process's child once that one has
-// ended.
+// An orphan is a server that another server has started. When that one has ended,
+// the orphan is a child of this process.
 type orphan struct {
 	t      *testing.T
 	pid    int
 	reaped bool
 }
 
-// successor returns the process that says that it serves next, which is killed
-// when the test ends.
+// successor returns the next process that prints that it serves. It is killed when
+// the test ends.
 func successor(t *testing.T, p *programs.Process, url string) *orphan {
 	t.Helper()
 	o := &orphan{t: t}
-	for serves := false; !serves; { // or drains
+	for serves := false; !serves; { // the other lines say that a process drains
 		var pid string
 		pid, serves = strings.CutSuffix(p.Line("process "), " serves "+url)
 		o.pid, _ = strconv.Atoi(pid)
@@ -200,7 +202,7 @@ func (o *orphan) signal(s syscall.Signal) {
 	}
 }
 
-// wait waits for it to end well.
+// wait waits for the process to end with exit status 0.
 func (o *orphan) wait() {
 	o.t.Helper()
 	var status syscall.WaitStatus

@@ -12,22 +12,22 @@ import (
 
 const maxWorkers = 32
 
-// board is what the processes share.
+// board has the values that the processes share.
 type board struct {
 	Traffic  shm.Struct[traffic] `shm:"traffic,help=of all workers since the master started"`
 	Restarts shm.Atomic[int64]   `shm:"restarts,help=workers that came after one that ended"`
 }
 
-// traffic changes as a whole: what each worker has served adds up to Requests
-// at any instant, also where one is killed as it counts.
+// traffic has the counters of all workers. It changes as a whole: the elements of
+// Served always add up to Requests, even if a worker is killed while it counts.
 type traffic struct {
 	Requests int64
-	Bytes    int64 // of answers
+	Bytes    int64 // bytes of all answers
 	Busy     time.Duration
-	Served   [maxWorkers]int64 // by worker
+	Served   [maxWorkers]int64 // requests that each worker has served
 }
 
-// write writes the counters as Prometheus reads them.
+// write writes the counters in the text format of Prometheus.
 func (b *board) write(w io.Writer) {
 	t := b.Traffic.Load()
 	fmt.Fprintf(w, "requests_total %d\n", t.Requests)

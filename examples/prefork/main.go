@@ -1,9 +1,8 @@
 //go:build unix
 
-// Prefork is an HTTP server of several processes that share one listening
-// socket and one set of counters: whichever of them is asked for /metrics
-// answers for all, and one that is killed takes neither a count nor a lock with
-// it.
+// Prefork is an HTTP server of several processes. They share one listening socket
+// and one set of counters, so each process answers /metrics for all of them. If a
+// process is killed, no count is lost, and no lock stays held.
 package main
 
 import (
@@ -14,9 +13,9 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	addr := flag.String("addr", "127.0.0.1:8080", "to listen on")
-	workers := flag.Int("workers", min(runtime.NumCPU(), maxWorkers), "processes that serve")
-	worker := flag.Int("worker", -1, "the master starts the worker of this number")
+	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on")
+	workers := flag.Int("workers", min(runtime.NumCPU(), maxWorkers), "number of processes that serve")
+	worker := flag.Int("worker", -1, "number of this worker; only the master sets it")
 	flag.Parse()
 	var err error
 	if *worker >= 0 {

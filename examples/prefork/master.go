@@ -19,8 +19,8 @@ import (
 	"example.org/shm/examples/internal/socket"
 )
 
-// master opens the socket and the segment, and keeps the workers running. It
-// serves nothing itself.
+// master opens the socket and the segment, and keeps the workers running. It does
+// not serve requests itself.
 type master struct {
 	program string
 	socket  *os.File
@@ -28,7 +28,7 @@ type master struct {
 	board   board
 }
 
-// run is the master until it is told to end.
+// run runs the master until a signal ends it.
 func run(addr string, workers int) error {
 	if workers < 1 || workers > maxWorkers {
 		return fmt.Errorf("%d workers: 1 to %d can share the board", workers, maxWorkers)
@@ -49,7 +49,7 @@ func run(addr string, workers int) error {
 		return err
 	}
 	defer m.socket.Close()
-	if m.seg, err = shm.Anonymous(nil); err != nil { // gone with the last of these processes
+	if m.seg, err = shm.Anonymous(nil); err != nil { // the memory is freed when the last of these processes ends
 		return err
 	}
 	defer m.seg.Close()
@@ -65,7 +65,7 @@ func run(addr string, workers int) error {
 	return nil
 }
 
-// keep sees to it that there is a worker of this number.
+// keep runs the worker of a number, and starts another whenever it ends.
 func (m *master) keep(ctx context.Context, number int) {
 	for {
 		err := m.runWorker(ctx, number)
@@ -75,16 +75,16 @@ func (m *master) keep(ctx context.Context, number int) {
 		log.Printf("worker %d ended (%v), the next one starts", number, err)
 		m.board.Restarts.Add(1)
 		select {
-		case <-time.After(50 * time.Millisecond): // one that cannot start must not keep a processor busy
+		case <-time.After(50 * time.Millisecond): // a worker that cannot start must not keep a processor busy
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// runWorker starts a worker and returns when it has ended, which the end of its
-// standard input tells it to do: that comes when ctx is done, and as well if
-// this process is killed.
+// runWorker starts a worker and returns when the worker has ended. A worker ends
+// when its standard input ends. That happens when ctx is done, and also if this
+// process is killed.
 func (m *master) runWorker(ctx context.Context, number int) error {
 	cmd := exec.CommandContext(ctx, m.program, "-worker", strconv.Itoa(number))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -93,8 +93,8 @@ func (m *master) runWorker(ctx context.Context, number int) error {
 		return err
 	}
 	cmd.Cancel = stdin.Close
-	cmd.WaitDelay = 2 * drainTime // then it is killed
+	cmd.WaitDelay = 2 * drainTime // after this time the worker is killed
 	cmd.ExtraFiles = []*os.File{m.socket}
-	m.seg.Pass(cmd) // last
+	m.seg.Pass(cmd) // last, as a later change of cmd.ExtraFiles would undo it
 	return cmd.Run()
 }

@@ -18,21 +18,21 @@ import (
 	"example.org/shm/examples/internal/programs"
 )
 
-var bin string // where the program is
+var bin string // directory of the program
 
 func TestMain(m *testing.M) { os.Exit(programs.Main(m, &bin, ".")) }
 
-// start starts the server, and returns it and its address.
+// start starts the server. It returns the master and the server's URL.
 func start(t *testing.T, workers int) (*programs.Process, string) {
 	t.Helper()
 	p := programs.Start(t, filepath.Join(bin, "prefork"), "-addr", "127.0.0.1:0", "-workers", fmt.Sprint(workers))
 	return p, "http://" + p.Line("http://")
 }
 
-// load is clients that each have one request under way at a time.
+// load is a number of clients. Each has one request under way at a time.
 type load struct {
 	answered, failed atomic.Int64
-	workers          sync.Map // number to the id of the process that answered last
+	workers          sync.Map // from the number of a worker to the id of its process that answered last
 	stop             atomic.Bool
 	clients          sync.WaitGroup
 }
@@ -46,8 +46,8 @@ func startLoad(t *testing.T, address string) *load {
 		l.clients.Go(func() {
 			for n := 0; !l.stop.Load(); n++ {
 				if err := l.request(client, address, n%8 == 7); err != nil {
-					// The one that it asked was killed. Nothing else ends so, and a request
-					// that hangs ends as a time-out.
+					// The worker that had the request was killed. No other fault has this error:
+					// a request that hangs ends with a time-out.
 					if fault, ok := errors.AsType[*url.Error](err); !ok || fault.Timeout() {
 						t.Error(err)
 						return
@@ -66,8 +66,8 @@ func (l *load) end() {
 	l.clients.Wait()
 }
 
-// request asks one of the workers; with last, the next is asked over a new
-// connection, which may be another's.
+// request sends a request to one of the workers. If last is true, the connection
+// is closed after it, and another worker may get the next request.
 func (l *load) request(client *http.Client, address string, last bool) error {
 	r, err := http.NewRequest("GET", address, nil)
 	if err != nil {
@@ -92,15 +92,16 @@ func (l *load) request(client *http.Client, address string, last bool) error {
 	return nil
 }
 
-// pid returns the process that is, or was, a worker; 0 if it never answered.
+// pid returns the id of the last process of a worker that has answered, or 0 if
+// none has.
 func (l *load) pid(worker int) int {
 	pid, _ := l.workers.Load(worker)
 	n, _ := pid.(int)
 	return n
 }
 
-// metrics asks for the counters, wants the parts to add up, and returns what the
-// workers agree on.
+// metrics requests the counters and checks that the counts of the workers add up to
+// the total. It returns who answered, the text of the counters, and two of them.
 func metrics(t *testing.T, address string) (from, totals string, requests, restarts int64) {
 	t.Helper()
 	from, totals, _ = strings.Cut(programs.Get(t, address+"/metrics"), "\n")
@@ -133,7 +134,7 @@ func TestKillUnderLoad(t *testing.T) {
 		worker := n % workers
 		var killed int
 		programs.Eventually(t, fmt.Sprintf("worker %d answers and is killed", worker), func() bool {
-			killed = l.pid(worker) // or still the one before it
+			killed = l.pid(worker) // it may still be the process before
 			return killed != 0 && syscall.Kill(killed, syscall.SIGKILL) == nil
 		})
 		master.Line(fmt.Sprintf("worker %d ended (signal: killed)", worker))
@@ -153,7 +154,7 @@ func TestKillUnderLoad(t *testing.T) {
 	if restarts != kills {
 		t.Errorf("%d restarts of %d kills", restarts, kills)
 	}
-	// Each of them has the totals of all.
+	// Each worker returns the totals of all workers.
 	asked := map[string]bool{}
 	programs.Eventually(t, "two workers are asked", func() bool {
 		from, same, _, _ := metrics(t, address)
@@ -170,13 +171,13 @@ func TestKillUnderLoad(t *testing.T) {
 	master.Wait()
 }
 
-// TestKillMaster wants no worker to outlive its master.
+// TestKillMaster checks that no worker outlives its master.
 func TestKillMaster(t *testing.T) {
 	t.Parallel()
 	master, address := start(t, 2)
 	programs.Get(t, address)
 	master.Kill()
-	master.Rest() // up to the end of the last one
+	master.Rest() // returns when the last worker has ended
 	if c, err := net.Dial("tcp", strings.TrimPrefix(address, "http://")); err == nil {
 		_ = c.Close()
 		t.Error("somebody listens still")

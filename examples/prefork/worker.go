@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	socketFd  = 3                // the first of exec.Cmd.ExtraFiles
-	drainTime = 10 * time.Second // for requests that are being answered
+	socketFd  = 3                // the first file of exec.Cmd.ExtraFiles
+	drainTime = 10 * time.Second // how long the requests that have begun may take
 )
 
 // worker is one of the processes that serve.
@@ -27,9 +27,9 @@ type worker struct {
 	board  board
 }
 
-// work is the worker until its standard input ends.
+// work runs a worker until its standard input ends.
 func work(number int) error {
-	signal.Ignore(os.Interrupt) // Ctrl-C reaches the master, too, which ends the workers
+	signal.Ignore(os.Interrupt) // Ctrl-C also reaches the master, which ends the workers
 	seg, err := shm.Inherited("", nil)
 	if err != nil {
 		return err
@@ -69,9 +69,9 @@ func (w *worker) metrics(rw http.ResponseWriter, r *http.Request) {
 	w.board.write(rw)
 }
 
-// count counts each answer of a handler before the end of it is sent. So a
-// worker that is killed leaves no answer uncounted, and has counted at most
-// those that it was about to give.
+// count returns a handler that counts each answer before the end of the answer is
+// sent. If a worker is killed, every answer that a client has received in full is
+// counted, and the answers that were about to be sent may be counted as well.
 func (w *worker) count(next http.HandlerFunc) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -87,7 +87,7 @@ func (w *worker) count(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// measured counts the bytes of an answer.
+// measured is an http.ResponseWriter that counts the bytes of an answer.
 type measured struct {
 	http.ResponseWriter
 	bytes int64

@@ -1,5 +1,5 @@
-// Pythonfeed reads what feed.py, a Python program, writes: frames of samples in
-// an array, and a header that says which are there. It sleeps until there is
+// Pythonfeed reads frames of samples that feed.py, a Python program, writes to an
+// array. A header says which frames are there. Pythonfeed sleeps until there is
 // another frame.
 package main
 
@@ -17,20 +17,20 @@ import (
 	"example.org/shm"
 )
 
-// As in feed.py.
+// The constants are the same as in feed.py.
 const (
 	size  = 800 // samples of a frame
-	slots = 8   // frames that are kept; the oldest one is being overwritten
+	slots = 8   // frames that the array has; the feed overwrites the oldest one
 )
 
-// header is what feed.py's Header is.
+// header has the fields of Header in feed.py.
 type header struct {
-	Frames int64   `shm:"frames"` // written so far
+	Frames int64   `shm:"frames"` // frames written so far
 	Rate   float64 `shm:"rate"`   // samples a second
 }
 
-// feed is what the programs share. Header changes under the lock of Samples, so
-// that who holds it sees both as one frame left them.
+// feed has the values that the programs share. The feed changes Header while it
+// holds the lock of Samples, so whoever holds that lock sees the two agree.
 type feed struct {
 	Header  shm.Struct[header] `shm:"header"`
 	Samples shm.Array[float64] `shm:"samples,len=6400"` // slots * size; frame n is in slot n modulo slots
@@ -38,7 +38,7 @@ type feed struct {
 
 func main() {
 	log.SetFlags(0)
-	name := flag.String("name", "feed", "of the segment")
+	name := flag.String("name", "feed", "name of the segment")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -72,9 +72,10 @@ func read(ctx context.Context, name string) error {
 	}
 }
 
-// take copies the frames from next on, or those of them that are still there,
-// and returns the first and the header that is of the last. A feed that was
-// killed as it wrote has spoiled only the slot that the next one writes.
+// take copies the frames from next on, as far as they are still there. It returns
+// the number of the first frame that it copied, and the header. If a feed was
+// killed while it wrote a frame, only that frame's slot is half written, and the
+// header does not count the frame.
 func (f *feed) take(next int64, frames *[slots][size]float64) (first int64, h header) {
 	f.Samples.WithLock(func(samples []float64) {
 		h = f.Header.Load()
@@ -86,7 +87,8 @@ func (f *feed) take(next int64, frames *[slots][size]float64) (first int64, h he
 	return first, h
 }
 
-// show says how loud a frame is, and how high: by how often it crosses zero.
+// show prints the loudness and the pitch of a frame. It computes the pitch from the
+// number of zero crossings.
 func show(n int64, samples []float64, rate float64) {
 	var sum, peak, crossings float64
 	for i, x := range samples {

@@ -15,12 +15,12 @@ import (
 	"example.org/shm/examples/internal/programs"
 )
 
-var bin string // where the program is
+var bin string // directory of the program
 
 func TestMain(m *testing.M) { os.Exit(programs.Main(m, &bin, ".")) }
 
-// python returns a Python program of this directory as a command; the test is
-// skipped where there is no Python for it.
+// python returns a command that runs a Python program of this directory. It skips
+// the test if no Python can run the program.
 func python(t *testing.T, needs string, args ...string) *exec.Cmd {
 	t.Helper()
 	interpreter, err := exec.LookPath("python3")
@@ -39,7 +39,7 @@ func python(t *testing.T, needs string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// rate makes a frame eight whole periods of its tone.
+// rate is chosen so that a frame has eight whole periods of its tone.
 const rate = 44000
 
 func startFeed(t *testing.T, name string) (p *programs.Process, from int64) {
@@ -51,7 +51,7 @@ func startFeed(t *testing.T, name string) (p *programs.Process, from int64) {
 	return p, from
 }
 
-// checkFrame wants a line about a frame to be right, and returns the frame.
+// checkFrame checks a line about a frame, and returns the number of the frame.
 func checkFrame(t *testing.T, line string) (n int64) {
 	t.Helper()
 	if _, err := fmt.Sscanf(line, "%d: ", &n); err != nil {
@@ -64,7 +64,7 @@ func checkFrame(t *testing.T, line string) (n int64) {
 	return n
 }
 
-// checkFrames wants some frames more, each newer than the last.
+// checkFrames checks some more frames, each of which must be newer than the last.
 func checkFrames(t *testing.T, p *programs.Process, last int64) int64 {
 	t.Helper()
 	for range 5 {
@@ -84,8 +84,8 @@ func lockOf(seg *shm.Segment) shm.LockInfo {
 	return lock
 }
 
-// stopInLock stops a feed while it holds the lock, which it does for a moment
-// only: most likely just after it has waited for it.
+// stopInLock stops a feed while it holds the lock. The feed holds the lock for a
+// moment only, most likely just after it has waited for the lock.
 func stopInLock(t *testing.T, seg *shm.Segment, mu *shm.Mutex, pid int) {
 	t.Helper()
 	signal := func(s syscall.Signal) {
@@ -114,7 +114,7 @@ func stopInLock(t *testing.T, seg *shm.Segment, mu *shm.Mutex, pid int) {
 	})
 }
 
-// TestTake wants the frames that a slow reader still finds, and which they are.
+// TestTake checks which frames a slow reader still finds, and what is in them.
 func TestTake(t *testing.T) {
 	seg, err := shm.Anonymous(nil)
 	if err != nil {
@@ -127,7 +127,7 @@ func TestTake(t *testing.T) {
 	}
 	const written = 20
 	f.Samples.WithLock(func(samples []float64) {
-		for n := range written + 1 { // the last one is not committed: the feed was killed
+		for n := range written + 1 { // the last one is not committed, as if the feed was killed
 			samples[n%slots*size] = float64(n)
 		}
 		f.Header.Store(header{Frames: written})
@@ -148,7 +148,7 @@ func TestTake(t *testing.T) {
 
 func TestFeed(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "feed")
-	reader := programs.Start(t, filepath.Join(bin, "pythonfeed"), "-name", name) // before there is a feed
+	reader := programs.Start(t, filepath.Join(bin, "pythonfeed"), "-name", name) // the reader starts before the feed
 	writer, from := startFeed(t, name)
 	if from != 0 {
 		t.Errorf("the first feed starts from frame %d", from)
@@ -177,8 +177,8 @@ func TestFeed(t *testing.T) {
 		}
 	})
 
-	// A feed that is killed inside the lock keeps nobody waiting, and the next one
-	// goes on from where it was.
+	// If a feed is killed while it holds the lock, no process keeps waiting, and the
+	// next feed continues after the last frame.
 	seg, err := shm.Open(name, &shm.Options{MustExist: true})
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestFeed(t *testing.T) {
 	stopInLock(t, seg, f.Samples.Mutex(), writer.Pid())
 	written := f.Header.Load().Frames
 	writer.Kill()
-	if _, from = startFeed(t, name); from != written && from != written+1 { // it was killed before its commit, or after
+	if _, from = startFeed(t, name); from != written && from != written+1 { // it was killed before its commit or after it
 		t.Errorf("the second feed starts from frame %d, the first had written %d", from, written)
 	}
 	for last < from {

@@ -1,26 +1,26 @@
-"""Show the newest frame with numpy, in the memory that feed.py writes and the Go program reads."""
+"""Show the newest frame with numpy. feed.py writes the frames, and the Go program reads them as well."""
 
 import argparse
 
 import numpy
 import shm
 
-SIZE = 800  # as in feed.py
+SIZE = 800  # samples of a frame, the same as in feed.py
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", default="feed", help="of the segment")
-    parser.add_argument("--frames", type=int, default=3, help="how many to show")
+    parser.add_argument("--name", default="feed", help="name of the segment")
+    parser.add_argument("--frames", type=int, default=3, help="how many frames to show")
     args = parser.parse_args()
     with shm.open(args.name) as seg:
         header, samples = seg["header"], seg["samples"]
-        # No copy: what the feed writes is there.
+        # This is not a copy: the array is the memory that the feed writes.
         ring = numpy.frombuffer(samples.get_obj(), dtype=numpy.float64).reshape(-1, SIZE)
         shown = header.value.frames
         for _ in range(args.frames):
             header.wait_for(lambda h: h.frames > shown)
-            with samples.get_lock():  # the feed waits meanwhile
+            with samples.get_lock():  # the feed waits while this program holds the lock
                 h = header.value
                 shown = h.frames
                 frame = ring[(shown - 1) % len(ring)]

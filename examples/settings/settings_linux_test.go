@@ -15,11 +15,11 @@ import (
 	"example.org/shm/examples/settings/settings"
 )
 
-var bin string // where the programs are
+var bin string // directory of the programs
 
 func TestMain(m *testing.M) { os.Exit(programs.Main(m, &bin, "./daemon", "./set")) }
 
-// set runs the command that changes settings.
+// set runs the command that changes settings, and returns its output.
 func set(name string, flags ...string) (said string, err error) {
 	out, err := exec.Command(filepath.Join(bin, "set"), append([]string{"-name", name}, flags...)...).CombinedOutput()
 	return strings.TrimSpace(string(out)), err
@@ -27,7 +27,7 @@ func set(name string, flags ...string) (said string, err error) {
 
 func TestSettings(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "settings")
-	if said, err := set(name, "-interval", "3h"); err != nil { // before there is a daemon
+	if said, err := set(name, "-interval", "3h"); err != nil { // no daemon runs yet
 		t.Fatal(err, said)
 	}
 	daemons := make([]*programs.Process, 3)
@@ -47,7 +47,7 @@ func TestSettings(t *testing.T) {
 	change(`"hello" every 1h0m0s`, "-interval", "1h")
 	change(`"GOOD DAY" every 1h0m0s`, "-greeting", "good day", "-loud")
 
-	// It says what it was told to, as often.
+	// The daemons print the new greeting, at the new interval.
 	change(`"hi" every 1ms`, "-interval", "1ms", "-greeting", "hi", "-loud=false")
 	for _, d := range daemons {
 		for range 3 {
@@ -56,14 +56,14 @@ func TestSettings(t *testing.T) {
 	}
 	change(`"hi" every 1h0m0s`, "-interval", "1h")
 
-	// What does not fit changes nothing.
+	// Invalid settings change nothing.
 	for _, bad := range [][]string{{"-interval", "0s"}, {"-interval", "1"}, {"-greeting", strings.Repeat("x", 33)}, {"-loud=maybe"}} {
 		if said, err := set(name, append([]string{"-greeting", "never"}, bad...)...); err == nil {
 			t.Errorf("set %q: %q", bad, said)
 		}
 	}
 
-	// Who is killed as it awaits a change keeps nobody else from it.
+	// If a daemon is killed while it awaits a change, the others still get the change.
 	daemons[0].Kill()
 	daemons = daemons[1:]
 	change(`"hi" every 2h0m0s`, "-interval", "2h")
@@ -74,8 +74,8 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestSettersAtOnce wants the changes of commands that run at the same time to
-// be there all.
+// TestSettersAtOnce runs several commands at the same time, and checks that no change
+// is lost.
 func TestSettersAtOnce(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "settings")
 	shared, err := settings.Open(name)

@@ -17,6 +17,7 @@ import (
 	"example.org/shm"
 )
 
+// supervisor starts the workers, watches them, and shows the board.
 type supervisor struct {
 	name         string
 	upTo         int64
@@ -28,7 +29,7 @@ type supervisor struct {
 	board   []entry
 }
 
-// run is the supervisor, until all is counted or it is told to end.
+// run runs the supervisor until the count is complete or a signal ends it.
 func (s *supervisor) run() (err error) {
 	if s.workers < 1 || s.upTo < 1 || s.every <= 0 || s.stale <= 0 {
 		return fmt.Errorf("%d workers, primes up to %d, every %v, stale after %v: not all of it is above zero", s.workers, s.upTo, s.every, s.stale)
@@ -66,10 +67,12 @@ func (s *supervisor) run() (err error) {
 	return s.result()
 }
 
-// open makes a new board, and an entry for each worker with what it has to do.
+// open makes a new board, with an entry for each worker that says which numbers it has
+// to test.
 func (s *supervisor) open() (err error) {
-	// What a supervisor that was killed has left. One that runs keeps its memory,
-	// and its workers: they have it from Pass, not by name.
+	// A supervisor that was killed may have left a board. If a supervisor of this name
+	// still runs, it keeps its memory, and so do its workers, which got the segment
+	// from Pass and not by its name.
 	if err := shm.Remove(s.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -88,7 +91,8 @@ func (s *supervisor) open() (err error) {
 	return nil
 }
 
-// keep sees to it that somebody does the work of a worker until it is done.
+// keep runs the worker of a number, and starts another whenever it ends, until its
+// work is done.
 func (s *supervisor) keep(ctx context.Context, number int) {
 	for {
 		err := s.runWorker(ctx, number)
@@ -98,16 +102,16 @@ func (s *supervisor) keep(ctx context.Context, number int) {
 		}
 		log.Printf("worker %d ended at %d %% (%v), the next one goes on", number, now.percent(), err)
 		select {
-		case <-time.After(50 * time.Millisecond): // one that cannot start must not keep a processor busy
+		case <-time.After(50 * time.Millisecond): // a worker that cannot start must not keep a processor busy
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// runWorker starts a worker and returns when it has ended, which the end of its
-// standard input tells it to do: that comes when ctx is done, and as well if
-// this process is killed. A worker without a heartbeat is killed.
+// runWorker starts a worker and returns when the worker has ended. A worker ends
+// when its standard input ends. That happens when ctx is done, and also if this
+// process is killed. runWorker kills a worker that has no heartbeat.
 func (s *supervisor) runWorker(ctx context.Context, number int) error {
 	cmd := exec.CommandContext(ctx, s.program, "-name", s.name, "-worker", strconv.Itoa(number))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -116,8 +120,8 @@ func (s *supervisor) runWorker(ctx context.Context, number int) error {
 		return err
 	}
 	cmd.Cancel = stdin.Close
-	cmd.WaitDelay = s.stale // then it is killed
-	s.seg.Pass(cmd)         // last
+	cmd.WaitDelay = s.stale // after this time the worker is killed
+	s.seg.Pass(cmd)         // last, as a later change of cmd.ExtraFiles would undo it
 
 	board := s.board[number].Status
 	board.Update(func(now *status) { now.State, now.Heartbeat = starting, time.Now().UnixNano() })
@@ -132,14 +136,15 @@ func (s *supervisor) runWorker(ctx context.Context, number int) error {
 			return fmt.Errorf("process %d: %v", cmd.Process.Pid, err)
 		case <-time.After(s.stale - board.Load().age()):
 			if age := board.Load().age(); age >= s.stale {
-				_ = cmd.Process.Kill() // it fails where the worker has ended
+				_ = cmd.Process.Kill() // fails if the worker has already ended
 				return fmt.Errorf("process %d, no heartbeat for %v: %v", cmd.Process.Pid, age, <-ended)
 			}
 		}
 	}
 }
 
-// result says how many primes there are, if all is done.
+// result prints the number of primes. It returns an error if the count is not
+// complete.
 func (s *supervisor) result() error {
 	var primes int64
 	for _, e := range s.board {

@@ -12,16 +12,16 @@ import (
 	"example.org/shm/examples/internal/programs"
 )
 
-var bin string // where the program is
+var bin string // directory of the program
 
 func TestMain(m *testing.M) { os.Exit(programs.Main(m, &bin, ".")) }
 
 const workers = 3
 
-const upTo = 150_000_000 // which is more work than a test lasts
+const upTo = 150_000_000 // so much work that no test sees the end of it
 
-// sieve counts the primes from from up to, and without, to, another way than the
-// workers do, and faster.
+// sieve returns the number of primes p with from <= p < to. Its method is not the
+// workers', and faster.
 func sieve(from, to int64) (n int64) {
 	composite := make([]bool, to-from)
 	for d := int64(2); d*d < to; d++ {
@@ -37,14 +37,14 @@ func sieve(from, to int64) (n int64) {
 	return n
 }
 
-// watched is an entry of the board as the test has seen it last. The primes that
-// the board claims are counted again.
+// watched is an entry of the board, with the status that the test has seen last. The
+// test checks the number of primes in the entry.
 type watched struct {
 	entry
 	seen status
 }
 
-// start starts a supervisor, and attaches to its board.
+// start starts a supervisor and attaches to its board.
 func start(t *testing.T, stale string) (p *programs.Process, name string, board []*watched) {
 	t.Helper()
 	name = filepath.Join(t.TempDir(), "board")
@@ -66,8 +66,8 @@ func start(t *testing.T, stale string) (p *programs.Process, name string, board 
 	return p, name, board
 }
 
-// await waits until a worker that is not the last one seen has done some blocks
-// more, and wants its entry to be whole.
+// await waits until a worker with another pid than the last one has tested some more
+// blocks, and checks that its entry is whole.
 func (w *watched) await(t *testing.T) status {
 	t.Helper()
 	s, err := w.Status.Await(programs.Context(t), func(s status) bool {
@@ -84,7 +84,8 @@ func (w *watched) await(t *testing.T) status {
 	return s
 }
 
-// end ends a supervisor, which takes its board away, and returns what it said.
+// end ends a supervisor, checks that it has removed its board, and returns its
+// output.
 func end(t *testing.T, p *programs.Process, name string) string {
 	t.Helper()
 	p.Signal(syscall.SIGTERM)
@@ -118,13 +119,14 @@ func TestKilledWorkers(t *testing.T) {
 	}
 }
 
-// TestStoppedWorker has the supervisor find out by the heartbeat alone.
+// TestStoppedWorker stops a worker, so that only the heartbeat tells the supervisor
+// that it is stuck.
 func TestStoppedWorker(t *testing.T) {
 	t.Parallel()
 	p, name, board := start(t, "1s")
 	var stopped status
 	programs.Eventually(t, "a worker is stopped", func() bool {
-		stopped = board[0].await(t) // on a busy machine it may have been found stuck before it is stopped
+		stopped = board[0].await(t) // on a busy machine the supervisor may have killed it before
 		return syscall.Kill(int(stopped.Pid), syscall.SIGSTOP) == nil
 	})
 	board[0].await(t)
@@ -134,14 +136,14 @@ func TestStoppedWorker(t *testing.T) {
 	}
 }
 
-// TestKilledSupervisor wants no worker to outlive it, and the next supervisor to
-// begin anew.
+// TestKilledSupervisor checks that no worker outlives a supervisor that is killed, and
+// that the next supervisor starts a new count.
 func TestKilledSupervisor(t *testing.T) {
 	t.Parallel()
 	p, name, board := start(t, "1m")
 	board[0].await(t)
 	p.Kill()
-	p.Rest() // up to the end of the last worker
+	p.Rest() // returns when the last worker has ended
 	again := programs.Start(t, filepath.Join(bin, "supervisor"), "-name", name, "-upto", "200000", "-workers", fmt.Sprint(workers))
 	again.Line("17984 primes below 200000") // the prime-counting function
 	again.Wait()

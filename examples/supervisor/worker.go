@@ -10,12 +10,12 @@ import (
 	"example.org/shm"
 )
 
-const block = 20_000 // numbers from one entry to the next
+const block = 20_000 // numbers that a worker tests between two changes of its entry
 
-// work is a worker: it goes on where its entry says, until the work is done or
-// its standard input ends.
+// work runs a worker. It continues where its entry says, until its work is done or its
+// standard input ends.
 func work(name string, number int) error {
-	signal.Ignore(os.Interrupt) // Ctrl-C reaches the supervisor, too, which ends the workers
+	signal.Ignore(os.Interrupt) // Ctrl-C also reaches the supervisor, which ends the workers
 	seg, err := shm.Inherited(name, nil)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func work(name string, number int) error {
 	return nil
 }
 
-// primes counts the primes from from up to, and without, to.
+// primes returns the number of primes p with from <= p < to, and the largest of them.
 func primes(from, to int64) (n, largest int64) {
 	for x := max(from, 2); x < to; x++ {
 		if isPrime(x) {

@@ -1,6 +1,6 @@
 //go:build unix
 
-// Release1 counts uploads and their bytes.
+// Release1 is a server that counts uploads and their bytes.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 	"example.org/shm/examples/hotrestart/server"
 )
 
-// uploads is what this version counts. It changes as a whole.
+// uploads has the counters of this version. It changes as a whole.
 type uploads struct {
 	Count int64
 	Bytes int64

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Release2 is release1 that counts the empty uploads as well. It attaches to the
-// counters that release1 made and still changes.
+// Release2 is the next version of release1. It counts empty uploads as well. It
+// attaches to the counters that release1 made, while release1 still changes them.
 package main
 
 import (
@@ -15,8 +15,8 @@ import (
 	"example.org/shm/examples/hotrestart/server"
 )
 
-// uploads has a field more than release1's, at the end. It starts from zero, and release1
-// keeps it as it is when it counts.
+// uploads appends a field to the type of release1. The field starts from zero, and
+// release1 does not change it.
 type uploads struct {
 	Count int64
 	Bytes int64

@@ -1,9 +1,9 @@
 //go:build unix
 
 // Package server is an HTTP server that another program, such as its next
-// version, can take over while it runs: the listening socket and the segment
-// with the counters are handed to it, and both serve until the old one has
-// answered what it began.
+// version, can replace while it runs. The old program passes the listening socket
+// and the segment with the counters to the new one. Both serve until the old
+// program has answered the requests that it has begun.
 package server
 
 import (
@@ -27,27 +27,27 @@ import (
 )
 
 const (
-	socketFd   = 3                // the first of exec.Cmd.ExtraFiles
-	startTime  = 10 * time.Second // for the next program to say that it is ready
-	headerTime = 5 * time.Second  // for a connection to bring a request
-	drainTime  = 30 * time.Second // for the requests that were begun
+	socketFd   = 3                // the first file of exec.Cmd.ExtraFiles
+	startTime  = 10 * time.Second // how long the next program may take until it is ready
+	headerTime = 5 * time.Second  // how long a connection may take to send the header of a request
+	drainTime  = 30 * time.Second // how long the requests that have begun may take
 )
 
-// server is this process's part of it.
+// server is the state of one process that serves.
 type server struct {
 	seg      *shm.Segment
 	listener net.Listener
-	ready    shm.Value[int64] // programs that were ready to serve, this one and those before it
+	ready    shm.Value[int64] // number of programs that have been ready, from the first one to this one
 	http     http.Server
-	served   chan error     // what http.Serve returned
-	open     sync.WaitGroup // connections
+	served   chan error     // the result of http.Serve
+	open     sync.WaitGroup // open connections
 }
 
-// Run serves until SIGTERM, or until SIGHUP has started the program that is then
-// at the path of this one, and that program is ready. pages attaches to what is
-// in the segment and returns what to serve.
+// Run serves until SIGTERM or SIGHUP. At SIGHUP it starts the program that is at
+// the path of this one by then, and returns when that program is ready. pages
+// attaches to the values in the segment and returns the handler of all requests.
 func Run(pages func(*shm.Segment) (http.Handler, error)) error {
-	addr := flag.String("addr", "127.0.0.1:8080", "to listen on, unless another process hands its socket over")
+	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on, unless another process passes its socket")
 	flag.Parse()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -64,7 +64,7 @@ func Run(pages func(*shm.Segment) (http.Handler, error)) error {
 	s.http = http.Server{Handler: handler, ReadHeaderTimeout: headerTime, ConnState: s.connection}
 	go func() { s.served <- s.http.Serve(s.listener) }()
 	log.Printf("process %d serves http://%s", os.Getpid(), s.listener.Addr())
-	s.ready.Add(1) // which the process before this one awaits
+	s.ready.Add(1) // the process before this one awaits this
 	for {
 		select {
 		case err := <-s.served:
@@ -81,14 +81,14 @@ func Run(pages func(*shm.Segment) (http.Handler, error)) error {
 	}
 }
 
-// inherit takes socket and segment from the process that started this one, or
-// makes them.
+// inherit takes the socket and the segment from the process that started this
+// one, or makes them.
 func (s *server) inherit(addr string) (err error) {
 	s.seg, err = shm.Inherited("", nil)
 	switch {
 	case err == nil:
 		s.listener, err = socket.Listener(socketFd)
-	case errors.Is(err, fs.ErrNotExist): // this is the first one
+	case errors.Is(err, fs.ErrNotExist): // this is the first process
 		if s.listener, err = net.Listen("tcp", addr); err != nil {
 			return err
 		}
@@ -101,8 +101,9 @@ func (s *server) inherit(addr string) (err error) {
 	return err
 }
 
-// startNext starts the program at this one's path, and returns when it is ready.
-// If it ends before that, or takes too long, nothing has changed.
+// startNext starts the program at the path of this one, and returns when it is
+// ready. If that program ends before it is ready, or takes too long, startNext
+// returns an error and this process can continue to serve.
 func (s *server) startNext() error {
 	program, err := os.Executable()
 	if err != nil {
@@ -116,7 +117,7 @@ func (s *server) startNext() error {
 	cmd := exec.Command(program, os.Args[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{listener}
-	s.seg.Pass(cmd) // last
+	s.seg.Pass(cmd) // last, as a later change of cmd.ExtraFiles would undo it
 	before := s.ready.Load()
 	if err := cmd.Start(); err != nil {
 		return err
@@ -132,7 +133,7 @@ func (s *server) startNext() error {
 	return nil
 }
 
-// connection keeps count of the open ones, as http.Server's ConnState.
+// connection counts the open connections. It is the ConnState of the http.Server.
 func (s *server) connection(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
@@ -142,9 +143,10 @@ func (s *server) connection(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// drain answers all who are connected, and takes no more: who connects from now
-// on is the next program's. It is not http.Server's Shutdown, which reads
-// the request of a connection just accepted, and closes it without an answer
+// drain answers the requests of all open connections and accepts no more
+// connections: the next program accepts them from now on. It does not use the
+// method Shutdown of http.Server. That method can read the request of a
+// connection that was just accepted, and close the connection without an answer
 // (https://go.dev/issue/75591).
 func (s *server) drain() error {
 	log.Printf("process %d drains", os.Getpid())

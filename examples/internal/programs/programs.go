@@ -1,4 +1,4 @@
-// Package programs runs the examples as real programs, for their tests.
+// Package programs runs the examples as real programs in their tests.
 package programs
 
 import (
@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// tooLong is a bound that only a defect reaches.
+// tooLong is a time-out that only a defect reaches.
 const tooLong = time.Minute
 
-// Main builds the programs of some packages into a directory, whose name it
-// sets, and runs the tests. It is for TestMain, and returns the exit code.
+// Main builds the programs of some packages into a temporary directory, sets dir
+// to its name, and runs the tests. TestMain calls it. It returns the exit code.
 func Main(m *testing.M, dir *string, packages ...string) int {
 	temp, err := os.MkdirTemp("", "shm-example-")
 	if err != nil {
@@ -36,28 +36,29 @@ func Main(m *testing.M, dir *string, packages ...string) int {
 	return m.Run()
 }
 
-// Context returns the test's, with a bound that only a defect reaches.
+// Context returns the context of the test with a time-out that only a defect
+// reaches.
 func Context(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), tooLong)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// A Process is a running program, which is killed when the test ends.
+// A Process is a running program. It is killed when the test ends.
 type Process struct {
 	t     testing.TB
 	cmd   *exec.Cmd
-	lines chan string // what it has said, and nobody has asked for yet
+	lines chan string // lines of its output that were not read yet
 }
 
-// Start starts a program. What it, and whatever it starts, writes to its
-// standard output and error is for Line and Rest.
+// Start starts a program. Line and Rest return the lines that the program, and the
+// programs that it starts, write to standard output and standard error.
 func Start(t testing.TB, name string, args ...string) *Process {
 	t.Helper()
 	return StartCmd(t, exec.Command(name, args...))
 }
 
-// StartCmd is Start with a command of the caller's.
+// StartCmd is like Start, but runs the given command.
 func StartCmd(t testing.TB, cmd *exec.Cmd) *Process {
 	t.Helper()
 	out, in, err := os.Pipe()
@@ -70,7 +71,7 @@ func StartCmd(t testing.TB, cmd *exec.Cmd) *Process {
 		_ = out.Close()
 		t.Fatal(err)
 	}
-	p := &Process{t, cmd, make(chan string, 1<<16)} // more than a test waits for: a full pipe would stop the program
+	p := &Process{t, cmd, make(chan string, 1<<16)} // so large that it never fills: a full pipe would block the program
 	go func() {
 		defer out.Close()
 		for lines := bufio.NewScanner(out); lines.Scan(); {
@@ -85,8 +86,8 @@ func StartCmd(t testing.TB, cmd *exec.Cmd) *Process {
 // Pid returns the process's id.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// Line returns the rest of the next line that starts with a prefix; those
-// before it are left out.
+// Line returns the next line that starts with a prefix, without the prefix. It
+// skips the lines before it.
 func (p *Process) Line(prefix string) string {
 	p.t.Helper()
 	var before []string
@@ -102,8 +103,8 @@ func (p *Process) Line(prefix string) string {
 	}
 }
 
-// Rest returns the lines up to the end of the process, and of those that write
-// where it wrote.
+// Rest returns the remaining lines, up to the end of the process and of all
+// processes that write to the same pipe.
 func (p *Process) Rest() (lines []string) {
 	p.t.Helper()
 	for late := time.After(tooLong); ; {
@@ -141,7 +142,7 @@ func (p *Process) Kill() {
 	}
 }
 
-// Wait waits for the process to end well.
+// Wait waits for the process to end with exit status 0.
 func (p *Process) Wait() {
 	p.t.Helper()
 	late := time.AfterFunc(tooLong, func() { _ = p.cmd.Process.Kill() })
@@ -151,14 +152,14 @@ func (p *Process) Wait() {
 	}
 }
 
-// Client returns an HTTP client that gives up only where something hangs.
+// Client returns an HTTP client with a time-out that only a defect reaches.
 func Client(t testing.TB) *http.Client {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: tooLong}
 }
 
-// Get returns the text of a page, over a connection of its own.
+// Get requests a page over a connection of its own, and returns its text.
 func Get(t testing.TB, url string) string {
 	t.Helper()
 	client := Client(t)
@@ -175,8 +176,9 @@ func Get(t testing.TB, url string) string {
 	return string(text)
 }
 
-// Eventually ends the test unless ok becomes true: for what the system does in
-// its own time.
+// Eventually waits until ok returns true. It is for changes that the system makes
+// at a time of its own. It ends the test after a time-out that only a defect
+// reaches.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(tooLong); !ok(); time.Sleep(time.Millisecond) {

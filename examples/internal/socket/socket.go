@@ -1,6 +1,6 @@
 //go:build unix
 
-// Package socket hands a listening socket to another process.
+// Package socket passes a listening socket to another process.
 package socket
 
 import (
@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File returns a duplicate of a listener's socket for exec.Cmd.ExtraFiles. It is
-// not what the listener's own method File returns: os/exec calls Fd of that,
-// which makes the socket blocking for all who share it, and an Accept that blocks
-// in the kernel is not ended by Close.
+// File returns a duplicate of a listener's socket for exec.Cmd.ExtraFiles. The
+// listener's own method File does not serve: os/exec calls the method Fd of its
+// result, which makes the socket blocking in all processes that share it. Close
+// does not end an Accept that blocks in the kernel.
 func File(ln net.Listener) (*os.File, error) {
 	conn, err := ln.(syscall.Conn).SyscallConn()
 	if err != nil {
@@ -33,9 +33,10 @@ func File(ln net.Listener) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "listener"), nil
 }
 
-// Listener returns the listener that this process inherited as a descriptor.
+// Listener returns a listener for a socket that this process has inherited as a
+// descriptor.
 func Listener(fd uintptr) (net.Listener, error) {
 	f := os.NewFile(fd, "listener")
-	defer f.Close() // FileListener has a duplicate, which is not inherited in turn
+	defer f.Close() // FileListener makes a duplicate, which children do not inherit
 	return net.FileListener(f)
 }

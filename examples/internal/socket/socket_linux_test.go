@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestFile wants a socket that was handed over to stay as it was.
+// TestFile passes a socket to another process. The socket must stay non-blocking.
 func TestFile(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,7 +34,7 @@ func TestFile(t *testing.T) {
 		t.Errorf("%v, flags %#x: the socket blocks", err, flags)
 	}
 
-	// Whoever has it accepts what was meant for the first.
+	// The process that inherits the socket accepts connections to its address.
 	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)

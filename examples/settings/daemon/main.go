@@ -1,6 +1,6 @@
-// Daemon greets, again and again, as the settings say. Start as many as you like:
-// each sleeps until somebody changes the settings, and applies the change at
-// once.
+// Daemon prints a greeting again and again, as the settings say. Several daemons
+// can run at once. Each sleeps until the settings change, and applies the change
+// at once.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	name := flag.String("name", "settings", "of the segment")
+	name := flag.String("name", "settings", "name of the segment")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -46,8 +46,8 @@ func main() {
 	}
 }
 
-// follow sends the settings whenever they are no longer what it sent last. Of
-// several changes in a row it may send only the last.
+// follow sends the settings whenever they differ from the settings that it sent
+// last. Of several changes in a row it may send only the last one.
 func follow(ctx context.Context, shared shm.Struct[settings.Settings], sent settings.Settings, changes chan<- settings.Settings) {
 	for {
 		next, err := shared.Await(ctx, func(s settings.Settings) bool { return s != sent })

@@ -1,5 +1,5 @@
-// Set changes the settings of all running daemons: those that are given as
-// flags, and no others.
+// Set changes the settings of all running daemons. It changes only the settings that
+// are given as flags.
 package main
 
 import (
@@ -15,9 +15,9 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	name := flag.String("name", "settings", "of the segment")
+	name := flag.String("name", "settings", "name of the segment")
 	var changes []func(*settings.Settings)
-	flag.Func("interval", "between greetings", func(text string) error {
+	flag.Func("interval", "time between greetings", func(text string) error {
 		d, err := time.ParseDuration(text)
 		if err == nil && d <= 0 {
 			err = errors.New("not above zero")
@@ -25,12 +25,12 @@ func main() {
 		changes = append(changes, func(s *settings.Settings) { s.Interval = d })
 		return err
 	})
-	flag.Func("greeting", "what to say", func(text string) error {
+	flag.Func("greeting", "text to print", func(text string) error {
 		g, err := settings.Greeting(text)
 		changes = append(changes, func(s *settings.Settings) { s.Greeting = g })
 		return err
 	})
-	flag.BoolFunc("loud", "in capitals", func(text string) error {
+	flag.BoolFunc("loud", "print in capitals", func(text string) error {
 		loud, err := strconv.ParseBool(text)
 		changes = append(changes, func(s *settings.Settings) { s.Loud = loud })
 		return err
@@ -41,8 +41,8 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// Two of these commands at once do not undo each other's changes: Update has
-	// what the other committed.
+	// If two of these commands run at once, neither undoes the changes of the other:
+	// the function that Update calls gets the settings that the other has committed.
 	shared.Update(func(s *settings.Settings) {
 		for _, change := range changes {
 			change(s)
