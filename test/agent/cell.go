@@ -1,0 +1,60 @@
+//go:build linux
+
+package agent
+
+import (
+	"example.org/shm"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/shmtest"
+	"example.org/shm/internal/sys"
+)
+
+// Map maps a segment's file again, to read and write its bytes, also if s is
+// read-only. It maps what the file has now. The memory is unmapped when the test
+// ends.
+func Map(t shmtest.TB, s *shm.Segment) *mem.Region {
+	t.Helper()
+	f := shmtest.Must(sys.Reopen(s.File(), s.Name()))(t)
+	defer f.Close()
+	size := shmtest.Must(sys.FileSize(f, s.Name()))(t)
+	b := shmtest.Must(mem.Map(f, s.Name(), size, size, false))(t)
+	t.Cleanup(func() { _ = mem.Unmap(b) })
+	return &mem.Region{Bytes: b, Path: s.Name()}
+}
+
+// Header returns the header of a segment, which may be changed until the test
+// ends.
+func Header(t shmtest.TB, s *shm.Segment) *format.Header {
+	t.Helper()
+	return mem.At[format.Header](Map(t, s), 0)
+}
+
+// Cell returns the lock cell of the value of that name, which may be changed
+// until the test ends. It ends the test if the value has no lock.
+func Cell(t shmtest.TB, s *shm.Segment, name string) *format.LockCell {
+	t.Helper()
+	e, ok := s.Lookup(name)
+	if !ok {
+		t.Fatalf("there is no value %q", name)
+	}
+	start := e.Offset
+	switch {
+	case e.Access == shm.AccessLocked && e.Len == 0 && e.Size > 0: // a Value
+		start -= format.NumberOffset
+	case e.Access == shm.AccessLocked, e.Access == shm.AccessPublished:
+		start -= format.LockedOffset
+	default:
+		t.Fatalf("value %q has no lock: its access is %v", name, e.Access)
+	}
+	return mem.At[format.LockCell](Map(t, s), start)
+}
+
+// Sleeping returns once a waiter for the lock sleeps in the kernel. If long is
+// true, it returns once one has waited so long that it asks for a reservation.
+func Sleeping(t shmtest.TB, c *format.LockCell, long bool) {
+	t.Helper()
+	shmtest.Eventually(t, "a waiter sleeps", func() bool {
+		return c.Word.Load()&format.KernelWaiters != 0 && (!long || c.Starve.Load() != 0)
+	})
+}
