@@ -95,18 +95,26 @@ func read(t testing.TB, b []byte, layouts map[string]*layout.Layout) (records []
 	if err != nil {
 		return nil, err
 	}
-	var used format.Sealed
-	used.Word.Store(binary.NativeEndian.Uint64(b[72:]))
-	end, ok := used.Bytes()
-	if !ok || end > int64(len(b)) || end > maxSize || maxSize > format.MaxSegment {
-		t.Fatalf("%d bytes used of %d, at most %d", end, len(b), maxSize)
+	words := make([]int64, 3)
+	for i := range words {
+		var word format.Sealed
+		word.Word.Store(binary.NativeEndian.Uint64(b[format.Line+8*i:]))
+		n, ok := word.Bytes()
+		if !ok || n > int64(len(b)) || n > maxSize {
+			t.Fatalf("header word %d is %d, of %d bytes, at most %d", i, n, len(b), maxSize)
+		}
+		words[i] = n
+	}
+	allocated, end, dirty := words[0], words[1], words[2]
+	if maxSize > format.MaxSegment || maxSize%format.Line != 0 || end > allocated || end < format.HeaderSize || dirty > allocated {
+		t.Fatalf("%d bytes used and %d written of %d, at most %d", end, dirty, allocated, maxSize)
 	}
 	for off := int64(format.HeaderSize); off < end; {
 		r, size, err := format.Decode(b, off, end, layouts)
 		if err != nil {
 			return records, err
 		}
-		checkRecord(t, r, off, size, end)
+		checkRecord(t, b, r, off, size, end)
 		records = append(records, r)
 		off += size
 	}
@@ -114,16 +122,22 @@ func read(t testing.TB, b []byte, layouts map[string]*layout.Layout) (records []
 }
 
 // checkRecord checks that all that a record describes is within it.
-func checkRecord(t testing.TB, r *format.Record, off, size, end int64) {
+func checkRecord(t testing.TB, b []byte, r *format.Record, off, size, end int64) {
 	t.Helper()
 	n, ok := r.SlotSize()
 	data := r.DataSize(r.Capacity)
 	switch {
+	case r.Kind < format.KindSingle || r.Kind > format.KindGrowth || r.Access < format.Raw || r.Access > format.Published:
+		t.Fatalf("kind %d with access %d", r.Kind, r.Access)
 	case size <= 0 || size%format.Line != 0 || size > end-off:
 		t.Fatalf("record at %d of %d bytes, before %d", off, size, end)
 	case r.Data < off+format.RecordFixed || r.Data%format.Line != 0 || r.Data+data != off+size:
 		t.Fatalf("data at %d of %d bytes, in %d bytes from %d", r.Data, data, size, off)
-	case !ok || n > r.Capacity || r.Check() != nil:
+	case r.Count < 0 || r.Layout != nil && r.Count > r.Capacity:
+		t.Fatalf("%d elements in %d bytes", r.Count, r.Capacity)
+	case r.Layout != nil && uint64(r.Layout.Size) != binary.NativeEndian.Uint64(b[off+24:]):
+		t.Fatalf("the layout has %d bytes, the record another number", r.Layout.Size)
+	case !ok || n > r.Capacity || r.Capacity > format.MaxSegment || r.Check() != nil:
 		t.Fatalf("a value of %d bytes in a slot of %d: %v", n, r.Capacity, r.Check())
 	case r.Kind != format.KindMutex && r.Layout == nil:
 		t.Fatalf("kind %d has no layout", r.Kind)
@@ -200,13 +214,33 @@ func TestForgedSegments(t *testing.T) {
 	valid := image(t)
 	layouts := map[string]*layout.Layout{}
 	refused := 0
-	for c := range formattest.Forgeries(valid, 0, 1, 3, 64, 255, 1<<16-1, 1<<31, 1<<32-1, 1<<40-1, 1<<45, 1<<63, 1<<64-64, 1<<64-1) {
+	for c := range formattest.Forgeries(valid, 0, 1, 3, 64, 255, format.HeaderSize, 1<<16-1, 1<<31, 1<<32-1, 1<<40-1, 1<<45, 1<<61, 1<<63, 1<<64-64, 1<<64-1) {
 		if _, err := read(t, c.Bytes, layouts); err != nil {
 			refused++
 		}
 	}
 	if refused < 1000 {
 		t.Errorf("only %d were refused", refused)
+	}
+}
+
+// TestDecodeCutOff reads records that end early, and records that say so
+// themselves. Decode must not read past the end.
+func TestDecodeCutOff(t *testing.T) {
+	for _, s := range shapes(t) {
+		meta, size := s.Encode(s.Room(), maker)
+		whole := append(meta, make([]byte, size-int64(len(meta)))...)
+		for n := range size {
+			for _, claimed := range []int64{size, n} {
+				cut := bytes.Clone(whole[:n])
+				if n >= format.RecordFixed {
+					binary.NativeEndian.PutUint64(cut, uint64(claimed))
+				}
+				if _, _, err := format.Decode(cut, 0, n, map[string]*layout.Layout{}); !errors.Is(err, errs.Format) {
+					t.Fatalf("%q of %d bytes, cut off at %d: %v", s.Name, size, n, err)
+				}
+			}
+		}
 	}
 }
 
