@@ -17,7 +17,7 @@ import (
 	"golang.org/x/term"
 )
 
-// benchCommand compares ways to share a number.
+// benchCommand returns the command that compares ways to share a number.
 func benchCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "bench",
@@ -55,7 +55,7 @@ however it ends.`,
 	}
 }
 
-// between validates a flag.
+// between returns a function that validates the value of a flag.
 func between[T int | time.Duration](low, high T) func(T) error {
 	return func(x T) error {
 		if x < low || x > high {
@@ -65,7 +65,7 @@ func between[T int | time.Duration](low, high T) func(T) error {
 	}
 }
 
-// runBench measures, and writes what it found.
+// runBench measures all ways and writes the results.
 func runBench(ctx context.Context, c *cli.Command) (err error) {
 	svg := c.String("svg")
 	if svg != "" {
@@ -98,9 +98,9 @@ func runBench(ctx context.Context, c *cli.Command) (err error) {
 	return report.WriteTable(os.Stdout)
 }
 
-// reserve finds out whether a file can be written, before twenty seconds of
-// measuring are spent on it. The function that it returns removes the file if
-// nothing was written.
+// reserve checks that a file can be written, before the measurements take twenty
+// seconds. The function that it returns removes the file if nothing was written to
+// it.
 func reserve(path string) (undo func(), err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrExist) {
@@ -120,7 +120,8 @@ func reserve(path string) (undo func(), err error) {
 	}, f.Close()
 }
 
-// progressLine shows on a terminal how far the run is, and elsewhere nothing.
+// progressLine returns functions that show the progress of a run. They do nothing
+// unless w is a terminal.
 func progressLine(w *os.File) (step func(done, total int, what string), end func()) {
 	if !term.IsTerminal(int(w.Fd())) {
 		return func(int, int, string) {}, func() {}
@@ -132,7 +133,7 @@ func progressLine(w *os.File) (step func(done, total int, what string), end func
 		progressbar.OptionSetPredictTime(false),
 		progressbar.OptionClearOnFinish(),
 	)
-	// What a terminal does not take is no reason to measure nothing.
+	// An error of the terminal does not end the measurements.
 	return func(done, total int, what string) {
 		bar.ChangeMax(total)
 		bar.Describe(fmt.Sprintf("%-30s", what))

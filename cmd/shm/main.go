@@ -1,9 +1,10 @@
-// Shm looks at typed values in shared memory, and measures them.
+// Shm measures typed values in shared memory.
 //
 //	shm COMMAND [flags] [arguments]
 //
-// "shm -h" lists the commands, "shm COMMAND -h" what one takes. The exit status
-// is 0, 1 after an error, 2 for bad flags or arguments, and 130 after Ctrl-C.
+// "shm -h" lists the commands, and "shm COMMAND -h" lists the flags of a command.
+// The exit status is 0, or 1 after an error, 2 for invalid flags or arguments, and
+// 130 after Ctrl-C.
 package main
 
 import (
@@ -19,12 +20,12 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// commands is what there is; each has a file of its own.
+// commands has a function for each command. Each command has a file of its own.
 var commands = []func() *cli.Command{
 	benchCommand,
 }
 
-// usageError is a mistake in flags or arguments.
+// usageError is an error in the flags or the arguments.
 type usageError struct{ error }
 
 func main() {
@@ -32,19 +33,19 @@ func main() {
 		os.Exit(status)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends even what hangs
+	context.AfterFunc(ctx, stop) // so that a second Ctrl-C ends a process that hangs
 	err := root().Run(ctx, os.Args)
 	os.Exit(status(ctx, err))
 }
 
-// root is the command that has the others.
+// root returns the command that has all other commands.
 func root() *cli.Command {
 	root := &cli.Command{
 		Name:            "shm",
 		Usage:           "typed values in shared memory",
 		HideHelpCommand: true,
 		OnUsageError:    badUsage,
-		ExitErrHandler:  func(context.Context, *cli.Command, error) {}, // main does it
+		ExitErrHandler:  func(context.Context, *cli.Command, error) {}, // main handles errors
 		Action: func(_ context.Context, c *cli.Command) error {
 			if !c.Args().Present() {
 				return usageError{errors.New("which command? shm -h lists them")}
@@ -61,13 +62,13 @@ func root() *cli.Command {
 	return root
 }
 
-// status reports an error in one line, and returns the exit status.
+// status prints an error as one line and returns the exit status.
 func status(ctx context.Context, err error) int {
 	if err == nil {
 		return 0
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return 130 // whoever pressed Ctrl-C knows
+		return 130 // without a message, as the user pressed Ctrl-C
 	}
 	fmt.Fprintln(os.Stderr, "shm:", strings.ReplaceAll(err.Error(), "\n", "; "))
 	if _, ok := errors.AsType[usageError](err); ok {
@@ -81,7 +82,8 @@ func badUsage(_ context.Context, c *cli.Command, err error, _ bool) error {
 }
 
 func init() {
-	// One dash, as Go programs have; the parser takes two as well.
+	// The help shows flags with one dash, as Go programs do. The parser accepts two
+	// dashes as well.
 	two := cli.FlagStringer
 	cli.FlagStringer = func(f cli.Flag) string { return strings.ReplaceAll(two(f), "--", "-") }
 }

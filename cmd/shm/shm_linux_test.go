@@ -20,9 +20,9 @@ import (
 	"example.org/shm/cmd/shm/internal/bench"
 )
 
-// The tests run the tool as its users do, from outside. It is built, and not the
-// test binary run again, since one of the ways that it measures is a data race,
-// which a test with -race would report.
+// tool is the path of the command. The tests build it and run it as users do. They
+// do not run the test binary again, since one of the ways that the tool measures is
+// a data race, which a test with -race would report.
 var tool string
 
 func TestMain(m *testing.M) {
@@ -42,16 +42,16 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// markVariable is in the environment of a run and of all that it starts, with a
-// value of the run's own.
+// markVariable is an environment variable of a run and of all processes that it
+// starts. Each run has a value of its own.
 const markVariable = "SHM_TOOL_TEST"
 
-// run is the tool, running.
+// run is one execution of the tool.
 type run struct {
 	*exec.Cmd
 	t              *testing.T
 	mark           string
-	temp           string // its directory for temporary files
+	temp           string // directory of the run's temporary files
 	before         []string
 	stdout, stderr bytes.Buffer
 }
@@ -65,7 +65,8 @@ func prepare(t *testing.T, args ...string) *run {
 	return r
 }
 
-// status runs the tool to its end, or waits for it.
+// status starts the tool unless it runs already, waits for its end, and returns its
+// exit status.
 func (r *run) status() int {
 	r.t.Helper()
 	if r.Process == nil {
@@ -81,8 +82,8 @@ func (r *run) status() int {
 	return r.ProcessState.ExitCode()
 }
 
-// processes returns the command lines of those that the run started and that
-// still live.
+// processes returns the command lines of the processes that the run has started and
+// that still live.
 func (r *run) processes() (lines []string) {
 	r.t.Helper()
 	dirs, err := filepath.Glob("/proc/[0-9]*")
@@ -90,7 +91,7 @@ func (r *run) processes() (lines []string) {
 		r.t.Fatal(err)
 	}
 	for _, dir := range dirs {
-		// A process that has ended meanwhile has no files: none of ours.
+		// If the process has ended meanwhile, the file does not exist.
 		environ, _ := os.ReadFile(dir + "/environ")
 		if !slices.Contains(strings.Split(string(environ), "\x00"), r.mark) {
 			continue
@@ -101,7 +102,8 @@ func (r *run) processes() (lines []string) {
 	return lines
 }
 
-// inSharedMemory lists what CPython and this project could leave there.
+// inSharedMemory returns the names of files in /dev/shm that CPython or the tool could
+// have left there.
 func inSharedMemory(t *testing.T) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir("/dev/shm")
@@ -116,7 +118,8 @@ func inSharedMemory(t *testing.T) (names []string) {
 	return names
 }
 
-// leftNothing ends the test unless all that the run made is gone.
+// leftNothing checks that no process, no temporary file and no shared memory of the
+// run is left.
 func (r *run) leftNothing() {
 	r.t.Helper()
 	if left := r.processes(); len(left) > 0 {
@@ -125,14 +128,14 @@ func (r *run) leftNothing() {
 	if left, err := os.ReadDir(r.temp); err != nil || len(left) > 0 {
 		r.t.Errorf("left temporary files: %v %v", left, err)
 	}
-	// Other programs on the machine may make such files as well, and unlink them.
+	// Other programs on the machine may make such files as well, and remove them.
 	eventually(r.t, "shared memory as it was", func() bool {
 		return !slices.ContainsFunc(inSharedMemory(r.t), func(n string) bool { return !slices.Contains(r.before, n) })
 	})
 }
 
-// eventually ends the test unless ok becomes true: for what the system does in
-// its own time, with a bound that only a defect reaches.
+// eventually waits until ok returns true. It is for changes that the system makes at
+// a time of its own. It ends the test after a time-out that only a defect reaches.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
@@ -142,7 +145,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// expected is what a kill must lead to, by the way's name in JSON.
+// expected has the outcome of a kill for each way, by the way's name in JSON.
 var expected = map[string]bench.Outcome{
 	"pointer":          bench.ProcessGone,
 	"rawvalue":         bench.WentOn,
@@ -194,7 +197,7 @@ func TestBenchMeasuresEverything(t *testing.T) {
 	r.leftNothing()
 }
 
-// checkWay holds what was measured against what must be true on any machine.
+// checkWay checks what must be true of a result on any machine.
 func checkWay(t *testing.T, w bench.Result) {
 	t.Helper()
 	if w.Alone.NSPerOp <= 0 || w.Alone.Ops <= 0 {
@@ -282,7 +285,7 @@ func TestInterruptedBenchLeavesNothing(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		args   []string
-		when   string // in the command line of a process
+		when   string // the signal is sent when a process has this in its command line
 		signal syscall.Signal
 		status int
 		skip   bool
@@ -317,7 +320,7 @@ func TestInterruptedBenchLeavesNothing(t *testing.T) {
 				t.Errorf("printed %q and %q", &r.stdout, &r.stderr)
 			}
 			if test.signal == syscall.SIGKILL {
-				// Its children are told by the system, in its own time.
+				// The system ends the children, at a time of its own.
 				eventually(t, "the end of all workers", func() bool { return len(r.processes()) == 0 })
 			} else if _, err := os.Stat(svg); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("left the chart's file: %v", err)

@@ -8,23 +8,23 @@ import (
 	"example.org/shm"
 )
 
-// What a worker does with its counter.
+// This file has what a worker does with its counter.
 
-// tally is what one actor counted.
+// tally is the result of one actor that counts.
 type tally struct {
 	Ops     int64
-	NS      int64   // it took
-	NSPerOp float64 // in the median batch
+	NS      int64   // how long it counted
+	NSPerOp float64 // of the median batch
 }
 
-// sighting is what a follower saw.
+// sighting is the result of a follower.
 type sighting struct {
 	Before  int64  // increments that it made before the kill
-	AfterNS int64  // from the kill to the next one, or to the error
-	Failed  string // the error
+	AfterNS int64  // time from the kill to its next increment, or to its error
+	Failed  string // the text of the error
 }
 
-// countAll has the actors count, all from the same instant on.
+// countAll lets all actors of this worker count. They start at the same time.
 func countAll(s *shm.Segment, c counter, j job) error {
 	stop, err := shm.NewAtomic[uint32](s, nameOfStop, 0)
 	if err != nil {
@@ -62,12 +62,13 @@ func countAll(s *shm.Segment, c counter, j job) error {
 	return answer(tallies)
 }
 
-// batchTime is about how long a batch of increments takes: long beside a look
-// at the clock, short beside a time slice of the scheduler.
+// batchTime is the approximate duration of a batch of increments. It is long compared
+// with a reading of the clock, and short compared with a time slice of the
+// scheduler.
 const batchTime = 200 * time.Microsecond
 
-// count increments until the time is over for the first of all actors: then
-// for all, so that none counts undisturbed while the others are done.
+// count increments until the time of the first actor is over. Then all actors stop, so
+// that none of them counts undisturbed after the others are done.
 func count(c counter, d time.Duration, stop shm.Atomic[uint32]) (tally, error) {
 	var t tally
 	var perOp []float64
@@ -104,8 +105,8 @@ func count(c counter, d time.Duration, stop shm.Atomic[uint32]) (tally, error) {
 	return t, nil
 }
 
-// hold gets into the middle of an increment, says so, and stays there: with the
-// lock, or incrementing all the time where there is none.
+// hold begins an increment, calls held, and does not complete the increment: it keeps
+// the lock. If the way has no lock, it increments without end.
 func hold(c counter, held func()) error {
 	l, ok := c.(locker)
 	if !ok {
@@ -123,7 +124,7 @@ func hold(c counter, held func()) error {
 	return awaitGate()
 }
 
-// follow increments until the other one's death is certain, and once more.
+// follow increments until the victim's death is certain, and once more.
 func follow(s *shm.Segment, c counter) error {
 	killed, err := shm.NewAtomic[int64](s, nameOfKilled, 0)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// advise says in one line what the results say to choose.
+// advise returns one line that says which way to choose, according to the results.
 func advise(results []Result) string {
 	find := func(way string) *Result {
 		i := slices.IndexFunc(results, func(r Result) bool { return r.Way == way })
@@ -29,7 +29,7 @@ func advise(results []Result) string {
 	return strings.Join(says, " ")
 }
 
-// adviseLocked praises the locked number for what it did, or does not.
+// adviseLocked returns the advice about Value: to choose it, or that it has a defect.
 func adviseLocked(v Result) string {
 	switch {
 	case v.Lost != 0:

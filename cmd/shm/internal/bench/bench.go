@@ -1,14 +1,14 @@
-// Package bench compares ways to share a number: what an increment costs, how
-// many are lost, and what becomes of the others when a process is killed in the
-// middle of one.
+// Package bench compares ways to share a number between processes: what an
+// increment costs, how many increments are lost, and what happens to the other
+// processes when one is killed in the middle of an increment.
 //
-// Everything is measured with real processes: Run starts this very program
-// again as its workers, so a program that uses this package calls Worker before
-// anything else. They share an anonymous segment and die with the process that
-// started them: however a run ends, nothing is left behind.
+// It measures real processes. Run starts this program again as its workers, so a
+// program that uses this package calls Worker before anything else. The workers
+// share an anonymous segment, and die with the process that has started them. So
+// nothing is left behind, however a run ends.
 //
 //	Run ─ count.go, kill.go ─ crew.go ─ process.go ═ worker.go ─ way.go
-//	      a measurement       its processes          in each of them
+//	      a measurement       its processes          in each process
 //	    └ cpython.go ─ process.go ═ cpython.py
 package bench
 
@@ -18,17 +18,17 @@ import (
 	"time"
 )
 
-// Options say what Run measures.
+// Options are the options of Run.
 type Options struct {
-	Procs    int                                // the larger number of processes, 2 to MaxProcs; the smaller is 2
-	Time     time.Duration                      // of a measurement; there are two to three for each way
+	Procs    int                                // larger number of processes, 2 to MaxProcs; the smaller number is 2
+	Time     time.Duration                      // duration of a measurement; each way has two or three
 	Progress func(done, total int, what string) // called before each step
 }
 
-// MaxProcs is the most processes that count at once.
+// MaxProcs is the largest number of processes that can count at once.
 const MaxProcs = 256
 
-// subject is what is measured: a way of this program's, or CPython's.
+// subject is a way that is measured: one of this program, or one of CPython.
 type subject interface {
 	about() About
 	alone(ctx context.Context, d time.Duration) (Alone, error)
@@ -36,9 +36,9 @@ type subject interface {
 	kill(ctx context.Context) (round, error)
 }
 
-// Run measures every way. One that the system lacks is listed as missing, with
-// the reason; of those that are this library's that is an error. If ctx ends
-// the run, the error is its.
+// Run measures every way. If the system lacks an optional way, the report lists the
+// way as missing, with the reason. If any other way cannot be measured, Run returns
+// an error. If ctx ends the run, Run returns the error of ctx.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	procs := []int{2}
 	if o.Procs > 2 {
@@ -73,7 +73,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return report, nil
 }
 
-// subjects lists what is measured, in the order of the table.
+// subjects returns all ways, in the order of the table.
 func subjects() []subject {
 	var all []subject
 	for _, w := range ways {
@@ -85,7 +85,7 @@ func subjects() []subject {
 	return all
 }
 
-// measure does all that is to be done with one way.
+// measure makes all measurements of one way.
 func measure(ctx context.Context, s subject, procs []int, d time.Duration, step func(string)) (*Result, error) {
 	r := &Result{About: s.about()}
 	var err error

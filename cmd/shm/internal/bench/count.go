@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// alone has one actor count.
+// alone lets one actor count.
 func (w way) alone(ctx context.Context, d time.Duration) (Alone, error) {
 	c, err := w.contend(ctx, 1, d)
 	if err != nil {
@@ -19,7 +19,7 @@ func (w way) alone(ctx context.Context, d time.Duration) (Alone, error) {
 	return Alone{NSPerOp: c.nsPerOp, Ops: c.Ops}, nil
 }
 
-// contend has several actors count at once.
+// contend lets several actors count at once.
 func (w way) contend(ctx context.Context, actors int, d time.Duration) (r Contended, err error) {
 	clients, each := actors, 1
 	if w.local() {
@@ -36,7 +36,7 @@ func (w way) contend(ctx context.Context, actors int, d time.Duration) (r Conten
 	}
 	for i := range clients {
 		j := job{Role: counts, Actors: each, Client: i, Time: d}
-		var here []int // the whole process, before it runs
+		var here []int // processors of the whole process, from its start
 		switch {
 		case w.local():
 			j.Seats = seats
@@ -75,7 +75,7 @@ func (w way) contend(ctx context.Context, actors int, d time.Duration) (r Conten
 	return r, nil
 }
 
-// sum adds up what the actors counted, and compares it with the number.
+// sum adds up the counts of the actors and compares the sum with the number.
 func sum(all []tally, number int64) Contended {
 	r := Contended{Procs: len(all), nsPerOp: all[0].NSPerOp}
 	longest := int64(0)

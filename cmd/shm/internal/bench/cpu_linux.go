@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allowed returns the processors that this process may use, those first that
-// share a core with none before them: two processes on one core look far faster
-// than they are.
+// allowed returns the processors that this process may use. Processors that share a
+// core with an earlier one come last: two processes on one core look far faster than
+// they are.
 func allowed() []int {
 	var set unix.CPUSet
 	if unix.SchedGetaffinity(0, &set) != nil {
@@ -27,7 +27,7 @@ func allowed() []int {
 			cpus = append(cpus, cpu)
 		}
 	}
-	rank := map[int]int{} // among the processors of its core
+	rank := map[int]int{} // position of a processor among the processors of its core
 	seen := map[string]int{}
 	for _, cpu := range cpus {
 		core := siblings(cpu)
@@ -38,11 +38,11 @@ func allowed() []int {
 	return cpus
 }
 
-// siblings names the core that a processor is part of.
+// siblings returns a name of the core that a processor belongs to.
 func siblings(cpu int) string {
 	b, err := os.ReadFile(fmt.Sprintf("/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu))
 	if err != nil {
-		return strconv.Itoa(cpu) // a core of its own, for all we know
+		return strconv.Itoa(cpu) // unknown, so it counts as a core of its own
 	}
 	return strings.TrimSpace(string(b))
 }
@@ -57,8 +57,9 @@ func seatsFor(n int) []int {
 	return cpus[:n]
 }
 
-// onCPUs calls f on the given processors, so that a process that it starts stays
-// there, with its first instruction and all its threads.
+// onCPUs calls f on the given processors. A process that f starts runs on them from
+// its first instruction on, with all its threads. If cpus is nil, it may run on all
+// processors.
 func onCPUs(cpus []int, f func() error) error {
 	if cpus == nil {
 		return f()

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// cpython is a way of CPython's multiprocessing, measured by a script.
+// cpython is a way of CPython's multiprocessing. A script measures it.
 type cpython struct {
 	About
-	impl string // the script's name of it
+	impl string // the name of the way in the script
 }
 
 var cpythons = []cpython{
@@ -43,18 +43,18 @@ func (c cpython) kill(ctx context.Context) (r round, err error) {
 	return r, python(ctx, stuckAfter, &r, c.impl, "kill", seconds(asleepAfter), seconds(stuckAfter))
 }
 
-// pythonVersion returns which Python it is, or "" where there is none.
+// pythonVersion returns the version of Python, or "" if there is no Python.
 func pythonVersion(ctx context.Context) string {
 	var v struct{ Version string }
 	if python(ctx, 0, &v, "version") != nil {
-		return "" // why not, the ways that are missing say
+		return "" // the reason is reported with the missing ways
 	}
 	return v.Version
 }
 
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }
 
-// placing tells the script where to pin its processes.
+// placing returns the argument that tells the script where to pin its processes.
 func placing(n int) string {
 	cpus := make([]string, n)
 	seats := seatsFor(n)
@@ -67,7 +67,7 @@ func placing(n int) string {
 	return strings.Join(cpus, ",")
 }
 
-// python runs the script, which takes some time d, and decodes its answer.
+// python runs the script, which takes about as long as d, and decodes its answer.
 func python(ctx context.Context, d time.Duration, v any, args ...string) error {
 	path, err := exec.LookPath(interpreter)
 	if err != nil {
@@ -76,11 +76,12 @@ func python(ctx context.Context, d time.Duration, v any, args ...string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, d+patience, errSlow)
 	defer cancel()
 	p, err := start(ctx, nil, func(ctx context.Context) *exec.Cmd {
-		// Isolated, so that no file in the current directory is taken for a module;
-		// from standard input, so that there is no file at all.
+		// Python is isolated, so that it takes no file in the current directory for a
+		// module. It reads the script from standard input, so that no file is needed.
 		cmd := exec.CommandContext(ctx, path, append([]string{"-I", "-"}, args...)...)
 		cmd.Stdin = strings.NewReader(script)
-		// All its processes, but gently: it may be about to unlink a file.
+		// SIGTERM ends all its processes. SIGKILL would not let it remove a file that it
+		// has just made.
 		cmd.Cancel = func() error { return terminateGroup(cmd.Process.Pid) }
 		cmd.WaitDelay = 2 * time.Second
 		return cmd

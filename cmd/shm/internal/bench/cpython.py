@@ -1,22 +1,24 @@
 #!/usr/bin/env python3
-"""Measures CPython's shared numbers as the Go files beside this one measure
-theirs. Needs CPython 3.9 or later on Linux, and nothing else.
+"""Measures the shared numbers of CPython's multiprocessing.
+
+It measures them in the same way as the Go files of this directory measure the other
+ways. It needs CPython 3.9 or later on Linux, and nothing else.
 
     cpython.py version
     cpython.py IMPL alone SECONDS CPU
     cpython.py IMPL contend SECONDS CPU,CPU,…    one process for each
-    cpython.py IMPL kill ASLEEP STUCK            seconds
+    cpython.py IMPL kill ASLEEP STUCK            both in seconds
 
 IMPL  rawvalue  RawValue('q', 0), `v.value += 1`
       value     Value('q', 0), `with v.get_lock(): v.value += 1`
-CPU   to pin a process to; - pins it nowhere
+CPU   the processor to pin a process to, or - to pin it to none
 
-Prints one line of JSON, whose fields are those of report.go; after an error one
-line on standard error, and exits with 1.
+It prints one line of JSON, which has the fields of report.go. After an error it
+prints a line on standard error and exits with status 1.
 
-Children are forked, so that multiprocessing unlinks its files and semaphores as
-it makes them, and no resource tracker runs. While it makes them SIGTERM waits.
-A child dies with its parent.
+The children are forked. Therefore multiprocessing unlinks its files and semaphores
+when it makes them, and runs no resource tracker. SIGTERM is blocked meanwhile. A
+child dies with its parent.
 """
 
 import contextlib
@@ -30,7 +32,7 @@ import statistics
 import sys
 import time
 
-BATCH = 200  # increments between two looks at the clock
+BATCH = 200  # increments between two readings of the clock
 PR_SET_PDEATHSIG = 1
 
 ctx = multiprocessing.get_context("fork")
@@ -53,7 +55,7 @@ IMPLS = {"rawvalue": (ctx.RawValue, loop_rawvalue), "value": (ctx.Value, loop_va
 
 @contextlib.contextmanager
 def undisturbed():
-    """Between the making of a file and its unlinking no signal may end this."""
+    """Block SIGTERM, so that it does not end the process between the making and the unlinking of a file."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     yield
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -79,8 +81,10 @@ def pin(cpu):
 
 
 def count(loop, v, seconds, stop):
-    """Increments until the time is over for the first of all processes; returns
-    how often, how long that took, and what each batch took."""
+    """Increment until the time of the first process is over.
+
+    Return the number of increments, the time they took, and the time of each batch.
+    """
     ops, batches = 0, []
     start = last = now()
     deadline = start + int(seconds * 1e9)
@@ -111,7 +115,7 @@ def contender(parent, loop, v, seconds, stop, cpu, gate, conn):
     os.close(gate[1])
     pin(cpu)
     conn.send("ready")
-    os.read(gate[0], 1)  # its end
+    os.read(gate[0], 1)  # returns when the pipe ends
     conn.send(count(loop, v, seconds, stop)[:2])
 
 
@@ -144,7 +148,7 @@ def contend(impl, seconds, cpus):
 
 
 def hold(parent, impl, v, conn):
-    """Is in the middle of an increment until it is killed."""
+    """Begin an increment, and do not complete it, until the process is killed."""
     die_with(parent)
     if impl == "value":
         v.get_lock().acquire()
@@ -157,7 +161,7 @@ def hold(parent, impl, v, conn):
 
 
 def follow(parent, loop, v, killed, reaped, conn):
-    """Increments until the other one's death is certain, and once more."""
+    """Increment until the victim's death is certain, and once more."""
     die_with(parent)
     conn.send("ready")
     before = after = 0

@@ -12,7 +12,7 @@ import (
 	"example.org/shm"
 )
 
-// crew is the workers of one measurement, and what they share.
+// crew has the workers of one measurement, and what they share.
 type crew struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -20,18 +20,19 @@ type crew struct {
 	segment  *shm.Segment
 	gate     pipe
 	requests pipe   // to the owner, if the way has one
-	replies  []pipe // from it, one for each client
+	replies  []pipe // from the owner, one for each client
 	owner    *process
 	workers  []*process
 }
 
-// patience is what a measurement may take beyond its time: only a defect does.
+// patience is how long a measurement may take beyond its time. Only a defect takes so
+// long.
 const patience = 30 * time.Second
 
 var errSlow = errors.New("a worker did not answer in time")
 
-// gather makes what a crew of some clients shares, and starts the owner if the
-// way has one. The caller dismisses the crew.
+// gather makes a crew with what its clients share, and starts the owner if the way has
+// one. The caller must call dismiss.
 func gather(ctx context.Context, w way, clients int, d time.Duration) (_ *crew, err error) {
 	c := &crew{way: w}
 	c.ctx, c.cancel = context.WithTimeoutCause(ctx, d+patience, errSlow)
@@ -65,8 +66,8 @@ func gather(ctx context.Context, w way, clients int, d time.Duration) (_ *crew, 
 	if err := c.owner.awaitReady(); err != nil {
 		return nil, c.why(err)
 	}
-	// Whoever reads from a pipe learns of the other's death only if no third
-	// holds the end for writing.
+	// A process that reads from a pipe sees the death of the writer only if no other
+	// process has the pipe open for writing.
 	_ = c.requests.r.Close()
 	for _, w := range answers {
 		_ = w.Close()
@@ -88,7 +89,7 @@ func (c *crew) hire(j job, cpus []int) (*process, error) {
 	return p, nil
 }
 
-// hireReady starts a worker and waits until it is ready.
+// hireReady starts a worker and waits until the worker is ready.
 func (c *crew) hireReady(j job) (*process, error) {
 	p, err := c.hire(j, nil)
 	if err != nil {
@@ -97,7 +98,7 @@ func (c *crew) hireReady(j job) (*process, error) {
 	return p, c.why(p.awaitReady())
 }
 
-// start runs this program again.
+// start runs this program again as a worker.
 func (c *crew) start(j job, cpus []int, files []*os.File) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -116,10 +117,10 @@ func (c *crew) start(j job, cpus []int, files []*os.File) (*process, error) {
 	})
 }
 
-// begin starts all workers at one instant: they wait for the end of one pipe.
+// begin starts all workers at the same time: they wait for the end of one pipe.
 func (c *crew) begin() error { return c.gate.w.Close() }
 
-// why returns err, or what ended the crew's context before.
+// why returns err, or the reason why the context of the crew has ended.
 func (c *crew) why(err error) error {
 	if err != nil && c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
@@ -127,7 +128,7 @@ func (c *crew) why(err error) error {
 	return err
 }
 
-// dismiss ends all that is left of the crew.
+// dismiss ends all processes of the crew and closes what they share.
 func (c *crew) dismiss() {
 	c.cancel()
 	if c.owner != nil {
@@ -142,11 +143,11 @@ func (c *crew) dismiss() {
 		p.close()
 	}
 	if c.segment != nil {
-		_ = c.segment.Close() // nothing in it is wanted any more
+		_ = c.segment.Close() // its values are not needed any more
 	}
 }
 
-// pipe is both ends of one.
+// pipe has both ends of a pipe.
 type pipe struct{ r, w *os.File }
 
 func newPipe() (pipe, error) {
@@ -157,8 +158,8 @@ func newPipe() (pipe, error) {
 	return pipe{r, w}, nil
 }
 
-// close closes what is open; an end that is closed already says so in vain, and
-// so does one that never was.
+// close closes both ends. It ignores the error of an end that was closed before, or
+// that was never open.
 func (p pipe) close() {
 	_ = p.r.Close()
 	_ = p.w.Close()

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flockCounter is a number in the segment under a lock on the segment's file.
+// flockCounter is a number in the segment. A lock on the segment's file guards it.
 type flockCounter struct {
 	rawCounter
 	file *os.File
 }
 
-// openFlock opens the file anew: a lock belongs to the open file, and the
-// inherited one is everybody's.
+// openFlock opens the file again. A lock belongs to an open file description, and all
+// workers share the inherited one.
 func openFlock(at place) (counter, error) {
 	number, err := newRaw(at.segment)
 	if err != nil {
@@ -46,7 +46,7 @@ func (c flockCounter) lock() error { return c.flock(unix.LOCK_EX) }
 
 func (c flockCounter) flock(how int) error {
 	for {
-		// A signal, of which Go's scheduler sends some, ends the wait.
+		// A signal ends the wait, and Go's scheduler sends signals.
 		if err := unix.Flock(int(c.file.Fd()), how); err != unix.EINTR {
 			return err
 		}

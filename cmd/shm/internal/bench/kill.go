@@ -12,22 +12,22 @@ import (
 
 const (
 	killRounds = 5
-	// asleepAfter is how long the follower has waited when its lock's holder is
-	// killed: it shall have gone to sleep, as those who wait usually have.
+	// asleepAfter is how long the follower has waited when the holder of the lock is
+	// killed. It is so long that the follower sleeps, as most waiters do.
 	asleepAfter = 30 * time.Millisecond
-	// stuckAfter is when the bench gives up on a follower. What recovers takes
-	// milliseconds; the rest is for a machine that has other things to do.
+	// stuckAfter is how long the benchmark waits for a follower. A way that recovers
+	// needs milliseconds. The rest of the time is for a busy machine.
 	stuckAfter = 2 * time.Second
 )
 
-// round is what became of one kill.
+// round is the result of one kill.
 type round struct {
 	Outcome Outcome `json:"outcome"`
-	AfterNS int64   `json:"after_ns"` // 0 if nothing came after it
+	AfterNS int64   `json:"after_ns"` // 0 if there was no increment and no error after it
 }
 
-// killAll plays the rounds, until one is stuck: that takes long, and the
-// others would be too.
+// killAll runs all rounds. It stops at a round that is stuck, as such a round takes
+// long, and the other rounds would be stuck as well.
 func killAll(ctx context.Context, s subject) (k Kill, err error) {
 	worst := -1
 	var after []int64
@@ -57,8 +57,8 @@ func killAll(ctx context.Context, s subject) (k Kill, err error) {
 	return k, nil
 }
 
-// kill kills a process in the middle of an increment while another wants to
-// make one, and sees what the other can do.
+// kill kills a process in the middle of an increment while another process wants to
+// increment, and finds out what the other process can do.
 func (w way) kill(ctx context.Context) (r round, err error) {
 	c, err := gather(ctx, w, 1, 0)
 	if err != nil {
@@ -80,7 +80,7 @@ func (w way) kill(ctx context.Context) (r round, err error) {
 	if err := sleep(ctx, asleepAfter); err != nil {
 		return r, err
 	}
-	if victim != follower { // else the follower could answer before it is dead
+	if victim != follower { // otherwise the follower could answer before it is killed
 		killed.Store(monotonic())
 	}
 	if err := victim.kill(); err != nil {
@@ -107,8 +107,8 @@ func (w way) kill(ctx context.Context) (r round, err error) {
 	return r, nil
 }
 
-// cast starts a victim, and then the process that follows it. They are one and
-// the same where the number is one process's own.
+// cast starts a victim, and then the process that follows it. They are the same
+// process if the actors are goroutines.
 func (c *crew) cast() (victim, follower *process, err error) {
 	switch {
 	case c.way.local():
@@ -125,7 +125,7 @@ func (c *crew) cast() (victim, follower *process, err error) {
 	return victim, follower, err
 }
 
-// sleep sleeps, or returns ctx's error.
+// sleep sleeps for d. If ctx ends before, it returns the error of ctx.
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -5,12 +5,12 @@ import (
 	"runtime"
 )
 
-// Machine is where a run took place.
+// Machine describes the machine of a run.
 type Machine struct {
 	OS     string `json:"os"`
 	Arch   string `json:"arch"`
 	Cores  int    `json:"cores"`  // processors that this process may use
-	Kernel string `json:"kernel"` // "" where the system does not say
+	Kernel string `json:"kernel"` // "" if the system does not tell
 	Go     string `json:"go"`
 	Python string `json:"python,omitempty"`
 }

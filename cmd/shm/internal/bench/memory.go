@@ -6,9 +6,10 @@ import (
 	"example.org/shm"
 )
 
-// The ways whose number is in memory: a process's own, or the segment.
+// This file has the ways whose number is in memory of one process or in the segment.
 
-// pointerCounter is the yardstick: nothing is faster, and nothing is promised.
+// pointerCounter is the way to compare the others with: nothing is faster, and it
+// guarantees nothing.
 type pointerCounter struct{ p *int64 }
 
 func openPointer(place) (counter, error) { return pointerCounter{new(int64)}, nil }
@@ -103,7 +104,7 @@ func (c valueCounter) lock() error {
 	return nil
 }
 
-// mutexCounter is what a program has that needs no other process.
+// mutexCounter is the usual way of a program that shares nothing with other processes.
 type mutexCounter struct {
 	mu sync.Mutex
 	n  int64

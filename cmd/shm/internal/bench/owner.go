@@ -6,10 +6,11 @@ import (
 	"io"
 )
 
-// The way without shared memory: one process owns the number, and the others
-// ask it to increment, by a byte that says who asks. It answers through a pipe
-// of each one's own. The owner keeps the number in the segment, where this
-// program looks at the end; no client does.
+// This file has the way without shared memory. One process, the owner, has the
+// number. A client asks the owner to increment it, with a byte that has the client's
+// number. The owner answers through a pipe that belongs to the client. The owner
+// keeps the number in the segment, where Run reads it at the end. The clients do not
+// use the segment.
 
 // pipeCounter is a client.
 type pipeCounter struct{ at place }
@@ -34,7 +35,7 @@ func (c pipeCounter) add(n int) error {
 	return nil
 }
 
-// own serves the clients until the last of them is gone.
+// own serves the clients until all of them have ended.
 func own(at place) error {
 	number, err := newRaw(at.segment)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// process is a worker or a script, which says on its standard output that it is
-// ready and then, in one line of JSON, what it found out.
+// process is a worker or a script. On its standard output it prints that it is ready,
+// and then its results as one line of JSON.
 type process struct {
 	cmd    *exec.Cmd
 	cancel context.CancelFunc
@@ -27,11 +27,11 @@ type process struct {
 
 const readyLine = "ready"
 
-// errEnded says that a process ended without an answer.
+// errEnded is the error of a process that ended without an answer.
 var errEnded = errors.New("it ended without an answer")
 
-// start runs a command on the given processors, none meaning all. It ends with
-// ctx, and with this process.
+// start starts a command on the given processors, or on all if there are none. The
+// command ends when ctx ends, and when this process ends.
 func start(ctx context.Context, cpus []int, prepare func(context.Context) *exec.Cmd) (*process, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &process{cmd: prepare(ctx), cancel: cancel}
@@ -55,7 +55,7 @@ func start(ctx context.Context, cpus []int, prepare func(context.Context) *exec.
 	return p, nil
 }
 
-// awaitReady waits for the process to say that it is ready.
+// awaitReady waits until the process prints that it is ready.
 func (p *process) awaitReady() error {
 	line, err := p.lines.ReadString('\n')
 	if err != nil {
@@ -67,8 +67,8 @@ func (p *process) awaitReady() error {
 	return nil
 }
 
-// answer waits for what the process found out. The error wraps
-// os.ErrDeadlineExceeded if that takes longer than a time that is not 0.
+// answer waits for the results of the process and decodes them. If within is not 0 and
+// the process takes longer, the error wraps os.ErrDeadlineExceeded.
 func (p *process) answer(v any, within time.Duration) error {
 	var deadline time.Time
 	if within > 0 {
@@ -87,20 +87,20 @@ func (p *process) answer(v any, within time.Duration) error {
 	return json.Unmarshal(line, v)
 }
 
-// failure says why nothing came from a process.
+// failure returns an error that says why a process has not answered.
 func (p *process) failure(err error) error {
 	if err != io.EOF {
 		return err
 	}
 	p.stop()
 	if text := strings.TrimSpace(p.errs.String()); text != "" {
-		// The last line is what tells, of a Python traceback too.
+		// The last line has the reason, also of a Python traceback.
 		return fmt.Errorf("%w: %s", errEnded, text[strings.LastIndexByte(text, '\n')+1:])
 	}
 	return fmt.Errorf("%w: %v", errEnded, p.cmd.ProcessState)
 }
 
-// kill kills the process as kill -9 does, and returns when it is gone.
+// kill kills the process as kill -9 does, and returns when the process has ended.
 func (p *process) kill() error {
 	if err := p.cmd.Process.Kill(); err != nil {
 		return err
@@ -109,15 +109,15 @@ func (p *process) kill() error {
 	return nil
 }
 
-// stop ends the process, if it has not ended by itself, and forgets it.
+// stop ends the process if it still runs, and releases its resources.
 func (p *process) stop() {
 	p.cancel()
 	p.reap()
-	_ = p.out.Close() // was read only
+	_ = p.out.Close() // no data can be lost, as the file was only read
 }
 
-// reap waits for the process to be gone; what it says of itself does not matter
-// any more, its answer does.
+// reap waits for the end of the process. It ignores the exit status: only the answer
+// of the process matters.
 func (p *process) reap() {
 	if !p.ended {
 		p.ended = true

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Report is everything a run measured. Its field names in JSON are stable.
+// Report has the results of a run. Its field names in JSON are stable.
 type Report struct {
 	Machine  Machine   `json:"machine"`
 	Settings Settings  `json:"settings"`
@@ -14,7 +14,7 @@ type Report struct {
 	Advice   string    `json:"advice"`
 }
 
-// Settings are what the run was told, and what it assumed.
+// Settings are the options and the constants of a run.
 type Settings struct {
 	Procs        []int `json:"procs"`
 	TimeNS       int64 `json:"time_ns"`
@@ -22,13 +22,13 @@ type Settings struct {
 	StuckAfterNS int64 `json:"stuck_after_ns"`
 }
 
-// About names a way.
+// About describes a way.
 type About struct {
-	Way    string `json:"way"`    // stable, for programs
-	Label  string `json:"label"`  // for people
+	Way    string `json:"way"`    // name for programs, stable
+	Label  string `json:"label"`  // name for people
 	Actors string `json:"actors"` // "processes", or "goroutines" of one process
 
-	optional bool // a system may lack it
+	optional bool // whether systems may lack the way
 }
 
 const (
@@ -42,55 +42,55 @@ type Missing struct {
 	Reason string `json:"reason"`
 }
 
-// Result is what was measured of one way.
+// Result has the results of one way.
 type Result struct {
 	About
 	Alone       Alone       `json:"alone"`
 	Contended   []Contended `json:"contended"`
-	Lost        int64       `json:"lost"` // of all contended increments
+	Lost        int64       `json:"lost"` // lost increments of all contended ones
 	LostPercent float64     `json:"lost_percent"`
 	Kill        Kill        `json:"kill"`
 }
 
-// Alone is the cost of an increment that nobody disturbs.
+// Alone is the result of one actor that counts alone.
 type Alone struct {
-	NSPerOp float64 `json:"ns_per_op"` // median over batches of some 0.2 ms
+	NSPerOp float64 `json:"ns_per_op"` // median of batches of about 0.2 ms
 	Ops     int64   `json:"ops"`
 }
 
-// Contended is several actors incrementing one number at once.
+// Contended is the result of several actors that increment one number at once.
 type Contended struct {
 	Procs   int     `json:"procs"`
-	Pinned  bool    `json:"pinned"` // each to a core of its own
+	Pinned  bool    `json:"pinned"` // whether each process had a core of its own
 	Seconds float64 `json:"seconds"`
-	Ops     int64   `json:"ops"`    // as the actors counted them
+	Ops     int64   `json:"ops"`    // increments that the actors counted
 	MOps    float64 `json:"mops"`   // million increments a second, of all actors together
-	Counts  []int64 `json:"counts"` // of each actor
-	Lost    int64   `json:"lost"`   // Ops minus what the number grew by
+	Counts  []int64 `json:"counts"` // increments of each actor
+	Lost    int64   `json:"lost"`   // Ops minus the growth of the number
 
 	nsPerOp float64 // of the first actor
 }
 
-// Outcome is what became of the others when a process was killed.
+// Outcome is what happened to the other processes when one was killed.
 type Outcome string
 
-// From best to worst, as they count if rounds differ.
+// The outcomes, from best to worst. If rounds differ, the worst one counts.
 const (
 	WentOn      Outcome = "went_on"      // they never had to wait
-	Recovered   Outcome = "recovered"    // they waited for the dead one, and got on
-	ServiceGone Outcome = "service_gone" // they got an error: who did the work is dead
-	ProcessGone Outcome = "process_gone" // they were part of it
-	Stuck       Outcome = "stuck"        // they waited for the dead one until the bench gave up
+	Recovered   Outcome = "recovered"    // they waited for the dead process, and then continued
+	ServiceGone Outcome = "service_gone" // they got an error, as the process that did the work was dead
+	ProcessGone Outcome = "process_gone" // they were goroutines of the killed process
+	Stuck       Outcome = "stuck"        // they waited for the dead process until the benchmark gave up
 )
 
 var outcomes = []Outcome{WentOn, Recovered, ServiceGone, ProcessGone, Stuck}
 
-// Kill is what happened when a process was killed in the middle of an
-// increment while another wanted to make one.
+// Kill is the result of killing a process in the middle of an increment while another
+// process wants to increment.
 type Kill struct {
 	Outcome  Outcome `json:"outcome"`
-	AfterNS  *int64  `json:"after_ns"`  // median, from the kill to the other's next increment or error; null if none
-	RoundsNS []int64 `json:"rounds_ns"` // each round's
+	AfterNS  *int64  `json:"after_ns"`  // median time from the kill to the other's next increment or error; null if there is none
+	RoundsNS []int64 `json:"rounds_ns"` // time of each round
 }
 
 // String describes the outcome in a few words.
@@ -112,7 +112,7 @@ func (k Kill) String() string {
 	return "STUCK, gave up" + after
 }
 
-// shortDuration has two or three digits that mean something.
+// shortDuration returns a duration with two or three significant digits.
 func shortDuration(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// scripted is a subject whose kills end as told, one after the other.
+// scripted is a subject whose kills have the given results, one after the other.
 type scripted struct {
 	subject
 	rounds []round
@@ -32,7 +32,7 @@ func TestKillAllReportsTheWorstRound(t *testing.T) {
 		name   string
 		rounds []round
 		want   Outcome
-		after  int64 // 0: none
+		after  int64 // 0 if there is none
 	}{
 		{"alike", slices.Repeat([]round{of(Recovered, 7)}, killRounds), Recovered, 7},
 		{"median", []round{of(WentOn, 9), of(WentOn, 1), of(WentOn, 5), of(WentOn, 8), of(WentOn, 2)}, WentOn, 5},
@@ -66,7 +66,7 @@ func TestSumComparesActorsWithTheNumber(t *testing.T) {
 	}
 }
 
-// result makes what a way could have shown.
+// result returns a result that a way could have.
 func result(way string, lost int64, o Outcome, after time.Duration) Result {
 	ns := after.Nanoseconds()
 	many := Contended{Procs: 256, Ops: 9e9, MOps: 1234.5, Lost: lost}

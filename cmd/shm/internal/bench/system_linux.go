@@ -7,27 +7,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attributes has a child end with this process, however that ends, and keeps a
-// Ctrl-C of the terminal from it: this process ends it in order. SIGTERM, since
-// CPython may be about to unlink a file.
+// attributes returns attributes of a child process. The child ends when this process
+// ends, however that happens. It gets SIGTERM, since CPython may be about to unlink a
+// file. A Ctrl-C at the terminal does not reach the child: this process ends it.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 }
 
-// terminateGroup ends a child and its children.
+// terminateGroup sends SIGTERM to a child and its children.
 func terminateGroup(pid int) error { return unix.Kill(-pid, unix.SIGTERM) }
 
-// monotonic returns the time in nanoseconds by a clock that all processes of
-// this system share.
+// monotonic returns the time in nanoseconds of a clock that all processes of the system
+// share.
 func monotonic() int64 {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
-		return time.Now().UnixNano() // no Linux is without; a step of the clock is the lesser evil
+		return time.Now().UnixNano() // every Linux has the clock; a clock that may be set is better than none
 	}
 	return t.Nano()
 }
 
-// kernel names the operating system's version.
+// kernel returns the name and the version of the operating system.
 func kernel() string {
 	var u unix.Utsname
 	if unix.Uname(&u) != nil {

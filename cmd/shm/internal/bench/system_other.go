@@ -8,13 +8,14 @@ import (
 	"time"
 )
 
-// What other systems lack, or this package has not been taught yet.
+// This file has what other systems lack, or what this package does not implement for
+// them yet.
 
 func attributes() *syscall.SysProcAttr { return nil }
 
 func terminateGroup(int) error { return errors.ErrUnsupported }
 
-// monotonic falls back on the wall clock, which processes share.
+// monotonic returns the time of the wall clock, which processes share.
 func monotonic() int64 { return time.Now().UnixNano() }
 
 func kernel() string { return "" }

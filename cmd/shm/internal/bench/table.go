@@ -15,12 +15,13 @@ import (
 
 var english = message.NewPrinter(language.English)
 
-// significant writes a measured number with a few digits: more mean nothing.
+// significant formats a measured number with some digits. Further digits would have no
+// meaning.
 func significant(x float64, digits int) string {
 	return english.Sprint(number.Decimal(x, number.Precision(digits)))
 }
 
-// WriteTable writes the report for people, in at most 100 columns.
+// WriteTable writes the report as a table for people, at most 100 columns wide.
 func (r *Report) WriteTable(w io.Writer) error {
 	t := table.NewWriter()
 	t.SetStyle(tableStyle())
@@ -47,7 +48,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	return err
 }
 
-// tableStyle is a line under the header and nothing else.
+// tableStyle returns a style with a line under the header and no other lines.
 func tableStyle() table.Style {
 	s := table.StyleLight
 	s.Options = table.Options{SeparateHeader: true}
@@ -57,7 +58,8 @@ func tableStyle() table.Style {
 	return s
 }
 
-// mark points to the note on ways that have no processes.
+// mark returns the label of a way. A way whose actors are goroutines gets the mark of
+// the note about them.
 func mark(a About) string {
 	if a.Actors == goroutines {
 		return a.Label + " *"
@@ -72,7 +74,7 @@ func lost(r Result) string {
 	return english.Sprintf("%d (%s %%)", r.Lost, significant(r.LostPercent, 2))
 }
 
-// notes say what a reader must know of the numbers.
+// notes returns what a reader has to know about the numbers.
 func (r *Report) notes() []string {
 	notes := []string{"* goroutines of one process, not processes"}
 	for _, m := range r.Missing {

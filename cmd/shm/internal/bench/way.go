@@ -8,16 +8,16 @@ import (
 	"example.org/shm"
 )
 
-// way is a way of this program's to share a number.
+// way is one of this program's ways to share a number.
 type way struct {
 	About
-	owned bool                              // a process of its own increments for the others
-	float bool                              // its goroutines are not pinned, which would make each wait a switch of threads
-	open  func(place) (counter, error)      // in a worker
-	read  func(*shm.Segment) (int64, error) // the number, when the workers are done
+	owned bool                              // whether an owner process increments for the others
+	float bool                              // whether its goroutines are not pinned; if they were, each wait would switch threads
+	open  func(place) (counter, error)      // returns the counter of a worker
+	read  func(*shm.Segment) (int64, error) // returns the number after the workers are done
 }
 
-// ways is in the order of the table.
+// ways has all ways, in the order of the table.
 var ways = []way{
 	{About: About{Way: "pointer", Label: "Go pointer", Actors: goroutines}, open: openPointer, read: readRaw},
 	{About: About{Way: "rawvalue", Label: "RawValue", Actors: processes}, open: openRaw, read: readRaw},
@@ -41,22 +41,22 @@ func (w way) about() About { return w.About }
 // local reports whether the actors are goroutines of one process.
 func (w way) local() bool { return w.Actors == goroutines }
 
-// place is what a worker finds when it starts.
+// place has what a worker gets when it starts.
 type place struct {
 	segment  *shm.Segment
-	requests *os.File   // of a way with an owner: its end of the pipe to it
-	replies  []*os.File // likewise: the owner has one for each client, a client its own
-	client   int        // which of them this process is
+	requests *os.File   // of a way with an owner: this process's end of the pipe to the owner
+	replies  []*os.File // of a way with an owner: the owner has one for each client, and a client has its own
+	client   int        // the number of this client
 }
 
-// counter is a shared number as one process sees it. The loop over increments
-// is the counter's own, so that nothing stands between two that the way itself
-// does not need.
+// counter is a shared number in one process. The counter has the loop over
+// increments, so that nothing comes between two increments that the way does not
+// need.
 type counter interface {
-	add(n int) error // n increments, one after the other
+	add(n int) error // increments n times
 }
 
-// locker is a counter with a lock that one can die with.
+// locker is a counter with a lock that a process can hold when it dies.
 type locker interface {
 	counter
 	lock() error
@@ -70,8 +70,8 @@ type private interface {
 
 // Names in the segment.
 const (
-	nameOfNumber = "number" // what is incremented
+	nameOfNumber = "number" // the shared number
 	nameOfStop   = "stop"   // 1 when the time is over
-	nameOfKilled = "killed" // when the victim was killed, by monotonic
-	nameOfReaped = "reaped" // 1 when the system says that it is gone
+	nameOfKilled = "killed" // time of the kill, from monotonic
+	nameOfReaped = "reaped" // 1 when the victim has ended
 )

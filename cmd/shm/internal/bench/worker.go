@@ -10,40 +10,41 @@ import (
 	"example.org/shm"
 )
 
-// jobVariable is the environment variable that makes this program a worker.
+// jobVariable is the environment variable that makes this program a worker. It has the
+// job.
 const jobVariable = "SHM_BENCH_WORKER"
 
 // job tells a worker what to do.
 type job struct {
 	Way     string
 	Role    role
-	Actors  int           // goroutines that count
-	Seats   []int         // a processor for each of them; none: any
-	Client  int           // of an owner: which one
-	Clients int           // the owner's
-	Time    time.Duration // to count for
+	Actors  int           // number of goroutines that count
+	Seats   []int         // a processor for each of them; empty if they may use any
+	Client  int           // number of this client of an owner
+	Clients int           // number of the owner's clients
+	Time    time.Duration // how long to count
 }
 
 type role string
 
 const (
-	counts  role = "counts"  // increments for some time, and reports how often it could
-	holds   role = "holds"   // is in the middle of an increment until it is killed
-	follows role = "follows" // increments before and after that, and reports how it went
-	both    role = "both"    // holds and follows, in two goroutines
+	counts  role = "counts"  // increments for some time, and reports how often
+	holds   role = "holds"   // begins an increment and does not complete it, until it is killed
+	follows role = "follows" // increments before and after the kill, and reports what happened
+	both    role = "both"    // holds and follows in two goroutines
 	owns    role = "owns"    // increments for its clients
 )
 
-// Descriptors of a worker.
+// The descriptors of a worker.
 const (
 	segmentFD = 3 + iota
-	gateFD    // at its end when all workers are to start
+	gateFD    // the pipe ends when all workers are to start
 	requestsFD
-	repliesFD // and on
+	repliesFD // the first of them
 )
 
-// Worker does the work if this process was started as a worker: then it returns
-// true, and the exit status.
+// Worker does the job if this process was started as a worker. Then it returns the
+// exit status and true.
 func Worker() (status int, worked bool) {
 	text, ok := os.LookupEnv(jobVariable)
 	if !ok {
@@ -95,7 +96,7 @@ func work(text string) error {
 	return fmt.Errorf("no role %q", j.Role)
 }
 
-// arrive takes what the parent left in the descriptors.
+// arrive returns what the parent has passed in the descriptors.
 func arrive(w way, j job) (place, error) {
 	s, err := shm.OpenFile(os.NewFile(segmentFD, "segment"), nil)
 	if err != nil {
@@ -116,12 +117,12 @@ func arrive(w way, j job) (place, error) {
 	return at, nil
 }
 
-// ready tells the parent that what follows can be counted on.
+// ready tells the parent that this worker is ready.
 func ready() { fmt.Println(readyLine) }
 
 func answer(v any) error { return json.NewEncoder(os.Stdout).Encode(v) }
 
-// awaitGate sleeps until the parent starts all its workers, or is gone.
+// awaitGate sleeps until the parent starts all its workers, or has ended.
 func awaitGate() error {
 	_, err := io.Copy(io.Discard, os.NewFile(gateFD, "gate"))
 	return err
