@@ -4,6 +4,8 @@
 // under a name of its own: ErrFormat is Format, and so on.
 package errs
 
+//lint:file-ignore ST1012 The name of the package says that these are errors, as in internal/oserror.
+
 import (
 	"errors"
 	"fmt"
