@@ -1,7 +1,7 @@
 // Package sys is everything that shm asks of the operating system: files,
 // locks on single bytes of a file, sleeping on a word of memory, the exit of a
-// process, and the clock. No other package of the module makes system calls,
-// apart from the memory mapping itself, which package mem makes.
+// process, and the clock. No other package of the module makes system calls in a
+// user's program, apart from the memory mapping itself, which package mem makes.
 //
 // Only Linux is implemented. On other systems each function that can fail
 // returns an error that wraps [errors.ErrUnsupported], so no segment is ever
