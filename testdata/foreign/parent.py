@@ -1,11 +1,12 @@
-"""Makes values of every kind in a SharedMemory block or in multiprocessing's heap,
-says where they are, and checks what a Go program stores there.
+"""Makes values of every kind in a SharedMemory block or in multiprocessing's heap.
 
     parent.py shared NAME
     parent.py heap
 
-Each value has what is there at first, what Go is to store, and what Python stores
-then. Talks by lines."""
+It prints where the values are, and checks what a Go program stores there. For each
+value there are three contents: the first one, the one that Go stores, and the one that
+Python stores after that. The two programs exchange lines.
+"""
 
 import ctypes
 import os
@@ -70,7 +71,7 @@ def expect(want, values, objects):
 def main():
     values = dict(NUMBERS, array=ARRAY, chars=CHARS, struct=STRUCT)
     if set(NUMBERS) != set(typecode_to_type):
-        sys.exit("other typecodes than are known here: %s" % sorted(set(NUMBERS) ^ set(typecode_to_type)))
+        sys.exit("multiprocessing has other typecodes than this program: %s" % sorted(set(NUMBERS) ^ set(typecode_to_type)))
     types = dict(typecode_to_type, array=ctypes.c_double * 3, chars=ctypes.c_char * 12, struct=Point)
     objects, offsets = {}, {}
     if sys.argv[1] == "shared":
@@ -96,14 +97,14 @@ def main():
     print("ready", flush=True)
     for line in sys.stdin:
         command = line.strip()
-        if command == "check":  # what Go stored
+        if command == "check":  # compare the values with what Go has stored
             answer = expect(1, values, objects)
             for name, obj in objects.items():
                 store(obj, values[name][2])
         elif command == "reattach":
             shared_memory.SharedMemory(sys.argv[2]).close()
             answer = "ok"
-        elif command == "reuse":  # free a number, and make another
+        elif command == "reuse":  # free a number, and make another in its place
             number = RawValue("q", 5)
             print(number._wrapper._state[0][1], flush=True)
             sys.stdin.readline()

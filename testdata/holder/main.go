@@ -1,6 +1,6 @@
-// Holder locks the number "n" of a segment and keeps it until it is killed: a
-// Go program of the size that programs have, unlike a test binary, for the
-// benchmark of what follows.
+// Holder locks the number "n" of a segment and holds the lock until it is killed. A
+// benchmark measures how long it takes until the next process has the lock. Unlike a
+// test binary, Holder has the size of an ordinary program.
 //
 //	holder SEGMENT MEBIBYTES
 package main
@@ -33,6 +33,6 @@ func main() {
 	}
 	n.Mutex().Lock()
 	fmt.Println("locked")
-	_, _ = os.Stdin.Read(make([]byte, 1)) // until it is killed, or whoever started it ends
+	_, _ = os.Stdin.Read(make([]byte, 1)) // returns when the process that started it ends, unless it is killed before
 	log.Fatal("nobody killed the holder, ", len(ballast))
 }

@@ -1,5 +1,5 @@
-// Command race is small programs, right and wrong ones, for the race detector:
-// race_test.go builds it with -race and looks for its reports.
+// Race has small programs with and without data races. A test builds it with -race,
+// runs each program, and checks what the race detector reports.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 
 const rounds = 300
 
-// both runs two functions at once.
+// both runs two functions at the same time.
 func both(a, b func()) {
 	var wg sync.WaitGroup
 	wg.Go(a)
@@ -38,7 +38,9 @@ func must[T any](x T, err error) T {
 	return x
 }
 
-// The programs get two attachments to one segment.
+// programs has the programs by name. A name starts with "right" if the program has no
+// data race, and with "wrong" if it has one. Each program gets two attachments to one
+// segment.
 var programs = map[string]func(s, again *shm.Segment){
 	"right: a Mutex guards the heap": func(s, _ *shm.Segment) {
 		mu, n := must(shm.NewMutex(s, "mu")), 0
@@ -164,7 +166,8 @@ var programs = map[string]func(s, again *shm.Segment){
 	},
 }
 
-// handOn changes the heap in turns, which a shared number tells apart.
+// handOn runs two goroutines that change a variable in turns. A shared number says
+// whose turn it is.
 func handOn(load func() int64, store func(int64)) {
 	n := 0
 	turns := func(first int64) func() {

@@ -1,12 +1,12 @@
-// rivals measures process-shared locks, so that a Go benchmark can put its own
-// figure beside theirs. One run measures one lock in one way and prints one
-// line of JSON; README.md describes the fields.
+// rivals measures process-shared locks, so that a Go benchmark can compare its lock
+// with them. One run measures one lock in one way and prints one line of JSON.
+// README.md describes the fields.
 //
 //	gcc -O2 -std=gnu11 -pthread -o rivals rivals.c
 //
-// All memory is anonymous, and the file of the two file locks is a memfd: even
-// after a kill -9 nothing is left behind, neither in a directory nor in
-// /dev/shm. Children die with their parent.
+// All memory is anonymous, and the file of the two file locks is a memfd. So nothing is
+// left in a directory or in /dev/shm, even after a kill -9. Children die with their
+// parent.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,11 +36,11 @@
 #define LINE 64       // bytes of a cache line
 #define SECOND 1000000000LL
 #define MAX_PROCS 1024
-#define KILL_TIMEOUT (300 * SECOND / 1000) // a lock not got by then is stuck
-#define MAX_STUCK 3   // rounds after which a stuck lock has proved its point
-#define START_TIMEOUT (30 * SECOND) // for what can only fail if a child fails
+#define KILL_TIMEOUT (300 * SECOND / 1000) // a lock that nobody gets within this time is stuck
+#define MAX_STUCK 3   // after so many stuck rounds the run ends
+#define START_TIMEOUT (30 * SECOND) // a time-out that is reached only if a child fails
 
-// EACH lists the locks: X(name, what it is).
+// EACH lists the locks: X(name, description).
 #define EACH(X)                                                             \
 	X(pthread, "pthread_mutex_t, PTHREAD_PROCESS_SHARED")               \
 	X(robust, "the same, PTHREAD_MUTEX_ROBUST, EOWNERDEAD handled")     \
@@ -63,8 +63,8 @@ static const char *const names[KINDS] = {
 #undef X
 };
 
-// The lock and what it guards share a line, as in the struct that a C
-// programmer would write: whoever gets the lock has the counter too.
+// The lock and the counter that it guards share a cache line, as in a struct that a C
+// programmer would write. A processor that gets the lock then has the counter as well.
 struct cell {
 	_Alignas(LINE) union {
 		pthread_mutex_t mutex;
@@ -80,19 +80,19 @@ struct result {
 	int64_t start, end; // ns, CLOCK_MONOTONIC
 };
 
-// arena is all that the processes share. Flags are futex words; none of them
-// lies in a line that is written while a measurement runs.
+// arena has everything that the processes share. The flags are futex words. None of
+// them is in a cache line that is written while a measurement runs.
 struct arena {
 	struct cell cell;
-	_Alignas(LINE) uint32_t ready; // processes that have come so far
+	_Alignas(LINE) uint32_t ready; // number of processes that are ready
 	uint32_t go, held, waiting, done;
 	_Alignas(LINE) uint32_t stop;
 	struct result results[MAX_PROCS];
 };
 
 static struct arena *arena;
-static int memfd = -1;  // the lock file, never itself locked
-static int lockfd = -1; // this process's own description of it
+static int memfd = -1;  // the lock file; this descriptor is never locked
+static int lockfd = -1; // the lock file through an open file description of this process's own
 static int cpus[CPU_SETSIZE], ncpus;
 static pid_t parent;
 
@@ -149,8 +149,8 @@ static void raise_flag(uint32_t *word)
 	futex(word, FUTEX_WAKE, INT_MAX, NULL);
 }
 
-// await waits until the flag has been raised n times, and reports whether that
-// happened within timeout.
+// await waits until the flag has been raised n times. It reports whether that happened
+// before the time-out.
 static bool await(uint32_t *word, uint32_t n, int64_t timeout)
 {
 	int64_t deadline = now() + timeout;
@@ -203,8 +203,8 @@ static void robust_repair(int err)
 		fail("pthread_mutex_consistent", err);
 }
 
-// acquire, release and add are inlined with a constant kind, so that each lock
-// is measured in a loop of its own, without a call through a pointer.
+// acquire, release and add are inlined with a constant kind, so that each lock has a
+// loop of its own, without a call through a pointer.
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE void acquire(enum kind kind, struct cell *c)
@@ -283,7 +283,7 @@ INLINE void add(enum kind kind, struct cell *c)
 {
 	if (kind == K_xadd) {
 		uint64_t old = __atomic_fetch_add(&c->n, 1, __ATOMIC_RELAXED);
-		__asm__ volatile("" : : "r"(old)); // else gcc makes it a lock add
+		__asm__ volatile("" : : "r"(old)); // without this gcc would compile it to a lock add
 		return;
 	}
 	acquire(kind, c);
@@ -291,7 +291,7 @@ INLINE void add(enum kind kind, struct cell *c)
 	release(kind, c);
 }
 
-// Each lock's loops, and tables of them.
+// The functions of each lock, and a table of them.
 #define X(name, text)                                                       \
 	static __attribute__((noinline)) void loop_##name(struct cell *c, uint64_t n) \
 	{                                                                   \
@@ -327,7 +327,7 @@ static const struct {
 #undef X
 };
 
-// reset makes a fresh lock and clears the flags. No child may be left.
+// reset makes a new lock and clears the flags. No child may be running.
 static void reset(enum kind kind)
 {
 	pthread_mutexattr_t attr;
@@ -354,7 +354,7 @@ static void reset(enum kind kind)
 		if (memfd < 0 && (memfd = memfd_create("rivals", MFD_CLOEXEC)) < 0)
 			fail("memfd_create", errno);
 		break;
-	case K_futex3: // zero is free
+	case K_futex3: // a word of zero is free
 	case K_xadd:
 	case KINDS:
 		break;
@@ -379,8 +379,8 @@ static int cpu_of(int process)
 	return cpus[process % ncpus];
 }
 
-// settle pins the process and gives it a description of the lock file: file
-// locks belong to the description, so an inherited one would exclude nobody.
+// settle pins the process and opens the lock file again. File locks belong to an open
+// file description, so an inherited descriptor would not exclude other processes.
 static void settle(int process)
 {
 	cpu_set_t set;
@@ -398,7 +398,7 @@ static void settle(int process)
 		fail(path, errno);
 }
 
-// spawn forks. The child is settled and dies with its parent.
+// spawn forks a child. It calls settle in the child, which dies with its parent.
 static pid_t spawn(int process)
 {
 	pid_t pid = fork();
@@ -409,7 +409,7 @@ static pid_t spawn(int process)
 		return pid;
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
 		fail("prctl", errno);
-	if (getppid() != parent) // it died before prctl
+	if (getppid() != parent) // the parent died before prctl
 		_exit(1);
 	settle(process);
 	return 0;
@@ -446,7 +446,7 @@ static void alone(enum kind kind, uint64_t n)
 {
 	reset(kind);
 	settle(0);
-	locks[kind].loop(&arena->cell, 1); // page faults and symbol binding
+	locks[kind].loop(&arena->cell, 1); // warm-up: page faults and symbol binding
 	int64_t start = now();
 	locks[kind].loop(&arena->cell, n);
 	int64_t ns = now() - start;
@@ -484,7 +484,7 @@ static void contend(enum kind kind, int procs, double seconds)
 	for (int i = 0; i < procs; i++) {
 		struct rusage usage;
 
-		reap_clean(-1, &usage); // any: one that dies with the lock blocks the others
+		reap_clean(-1, &usage); // in any order, as a child that dies with the lock blocks the others
 		cpu += usage.ru_utime.tv_sec + usage.ru_utime.tv_usec / 1e6 +
 		       usage.ru_stime.tv_sec + usage.ru_stime.tv_usec / 1e6;
 	}
@@ -512,8 +512,8 @@ static void contend(enum kind kind, int procs, double seconds)
 
 // ---- kill ----
 
-// await_asleep waits until the kernel shows the process as sleeping. Having
-// raised `waiting`, the waiter has nothing to sleep in but the lock.
+// await_asleep waits until the kernel shows that the process sleeps. After the waiter
+// has raised `waiting`, it can only sleep in the lock.
 static void await_asleep(pid_t pid)
 {
 	char path[64], text[256];
@@ -527,7 +527,7 @@ static void await_asleep(pid_t pid)
 		ssize_t n = read(fd, text, sizeof text - 1);
 		close(fd);
 		text[n > 0 ? n : 0] = 0;
-		const char *state = strrchr(text, ')'); // the name before it may hold anything
+		const char *state = strrchr(text, ')'); // the process name before it may have any character
 		if (state != NULL && state[1] == ' ' && state[2] == 'S')
 			return;
 		if (now() > deadline)
@@ -536,10 +536,11 @@ static void await_asleep(pid_t pid)
 	}
 }
 
-// kill_round kills a holder. It returns how long a locker then needs, or -1 if
-// that got nothing in time. Early: it was blocked already, and the time runs
-// from just before kill(2). Late: it comes when the holder has been reaped, and
-// the time is that of its call.
+// kill_round kills a holder. It returns how long a locker takes to get the lock, or -1
+// if the locker does not get it in time. If late is false, the locker is blocked in the
+// lock before the kill, and the time starts just before kill(2). If late is true, the
+// locker asks for the lock when the holder has been reaped, and the time is that of its
+// call.
 static int64_t kill_round(enum kind kind, bool late)
 {
 	struct arena *a = arena;
@@ -550,7 +551,7 @@ static int64_t kill_round(enum kind kind, bool late)
 	reset(kind);
 	if ((locker = spawn(1)) == 0) {
 		struct result *r = &a->results[0];
-		locks[kind].acquire(c); // page faults and symbol binding
+		locks[kind].acquire(c); // warm-up: page faults and symbol binding
 		locks[kind].release(c);
 		raise_flag(&a->ready);
 		must_await(late ? &a->go : &a->held, 1, "lock to be held");
@@ -599,7 +600,8 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-// print_times prints the fields of one kind of locker; null where none got it.
+// print_times prints the fields of one kind of locker. They are null if no locker got
+// the lock.
 static void print_times(const char *who, int64_t *ns, int n, int stuck)
 {
 	qsort(ns, n, sizeof *ns, by_size);

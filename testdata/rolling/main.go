@@ -1,6 +1,6 @@
-// Rolling is a server's worker that counts on a board shared with all other
-// workers, of its own version and of others. A test builds it with one of the
-// two versions of the board's type.
+// Rolling is a worker of a server. It counts on a board that it shares with all other
+// workers, of its own version and of another. A test builds it with one of two
+// versions of the board's type.
 package main
 
 import (

@@ -2,7 +2,7 @@ package main
 
 import "fmt"
 
-// Board is the second version, which counts one thing more.
+// Board is the second version of the type. It has one more counter.
 type Board struct {
 	Requests uint64
 	Bytes    uint64

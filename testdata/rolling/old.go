@@ -1,6 +1,6 @@
 package main
 
-// Board is the first version.
+// Board is the first version of the type.
 type Board struct {
 	Requests uint64
 	Bytes    uint64

@@ -1,4 +1,4 @@
-"""An assignment to a slice fails in the middle."""
+"""An assignment to a slice of an Array fails after two elements."""
 
 import multiprocessing
 

@@ -1,7 +1,7 @@
-"""Another program fills /dev/shm, and then a RawArray is made.
+"""Another program fills /dev/shm, and then a process makes a RawArray.
 
-The heap's file there has a size, but no memory yet. This fills /dev/shm, so it
-wants a small one of its own:
+The file of multiprocessing's heap has a size, but not all of its memory is allocated.
+This script fills /dev/shm, so run it with a small /dev/shm of its own:
 
     unshare -rm sh -c 'mount -t tmpfs -o size=1m shm /dev/shm && python3 testdata/sharedctypes/full.py'
 """
@@ -17,8 +17,8 @@ fork = multiprocessing.get_context("fork")
 
 
 def exhaust():
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it is to die, and to leave nothing
-    kept = [fork.RawArray("c", 5000) for _ in range(12)]  # the heap is now larger than what they take
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it is to be killed, and must leave no core file
+    kept = [fork.RawArray("c", 5000) for _ in range(12)]  # the heap is now larger than the arrays
     with open("/dev/shm/filler", "wb", buffering=0) as filler:
         try:
             while filler.write(bytes(4096)):

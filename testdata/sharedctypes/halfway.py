@@ -1,4 +1,4 @@
-"""A process is killed in the middle of a change to a structure."""
+"""A process is killed while it changes a structure."""
 
 import ctypes
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Two processes add to a Value by v.value += 1, which is two holds of its lock."""
+"""Two processes add to a Value with v.value += 1, which takes and releases its lock twice."""
 
 import multiprocessing
 import time

@@ -1,4 +1,4 @@
-"""Two programs attach to the same memory and disagree about what is in it."""
+"""Two programs attach to the same memory, and use different types for a value in it."""
 
 import ctypes
 from multiprocessing.shared_memory import SharedMemory

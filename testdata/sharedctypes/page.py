@@ -1,4 +1,4 @@
-"""Runs the Python of docs/sharedctypes.md, and looks for what it does not have.
+"""Runs the Python code of docs/sharedctypes.md, and reports names that the page does not have.
 
     python3 testdata/sharedctypes/page.py docs/sharedctypes.md
 """
@@ -12,18 +12,18 @@ from multiprocessing import sharedctypes
 
 
 def run(page):
-    """Runs the blocks as one session; returns how many lines failed."""
+    """Run the blocks of code as one session; return how many lines failed."""
     code = "\n".join(re.findall(r"```pycon\n(.*?)```\n", page, re.DOTALL))
     test = doctest.DocTestParser().get_doctest(code, {}, "sharedctypes.md", None, None)
     if len(test.examples) < 50:
         sys.exit(f"only {len(test.examples)} lines of Python")
-    # What an exception says differs between versions, and an address between runs.
+    # The text of an exception differs between versions, and an address between runs.
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL)
     return runner.run(test).failed
 
 
 def contents():
-    """Yields each public name of the module, and each argument and method."""
+    """Yield each public name of sharedctypes, and each argument and method."""
     for name in sharedctypes.__all__:
         yield name
         yield from inspect.signature(getattr(sharedctypes, name)).parameters
@@ -36,8 +36,9 @@ def contents():
 
 
 def missing(page):
+    """Yield the names and typecodes that are not in the tables of the page."""
     rows = [line for line in page.splitlines() if line.startswith("| ")]
-    # The code of the first column, without its strings.
+    # The code in the first column, without its strings.
     first = " ".join(code for row in rows for code in re.findall("`([^`]+)`", row.split(" | ")[0]))
     first = re.sub("'[^']*'", "", first)
     for name in sorted(set(contents())):
@@ -52,7 +53,7 @@ def missing(page):
 
 
 def in_go(code, type_):
-    if code in "cu":  # characters, for which Go has numbers
+    if code in "cu":  # characters, which are numbers in Go
         return {1: "uint8", 4: "rune"}[ctypes.sizeof(type_)]
     kind = "float" if isinstance(type_().value, float) else "int" if type_(-1).value < 0 else "uint"
     return f"{kind}{8 * ctypes.sizeof(type_)}"

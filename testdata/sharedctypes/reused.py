@@ -1,4 +1,4 @@
-"""The parent drops a Value that a child still uses, and makes another one."""
+"""The parent drops a RawValue that a child still uses, and makes another one."""
 
 import multiprocessing
 

@@ -1,4 +1,4 @@
-"""A process reads a Value whose lock is held by one that is stopped."""
+"""A process reads a Value while a stopped process holds its lock."""
 
 import multiprocessing
 import os

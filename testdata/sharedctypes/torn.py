@@ -1,7 +1,7 @@
-"""A process reads a structure of an Array while another one assigns to it.
+"""A process reads a structure of an Array while another process assigns to it.
 
-A[0] = Point(...) writes the whole structure under the lock; p = A[0] takes the
-lock as well, but p is a view of the memory, which is read after the lock is free.
+A[0] = Point(...) writes the whole structure under the lock. p = A[0] takes the lock as
+well, but p is a view of the memory, and its fields are read after the lock is released.
 """
 
 import ctypes
