@@ -164,6 +164,7 @@ func (r *resources) release() {
 	// Map returned.
 	_ = mem.Unmap(r.memory)
 	r.control.Close()
+	sys.MappingIdle(-1)
 	sys.MappingReleased()
 }
 

@@ -120,10 +120,7 @@ func Remove(name string) error {
 	if err := sys.CheckName(name); err != nil {
 		return errs.Path("remove", name, err)
 	}
-	if err := sys.Remove(Path(name)); err != nil {
-		return errs.Path("remove", Path(name), err)
-	}
-	return nil
+	return sys.Remove(Path(name))
 }
 
 // Path returns the file behind a segment's name: the POSIX shared-memory object
