@@ -42,15 +42,17 @@ however it ends.`,
 			},
 			&cli.BoolFlag{Name: "json", Usage: "print everything measured as JSON"},
 			&cli.StringFlag{Name: "svg", Usage: "draw a chart into `FILE` as well", TakesFile: true},
+			&cli.StringFlag{Name: "svg-dark", Usage: "draw the chart in colours for a dark page into `FILE` as well", TakesFile: true},
 		},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Present() {
 				return usageError{fmt.Errorf("unexpected argument %q", c.Args().First())}
 			}
-			if c.IsSet("svg") && c.String("svg") == "" {
-				return usageError{errors.New("-svg needs the name of a file")}
+			charts, err := chartsOf(c)
+			if err != nil {
+				return err
 			}
-			return runBench(ctx, c)
+			return runBench(ctx, c, charts)
 		},
 	}
 }
@@ -65,11 +67,32 @@ func between[T int | time.Duration](low, high T) func(T) error {
 	}
 }
 
+// chart is a file to draw a chart into, and the colours of that chart.
+type chart struct {
+	path  string
+	theme bench.Theme
+}
+
+// chartsOf returns the charts that the flags ask for.
+func chartsOf(c *cli.Command) (charts []chart, err error) {
+	for _, flag := range []struct {
+		name  string
+		theme bench.Theme
+	}{{"svg", bench.Light}, {"svg-dark", bench.Dark}} {
+		switch path := c.String(flag.name); {
+		case path != "":
+			charts = append(charts, chart{path, flag.theme})
+		case c.IsSet(flag.name):
+			return nil, usageError{fmt.Errorf("-%s needs the name of a file", flag.name)}
+		}
+	}
+	return charts, nil
+}
+
 // runBench measures all ways and writes the results.
-func runBench(ctx context.Context, c *cli.Command) (err error) {
-	svg := c.String("svg")
-	if svg != "" {
-		undo, err := reserve(svg)
+func runBench(ctx context.Context, c *cli.Command, charts []chart) (err error) {
+	for _, chart := range charts {
+		undo, err := reserve(chart.path)
 		if err != nil {
 			return err
 		}
@@ -81,12 +104,12 @@ func runBench(ctx context.Context, c *cli.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	if svg != "" {
+	for _, chart := range charts {
 		var b bytes.Buffer
-		if err := report.WriteSVG(&b); err != nil {
+		if err := report.WriteSVG(&b, chart.theme); err != nil {
 			return err
 		}
-		if err := os.WriteFile(svg, b.Bytes(), 0o666); err != nil {
+		if err := os.WriteFile(chart.path, b.Bytes(), 0o666); err != nil {
 			return err
 		}
 	}
