@@ -1,6 +1,6 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"bytes"
@@ -14,7 +14,11 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
+
+	"example.org/shm"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/race"
+	"example.org/shm/internal/shmtest"
 )
 
 // hostileStruct is a struct whose layout takes a long format.
@@ -25,7 +29,7 @@ type hostileStruct struct {
 	D [16]byte `shm:"d,char"`
 }
 
-// hostileGrown is what a later program makes of it.
+// hostileGrown is hostileStruct in a later version of a program.
 type hostileGrown struct {
 	A bool
 	B int64
@@ -34,66 +38,66 @@ type hostileGrown struct {
 	E bool
 }
 
-// hostileValues attaches to, or makes, a value of each kind. It returns the
-// first error of each that is refused, and touches each that is not.
-func hostileValues(s *Segment) (refused []error) {
+// hostileValues attaches to a value of each kind, or makes it. It returns an
+// error for each value that is refused, and reads or changes each that is not.
+func hostileValues(s *shm.Segment) (refused []error) {
 	add := func(err error) {
 		if err != nil {
 			refused = append(refused, err)
 		}
 	}
-	if v, err := NewRawValue(s, "raw", int64(7)); err == nil {
+	if v, err := shm.NewRawValue(s, "raw", int64(7)); err == nil {
 		v.Set(v.Get())
 	} else {
 		add(err)
 	}
-	if v, err := NewAtomic(s, "atomic", uint32(7)); err == nil {
+	if v, err := shm.NewAtomic(s, "atomic", uint32(7)); err == nil {
 		v.Add(1)
 	} else {
 		add(err)
 	}
-	if a, err := NewRawArray[float32](s, "array", 100); err == nil {
+	if a, err := shm.NewRawArray[float32](s, "array", 100); err == nil {
 		a.Set(99, a.Get(0))
 	} else {
 		add(err)
 	}
-	if c, err := NewCharArray(s, "chars", 33); err == nil {
+	if c, err := shm.NewCharArray(s, "chars", 33); err == nil {
 		add(c.SetRaw(c.Raw()))
 	} else {
 		add(err)
 	}
-	if v, err := NewRawStruct(s, "struct", hostileStruct{B: 7}); err == nil {
+	if v, err := shm.NewRawStruct(s, "struct", hostileStruct{B: 7}); err == nil {
 		v.Set(v.Get())
 	} else {
 		add(err)
 	}
-	if v, err := NewValue(s, "locked", float64(7)); err == nil {
+	if v, err := shm.NewValue(s, "locked", float64(7)); err == nil {
 		v.Load()
 	} else {
 		add(err)
 	}
-	if a, err := NewArray[uint16](s, "locked array", 3); err == nil {
+	if a, err := shm.NewArray[uint16](s, "locked array", 3); err == nil {
 		a.Load(2)
 	} else {
 		add(err)
 	}
-	if v, err := NewStruct(s, "published", hostileStruct{B: 7}); err == nil {
+	if v, err := shm.NewStruct(s, "published", hostileStruct{B: 7}); err == nil {
 		v.Load()
 	} else {
 		add(err)
 	}
-	if v, err := NewStruct(s, "published", hostileGrown{}); err == nil {
+	if v, err := shm.NewStruct(s, "published", hostileGrown{}); err == nil {
 		v.Load()
 	} else {
 		add(err)
 	}
-	if text, err := NewString(s, "text", 5); err == nil {
+	if text, err := shm.NewString(s, "text", 5); err == nil {
 		text.Load()
 	} else {
 		add(err)
 	}
-	if mu, err := NewMutex(s, "mutex"); err == nil {
-		mu.TryLock() // it may stay locked: the word may be anything
+	if mu, err := shm.NewMutex(s, "mutex"); err == nil {
+		mu.TryLock() // It may stay locked: the word may be anything.
 	} else {
 		add(err)
 	}
@@ -102,48 +106,43 @@ func hostileValues(s *Segment) (refused []error) {
 
 // image returns the bytes of a valid segment with a value of each kind.
 func image(t testing.TB) []byte {
-	name := testName(t)
-	s := open(t, name, &Options{MaxSize: 1 << 20}) // thousands of copies will be mapped
+	t.Helper()
+	name := shmtest.Name(t)
+	// Thousands of copies will be mapped.
+	s := shmtest.Opened(shm.Open(name, &shm.Options{MaxSize: 1 << 20}))(t)
 	if errs := hostileValues(s); errs != nil {
 		t.Fatal(errs)
 	}
-	// The lock stays held by this process's id, whose lease is on another file:
-	// who attaches to a copy finds the owner dead.
-	return must(os.ReadFile(Path(name)))(t)
+	// The mutex stays locked by an id of this process, whose lease is on another
+	// file: whoever attaches to a copy finds the owner dead.
+	return shmtest.Must(os.ReadFile(shm.Path(name)))(t)
 }
 
-// lay writes a file as somebody else would lay it there.
-func lay(t testing.TB, path string, b []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// refuses opens a file that may be anything. An error must be one of the three
-// and leave the file as it was; a segment must be usable, value by value.
+// refuses opens the file at path, whose bytes are b and may be anything, and
+// returns the error of Open. An error must be one of the three and leave the
+// file as it was. If there is none, the segment must be usable, value by value.
 func refuses(t testing.TB, path string, b []byte) error {
 	t.Helper()
-	s, err := Open(path, nil)
+	s, err := shm.Open(path, nil)
 	if (s == nil) == (err == nil) {
-		t.Fatalf("%v, %v", s, err)
+		t.Fatalf("Open returns %v and %v", s, err)
 	}
 	if err != nil {
-		if !errors.Is(err, ErrFormat) && !errors.Is(err, ErrVersion) && !errors.Is(err, ErrInsecure) {
-			t.Fatalf("%v", err)
+		if !errors.Is(err, shm.ErrFormat) && !errors.Is(err, shm.ErrVersion) && !errors.Is(err, shm.ErrInsecure) {
+			t.Fatalf("the error is none of the three: %v", err)
 		}
 		var of *fs.PathError
 		if !errors.As(err, &of) || of.Path != path {
 			t.Fatalf("%v does not name %s", err, path)
 		}
-		if after := must(os.ReadFile(path))(t); !bytes.Equal(after, b) {
-			t.Fatalf("the file has changed, and then: %v", err)
+		if after := shmtest.Must(os.ReadFile(path))(t); !bytes.Equal(after, b) {
+			t.Fatalf("the file has changed, although Open failed: %v", err)
 		}
 		return err
 	}
 	for e := range s.Entries() {
 		if found, ok := s.Lookup(e.Name); !ok || found.Name != e.Name {
-			t.Fatalf("no entry %q, which is listed", e.Name)
+			t.Fatalf("Lookup does not find entry %q, which is listed", e.Name)
 		}
 		e.Any()
 		e.Text()
@@ -151,31 +150,13 @@ func refuses(t testing.TB, path string, b []byte) error {
 	}
 	for _, err := range hostileValues(s) {
 		if err.Error() == "" {
-			t.Fatal("an error without words")
+			t.Fatal("an error has no text")
 		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return nil
-}
-
-// watchdog ends the test binary, with what it was doing, if the test hangs.
-func watchdog(t testing.TB) (doing func(string)) {
-	what := make(chan string)
-	go func() {
-		last := t.Name()
-		for {
-			select {
-			case last = <-what:
-			case <-t.Context().Done():
-				return
-			case <-time.After(time.Minute):
-				panic("endless: " + last)
-			}
-		}
-	}()
-	return func(s string) { what <- s }
 }
 
 func TestFilesThatAreNoSegment(t *testing.T) {
@@ -189,33 +170,35 @@ func TestFilesThatAreNoSegment(t *testing.T) {
 	version := bytes.Clone(valid)
 	version[8]++
 	for _, b := range [][]byte{other, version} {
-		binary.NativeEndian.PutUint32(b[staticHeader:], crc32.ChecksumIEEE(b[:staticHeader]))
+		binary.NativeEndian.PutUint32(b[format.HeaderChecked:], crc32.ChecksumIEEE(b[:format.HeaderChecked]))
 	}
-	doing := watchdog(t)
+	const line, header = format.Line, format.HeaderSize
+	ones := bytes.Repeat([]byte{0xff}, 1<<17)
+	doing := shmtest.Watchdog(t)
 	for _, c := range []struct {
 		name string
 		b    []byte
 		want error
 	}{
-		{"empty", nil, ErrFormat},
-		{"one byte", valid[:1], ErrFormat},
-		{"text", []byte("no segment at all\n"), ErrFormat},
-		{"long text", bytes.Repeat([]byte("no segment at all\n"), 10_000), ErrFormat},
-		{"zeros", make([]byte, 1<<17), ErrFormat},
-		{"ones", bytes.Repeat([]byte{0xff}, 1<<17), ErrFormat},
-		{"random", random, ErrFormat},
-		{"magic and random", append(valid[:8:8], random...), ErrFormat},
-		{"first line and random", append(valid[:line:line], random...), ErrFormat},
-		{"header and random", append(valid[:headerSize:headerSize], random[:len(valid)-headerSize]...), ErrFormat},
-		{"header and zeros", append(valid[:headerSize:headerSize], make([]byte, len(valid)-headerSize)...), ErrFormat},
-		{"header and ones", append(valid[:headerSize:headerSize], bytes.Repeat([]byte{0xff}, len(valid)-headerSize)...), ErrFormat},
-		{"other byte order", other, ErrVersion},
-		{"newer version", version, ErrVersion},
-		{"line ends translated", bytes.ReplaceAll(valid, []byte("\r\n"), []byte("\n")), ErrFormat},
+		{"empty", nil, shm.ErrFormat},
+		{"one byte", valid[:1], shm.ErrFormat},
+		{"text", []byte("no segment at all\n"), shm.ErrFormat},
+		{"long text", bytes.Repeat([]byte("no segment at all\n"), 10_000), shm.ErrFormat},
+		{"zeros", make([]byte, 1<<17), shm.ErrFormat},
+		{"ones", ones, shm.ErrFormat},
+		{"random", random, shm.ErrFormat},
+		{"magic and random", append(valid[:8:8], random...), shm.ErrFormat},
+		{"first line and random", append(valid[:line:line], random...), shm.ErrFormat},
+		{"header and random", append(valid[:header:header], random[:len(valid)-header]...), shm.ErrFormat},
+		{"header and zeros", append(valid[:header:header], make([]byte, len(valid)-header)...), shm.ErrFormat},
+		{"header and ones", append(valid[:header:header], ones[:len(valid)-header]...), shm.ErrFormat},
+		{"other byte order", other, shm.ErrVersion},
+		{"newer version", version, shm.ErrVersion},
+		{"line ends translated", bytes.ReplaceAll(valid, []byte("\r\n"), []byte("\n")), shm.ErrFormat},
 	} {
 		doing(c.name)
 		path := filepath.Join(t.TempDir(), "file")
-		lay(t, path, c.b)
+		shmtest.WriteFile(t, path, c.b)
 		if err := refuses(t, path, c.b); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
@@ -225,11 +208,11 @@ func TestFilesThatAreNoSegment(t *testing.T) {
 // TestSegmentCutAtEachLength cuts a segment down byte by byte.
 func TestSegmentCutAtEachLength(t *testing.T) {
 	valid := image(t)
-	path := Path(testName(t))
-	lay(t, path, valid)
-	doing := watchdog(t)
+	path := shm.Path(shmtest.Name(t))
+	shmtest.WriteFile(t, path, valid)
+	doing := shmtest.Watchdog(t)
 	step := 1
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		step = 61
 	}
 	for n := len(valid) - 1; n >= 0; n -= step {
@@ -239,126 +222,11 @@ func TestSegmentCutAtEachLength(t *testing.T) {
 		if err := os.Truncate(path, int64(n)); err != nil {
 			t.Fatal(err)
 		}
-		if s, err := Open(path, nil); s != nil || !errors.Is(err, ErrFormat) {
-			t.Fatalf("cut at %d: %v, %v", n, s, err)
+		if s, err := shm.Open(path, nil); s != nil || !errors.Is(err, shm.ErrFormat) {
+			t.Fatalf("cut at %d: Open returns %v and %v", n, s, err)
 		}
-		if size := must(os.Stat(path))(t).Size(); size != int64(n) {
-			t.Fatalf("cut at %d: %d bytes afterwards", n, size)
-		}
-	}
-}
-
-// unchecked reports whether the byte at off may be anything: who waits for
-// names, who has attached, and what is in the values themselves.
-func unchecked(records []*record, off int64) bool {
-	if off >= 104 && off < 108 || off >= tableOffset && off < headerSize {
-		return true
-	}
-	for _, r := range records {
-		if off >= r.data && off < r.data+r.dataSize(r.capacity) {
-			return true
-		}
-	}
-	return false
-}
-
-// TestEachByteFlipped changes each byte of the first page and of the directory,
-// in each bit and as a whole.
-func TestEachByteFlipped(t *testing.T) {
-	valid := image(t)
-	name := testName(t)
-	path := Path(name)
-	lay(t, path, valid)
-	records := open(t, name, nil).m.Load().dir.all()
-	end, _ := unseal(binary.NativeEndian.Uint64(valid[72:]))
-	masks := []byte{0xff, 1, 2, 4, 8, 16, 32, 64, 128}
-	if testing.Short() || raceEnabled {
-		masks = masks[:2]
-	}
-	doing := watchdog(t)
-	for off := range int64(end) * line {
-		if off >= pageSize && off < headerSize {
-			continue // the table
-		}
-		doing(fmt.Sprintf("byte %d", off))
-		free := unchecked(records, off)
-		if free && off%8 > 0 && off > 512 {
-			continue // data and table: bytes are much alike
-		}
-		for _, mask := range masks {
-			b := bytes.Clone(valid)
-			b[off] ^= mask
-			// A new file each time: this process shares what it has mapped.
-			if err := os.Remove(path); err != nil {
-				t.Fatal(err)
-			}
-			lay(t, path, b)
-			if err := refuses(t, path, b); (err == nil) != free {
-				t.Fatalf("byte %d flipped by %#x: %v", off, mask, err)
-			}
-		}
-	}
-}
-
-// forge makes the checksums of an image fit what is in it, as far as it can be
-// followed, so that all other checks are put to the test.
-func forge(b []byte) {
-	ne := binary.NativeEndian
-	if len(b) < headerSize {
-		return
-	}
-	ne.PutUint32(b[staticHeader:], crc32.ChecksumIEEE(b[:staticHeader]))
-	for i := range 5 {
-		word := b[line+8*i:]
-		ne.PutUint64(word, seal(ne.Uint64(word)&sealedMax))
-	}
-	for off := uint64(headerSize); off+recordFixed <= uint64(len(b)); {
-		size, meta := ne.Uint64(b[off:]), uint64(ne.Uint32(b[off+8:]))
-		if meta >= recordFixed && meta <= uint64(len(b))-off {
-			ne.PutUint32(b[off+recordCheck:], checkRecord(b[off:off+meta]))
-		}
-		if size == 0 || size > uint64(len(b)) {
-			return
-		}
-		off += size
-	}
-}
-
-// TestForgedSegments changes fields to numbers that are likely to overflow, and
-// makes the checksums right.
-func TestForgedSegments(t *testing.T) {
-	valid := image(t)
-	end, _ := unseal(binary.NativeEndian.Uint64(valid[72:]))
-	doing := watchdog(t)
-	path := Path(testName(t))
-	lay(t, path, valid)
-	numbers := []uint64{0, 1, 3, 64, 255, 1<<16 - 1, 1 << 31, 1<<32 - 1, 1<<40 - 1, 1 << 45, 1 << 63, 1<<64 - 64, 1<<64 - 1}
-	if testing.Short() || raceEnabled {
-		numbers = numbers[10:]
-	}
-	for off := int64(0); off < int64(end)*line; off += 2 {
-		if off >= tableOffset && off < headerSize {
-			continue
-		}
-		doing(fmt.Sprintf("offset %d", off))
-		for _, n := range numbers {
-			for _, width := range []int{1, 2, 4, 8} {
-				if off%int64(width) != 0 || width < 8 && n>>(8*width) != 0 {
-					continue
-				}
-				b := bytes.Clone(valid)
-				word := binary.NativeEndian.AppendUint64(nil, n)
-				if byteOrder == ">" {
-					word = word[8-width:]
-				}
-				copy(b[off:], word[:width])
-				forge(b)
-				if err := os.Remove(path); err != nil {
-					t.Fatal(err)
-				}
-				lay(t, path, b)
-				_ = refuses(t, path, b)
-			}
+		if size := shmtest.Must(os.Stat(path))(t).Size(); size != int64(n) {
+			t.Fatalf("cut at %d: the file has %d bytes afterwards", n, size)
 		}
 	}
 }
