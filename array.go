@@ -5,9 +5,7 @@ import (
 	"runtime"
 
 	"example.org/shm/internal/format"
-	"example.org/shm/internal/killpoint"
 	"example.org/shm/internal/mem"
-	"example.org/shm/internal/race"
 	"example.org/shm/internal/robust"
 )
 
@@ -87,9 +85,10 @@ func (a RawArray[T]) All() iter.Seq2[int, T] {
 //
 // Source: multiprocessing.sharedctypes.Array.
 type Array[T Word] struct {
-	token race.Token
-	raw   RawArray[T]
-	mu    *robust.Lock
+	race numberRace // without a shadow
+	s    []T
+	m    *mapping
+	mu   *robust.Lock
 }
 
 // NewArray attaches to the array of that name, or makes it with n elements of
@@ -104,44 +103,30 @@ func newArray[T Word](s *Segment, l format.Label, n int) (Array[T], error) {
 		return Array[T]{}, err
 	}
 	mu := m.lockOf(r)
-	return Array[T]{mu.Token, RawArray[T]{mem.Slice[T](&m.region, r.Elements(), int(r.Count)), m}, mu}, nil
+	return Array[T]{numberRace{token: mu.Token}, mem.Slice[T](&m.region, r.Elements(), int(r.Count)), m, mu}, nil
 }
 
 // Len returns the number of elements.
-func (a Array[T]) Len() int { return len(a.raw.s) }
+func (a Array[T]) Len() int { return len(a.s) }
 
 // Load returns element i. It does not wait. It panics as a slice does if i is out
 // of range.
 func (a Array[T]) Load(i int) T {
-	x := mem.Load(&a.raw.s[i])
-	a.token.Acquire()
-	runtime.KeepAlive(a.raw.m)
+	x := mem.Load(&a.s[i])
+	a.race.token.Acquire()
+	runtime.KeepAlive(a.m)
 	return x
 }
 
 // Store sets element i. It panics as a slice does if i is out of range.
 func (a Array[T]) Store(i int, x T) {
-	p := &a.raw.s[i]
-	a.mu.Acquire()
-	a.token.Release() // a Load may see the number before the unlock
-	mem.Store(p, x)
-	killpoint.At(killpoint.ElementStored)
-	a.mu.Release()
-	a.mu.Notify()
+	store(a.race, &a.s[i], a.mu, x)
 }
 
 // Add adds delta to element i and returns the sum. Integers wrap around. It panics
 // as a slice does if i is out of range.
 func (a Array[T]) Add(i int, delta T) (sum T) {
-	p := &a.raw.s[i]
-	a.mu.Acquire()
-	sum = *p + delta
-	a.token.Release()
-	mem.Store(p, sum)
-	killpoint.At(killpoint.ElementAdded)
-	a.mu.Release()
-	a.mu.Notify()
-	return sum
+	return add(a.race, &a.s[i], a.mu, delta)
 }
 
 // WithLock calls f with the memory itself and holds the lock meanwhile. f must not
@@ -157,7 +142,7 @@ func (a Array[T]) WithLock(f func([]T)) {
 		}
 		a.mu.UnlockAfter(done)
 	}()
-	f(a.raw.s)
+	f(a.s)
 	done = true
 }
 
@@ -166,4 +151,4 @@ func (a Array[T]) WithLock(f func([]T)) {
 func (a Array[T]) Mutex() *Mutex { return mutexOf(a.mu) }
 
 // Raw returns the numbers without their lock.
-func (a Array[T]) Raw() RawArray[T] { return a.raw }
+func (a Array[T]) Raw() RawArray[T] { return RawArray[T]{a.s, a.m} }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+	"runtime/debug"
+	"strings"
 
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem"
@@ -52,59 +54,88 @@ func CharArrayAt(s *Segment, off int64, size int) (CharArray, error) {
 // Len returns the size in bytes.
 func (c CharArray) Len() int { return len(c.b) }
 
-// Value returns the bytes before the first NUL, or all of them. It panics with
-// an error that wraps ErrFormat where another program has cut the file off.
-func (c CharArray) Value() string {
-	// One copy first: the text must not change between the search and the copy.
-	return mem.CString(c.Raw())
+// Value returns the bytes before the first NUL, or all of them. If another program
+// has cut the file off, Value panics with an error that wraps ErrFormat.
+func (c CharArray) Value() (text string) {
+	in, old := c.m, debug.SetPanicOnFault(true)
+	defer func() {
+		if in != nil {
+			panic(in.region.Faulted(old, recover()))
+		}
+	}()
+	n := bytes.IndexByte(c.b, 0)
+	if n < 0 {
+		n = len(c.b)
+	}
+	text = string(c.b[:n])
+	if len(c.b) > 0 {
+		// Reads the last byte: a file that was cut off is an error wherever the text
+		// ends.
+		runtime.KeepAlive(c.b[len(c.b)-1])
+	}
+	in = nil
+	if !old {
+		debug.SetPanicOnFault(false)
+	}
+	if i := strings.IndexByte(text, 0); i >= 0 {
+		text = text[:i] // the text changed between the search and the copy
+	}
+	runtime.KeepAlive(c.m)
+	return text
 }
 
-// SetValue writes s, and a NUL behind it if there is room. The bytes after that
-// stay as they were, and a NUL in s is written like any other byte. A longer s
-// is an error that wraps ErrTooLong and changes nothing, ErrReadOnly is one too,
-// and ErrFormat where another program has cut the file off, perhaps after a part
-// of s has been written.
-func (c CharArray) SetValue(s string) error {
-	if len(s) > len(c.b) {
-		return fmt.Errorf("%w: %d bytes into a C string of %d", ErrTooLong, len(s), len(c.b))
-	}
-	return c.change(func() {
-		if copy(c.b, s) < len(c.b) {
-			c.b[len(s)] = 0
-		}
-	})
-}
+// SetValue writes s, and a NUL behind it if there is room. It leaves the bytes after
+// that as they were, and writes a NUL in s like any other byte. The error wraps
+// ErrTooLong if s is longer than Len, or ErrReadOnly; then nothing is changed. It
+// wraps ErrFormat if another program has cut the file off; then a part of s may be
+// written.
+func (c CharArray) SetValue(s string) error { return setChars(c.m, c.b, s, true) }
 
 // Raw returns a copy of all Len bytes. It panics as Value does.
 func (c CharArray) Raw() (b []byte) {
-	if err := c.touch(func() { b = bytes.Clone(c.b) }); err != nil {
-		panic(err)
+	in, old := c.m, debug.SetPanicOnFault(true)
+	defer func() {
+		if in != nil {
+			panic(in.region.Faulted(old, recover()))
+		}
+	}()
+	b = bytes.Clone(c.b)
+	in = nil
+	if !old {
+		debug.SetPanicOnFault(false)
 	}
+	runtime.KeepAlive(c.m)
 	return b
 }
 
-// SetRaw writes b at the start and leaves the bytes after it. Errors are those
+// SetRaw writes b at the start and leaves the bytes after it. The errors are those
 // of SetValue.
-func (c CharArray) SetRaw(b []byte) error {
-	if len(b) > len(c.b) {
-		return fmt.Errorf("%w: %d bytes into a C string of %d", ErrTooLong, len(b), len(c.b))
-	}
-	return c.change(func() { copy(c.b, b) })
-}
+func (c CharArray) SetRaw(b []byte) error { return setChars(c.m, c.b, b, false) }
 
-// touch calls f, which copies. What it costs is little beside the copy.
-func (c CharArray) touch(f func()) error {
-	err := c.m.region.Guarded(func() error { f(); return nil })
-	runtime.KeepAlive(c.m)
-	return err
-}
-
-// change is touch where f writes.
-func (c CharArray) change(f func()) error {
-	if c.m != nil && c.m.region.ReadOnly {
-		return c.m.refusal
+// setChars writes s to b, and a NUL behind it if terminate says so and there is
+// room.
+func setChars[S string | []byte](m *mapping, b []byte, s S, terminate bool) (err error) {
+	switch {
+	case len(s) > len(b):
+		return fmt.Errorf("%w: %d bytes, the C string holds %d", ErrTooLong, len(s), len(b))
+	case m != nil && m.refusal != nil:
+		return m.refusal
 	}
-	return c.touch(f)
+	in, old := m, debug.SetPanicOnFault(true)
+	defer func() {
+		if in != nil {
+			err = in.region.Faulted(old, recover())
+		}
+	}()
+	if n := copy(b, s); terminate && n < len(b) {
+		b[n] = 0
+	}
+	in = nil
+	if !old {
+		debug.SetPanicOnFault(false)
+	}
+	runtime.KeepAlive(m)
+	return nil
 }
 
 // Bytes returns the memory itself, valid until Close of the segment.

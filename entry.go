@@ -218,15 +218,13 @@ func (e Entry) store(patches []text.Patch) {
 				copy(idle[p.Off:], p.Bytes)
 			}
 		})
-		s.Lock.Release()
-		s.Lock.Notify()
+		s.Lock.Unlock()
 	case r.Access == format.Locked:
 		mu := m.lockOf(r)
 		mu.Acquire()
 		mu.Token.Release()
 		e.storeNumbers(patches)
-		mu.Release()
-		mu.Notify()
+		mu.Unlock()
 	default:
 		if r.Access == format.Raw && r.Kind == format.KindSingle {
 			m.file.cells.Shadow(r.Data).Write()

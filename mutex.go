@@ -2,7 +2,6 @@ package shm
 
 import (
 	"context"
-	"runtime"
 
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem"
@@ -61,10 +60,7 @@ func mutexOf(l *robust.Lock) *Mutex { return l.Outer.(*Mutex) }
 // Lock takes the lock, and waits for it. It panics with ErrClosed after Close of
 // the segment, and with ErrReadOnly in a read-only attachment. LockContext and
 // TryLock do the same.
-func (mu *Mutex) Lock() {
-	mu.lock.Lock()
-	runtime.KeepAlive(mu)
-}
+func (mu *Mutex) Lock() { mu.lock.Lock() }
 
 // LockContext is Lock with a limit. If ctx is done before the lock is taken, it
 // returns an error that wraps the context's, and the lock is not held.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"strings"
 
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem"
+	"example.org/shm/internal/race"
 	"example.org/shm/internal/slots"
 )
 
@@ -49,7 +51,16 @@ func (v String) Cap() int { return v.size }
 
 // Load returns the text.
 func (v String) Load() (text string) {
-	v.s.Read(func(slot []byte) { text = mem.LoadString(slot[:v.size]) })
+	s := v.s
+	if mem.StoresInOrder && !race.Enabled {
+		count := s.Cell.Commit.Load()
+		text = mem.LoadString(s.Data[count&1][:v.size])
+		if s.Cell.Commit.Load() == count {
+			runtime.KeepAlive(s)
+			return text
+		}
+	}
+	s.Read(func(slot []byte) { text = mem.LoadString(slot[:v.size]) })
 	return text
 }
 
@@ -57,22 +68,31 @@ func (v String) Load() (text string) {
 // ErrTooLong. A text with a NUL is an error that wraps fs.ErrInvalid, because C and
 // Python would end the text there. Then nothing is changed.
 func (v String) Store(text string) error {
-	if len(text) > v.size {
-		return fmt.Errorf("%w: %d bytes, %q holds %d", ErrTooLong, len(text), v.s.Lock.Name(), v.size)
+	if len(text) > v.size || strings.IndexByte(text, 0) >= 0 {
+		return v.refuse(text)
 	}
-	if i := strings.IndexByte(text, 0); i >= 0 {
-		return fmt.Errorf("shm: %w: the text for %q has a NUL at byte %d", fs.ErrInvalid, v.s.Lock.Name(), i)
-	}
-	v.s.Lock.Acquire()
-	count := v.s.Cell.Commit.Load()
-	idle := v.s.Data[(count+1)&1]
+	s := v.s
+	mu := s.Lock
+	mu.Acquire()
+	count := s.Cell.Commit.Load()
+	idle := s.Data[(count+1)&1]
 	if n := copy(idle, text); n < len(idle) {
 		idle[n] = 0
 	}
-	v.s.Publish(count)
-	v.s.Lock.Release()
-	v.s.Lock.Notify()
+	s.Publish(count)
+	if left := mu.Free(); left != 0 {
+		mu.Finish(left)
+	}
+	runtime.KeepAlive(s)
 	return nil
+}
+
+// refuse says why the text cannot be stored.
+func (v String) refuse(text string) error {
+	if len(text) > v.size {
+		return fmt.Errorf("%w: %d bytes, %q holds %d", ErrTooLong, len(text), v.s.Lock.Name(), v.size)
+	}
+	return fmt.Errorf("shm: %w: the text for %q has a NUL at byte %d", fs.ErrInvalid, v.s.Lock.Name(), strings.IndexByte(text, 0))
 }
 
 // Await sleeps until ok of the text is true, and then returns the text. If ctx is

@@ -97,8 +97,9 @@ type structSlots[T any] struct {
 	slots.Pair
 	at      [2]*T
 	bools   []mem.ByteRange
-	end     int // bytes up to the end of the last field; tail padding may be another type's field
-	scratch T   // Update's copy; guarded by the lock
+	end     int    // bytes up to the end of the last field; tail padding may be another type's field
+	whole   uint32 // the extent of a slot that holds a T and nothing else; 1<<32-1 if tail padding may
+	scratch T      // Update's copy; guarded by the lock
 }
 
 // NewStruct attaches to the struct of that name, or makes it with the value init.
@@ -124,11 +125,16 @@ func newStruct[T any](s *Segment, l format.Label, init T) (Struct[T], error) {
 			return Struct[T]{}, fmt.Errorf("shm: value %q: %w", l.Name, err)
 		}
 	}
+	whole := uint32(form.End())
+	if form.End() < form.Size {
+		whole = 1<<32 - 1
+	}
 	return Struct[T]{&structSlots[T]{
 		Pair:  *pair,
 		at:    [2]*T{mem.At[T](&m.region, r.Elements()), mem.At[T](&m.region, r.Elements()+format.RoundUp(r.Capacity))},
 		bools: mem.Bools[T](),
 		end:   form.End(),
+		whole: whole,
 	}}, nil
 }
 
@@ -147,7 +153,7 @@ func (v Struct[T]) Load() (x T) {
 	if s.bools != nil {
 		mem.Normalise(&x, s.bools)
 	}
-	runtime.KeepAlive(s.Lock)
+	runtime.KeepAlive(s)
 	return x
 }
 
@@ -166,19 +172,25 @@ func (s *structSlots[T]) loadSlow() (x T) {
 // Store commits x.
 func (v Struct[T]) Store(x T) {
 	s := v.s
-	s.Lock.Acquire()
+	mu := s.Lock
+	mu.Acquire()
 	count := s.Cell.Commit.Load()
-	if s.end == int(mem.Size[T]()) && s.Cell.Extent.Load() == uint32(s.end) {
-		*s.at[(count+1)&1] = x // there is nothing else to carry over, as usual
+	if s.Cell.Extent.Load() == s.whole {
+		*s.at[(count+1)&1] = x
 	} else {
 		s.fill(count, &x)
 	}
 	s.Publish(count)
-	s.Lock.Release()
-	s.Lock.Notify()
+	if left := mu.Free(); left != 0 {
+		mu.Finish(left)
+	}
+	runtime.KeepAlive(s)
 }
 
-// fill copies *x to the idle slot. The caller holds the lock.
+// fill copies *x to the idle slot, and what other types have behind it. The caller
+// holds the lock.
+//
+//go:noinline
 func (s *structSlots[T]) fill(count uint64, x *T) {
 	s.Carry(count, s.end)
 	copy(s.Data[(count+1)&1][:s.end], mem.BytesOf(x))
@@ -189,18 +201,29 @@ func (s *structSlots[T]) fill(count uint64, x *T) {
 // panics or calls runtime.Goexit, Update commits nothing and releases the lock.
 func (v Struct[T]) Update(f func(*T)) {
 	s := v.s
-	s.Lock.Acquire()
-	done := false
-	defer func() { s.Lock.UnlockAfter(done) }()
+	mu := s.Lock
+	mu.Acquire()
+	held := mu
+	defer func() {
+		if held != nil { // f did not return
+			held.UnlockAfter(false)
+		}
+	}()
 	count := s.Cell.Commit.Load()
 	s.scratch = *s.at[count&1]
 	if s.bools != nil {
 		mem.Normalise(&s.scratch, s.bools)
 	}
 	f(&s.scratch)
-	s.fill(count, &s.scratch)
+	if s.Cell.Extent.Load() == s.whole {
+		mem.CopyFields(s.at[(count+1)&1], &s.scratch)
+	} else {
+		s.fill(count, &s.scratch)
+	}
 	s.Publish(count)
-	done = true
+	held = nil
+	mu.Unlock()
+	runtime.KeepAlive(s)
 }
 
 // Await sleeps until ok of the struct is true, and then returns the struct. If ctx

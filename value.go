@@ -35,9 +35,16 @@ type Word interface {
 // Source: multiprocessing.sharedctypes.Value. Its get_lock is Mutex and its
 // get_obj is Raw. v.value += 1 takes the lock twice there; Add is one change.
 type Value[T Word] struct {
-	token race.Token
-	raw   RawValue[T]
-	mu    *robust.Lock
+	race numberRace
+	p    *T
+	m    *mapping
+	mu   *robust.Lock
+}
+
+// numberRace is what the race detector is told of a number under a lock.
+type numberRace struct {
+	token  race.Token // of the lock
+	shadow race.Shadow
 }
 
 // NewValue attaches to the number of that name, or makes it with the value init.
@@ -56,7 +63,7 @@ func newValue[T Word](s *Segment, l format.Label, init T) (Value[T], error) {
 }
 
 func lockedValue[T Word](raw RawValue[T], mu *robust.Lock) Value[T] {
-	return Value[T]{mu.Token, raw, mu}
+	return Value[T]{numberRace{mu.Token, raw.shadow}, raw.p, raw.m, mu}
 }
 
 // Synchronized returns v under the lock mu, so that several values can share one
@@ -77,50 +84,37 @@ func Synchronized[T Word](v RawValue[T], mu *Mutex) Value[T] {
 
 // Load returns the number. It does not wait.
 func (v Value[T]) Load() T {
-	x := mem.Load(v.raw.p)
-	v.token.Acquire()
-	runtime.KeepAlive(v.raw.m)
+	x := mem.Load(v.p)
+	v.race.token.Acquire()
+	runtime.KeepAlive(v.m)
 	return x
 }
 
 // Store sets the number.
 func (v Value[T]) Store(x T) {
-	v.mu.Acquire()
-	v.put(x)
-	v.mu.Release()
-	v.mu.Notify()
+	store(v.race, v.p, v.mu, x)
+	runtime.KeepAlive(v.m)
 }
 
 // Swap sets the number and returns the old one.
 func (v Value[T]) Swap(x T) (old T) {
-	v.mu.Acquire()
-	old = *v.raw.p
-	v.put(x)
-	v.mu.Release()
-	v.mu.Notify()
+	old = swap(v.race, v.p, v.mu, x)
+	runtime.KeepAlive(v.m)
 	return old
 }
 
 // CompareAndSwap stores x if the number is old, and reports whether it did. It
 // compares bits: a NaN equals itself, and 0 differs from -0.
 func (v Value[T]) CompareAndSwap(old, x T) (swapped bool) {
-	v.mu.Acquire()
-	if mem.Bits(*v.raw.p) == mem.Bits(old) {
-		v.put(x)
-		swapped = true
-	}
-	v.mu.Release()
-	v.mu.Notify()
+	swapped = compareAndSwap(v.race, v.p, v.mu, old, x)
+	runtime.KeepAlive(v.m)
 	return swapped
 }
 
 // Add adds delta and returns the sum. Integers wrap around.
 func (v Value[T]) Add(delta T) (sum T) {
-	v.mu.Acquire()
-	sum = *v.raw.p + delta
-	v.put(sum)
-	v.mu.Release()
-	v.mu.Notify()
+	sum = add(v.race, v.p, v.mu, delta)
+	runtime.KeepAlive(v.m)
 	return sum
 }
 
@@ -128,22 +122,82 @@ func (v Value[T]) Add(delta T) (sum T) {
 // f. If f panics or calls runtime.Goexit, Update releases the lock and the number
 // stays as it was.
 func (v Value[T]) Update(f func(T) T) (x T) {
-	v.mu.Acquire()
-	done := false
-	defer func() { v.mu.UnlockAfter(done) }()
-	x = f(*v.raw.p)
-	v.put(x)
-	done = true
+	x = update(v.race, v.p, v.mu, f)
+	runtime.KeepAlive(v.m)
+	return x
+}
+
+// The functions below are the verbs of Value and Array. They take the parts of the
+// handle one by one. A function stores an argument of several words on the stack at
+// its start, and the instruction that takes the lock would wait for those stores.
+// They keep the mapping of mu alive, which is the one of p unless Synchronized made
+// the Value.
+
+func store[T Word](told numberRace, p *T, mu *robust.Lock, x T) {
+	mu.Acquire()
+	put(told, p, x)
+	if left := mu.Free(); left != 0 {
+		mu.Finish(left)
+	}
+	runtime.KeepAlive(mu)
+}
+
+func swap[T Word](told numberRace, p *T, mu *robust.Lock, x T) (old T) {
+	mu.Acquire()
+	old = *p
+	put(told, p, x)
+	if left := mu.Free(); left != 0 {
+		mu.Finish(left)
+	}
+	runtime.KeepAlive(mu)
+	return old
+}
+
+func compareAndSwap[T Word](told numberRace, p *T, mu *robust.Lock, old, x T) (swapped bool) {
+	mu.Acquire()
+	if mem.Bits(*p) == mem.Bits(old) {
+		put(told, p, x)
+		swapped = true
+	}
+	if left := mu.Free(); left != 0 {
+		mu.Finish(left)
+	}
+	runtime.KeepAlive(mu)
+	return swapped
+}
+
+func add[T Word](told numberRace, p *T, mu *robust.Lock, delta T) (sum T) {
+	mu.Acquire()
+	sum = *p + delta
+	put(told, p, sum)
+	if left := mu.Free(); left != 0 {
+		mu.Finish(left)
+	}
+	runtime.KeepAlive(mu)
+	return sum
+}
+
+func update[T Word](told numberRace, p *T, mu *robust.Lock, f func(T) T) (x T) {
+	mu.Acquire()
+	held := mu
+	defer func() {
+		if held != nil { // f did not return
+			held.UnlockAfter(false)
+		}
+	}()
+	x = f(*p)
+	put(told, p, x)
+	held = nil
+	mu.Unlock()
 	return x
 }
 
 // put stores x. The caller holds the lock.
-func (v Value[T]) put(x T) {
-	v.raw.shadow.Write()
-	v.token.Release() // a Load may see the number before the unlock
-	mem.Store(v.raw.p, x)
+func put[T Word](told numberRace, p *T, x T) {
+	told.shadow.Write()
+	told.token.Release() // a Load may see the number before the unlock
+	mem.Store(p, x)
 	killpoint.At(killpoint.NumberStored)
-	runtime.KeepAlive(v.raw.m)
 }
 
 // Await sleeps until ok of the number is true, and then returns the number. If ctx
@@ -157,7 +211,7 @@ func (v Value[T]) put(x T) {
 // that it waits, so it looks four times a second.
 func (v Value[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 	var x T
-	version := func() uint64 { return mem.Bits(mem.Load(v.raw.p)) }
+	version := func() uint64 { return mem.Bits(mem.Load(v.p)) }
 	err := v.mu.Await(ctx, version, func() bool {
 		x = v.Load()
 		return ok(x)
@@ -171,4 +225,4 @@ func (v Value[T]) Mutex() *Mutex { return mutexOf(v.mu) }
 
 // Raw returns the number without its lock. Load returns what Set has stored at
 // once, not only after the unlock.
-func (v Value[T]) Raw() RawValue[T] { return v.raw }
+func (v Value[T]) Raw() RawValue[T] { return RawValue[T]{v.race.shadow, v.p, v.m} }

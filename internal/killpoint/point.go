@@ -82,8 +82,6 @@ const (
 
 	// A value changes.
 	NumberStored
-	ElementStored
-	ElementAdded
 	SlotCopied
 	SlotFilled
 	SlotCommitted

@@ -40,3 +40,20 @@ func storePlain(p *atomic.Uint64, n uint64) {
 	// SAFETY: an atomic.Uint64 is an aligned uint64 and nothing else.
 	*(*uint64)(unsafe.Pointer(p)) = n
 }
+
+// CopyFields copies *src to *dst. It copies a small type word by word, because a
+// wide load of fields that were just written one by one waits until those stores
+// have reached the cache.
+func CopyFields[T any](dst, src *T) {
+	const small = 128
+	if unsafe.Sizeof(*dst) > small || unsafe.Sizeof(*dst)%16 != 0 || unsafe.Alignof(*dst) != 8 {
+		*dst = *src
+		return
+	}
+	// SAFETY: the offsets are below the size of T and multiples of 8, to which T is
+	// aligned; T has no pointers (see the package comment).
+	for off := uintptr(0); off < unsafe.Sizeof(*dst); off += 16 {
+		*(*uint64)(unsafe.Add(unsafe.Pointer(dst), off)) = *(*uint64)(unsafe.Add(unsafe.Pointer(src), off))
+		*(*uint64)(unsafe.Add(unsafe.Pointer(dst), off+8)) = *(*uint64)(unsafe.Add(unsafe.Pointer(src), off+8))
+	}
+}

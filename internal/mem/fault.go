@@ -18,19 +18,38 @@ import (
 // *fs.PathError that wraps errs.Format. Other panics go on. What f locks it must
 // unlock in a defer.
 func (r *Region) Guarded(f func() error) (err error) {
-	old := debug.SetPanicOnFault(true)
+	done, old := false, debug.SetPanicOnFault(true)
 	defer func() {
-		debug.SetPanicOnFault(old)
-		p := recover()
-		if p == nil {
-			return
+		if !done {
+			err = r.Faulted(old, recover())
 		}
-		fault, ok := p.(interface{ Addr() uintptr })
-		if !ok || !r.Contains(fault.Addr()) {
-			panic(p)
-		}
-		// The message does not give the file's length: the descriptor may be closed.
-		err = errs.Path("access", r.Path, fmt.Errorf("%w: no memory at byte %d: the file was cut off, or its filesystem is full", errs.Format, r.Offset(fault.Addr())))
 	}()
-	return f()
+	err = f()
+	done = true
+	if !old {
+		debug.SetPanicOnFault(false)
+	}
+	return err
+}
+
+// Faulted ends a guarded access that panicked with cause. It restores what
+// debug.SetPanicOnFault was, and returns the error of Guarded. If cause is not a
+// fault in the region, Faulted panics with it. After runtime.Goexit cause is nil,
+// and so is the error.
+//
+// A caller that cannot afford Guarded's function sets a variable when its access
+// is done, and calls Faulted from its deferred function if that is not set.
+func (r *Region) Faulted(old bool, cause any) error {
+	if !old {
+		debug.SetPanicOnFault(false)
+	}
+	if cause == nil {
+		return nil
+	}
+	fault, ok := cause.(interface{ Addr() uintptr })
+	if !ok || !r.Contains(fault.Addr()) {
+		panic(cause)
+	}
+	// The message does not give the file's length: the descriptor may be closed.
+	return errs.Path("access", r.Path, fmt.Errorf("%w: no memory at byte %d: the file was cut off, or its filesystem is full", errs.Format, r.Offset(fault.Addr())))
 }

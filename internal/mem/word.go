@@ -91,14 +91,19 @@ func Word32[T Integer](p *T) *uint32 { return (*uint32)(unsafe.Pointer(p)) }
 // SAFETY: T is then an integer of exactly that size and alignment.
 func Word64[T Integer](p *T) *uint64 { return (*uint64)(unsafe.Pointer(p)) }
 
+// Plain32 returns the word itself. The functions of package sync/atomic cost less
+// of the compiler's inlining budget than the methods do.
+//
+// SAFETY: an atomic.Uint32 is an aligned uint32 and nothing else.
+func Plain32(p *atomic.Uint32) *uint32 { return (*uint32)(unsafe.Pointer(p)) }
+
 // Size returns T's size in bytes, a constant of each instantiation.
-func Size[T any]() uintptr {
-	var t T
-	return unsafe.Sizeof(t)
-}
+//
+// SAFETY: the pointer is not followed. A variable of a large type would be
+// allocated on the heap.
+func Size[T any]() uintptr { return unsafe.Sizeof(*(*T)(nil)) }
 
 // Align returns T's alignment in bytes, a constant of each instantiation.
-func Align[T any]() uintptr {
-	var t T
-	return unsafe.Alignof(t)
-}
+//
+// SAFETY: as for Size.
+func Align[T any]() uintptr { return unsafe.Alignof(*(*T)(nil)) }

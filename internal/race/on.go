@@ -57,5 +57,9 @@ type Shadow struct{ cell *byte }
 // Read reports a read.
 func (s Shadow) Read() { runtime.RaceRead(unsafe.Pointer(s.cell)) }
 
-// Write reports a write.
-func (s Shadow) Write() { runtime.RaceWrite(unsafe.Pointer(s.cell)) }
+// Write reports a write. The zero Shadow reports nothing.
+func (s Shadow) Write() {
+	if s.cell != nil {
+		runtime.RaceWrite(unsafe.Pointer(s.cell))
+	}
+}

@@ -6,7 +6,7 @@
 // owners for which its goroutines wait. A [Table] has the one Lock of each place
 // in a mapping.
 //
-// The package may import lease, wait, sys, format, race, errs and killpoint.
+// The package may import lease, wait, mem, sys, format, race, errs and killpoint.
 // lock.go has the fast paths, slow.go the rest, and says what holds while
 // goroutines wait. docs/FORMAT.md describes the protocol for other languages,
 // and docs/model has a model of it.
@@ -31,6 +31,7 @@ import (
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/killpoint"
 	"example.org/shm/internal/lease"
+	"example.org/shm/internal/mem"
 	"example.org/shm/internal/race"
 	"example.org/shm/internal/wait"
 )
@@ -57,19 +58,25 @@ func (p *Party) Reopen() { p.shut.Store(0) }
 
 // Lock is this process's side of a lock in shared memory. Get of a Table makes
 // it. It is safe for concurrent use, and must not be copied.
+//
+// The fast paths use the first fields. They are plain words, because the functions
+// of package sync/atomic cost less of the inlining budget than its types do.
 type Lock struct {
-	cell   *format.LockCell   // neverFree in a read-only mapping
-	shut   *atomic.Uint32     // of the party
-	id     uint32             // of the mapping; the holder writes it into the word
-	asked  bool               // Abandoned told the holder true; guarded by the lock
-	Token  race.Token         // for who reads without the lock
-	change *format.ChangeWord // of the cell, in a read-only mapping too
+	word    *uint32    // of the cell
+	shut    *uint32    // of the party
+	changed *uint32    // the change word, also in a read-only mapping
+	id      uint32     // of the mapping; the holder writes it into the word
+	asked   bool       // Abandoned told the holder true; guarded by the lock
+	Token   race.Token // for readers that do not take the lock
+	Outer   any        // what the caller keeps beside the lock
+
+	cell   *format.LockCell // neverFree in a read-only mapping
+	change *format.ChangeWord
 	party  *Party
 	off    int64
 	name   string
 	queue  queue
 	group  wait.Group // goroutines that await a change of what the lock guards
-	Outer  any        // what the caller keeps beside the lock
 }
 
 // neverFree is the cell of a Lock in a read-only mapping. Its word is never
@@ -101,10 +108,11 @@ func (t *Table) Get(p *Party, cell *format.LockCell, off int64, name string, tok
 	l := t.byOff[off]
 	if l == nil {
 		l = create()
-		l.cell, l.change, l.shut, l.id, l.party, l.off, l.name, l.Token = cell, &cell.Change, &p.shut, p.ID(), p, off, name, token
+		l.cell, l.change, l.id, l.party, l.off, l.name, l.Token = cell, &cell.Change, p.ID(), p, off, name, token
 		if p.ReadOnly() {
 			l.cell = neverFree
 		}
+		l.word, l.shut, l.changed = mem.Plain32(&l.cell.Word), mem.Plain32(&p.shut), mem.Plain32(&cell.Change.Word)
 		t.byOff[off] = l
 	}
 	return l
@@ -114,14 +122,15 @@ func (t *Table) Get(p *Party, cell *format.LockCell, off int64, name string, tok
 func (l *Lock) Name() string { return l.name }
 
 // Lock takes the lock, and waits for it. It panics with errs.Closed after Shut,
-// and with errs.ReadOnly in a read-only mapping.
+// and with errs.ReadOnly in a read-only mapping. It is inlined.
 func (l *Lock) Lock() {
-	if instrumented || !l.cell.Word.CompareAndSwap(l.shut.Load(), l.id) {
+	if instrumented || !atomic.CompareAndSwapUint32(l.word, atomic.LoadUint32(l.shut), l.id) {
 		l.lockOpen()
 	}
+	runtime.KeepAlive(l)
 }
 
-// lockOpen is Lock where the fast path does not suffice.
+// lockOpen is Lock if the word is not free, or must not be taken.
 //
 //go:noinline
 func (l *Lock) lockOpen() {
@@ -162,26 +171,17 @@ func (l *Lock) TryLock() bool {
 // Unlock releases the lock. It panics, and writes nothing, if this process does
 // not hold it.
 func (l *Lock) Unlock() {
-	if instrumented || l.asked || !l.cell.Word.CompareAndSwap(l.id, 0) {
-		l.unlockAsked(true)
+	if l.asked {
+		l.UnlockAfter(true)
+	} else if left := l.Free(); left != 0 {
+		l.Finish(left)
 	}
-	l.Notify()
+	runtime.KeepAlive(l)
 }
 
 // UnlockAfter is Unlock after a function of the user's, which may have called
 // Abandoned. If it did not return normally, the mark stays.
 func (l *Lock) UnlockAfter(finished bool) {
-	if instrumented || l.asked || !l.cell.Word.CompareAndSwap(l.id, 0) {
-		l.unlockAsked(finished)
-	}
-	l.Notify()
-}
-
-// unlockAsked releases the lock. It clears the mark first if Abandoned told the
-// holder, and the holder has finished.
-//
-//go:noinline
-func (l *Lock) unlockAsked(finished bool) {
 	if l.asked {
 		// The lock is still held here. Whoever died between Abandoned and Unlock
 		// leaves the mark to the next holder.
@@ -192,7 +192,7 @@ func (l *Lock) unlockAsked(finished bool) {
 			killpoint.At(killpoint.AbandonedCleared)
 		}
 	}
-	l.Release()
+	l.Finish(held)
 }
 
 // Abandoned reports whether an earlier holder died, panicked or exited inside.
@@ -213,29 +213,51 @@ func (l *Lock) Abandon() {
 }
 
 // Acquire is Lock for the verbs of values, which go on after Shut. It writes the
-// word and nothing else, and makes no system call. It is inlined, as Release and
-// Notify are.
+// word and nothing else, and makes no system call. It is inlined.
 func (l *Lock) Acquire() {
-	if instrumented || !l.cell.Word.CompareAndSwap(0, l.id) {
+	if instrumented || !atomic.CompareAndSwapUint32(l.word, 0, l.id) {
 		l.lockWait()
 	}
 }
 
-// Release releases the lock: it replaces exactly this process's own id. The
-// caller then calls Notify.
-func (l *Lock) Release() {
-	if instrumented || !l.cell.Word.CompareAndSwap(l.id, 0) {
-		l.unlockSlow()
+// What Free leaves to Finish.
+const (
+	awaited = format.Awaited // the lock is free, and a goroutine awaits a change
+	held    = 2              // the lock is still held: there are waiters
+)
+
+// Free releases the lock, unless there are waiters, and returns what is left to do.
+// A verb ends with
+//
+//	if left := l.Free(); left != 0 {
+//		l.Finish(left)
+//	}
+//
+// which the compiler inlines except for Finish. It looks for goroutines that await
+// a change after the release: they set their bit before they look at the value.
+func (l *Lock) Free() (left uint32) {
+	if instrumented || !atomic.CompareAndSwapUint32(l.word, l.id, 0) {
+		return held
 	}
+	return atomic.LoadUint32(l.changed) & format.Awaited
 }
 
-// Notify wakes those that await a change. It comes after Release: a goroutine
-// that awaits a change sets its bit before it looks.
-func (l *Lock) Notify() {
-	if l.change.Word.Load()&format.Awaited != 0 {
-		wait.WakeAll(l.change)
+// Finish releases the lock if Free has not, and wakes those that await a change.
+//
+//go:noinline
+func (l *Lock) Finish(left uint32) {
+	if left == held {
+		l.Release()
 	}
+	wait.Changed(l.change)
 	runtime.KeepAlive(l)
+}
+
+// Release releases the lock, and wakes waiters but not those that await a change.
+func (l *Lock) Release() {
+	if instrumented || !atomic.CompareAndSwapUint32(l.word, l.id, 0) {
+		l.unlockSlow()
+	}
 }
 
 // Await sleeps until ok is true of what the lock guards, or ctx is done. version
