@@ -1,8 +1,8 @@
 // Package shm puts typed values into memory that several processes map: numbers,
-// arrays, structs and C strings, each in an unsynchronised form that costs what
-// a Go pointer costs, and in a synchronised form that survives kill -9 of
-// whoever is changing it. It is the counterpart of CPython's
-// multiprocessing.sharedctypes, in pure Go, for Linux.
+// arrays, structs and C strings. Each type has an unsynchronised form, which costs
+// what a Go pointer costs, and a synchronised form, which survives kill -9 of the
+// process that is changing it. The package is a counterpart of CPython's
+// multiprocessing.sharedctypes in pure Go, for Linux.
 //
 //	seg, err := shm.Open("board", nil)               // the same name in each process
 //	hits, err := shm.NewValue[int64](seg, "hits", 0) // found, or made
@@ -10,13 +10,15 @@
 //
 // # Why
 //
-// Whoever maps a file and casts a pointer has four problems left. A process that
-// dies with a lock held blocks all others for ever. A reader beside a writer
-// sees half of a struct. Two programs that disagree about a type read each
-// other's bytes as something else. And a full filesystem is a SIGBUS, long after
-// the call that was to blame. Here a lock passes on from the dead, a struct
-// changes as a whole, each value carries its name and layout, which are compared
-// when a program attaches, and memory is reserved before it is used.
+// A program that maps a file and casts a pointer still has four problems. A process
+// that dies while it holds a lock blocks all others forever. A reader beside a
+// writer sees half of a struct. Two programs that disagree about a type read each
+// other's bytes as something else. A full filesystem is a SIGBUS long after the call
+// that caused it.
+//
+// This package solves them. A dead process's lock goes to the next one. A struct
+// changes as a whole. Each value carries its name and layout, which are compared
+// when a program attaches. Memory is reserved before it is used.
 //
 // # Which type
 //
@@ -27,80 +29,82 @@
 //	C string       CharArray               String
 //	lock                                   Mutex
 //
-// The verbs carry the promise, so that a reviewer can search for unsynchronised
-// access. Get, Set, Ptr, Slice and Bytes promise nothing: they are plain memory.
-// Load, Store, Swap, CompareAndSwap, Add, Update and Await deal in whole values.
+// The methods' names say what they promise, so that a reviewer can search for
+// unsynchronised access. Get, Set, Ptr, Slice and Bytes are plain memory and promise
+// nothing. Load, Store, Swap, CompareAndSwap, Add, Update and Await promise whole
+// values.
 //
 // Each change of an Atomic is one atomic operation and never waits. A Value is a
-// number under a lock of its own; its Load takes no lock. A Struct and a String
-// are kept twice: a writer fills the idle copy and publishes it by one store, so
-// Load copies what was committed last and does not wait for a writer that is
-// stopped or dead. An Array changes in place under its lock. Several numbers
-// under one invariant are one Struct and one Update.
+// number with a lock of its own; its Load takes no lock. A Struct and a String have
+// two slots: a writer fills the idle one and commits it by one store, so Load copies
+// the newest commit and does not wait for a writer that is stopped or dead. An Array
+// changes in place under its lock. If several numbers share one invariant, use one
+// Struct and one Update.
 //
-// Numeric leaves out int, uint and uintptr, whose size differs between
-// processes; Word leaves out complex128 as well, which no single store commits.
-// What a struct may consist of, LayoutOf says.
+// Numeric leaves out int, uint and uintptr, whose size differs between processes.
+// Word leaves out complex128 as well, which no single store writes. LayoutOf says
+// what a struct may consist of.
 //
 // # Segments
 //
-// A Segment is a file with a directory of named values: a POSIX shared-memory
-// object for a name without a slash, a file that outlives a reboot for a path,
-// a memfd for Anonymous. A constructor attaches to the value of a name, or makes
-// it; when several do so at once, the first one's initial value stands. A name
-// that stands for another type, length or access is a *LayoutError, except that
-// a Struct may grow: a type that only appends fields attaches to the shorter
-// one, and the shorter one to it. Names are never freed. Bind fills a struct of
-// handles in one call. Pass and Inherited hand a segment to a child process.
+// A Segment is a file with a directory of named values. It is a POSIX shared-memory
+// object for a name without a slash, a file that outlives a reboot for a path, and a
+// memfd for Anonymous. A constructor attaches to the value of a name, or makes it. If
+// several processes do so at the same time, the first one's initial value stands. A
+// name that exists with another type, length or access is a *LayoutError. There is
+// one exception: a Struct may grow. A type that only appends fields attaches to the
+// shorter one, and the shorter one to it. Names are never freed. Bind fills a struct
+// of handles in one call. Pass and Inherited hand a segment to a child process.
 //
-// A segment grows as values are added, up to Options.MaxSize. Its address space
-// is reserved at the start, so nothing ever moves.
+// A segment grows as values are added, up to Options.MaxSize. Its address space is
+// reserved at the start, so no value ever moves.
 //
 // # Lifetime
 //
-// Handles are small values, copied freely, and safe for use by several
-// goroutines as far as their verbs promise. They work on after Close: the memory
-// is unmapped when no handle can reach it any more. What Ptr, Slice and Bytes
-// return is valid until Close only. A lock that is held stays held during Close
-// and can be unlocked after it; to lock a Mutex after Close panics.
+// Handles are small values that may be copied. Several goroutines may use one handle
+// as far as its methods promise. Handles work after Close: the memory is unmapped
+// when no handle can reach it any more. What Ptr, Slice and Bytes return is valid
+// until Close only. A lock that is held during Close stays held and can be unlocked.
+// To lock a Mutex after Close panics.
 //
-// The zero value of a handle is attached to nothing: its methods panic. So does
-// what has no error to return: changes of a read-only attachment (ErrReadOnly),
-// locking after Close (ErrClosed), unlocking what this process has not locked, an
-// index out of range.
+// The zero value of a handle is attached to nothing, and its methods panic. Methods
+// that cannot return an error panic instead: a change through a read-only attachment
+// (ErrReadOnly), Lock after Close (ErrClosed), Unlock of a lock that this process does
+// not hold, an index out of range.
 //
-// In a read-only attachment loads work, changes panic with ErrReadOnly, and a
-// raw Set is a fault of the hardware.
+// In a read-only attachment loads work, changes panic with ErrReadOnly, and a raw Set
+// crashes the program (SIGSEGV).
 //
 // # What a crash does
 //
-// A process may die at any instruction, and the next one to come goes on:
+// A process may die at any instruction, and the others go on:
 //
-//   - Its locks pass to who waits or comes later. Each process that uses locks
-//     holds a file lock, its lease, that the kernel drops when the process ends,
-//     so a live owner is never robbed, however long it is stopped.
-//   - A Value, a Struct and a String are what was committed last. An Array, and
-//     whatever else a Mutex guards, may be half changed: Abandoned tells the next
-//     holder so, until one that has asked unlocks.
-//   - A value that was being made is there as a whole or not at all.
-//   - A function given to Update that panics, or calls runtime.Goexit, commits
-//     nothing and unlocks.
+//   - Its locks go to processes that wait or come later. Each process that uses locks
+//     holds a file lock, its lease, which the kernel drops when the process ends. So
+//     a live owner never loses a lock, however long it is stopped.
+//   - A Value, a Struct and a String have the newest commit. An Array, and other
+//     memory that a Mutex guards, may be half changed: Mutex.Abandoned returns true
+//     until a holder that has called it unlocks.
+//   - A value that was being made exists completely or not at all.
+//   - If a function given to Update panics or calls runtime.Goexit, nothing is
+//     committed, and the lock is released.
 //
 // # Caveats
 //
-//   - A function given to Update or WithLock must not use the same value's
-//     locking verbs, nor whoever holds the Mutex: locks are not recursive.
-//   - The kernel gives back a dead process's memory before its files, some 55 ms
-//     a GiB, and writes a core dump first. Until then its locks are held.
-//   - Whoever truncates a segment's file makes the others fault (SIGBUS). An
-//     anonymous segment cannot be truncated.
-//   - Against a peer that may write to the segment and means harm, the promise is
-//     no access out of bounds and no endless loop; not exclusion, not progress.
-//   - A file that survived a crash of the system holds what the last Sync left,
-//     or later changes in any order.
-//   - Network filesystems are not supported: another host sees neither the memory
-//     nor the futexes of this one.
+//   - Locks are not recursive. A function given to Update or WithLock must not call
+//     the same value's locking methods, nor may a holder of its Mutex: that is a
+//     self-deadlock.
+//   - The kernel frees a dead process's memory, about 55 ms a GiB, before it closes
+//     its files, and writes a core dump first. Until then the locks stay held.
+//   - If a program truncates a segment's file, accesses of the others fault (SIGBUS).
+//     An anonymous segment cannot be truncated.
+//   - A hostile process that may write to the segment can break mutual exclusion and
+//     keep locks. It cannot cause an access out of bounds or an endless loop.
+//   - A file that survived a crash of the system has what the last Sync wrote, and
+//     possibly later changes, in any order.
+//   - Network filesystems are not supported: another host sees neither the memory nor
+//     the futexes of this one.
 //
-// docs/FORMAT.md is the memory format and the lock's protocol, README.md the way
-// in.
+// README.md is the introduction. docs/FORMAT.md describes the memory format and the
+// protocol of the lock.
 package shm
