@@ -87,8 +87,7 @@ func (a RawArray[T]) All() iter.Seq2[int, T] {
 type Array[T Word] struct {
 	race numberRace // without a shadow
 	s    []T
-	m    *mapping
-	mu   *robust.Lock
+	mu   *robust.Lock // which keeps the mapping alive; a fifth word would keep Array out of registers
 }
 
 // NewArray attaches to the array of that name, or makes it with n elements of
@@ -103,7 +102,7 @@ func newArray[T Word](s *Segment, l format.Label, n int) (Array[T], error) {
 		return Array[T]{}, err
 	}
 	mu := m.lockOf(r)
-	return Array[T]{numberRace{token: mu.Token}, mem.Slice[T](&m.region, r.Elements(), int(r.Count)), m, mu}, nil
+	return Array[T]{numberRace{token: mu.Token}, mem.Slice[T](&m.region, r.Elements(), int(r.Count)), mu}, nil
 }
 
 // Len returns the number of elements.
@@ -114,7 +113,7 @@ func (a Array[T]) Len() int { return len(a.s) }
 func (a Array[T]) Load(i int) T {
 	x := mem.Load(&a.s[i])
 	a.race.token.Acquire()
-	runtime.KeepAlive(a.m)
+	runtime.KeepAlive(a.mu)
 	return x
 }
 
@@ -151,4 +150,4 @@ func (a Array[T]) WithLock(f func([]T)) {
 func (a Array[T]) Mutex() *Mutex { return mutexOf(a.mu) }
 
 // Raw returns the numbers without their lock.
-func (a Array[T]) Raw() RawArray[T] { return RawArray[T]{a.s, a.m} }
+func (a Array[T]) Raw() RawArray[T] { return RawArray[T]{a.s, mutexOf(a.mu).m} }

@@ -27,7 +27,10 @@ import (
 //
 // Source: futex(2), and fcntl(2) on open file description locks. docs/FORMAT.md
 // describes the protocol, and docs/model has a model of it.
-type Mutex struct{ lock robust.Lock }
+type Mutex struct {
+	lock robust.Lock
+	m    *mapping
+}
 
 // NewMutex returns the lock of that name, or makes it. All calls in one process
 // return the same Mutex for the same place in memory. The errors are those of
@@ -48,7 +51,7 @@ func newMutex(s *Segment, l format.Label) (*Mutex, error) {
 func (m *mapping) lockOf(r *format.Record) *robust.Lock {
 	cell := mem.At[format.LockCell](&m.region, r.Data)
 	return m.locks.Get(&m.party, cell, r.Data, r.Name, m.file.cells.Token(r.Data), func() *robust.Lock {
-		mu := new(Mutex)
+		mu := &Mutex{m: m}
 		mu.lock.Outer = mu
 		return &mu.lock
 	})

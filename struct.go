@@ -222,7 +222,9 @@ func (v Struct[T]) Update(f func(*T)) {
 	}
 	s.Publish(count)
 	held = nil
-	mu.Unlock()
+	if left := mu.FreeAfter(); left != 0 {
+		mu.Finish(left)
+	}
 	runtime.KeepAlive(s)
 }
 

@@ -188,7 +188,9 @@ func update[T Word](told numberRace, p *T, mu *robust.Lock, f func(T) T) (x T) {
 	x = f(*p)
 	put(told, p, x)
 	held = nil
-	mu.Unlock()
+	if left := mu.FreeAfter(); left != 0 {
+		mu.Finish(left)
+	}
 	return x
 }
 

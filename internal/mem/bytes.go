@@ -46,14 +46,17 @@ func storePlain(p *atomic.Uint64, n uint64) {
 // have reached the cache.
 func CopyFields[T any](dst, src *T) {
 	const small = 128
-	if unsafe.Sizeof(*dst) > small || unsafe.Sizeof(*dst)%16 != 0 || unsafe.Alignof(*dst) != 8 {
+	if unsafe.Sizeof(*dst) > small || unsafe.Sizeof(*dst)%8 != 0 || unsafe.Alignof(*dst) != 8 {
 		*dst = *src
 		return
 	}
 	// SAFETY: the offsets are below the size of T and multiples of 8, to which T is
 	// aligned; T has no pointers (see the package comment).
-	for off := uintptr(0); off < unsafe.Sizeof(*dst); off += 16 {
+	for off := unsafe.Sizeof(*dst) % 16; off < unsafe.Sizeof(*dst); off += 16 {
 		*(*uint64)(unsafe.Add(unsafe.Pointer(dst), off)) = *(*uint64)(unsafe.Add(unsafe.Pointer(src), off))
 		*(*uint64)(unsafe.Add(unsafe.Pointer(dst), off+8)) = *(*uint64)(unsafe.Add(unsafe.Pointer(src), off+8))
+	}
+	if unsafe.Sizeof(*dst)%16 != 0 {
+		*(*uint64)(unsafe.Pointer(dst)) = *(*uint64)(unsafe.Pointer(src))
 	}
 }

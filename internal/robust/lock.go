@@ -171,9 +171,7 @@ func (l *Lock) TryLock() bool {
 // Unlock releases the lock. It panics, and writes nothing, if this process does
 // not hold it.
 func (l *Lock) Unlock() {
-	if l.asked {
-		l.UnlockAfter(true)
-	} else if left := l.Free(); left != 0 {
+	if left := l.FreeAfter(); left != 0 {
 		l.Finish(left)
 	}
 	runtime.KeepAlive(l)
@@ -222,8 +220,9 @@ func (l *Lock) Acquire() {
 
 // What Free leaves to Finish.
 const (
-	awaited = format.Awaited // the lock is free, and a goroutine awaits a change
-	held    = 2              // the lock is still held: there are waiters
+	awaited  = format.Awaited // the lock is free, and a goroutine awaits a change
+	held     = 2              // the lock is still held: there are waiters
+	answered = 4              // the lock is still held, and the mark that Abandoned told of is to be cleared
 )
 
 // Free releases the lock, unless there are waiters, and returns what is left to do.
@@ -242,11 +241,25 @@ func (l *Lock) Free() (left uint32) {
 	return atomic.LoadUint32(l.changed) & format.Awaited
 }
 
-// Finish releases the lock if Free has not, and wakes those that await a change.
+// FreeAfter is Free after a function of the user's, which may have called
+// Abandoned.
+func (l *Lock) FreeAfter() (left uint32) {
+	if l.asked {
+		return answered
+	}
+	return l.Free()
+}
+
+// Finish does what Free or FreeAfter has left to do: it releases the lock, and
+// wakes those that await a change.
 //
 //go:noinline
 func (l *Lock) Finish(left uint32) {
-	if left == held {
+	switch left {
+	case answered:
+		l.UnlockAfter(true)
+		return
+	case held:
 		l.Release()
 	}
 	wait.Changed(l.change)
