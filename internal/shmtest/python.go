@@ -25,7 +25,8 @@ const (
 		"if sys.implementation.name != 'cpython': sys.exit('not CPython')"
 )
 
-// Interpreter is a Python interpreter, of version 3.9 or later and 64 bits.
+// Interpreter is a Python interpreter, of version 3.9 or later and 64 bits. Path is
+// the interpreter itself, even if the search path has a script that starts it.
 type Interpreter struct{ Path, Version string }
 
 // Command returns the command that runs Python with arguments. It finds this
@@ -101,18 +102,18 @@ func searchPythons(needs string, most int) (found []Interpreter, err error) {
 				}
 				seen[file] = true
 			}
-			version, e := askPython(path, needs)
+			in, e := askPython(path, needs)
 			if e != nil {
 				if err == nil {
 					err = e
 				}
 				continue
 			}
-			if seen[version] {
+			if seen[in.Version] {
 				continue
 			}
-			seen[version] = true
-			if found = append(found, Interpreter{path, version}); len(found) == most {
+			seen[in.Version] = true
+			if found = append(found, in); len(found) == most {
 				return found, nil
 			}
 		}
@@ -126,18 +127,23 @@ func searchPythons(needs string, most int) (found []Interpreter, err error) {
 	return nil, err
 }
 
-// askPython returns the version of an interpreter that has what is needed.
-func askPython(path, needs string) (version string, err error) {
+// askPython returns the interpreter that a path starts, if it has what is needed.
+func askPython(path, needs string) (Interpreter, error) {
 	cmd := Interpreter{Path: path}.Command("-c", "import sys\n"+
 		"if sys.version_info < (3, 9): sys.exit('older than 3.9')\n"+
 		"if sys.maxsize < 2**32: sys.exit('32 bits')\n"+
-		"print('.'.join(map(str, sys.version_info[:3])))\n"+needs)
+		"print('.'.join(map(str, sys.version_info[:3])))\n"+
+		"print(sys.executable)\n"+needs)
 	var out, why bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &why
 	if err := cmd.Run(); err != nil {
 		lines := strings.Split(strings.TrimSpace(why.String()), "\n")
-		return "", fmt.Errorf("%s is of no use: %w: %s", path, err, lines[len(lines)-1]) // the last line of a traceback
+		return Interpreter{}, fmt.Errorf("%s is of no use: %w: %s", path, err, lines[len(lines)-1]) // the last line of a traceback
 	}
-	version, _, _ = strings.Cut(out.String(), "\n")
-	return version, nil
+	version, rest, _ := strings.Cut(out.String(), "\n")
+	executable, _, _ := strings.Cut(rest, "\n")
+	if executable == "" { // Python did not find itself.
+		executable = path
+	}
+	return Interpreter{executable, version}, nil
 }

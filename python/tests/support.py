@@ -84,7 +84,7 @@ class Case(unittest.TestCase):
     def go(self, helper, *args):
         """Start a helper process of the Go tests."""
         if not PEER:
-            self.skipTest("there is no Go peer: run the tests with go test -run TestPython ./...")
+            self.skipTest("there is no Go peer: run the tests with go test -run TestPython ./test/interop")
         return self.process(PEER, *args, SHM_TEST_HELPER=helper)
 
     def agent(self):

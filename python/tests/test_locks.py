@@ -277,12 +277,12 @@ class Locks(Case):
         Each kill loses at most the one addition that was under way, and no process gets stuck.
         """
         procs, kills, seconds = 4, 0, float(os.environ.get("SHM_TEST_STORM", "3"))
-        counts = self.seg.raw_array("counts", "q", procs)
+        counts = self.seg.raw_array("counts", "q", 6)  # as many as the Go helper wants
         v, lock = self.v, self.lock
 
         def start(i):
             if i % 2:
-                return self.go("stormer", self.name, str(i))
+                return self.go("storm", self.name, str(i))
             return self.child(lambda: storm(i))
 
         def storm(i):

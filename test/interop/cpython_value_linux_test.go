@@ -1,6 +1,4 @@
-//go:build linux
-
-package shm
+package interop_test
 
 import (
 	"errors"
@@ -8,43 +6,48 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
 )
 
-// What CPython's own tests want of sharedctypes and its heap, in Go; which case
-// of theirs is which test, docs/sharedctypes-tests.md says.
+// These tests do in Go what CPython's own tests do with sharedctypes and its heap.
+// docs/sharedctypes-tests.md says which case of CPython is which test.
 
-// number is a Value, or a RawValue.
-func number[T Word](s *Segment, raw bool, name string, init T) (load func() T, store func(T), err error) {
+// number makes a Value or a RawValue.
+func number[T shm.Word](s *shm.Segment, raw bool, name string, init T) (load func() T, store func(T), err error) {
 	if raw {
-		v, err := NewRawValue(s, name, init)
+		v, err := shm.NewRawValue(s, name, init)
 		return v.Get, v.Set, err
 	}
-	v, err := NewValue(s, name, init)
+	v, err := shm.NewValue(s, name, init)
 	return v.Load, v.Store, err
 }
 
-// numbers is what of an Array, or a RawArray, is used with its lock held.
-func numbers[T Word](s *Segment, raw bool, name string, n int) (use func(func([]T)), err error) {
+// numbers makes an Array or a RawArray. The function use calls its argument with
+// the elements, and holds the lock if there is one.
+func numbers[T shm.Word](s *shm.Segment, raw bool, name string, n int) (use func(func([]T)), err error) {
 	if raw {
-		a, err := NewRawArray[T](s, name, n)
+		a, err := shm.NewRawArray[T](s, name, n)
 		return func(f func([]T)) { f(a.Slice()) }, err
 	}
-	a, err := NewArray[T](s, name, n)
+	a, err := shm.NewArray[T](s, name, n)
 	return a.WithLock, err
 }
 
-// coded is a number of one typecode, which is one thing first and another then.
+// coded is a number of one typecode. It has one value first, and another one after
+// change.
 type coded struct {
 	isFirst, isThen func() bool
 	change          func()
 }
 
-func codedAs[T Word](s *Segment, raw bool, code string, first, then T) (coded, error) {
+func codedAs[T shm.Word](s *shm.Segment, raw bool, code string, first, then T) (coded, error) {
 	load, store, err := number(s, raw, code, first)
 	return coded{func() bool { return load() == first }, func() bool { return load() == then }, func() { store(then) }}, err
 }
 
-func codes(s *Segment, raw bool) ([]coded, error) {
+func codes(s *shm.Segment, raw bool) ([]coded, error) {
 	i, err1 := codedAs[int32](s, raw, "i", 4343, 24234)
 	d, err2 := codedAs(s, raw, "d", 3.625, -4.25)
 	h, err3 := codedAs[int16](s, raw, "h", -232, 234)
@@ -53,9 +56,10 @@ func codes(s *Segment, raw bool) ([]coded, error) {
 	return []coded{i, d, h, q, c}, errors.Join(err1, err2, err3, err4, err5)
 }
 
-// child is the other process of the cases.
-var child = helper("child", func(args []string) error {
-	s, err := Open(args[2], nil)
+// child is the other process of these tests. Its arguments are what to do, raw or
+// locked, and the segment.
+var child = shmtest.Helper("child", func(args []string) error {
+	s, err := shm.Open(args[2], nil)
 	if err != nil {
 		return err
 	}
@@ -84,7 +88,7 @@ var child = helper("child", func(args []string) error {
 	return errors.New("what is " + args[0])
 })
 
-// sums makes each number the sum of all up to it.
+// sums sets each number to the sum of the numbers up to it.
 func sums(list []int32) {
 	for i := 1; i < len(list); i++ {
 		list[i] += list[i-1]
@@ -98,21 +102,21 @@ func runChild(t *testing.T, what string, raw bool, segment string) {
 	if raw {
 		kind = "raw"
 	}
-	start(t, child, what, kind, segment).wait()
+	shmtest.Start(t, child, what, kind, segment).Wait()
 }
 
 func childChangesNumbers(t *testing.T, raw bool) {
-	name := testName(t)
-	all := must(codes(open(t, name, nil), raw))(t)
+	name := shmtest.Name(t)
+	all := shmtest.Must(codes(shmtest.Opened(shm.Open(name, nil))(t), raw))(t)
 	for i, c := range all {
 		if !c.isFirst() {
-			t.Errorf("number %d does not start as it was made", i)
+			t.Errorf("number %d does not start with its first value", i)
 		}
 	}
 	runChild(t, "change", raw, name)
 	for i, c := range all {
 		if !c.isThen() {
-			t.Errorf("number %d is not what the child has stored", i)
+			t.Errorf("number %d is not what the child stored", i)
 		}
 	}
 }
@@ -121,9 +125,9 @@ func TestChildChangesValues(t *testing.T)    { t.Parallel(); childChangesNumbers
 func TestChildChangesRawValues(t *testing.T) { t.Parallel(); childChangesNumbers(t, true) }
 
 func childSumsArray(t *testing.T, raw bool) {
-	name := testName(t)
+	name := shmtest.Name(t)
 	want := []int32{680, 626, 934, 821, 150, 233, 548, 982, 714, 831}
-	use := must(numbers[int32](open(t, name, nil), raw, "list", len(want)))(t)
+	use := shmtest.Must(numbers[int32](shmtest.Opened(shm.Open(name, nil))(t), raw, "list", len(want)))(t)
 	use(func(list []int32) { copy(list, want) })
 	four := []int32{1, 2, 3, 4}
 	use(func(list []int32) {
@@ -150,13 +154,13 @@ func childSumsArray(t *testing.T, raw bool) {
 func TestChildSumsArray(t *testing.T)    { t.Parallel(); childSumsArray(t, false) }
 func TestChildSumsRawArray(t *testing.T) { t.Parallel(); childSumsArray(t, true) }
 
-// TestArraysStartFromZero makes arrays in memory that others have used before,
-// as far as there is such: a segment gives none of its own back.
+// TestArraysStartFromZero makes arrays after others have been written and given
+// back. Within a segment no memory is ever given back.
 func TestArraysStartFromZero(t *testing.T) {
 	for range 3 {
-		s := must(Anonymous(nil))(t)
+		s := shmtest.Must(shm.Anonymous(nil))(t)
 		for round := range 3 {
-			a := must(NewArray[int32](s, fmt.Sprint(round), 10))(t)
+			a := shmtest.Must(shm.NewArray[int32](s, fmt.Sprint(round), 10))(t)
 			a.WithLock(func(list []int32) {
 				if !slices.Equal(list, make([]int32, 10)) {
 					t.Errorf("%v", list)
@@ -178,23 +182,23 @@ func TestArraysStartFromZero(t *testing.T) {
 	}
 }
 
-// hasLock reports whether a handle has what a locked one has.
+// hasLock reports whether a handle has a lock.
 func hasLock(handle any) bool {
-	_, mutex := handle.(interface{ Mutex() *Mutex })
+	_, mutex := handle.(interface{ Mutex() *shm.Mutex })
 	return mutex
 }
 
 func TestLockAndNumberOfAValue(t *testing.T) {
-	s := open(t, testName(t), nil)
-	one, two := must(NewValue(s, "one", int32(5)))(t), must(NewValue(s, "two", int32(5)))(t)
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+	one, two := shmtest.Must(shm.NewValue(s, "one", int32(5)))(t), shmtest.Must(shm.NewValue(s, "two", int32(5)))(t)
 	if one.Mutex() == nil || two.Mutex() == nil || one.Mutex() == two.Mutex() {
-		t.Error("each has a lock of its own")
+		t.Error("the values do not have a lock of their own each")
 	}
 	if one.Raw().Set(6); one.Load() != 6 || two.Raw().Get() != 5 {
 		t.Errorf("%d, %d", one.Load(), two.Raw().Get())
 	}
-	lock, raw := must(NewMutex(s, "lock"))(t), must(NewRawValue(s, "raw", int32(5)))(t)
-	three := Synchronized(raw, lock)
+	lock, raw := shmtest.Must(shm.NewMutex(s, "lock"))(t), shmtest.Must(shm.NewRawValue(s, "raw", int32(5)))(t)
+	three := shm.Synchronized(raw, lock)
 	if three.Mutex() != lock || three.Raw() != raw || !hasLock(three) || hasLock(raw) {
 		t.Error("the lock is not the one that was given")
 	}
@@ -205,16 +209,16 @@ func TestLockAndNumberOfAValue(t *testing.T) {
 	if lock.Unlock(); three.Add(1) != 6 || raw.Get() != 6 {
 		t.Error(raw.Get())
 	}
-	if panicOf(func() { Synchronized(raw, nil) }) == nil {
-		t.Error("nil is a lock")
+	if shmtest.Panic(func() { shm.Synchronized(raw, nil) }) == nil {
+		t.Error("Synchronized accepts a nil lock")
 	}
 }
 
 func TestLockAndNumbersOfAnArray(t *testing.T) {
-	s := open(t, testName(t), nil)
-	one, two := must(NewArray[int32](s, "one", 10))(t), must(NewArray[int32](s, "two", 10))(t)
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+	one, two := shmtest.Must(shm.NewArray[int32](s, "one", 10))(t), shmtest.Must(shm.NewArray[int32](s, "two", 10))(t)
 	if one.Mutex() == nil || two.Mutex() == nil || one.Mutex() == two.Mutex() {
-		t.Error("each has a lock of its own")
+		t.Error("the values do not have a lock of their own each")
 	}
 	if one.Raw().Set(9, 6); one.Load(9) != 6 || one.Raw().Len() != 10 || two.Load(9) != 0 {
 		t.Errorf("%v, %v", one.Raw().Slice(), two.Raw().Slice())
@@ -224,7 +228,7 @@ func TestLockAndNumbersOfAnArray(t *testing.T) {
 			t.Error("WithLock takes another lock")
 		}
 	})
-	if raw := must(NewRawArray[int32](s, "raw", 10))(t); hasLock(raw) || !hasLock(one) {
+	if raw := shmtest.Must(shm.NewRawArray[int32](s, "raw", 10))(t); hasLock(raw) || !hasLock(one) {
 		t.Error("a RawArray has a lock")
 	}
 }

@@ -1,7 +1,6 @@
-package shm
+package interop_test
 
 import (
-	"encoding/json"
 	"math"
 	"os"
 	"os/exec"
@@ -12,9 +11,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
 )
 
-// foreignPoint is testdata/foreign/parent.py's Point.
+// foreignPoint is the Point of testdata/foreign/parent.py.
 type foreignPoint struct {
 	X   float64
 	B   int8
@@ -28,8 +30,8 @@ func tag(s string) (b [5]byte) {
 	return b
 }
 
-// check reads what Python stored first, stores what Python is to see, and
-// returns what tells whether Python's last store is seen.
+// check compares a value with what Python has stored first, and stores what Python
+// is to see. The function after checks what Python has stored last.
 func check[T any](t *testing.T, name string, get func() T, set func(T), first, stored, last T) (after func()) {
 	t.Helper()
 	want := func(want T) {
@@ -45,7 +47,7 @@ func check[T any](t *testing.T, name string, get func() T, set func(T), first, s
 
 // checkPythonMemory goes through all values that a parent.py has made in
 // foreign memory.
-func checkPythonMemory(t *testing.T, p *process, s *Segment, where map[string]int64) {
+func checkPythonMemory(t *testing.T, p *shmtest.Process, s *shm.Segment, where map[string]int64) {
 	t.Helper()
 	var after []func()
 	add := func(f func()) { after = append(after, f) }
@@ -72,58 +74,59 @@ func checkPythonMemory(t *testing.T, p *process, s *Segment, where map[string]in
 	add(checkNumberAt[uint64](t, s, "Q", at, math.MaxUint64, 0, 11))
 	add(checkNumberAt[float32](t, s, "f", at, 0.5, -1.25, 1e30))
 	add(checkNumberAt[float64](t, s, "d", at, 0.1, -1e300, math.Inf(1)))
-	array := must(RawArrayAt[float64](s, at("array"), 3))(t)
+	array := shmtest.Must(shm.RawArrayAt[float64](s, at("array"), 3))(t)
 	add(check(t, "array", func() []float64 { return slices.Clone(array.Slice()) }, func(x []float64) { array.Set(0, x[0]); array.Set(2, x[2]) },
 		[]float64{1.5, -2.5, 0}, []float64{0.25, -2.5, 1e9}, []float64{3, 2, 1}))
-	chars := must(CharArrayAt(s, at("chars"), 12))(t)
+	chars := shmtest.Must(shm.CharArrayAt(s, at("chars"), 12))(t)
 	add(check(t, "chars", chars.Value, func(x string) {
 		if err := chars.SetValue(x); err != nil {
 			t.Error(err)
 		}
 	}, "hello", "bye", "exactly twel"))
-	point := must(RawStructAt[foreignPoint](s, at("struct")))(t)
+	point := shmtest.Must(shm.RawStructAt[foreignPoint](s, at("struct")))(t)
 	add(check(t, "struct", point.Get, point.Set, foreignPoint{1.5, -7, [3]int32{1, 2, 3}, true, tag("abc")},
-		foreignPoint{-0.5, 100, [3]int32{1, -2, 3}, false, tag("12345")}, foreignPoint{OK: true, Tag: tag("\x002345")})) // ctypes leaves what is behind the NUL
+		foreignPoint{-0.5, 100, [3]int32{1, -2, 3}, false, tag("12345")}, foreignPoint{OK: true, Tag: tag("\x002345")})) // ctypes keeps the bytes behind the NUL
 	for name := range where {
-		t.Errorf("Python has made %s, which is not looked at", name)
+		t.Errorf("Python has made %s, which is not checked", name)
 	}
-	p.must("check", "ok")
+	p.Do("check", "ok")
 	for _, f := range after {
 		f()
 	}
 }
 
-func checkNumberAt[T Numeric](t *testing.T, s *Segment, name string, at func(string) int64, first, stored, last T) func() {
+func checkNumberAt[T shm.Numeric](t *testing.T, s *shm.Segment, name string, at func(string) int64, first, stored, last T) func() {
 	t.Helper()
-	v := must(RawValueAt[T](s, at(name)))(t)
+	v := shmtest.Must(shm.RawValueAt[T](s, at(name)))(t)
 	return check(t, name, v.Get, v.Set, first, stored, last)
 }
 
-// startParent starts a parent.py, whose head, what it says before it says where
-// its values are, is of so many lines.
-func startParent(t *testing.T, lines int, args ...string) (p *process, head []string, where map[string]int64) {
+// startParent starts testdata/foreign/parent.py, which prints a head of so many
+// lines, and then the name and the offset of each value.
+func startParent(t *testing.T, lines int, args ...string) (p *shmtest.Process, head []string, where map[string]int64) {
 	t.Helper()
-	cmd := exec.Command(findMultiprocessing(t), append([]string{"-W", "error", filepath.Join("testdata", "foreign", "parent.py")}, args...)...)
-	cmd.Stderr = os.Stderr
-	p = startProgram(t, cmd)
+	script := filepath.Join("testdata", "foreign", "parent.py")
+	shmtest.Must(os.Stat(script))(t) // go test does not see that Python reads it.
+	python := shmtest.Python(t, shmtest.PythonMultiprocessing)
+	p = shmtest.StartProgram(t, python.Command(append([]string{"-W", "error", script}, args...)...))
 	for range lines {
-		head = append(head, p.line())
+		head = append(head, p.Line())
 	}
 	where = map[string]int64{}
-	for line := p.line(); line != "ready"; line = p.line() {
+	for line := p.Line(); line != "ready"; line = p.Line() {
 		name, off, _ := strings.Cut(line, " ")
-		where[name] = must(strconv.ParseInt(off, 10, 64))(t)
+		where[name] = shmtest.Must(strconv.ParseInt(off, 10, 64))(t)
 	}
 	return p, head, where
 }
 
-// passerby attaches to foreign memory, counts in its first byte, and ends.
-var passerby = helper("passerby", func(args []string) error {
-	s, err := Open(args[0], &Options{Foreign: true})
+// passerby attaches to foreign memory, adds 1 to its first byte, and ends.
+var passerby = shmtest.Helper("passerby", func(args []string) error {
+	s, err := shm.Open(args[0], &shm.Options{Foreign: true})
 	if err != nil {
 		return err
 	}
-	n, err := RawValueAt[uint8](s, 0)
+	n, err := shm.RawValueAt[uint8](s, 0)
 	if err != nil {
 		return err
 	}
@@ -133,25 +136,25 @@ var passerby = helper("passerby", func(args []string) error {
 
 func TestPythonSharedMemory(t *testing.T) {
 	t.Parallel()
-	name := testName(t)
+	name := shmtest.Name(t)
 	p, _, where := startParent(t, 0, "shared", name)
-	s := open(t, name, &Options{Foreign: true})
+	s := shmtest.Opened(shm.Open(name, &shm.Options{Foreign: true}))(t)
 	if s.Size() < 4096 {
 		t.Errorf("%d bytes", s.Size())
 	}
 	checkPythonMemory(t, p, s, where)
-	// Who only attached takes nothing away when it ends.
+	// A process that has only attached removes nothing when it ends.
 	for range 2 {
-		start(t, passerby, name).wait()
-		p.must("reattach", "ok")
+		shmtest.Start(t, passerby, name).Wait()
+		p.Do("reattach", "ok")
 	}
-	count := must(RawValueAt[uint8](s, 0))(t)
-	if err := p.stdin.Close(); err != nil {
+	count := shmtest.Must(shm.RawValueAt[uint8](s, 0))(t)
+	if err := p.Stdin.Close(); err != nil {
 		t.Fatal(err)
 	}
-	p.wait()
-	// Python has removed the name; who is attached keeps the memory.
-	if _, err := os.Stat(Path(name)); !os.IsNotExist(err) || count.Get() != 2 {
+	p.Wait()
+	// Python has removed the name. Attached processes keep the memory.
+	if _, err := os.Stat(shm.Path(name)); !os.IsNotExist(err) || count.Get() != 2 {
 		t.Errorf("%v, %d", err, count.Get())
 	}
 }
@@ -159,59 +162,49 @@ func TestPythonSharedMemory(t *testing.T) {
 func TestPythonHeap(t *testing.T) {
 	t.Parallel()
 	p, head, where := startParent(t, 1, "heap")
-	f := must(os.OpenFile(head[0], os.O_RDWR, 0))(t)
+	f := shmtest.Must(os.OpenFile(head[0], os.O_RDWR, 0))(t)
 	defer f.Close()
-	s := must(OpenFile(f, &Options{Foreign: true}))(t)
+	s := shmtest.Must(shm.OpenFile(f, &shm.Options{Foreign: true}))(t)
 	defer s.Close()
 	checkPythonMemory(t, p, s, where)
-	// What Python has freed is soon another value's: docs/foreign.md says so.
-	off := p.tell("reuse")
-	n := must(RawValueAt[int64](s, must(strconv.ParseInt(off, 10, 64))(t)))(t)
+	// Python uses the memory of a freed value again, as docs/foreign.md says.
+	off := p.Ask("reuse")
+	n := shmtest.Must(shm.RawValueAt[int64](s, shmtest.Must(strconv.ParseInt(off, 10, 64))(t)))(t)
 	if n.Get() != 5 {
 		t.Error(n.Get())
 	}
-	p.must("", off)
+	p.Do("", off)
 	if n.Get() != 6 {
 		t.Error("the memory of a freed number is not used again: ", n.Get())
 	}
 }
 
-// TestForeignRecipes runs the programs of docs/foreign.md as they stand there:
+// TestForeignRecipes runs the programs of docs/foreign.md as they are printed there:
 // under each heading a parent in Python, its child in Go, and what they print.
 func TestForeignRecipes(t *testing.T) {
 	t.Parallel()
-	python := findMultiprocessing(t)
-	goTool, err := exec.LookPath("go")
-	if err != nil {
-		t.Skipf("this test needs the go command: %v", err)
-	}
-	root := must(os.Getwd())(t)
-	doc := string(must(os.ReadFile(filepath.Join("docs", "foreign.md")))(t))
+	python := shmtest.Python(t, shmtest.PythonMultiprocessing)
+	root := shmtest.Root(t)
+	doc := string(shmtest.Must(os.ReadFile(filepath.Join(root, "docs", "foreign.md")))(t))
 	recipes := regexp.MustCompile("(?s)`parent.py`:\n\n```python\n(.*?)```\n\n`child.go`:\n\n```go\n(.*?)```\n\nIt prints:\n\n```text\n(.*?)```\n").FindAllStringSubmatch(doc, -1)
 	pieces := regexp.MustCompile("(?s)```go\n(.*?)```\n").FindAllStringSubmatch(doc, -1)
 	if len(recipes) != 2 || strings.Count(doc, "```") != 2*(3*len(recipes)+1) {
 		t.Fatalf("%d recipes", len(recipes))
 	}
 	// The last piece is a part of an example.
-	if examples := string(must(os.ReadFile("foreign_example_test.go"))(t)); !strings.Contains(examples, pieces[len(recipes)][1]) {
+	examples := string(shmtest.Must(os.ReadFile(filepath.Join(root, "foreign_example_test.go")))(t))
+	if !strings.Contains(examples, pieces[len(recipes)][1]) {
 		t.Errorf("no example has\n%s", pieces[len(recipes)][1])
 	}
 	for _, r := range recipes {
 		parent, child, want := r[1], r[2], r[3]
+		program := shmtest.GoProgram(t, "example.org/shm/overlaid", shmtest.Overlay(t, map[string]string{"overlaid/child.go": child}))
 		dir := t.TempDir()
-		source := filepath.Join(dir, "child.go")
-		// A package that is only in an overlay over this module, whose
-		// requirements apply: see TestTypesThatDoNotCompile.
-		overlay := must(json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, "overlaid", "child.go"): source}}))(t)
-		for name, text := range map[string][]byte{"child.go": []byte(child), "parent.py": []byte(parent), "overlay.json": overlay} {
-			if err := os.WriteFile(filepath.Join(dir, name), text, 0o666); err != nil {
-				t.Fatal(err)
-			}
+		if err := os.Symlink(program, filepath.Join(dir, "child")); err != nil {
+			t.Fatal(err)
 		}
-		if out, err := exec.Command(goTool, "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", filepath.Join(dir, "child"), "./overlaid").CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s\n%s", err, out, child)
-		}
-		cmd := exec.CommandContext(t.Context(), python, "-W", "error", "parent.py")
+		shmtest.WriteFile(t, filepath.Join(dir, "parent.py"), []byte(parent))
+		cmd := exec.CommandContext(t.Context(), python.Path, "-W", "error", "parent.py")
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
 		if err != nil || string(out) != want {

@@ -3,7 +3,7 @@
 The file of multiprocessing's heap has a size, but not all of its memory is allocated.
 This script fills /dev/shm, so run it with a small /dev/shm of its own:
 
-    unshare -rm sh -c 'mount -t tmpfs -o size=1m shm /dev/shm && python3 testdata/sharedctypes/full.py'
+    unshare -rm sh -c 'mount -t tmpfs -o size=1m shm /dev/shm && python3 test/interop/testdata/sharedctypes/full.py'
 """
 
 import errno

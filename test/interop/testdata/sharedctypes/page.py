@@ -1,6 +1,6 @@
 """Runs the Python code of docs/sharedctypes.md, and reports names that the page does not have.
 
-    python3 testdata/sharedctypes/page.py docs/sharedctypes.md
+    python3 test/interop/testdata/sharedctypes/page.py docs/sharedctypes.md
 """
 
 import ctypes

@@ -1,0 +1,155 @@
+package interop_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
+	"example.org/shm/test/agent"
+)
+
+// The tests of the Python package are in python/tests. They need a process in Go,
+// which is this test binary again.
+
+// TestPython runs each file of python/tests in a process of its own, with each
+// Python on the search path. Storms are short with all but the first one.
+func TestPython(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(shmtest.Root(t), "python")
+	sources := ""
+	files := shmtest.Must(filepath.Glob(filepath.Join(dir, "tests", "*.py")))(t)
+	for _, file := range files {
+		sources += string(shmtest.Must(os.ReadFile(file))(t))
+	}
+	for _, name := range []string{pythonPeer, agent.Program, storm} {
+		if !strings.Contains(sources, `"`+name+`"`) {
+			t.Errorf("no test in Python starts the helper %s", name)
+		}
+	}
+	files = slices.DeleteFunc(files, func(file string) bool { return !strings.HasPrefix(filepath.Base(file), "test_") })
+	if len(files) == 0 {
+		t.Fatal("no tests in python/tests")
+	}
+	pythons := shmtest.Pythons(t, shmtest.PythonShm)
+	self := shmtest.Must(os.Executable())(t)
+	for _, file := range shmtest.Must(filepath.Glob(filepath.Join(dir, "shm", "*.py")))(t) {
+		shmtest.Must(os.Stat(file))(t) // go test does not see that Python reads them.
+	}
+	type run struct {
+		name string
+		done chan struct{}
+		out  []byte
+		err  error
+	}
+	var runs []*run // all at once, because most of them wait for processes
+	for i, python := range pythons {
+		length := *shmtest.StormLength
+		if i > 0 {
+			length /= 10
+		}
+		for _, file := range files {
+			name := strings.TrimSuffix(filepath.Base(file), ".py")
+			cmd := python.Command("-W", "error", "-m", "unittest", "-v", "tests."+name)
+			cmd.Dir = dir
+			cmd.Env = append(cmd.Env, "SHM_TEST_PEER="+self, "SHM_TEST_PREFIX="+shmtest.Name(t), fmt.Sprint("SHM_TEST_STORM=", length.Seconds()))
+			r := &run{python.Version + " " + strings.TrimPrefix(name, "test_"), make(chan struct{}), nil, nil}
+			runs = append(runs, r)
+			go func() {
+				defer close(r.done)
+				r.out, r.err = cmd.CombinedOutput()
+			}()
+		}
+	}
+	for _, r := range runs {
+		t.Run(r.name, func(t *testing.T) {
+			if <-r.done; r.err != nil {
+				t.Fatalf("%v\n%s", r.err, r.out)
+			}
+			for _, skipped := range regexp.MustCompile(`(?m)^.*\.\.\. skipped .*$`).FindAllString(string(r.out), -1) {
+				t.Log(skipped)
+			}
+		})
+	}
+}
+
+// TestPythonInstalls installs the package as a user does, in each Python on the
+// search path, without a network and without setuptools. It installs a copy,
+// because pip may write files beside it.
+func TestPythonInstalls(t *testing.T) {
+	t.Parallel()
+	for _, python := range shmtest.Pythons(t, shmtest.PythonShm) {
+		t.Run(python.Version, func(t *testing.T) {
+			t.Parallel()
+			if err := python.Command("-c", "import pip, venv").Run(); err != nil {
+				t.Skip("it has no pip and venv")
+			}
+			installs(t, python)
+		})
+	}
+}
+
+func installs(t *testing.T, in shmtest.Interpreter) {
+	dir, ours := t.TempDir(), filepath.Join(shmtest.Root(t), "python")
+	source, env := filepath.Join(dir, "python"), filepath.Join(dir, "env")
+	if err := os.CopyFS(source, os.DirFS(ours)); err != nil {
+		t.Fatal(err)
+	}
+	python := filepath.Join(env, "bin", "python")
+	name := shmtest.Name(t)
+	for _, args := range [][]string{
+		{in.Path, "-m", "venv", "--without-pip", "--system-site-packages", env},
+		{python, "-m", "pip", "--disable-pip-version-check", "install", "--no-index", source},
+		{python, "-I", "-c", "import shm, sys, importlib.metadata as installed\n" +
+			"assert shm.__file__.startswith(sys.prefix), shm.__file__\n" +
+			"files = {f.name for f in installed.files('shm') if str(f).startswith('shm/') and f.suffix == '.py'}\n" +
+			"assert files == set(sys.argv[2:]), files\n" +
+			"assert installed.metadata('shm')['Version'] == installed.version('shm') == '0.1.0'\n" +
+			"assert shm.open(sys.argv[1], create=True).value('n', 'q').add(3) == 3", name},
+		{python, "-m", "pip", "--disable-pip-version-check", "uninstall", "--yes", "shm"},
+	} {
+		if args[1] == "-I" {
+			for _, file := range shmtest.Must(filepath.Glob(filepath.Join(ours, "shm", "*.py")))(t) {
+				args = append(args, filepath.Base(file))
+			}
+		}
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", args, err, out)
+		}
+	}
+	if n := shmtest.Must(shm.NewValue[int64](shmtest.Opened(shm.Open(name, nil))(t), "n", 0))(t).Load(); n != 3 {
+		t.Fatalf("the number is %d", n)
+	}
+}
+
+// BenchmarkPython measures the lock from Python beside multiprocessing's, and raw
+// access beside ctypes' own, in one run of the first Python.
+func BenchmarkPython(b *testing.B) {
+	python := shmtest.Python(b, shmtest.PythonShm)
+	ratios := map[string]float64{}
+	for b.Loop() {
+		out, err := python.Command("-m", "shm.bench").Output()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, row := range regexp.MustCompile(`(?m)^(.*\S) +[\d.]+ +[\d.]+ +([\d.]+)$`).FindAllStringSubmatch(string(out), -1) {
+			ratios[row[1]] = shmtest.Must(strconv.ParseFloat(row[2], 64))(b)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	for unit, row := range map[string]string{"increment/multiprocessing": "with v.get_lock(): v.value += 1", "get/multiprocessing": "locked get", "raw/ctypes": "raw += 1"} {
+		if ratios[row] == 0 {
+			b.Fatalf("no ratio of %q: %v", row, ratios)
+		}
+		b.ReportMetric(ratios[row], unit)
+	}
+}
