@@ -1,0 +1,159 @@
+//go:build linux
+
+package wait
+
+import (
+	"testing"
+	"time"
+
+	"example.org/shm/internal/format"
+)
+
+// The time-outs of a sleep heal a wake-up that is missing, so no test that waits
+// sees it. These tests take the steps of Wait one by one.
+
+// join adds a sleeper as Wait does, and looks.
+func (x number) join() (s *sleeper, seen uint32) {
+	s = &sleeper{wake: make(chan struct{}, 1), version: x.n.Load}
+	return s, x.look(readWrite, x.word, s)
+}
+
+// tokens takes the tokens of sleepers and returns who had one.
+func tokens(sleepers ...*sleeper) (had []bool) {
+	for _, s := range sleepers {
+		select {
+		case <-s.wake:
+			had = append(had, true)
+		default:
+			had = append(had, false)
+		}
+	}
+	return had
+}
+
+// count returns how many are true.
+func count(all []bool) (n int) {
+	for _, x := range all {
+		if x {
+			n++
+		}
+	}
+	return n
+}
+
+// Whoever finds a word that the sleepers do not know tells all others.
+func TestLook(t *testing.T) {
+	x := newNumber()
+	a, seen := x.join()
+	b, _ := x.join()
+	c, again := x.join()
+	if seen != again || seen != format.Awaited || count(tokens(a, b, c)) != 0 || x.pause != firstLook {
+		t.Fatalf("the word was %#x and %#x, and %d sleepers are woken for nothing", seen, again, count(tokens(a, b, c)))
+	}
+	x.pause = lastLook
+	x.set(1)
+	seen = x.look(readWrite, x.word, b)
+	if had := tokens(a, b, c); !had[0] || !had[2] {
+		t.Errorf("woken are %v, by the second one, who has found a change", had)
+	}
+	if x.pause != firstLook || seen != x.word.Word.Load() || seen&format.Awaited == 0 {
+		t.Errorf("after a change the next sleep takes %v; the word is %#x and was seen as %#x", x.pause, x.word.Word.Load(), seen)
+	}
+	x.look(readWrite, x.word, a)
+	x.look(readWrite, x.word, c)
+	if n := count(tokens(a, b, c)); n != 0 || x.missed() {
+		t.Errorf("%d are woken by those who look at what was found", n)
+	}
+	x.n.Add(1)
+	if !x.missed() {
+		t.Error("nobody is said to have missed what nobody was told")
+	}
+}
+
+// One sleeps at a time, and only on a word that all know.
+func TestEnter(t *testing.T) {
+	x := newNumber()
+	_, seen := x.join()
+	x.pause = time.Second
+	if pause, ok := x.enter(seen + 2); ok {
+		t.Errorf("on a word that is not the others': for %v", pause)
+	}
+	if pause, ok := x.enter(seen); !ok || pause != time.Second || !x.sleeping {
+		t.Errorf("the first one: %v for %v", ok, pause)
+	}
+	if _, ok := x.enter(seen); ok {
+		t.Error("two sleep")
+	}
+	x.sleeping = false
+	if _, ok := x.enter(seen &^ format.Awaited); !ok { // of a read-only mapping
+		t.Error("the bit makes a difference")
+	}
+}
+
+// After a time-out the next sleep is longer, up to a limit, and another one takes
+// over; with it all that have missed something.
+func TestBack(t *testing.T) {
+	x := newNumber()
+	a, seen := x.join()
+	b, _ := x.join()
+	c, _ := x.join()
+	var pauses []time.Duration
+	for range 12 {
+		pause, ok := x.enter(seen)
+		if !ok {
+			t.Fatal("nobody sleeps, and nobody may")
+		}
+		pauses = append(pauses, pause)
+		x.back(readWrite, x.word, a, seen)
+		if had := tokens(a, b, c); had[0] || count(had) != 1 {
+			t.Fatalf("after a time-out of the first one these are woken: %v", had)
+		}
+	}
+	if pauses[0] != firstLook || pauses[1] != 2*firstLook || pauses[11] != lastLook {
+		t.Errorf("sleeps of %v", pauses)
+	}
+	x.enter(seen)
+	x.back(readOnly, x.word, a, seen)
+	if x.pause != readOnlyLook {
+		t.Errorf("in a read-only mapping the next sleep takes %v", x.pause)
+	}
+	tokens(a, b, c)
+
+	// Something was missed: by the first one and the second one, not by the third.
+	x.enter(seen)
+	x.n.Add(1)
+	c.looked = c.version()
+	x.back(readWrite, x.word, a, seen)
+	if had := tokens(a, b, c); had[0] || !had[1] {
+		t.Errorf("woken are %v, where the second one has missed something", had)
+	}
+
+	// The word has changed: whoever was asleep looks, and tells the others.
+	x.enter(seen)
+	x.set(9)
+	pause := x.pause
+	x.back(readWrite, x.word, a, seen)
+	if n := count(tokens(a, b, c)); n != 0 || x.pause != pause || x.sleeping {
+		t.Errorf("after a change %d are woken before the sleeper has looked", n)
+	}
+}
+
+// Whoever leaves wakes one of the others, unless one of them sleeps.
+func TestLeave(t *testing.T) {
+	x := newNumber()
+	a, seen := x.join()
+	b, _ := x.join()
+	c, _ := x.join()
+	x.enter(seen)
+	x.leave(a)
+	if n := count(tokens(b, c)); n != 0 {
+		t.Errorf("%d are woken, while one sleeps", n)
+	}
+	x.sleeping = false
+	x.leave(b)
+	if !tokens(c)[0] {
+		t.Error("nobody sleeps, and nobody is woken to")
+	}
+	x.leave(c)
+	x.rest(t)
+}
