@@ -3,6 +3,8 @@
 package agent
 
 import (
+	"os"
+
 	"example.org/shm"
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem"
@@ -15,20 +17,34 @@ import (
 // ends.
 func Map(t shmtest.TB, s *shm.Segment) *mem.Region {
 	t.Helper()
-	f := shmtest.Must(sys.Reopen(s.File(), s.Name()))(t)
+	return mapAll(t, shmtest.Must(sys.Reopen(s.File(), s.Name()))(t), s.Name())
+}
+
+// MapFile is Map for the file of a segment that nobody needs to have open.
+func MapFile(t shmtest.TB, path string) *mem.Region {
+	t.Helper()
+	return mapAll(t, shmtest.Must(sys.OpenExisting(path, false))(t), path)
+}
+
+// mapAll maps f and closes it.
+func mapAll(t shmtest.TB, f *os.File, path string) *mem.Region {
+	t.Helper()
 	defer f.Close()
-	size := shmtest.Must(sys.FileSize(f, s.Name()))(t)
-	b := shmtest.Must(mem.Map(f, s.Name(), size, size, false))(t)
+	size := shmtest.Must(sys.FileSize(f, path))(t)
+	b := shmtest.Must(mem.Map(f, path, size, size, false))(t)
 	t.Cleanup(func() { _ = mem.Unmap(b) })
-	return &mem.Region{Bytes: b, Path: s.Name()}
+	return &mem.Region{Bytes: b, Path: path}
 }
 
 // Header returns the header of a segment, which may be changed until the test
 // ends.
 func Header(t shmtest.TB, s *shm.Segment) *format.Header {
 	t.Helper()
-	return mem.At[format.Header](Map(t, s), 0)
+	return HeaderOf(Map(t, s))
 }
+
+// HeaderOf returns the header of a segment that is mapped from its start.
+func HeaderOf(r *mem.Region) *format.Header { return mem.At[format.Header](r, 0) }
 
 // Cell returns the lock cell of the value of that name, which may be changed
 // until the test ends. It ends the test if the value has no lock.

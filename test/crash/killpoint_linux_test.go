@@ -1,0 +1,159 @@
+//go:build killpoints
+
+package crash_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.org/shm"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/killpoint"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/shmtest"
+	"example.org/shm/internal/sys"
+	"example.org/shm/test/agent"
+)
+
+// A process is killed behind each store to shared memory: the first time that it
+// makes the store, and a later time. After that everything is in order for other
+// processes.
+func TestKillPoints(t *testing.T) {
+	passes := []int{0, 1, 7}
+	if testing.Short() {
+		passes = passes[:1]
+	}
+	for i, name := range killPoints(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, after := range passes {
+				if !killedAt(t, killpoint.Point(i+1), after) {
+					if after == 0 {
+						t.Error("no process passes this point")
+					}
+					break // it is passed less often
+				}
+			}
+		})
+	}
+}
+
+// killedAt kills a victim at a point that it has passed so often before. It reports
+// whether the victim came there.
+func killedAt(t *testing.T, point killpoint.Point, after int) bool {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "segment")
+	maker := shmtest.Start(t, orphanage, path)
+	maker.Expect("held")
+	maker.Kill()
+	pastBoot(t, path)
+	p := shmtest.StartCmd(t, victim, func(cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, fmt.Sprint("SHM_KILL_AT=", int(point)), fmt.Sprint("SHM_KILL_AFTER=", after))
+	}, path)
+	err := p.End()
+	var exit *exec.ExitError
+	killed := errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
+	if err != nil && !killed {
+		t.Fatalf("after %d passes: victim: %v", after, err)
+	}
+	inOrder(t, fmt.Sprintf("after %d passes", after), path)
+	return killed
+}
+
+// pastBoot makes a file look as an earlier boot of the system, and a process that
+// died while it added a value, have left it.
+func pastBoot(t *testing.T, path string) {
+	t.Helper()
+	region := agent.MapFile(t, path)
+	h := agent.HeaderOf(region)
+	used, ok := h.Used.Bytes()
+	if !ok {
+		t.Fatal("the header has no size")
+	}
+	h.Boot.Store(format.BootStamp(sys.BootID()) ^ 2)
+	dirt := strings.Repeat("dirt", 64)
+	copy(mem.Slice[byte](region, used, len(dirt)), dirt)
+	h.Dirty.StoreBytes(used + int64(len(dirt)))
+}
+
+// inOrder checks each invariant, as a process that comes later, and goes on.
+func inOrder(t *testing.T, where, path string) {
+	t.Helper()
+	s, err := shm.Open(path, &shm.Options{MustExist: true})
+	if err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	defer s.Close()
+	var w world
+	if err := shm.Bind(s, &w); err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	fail := func(format string, args ...any) {
+		t.Helper()
+		t.Errorf("%s: %s", where, fmt.Sprintf(format, args...))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, mu := range []*shm.Mutex{w.N.Mutex(), w.Orphan, w.Pair.Mutex(), w.Text.Mutex(), w.Large.Mutex(), w.Row.Mutex()} {
+		if err := mu.LockContext(ctx); err != nil {
+			for e := range s.Entries() {
+				if lock, ok := e.Lock(); ok {
+					fail("%v: %s: %+v", err, e.Name, lock)
+				}
+			}
+			t.FailNow()
+		}
+		mu.Unlock()
+	}
+	if p := w.Pair.Load(); p.A != p.B {
+		fail("half a struct: %+v", p)
+	}
+	if later, err := shm.NewStruct(s, "pair", trio{}); err != nil {
+		fail("%v", err)
+	} else {
+		before := later.Load()
+		w.Pair.Update(func(p *pair) { p.A, p.B = 1, 1 })
+		if p := later.Load(); p != (trio{1, 1, before.C}) || before.C > 1 {
+			fail("a later version has %+v, and had %+v", p, before)
+		}
+	}
+	if text := w.Text.Load(); text != "" && text != "first" && text != "second" {
+		fail("text %q", text)
+	}
+	if w.Large.Load() != (large{}) {
+		fail("a struct of zeros has others")
+	}
+	if a, b := w.Row.Load(0), w.Row.Load(1); a != 0 && a != 5 || b != 0 && b != 6 {
+		fail("array of %d, %d", a, b)
+	}
+	if n := w.N.Load(); n < 0 || n > math.MaxInt32 {
+		fail("number %d", n)
+	}
+	before := w.N.Load()
+	if got := w.N.Add(1); got != before+1 {
+		fail("%d and 1 is %d", before, got)
+	}
+	if another, err := shm.NewStruct(s, "another", pair{2, 2}); err != nil {
+		fail("%v", err)
+	} else if p := another.Load(); p != (pair{1, 1}) && p != (pair{2, 2}) {
+		fail("a struct started as %+v", p)
+	}
+	fresh, err := shm.NewRawArray[byte](s, "fresh", 4096)
+	if err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	for i, b := range fresh.All() {
+		if b != 0 {
+			fail("byte %d of a new array is %d", i, b)
+			break
+		}
+	}
+}

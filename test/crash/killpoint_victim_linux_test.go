@@ -1,0 +1,275 @@
+//go:build killpoints
+
+package crash_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.org/shm"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/shmtest"
+	"example.org/shm/test/agent"
+)
+
+// The values of the segment in which a process is killed. Their parts check each
+// other.
+type (
+	pair  struct{ A, B int64 }
+	trio  struct{ A, B, C int64 } // a later version of pair
+	large [4096]int64             // which takes so long to copy that other threads do something meanwhile
+	world struct {
+		N      shm.Value[int64]  `shm:"n"`
+		Orphan *shm.Mutex        `shm:"orphan"`
+		Pair   shm.Struct[pair]  `shm:"pair"`
+		Text   shm.String        `shm:"text,len=16"`
+		Large  shm.Struct[large] `shm:"large struct"`
+		Row    shm.Array[int64]  `shm:"row,len=2"`
+	}
+)
+
+// orphanage makes the segment, takes two locks and keeps them until it is killed.
+var orphanage = shmtest.Helper("orphanage", func(args []string) error {
+	var w world
+	s, err := shm.Open(args[0], nil)
+	if err == nil {
+		err = shm.Bind(s, &w)
+	}
+	if err != nil {
+		return err
+	}
+	w.Orphan.Lock()
+	w.N.Mutex().Lock()
+	fmt.Println("held")
+	return shmtest.Replies(func([]string) (string, error) { return "held", nil })
+})
+
+// victim passes all kill points, and is killed at one of them.
+var victim = shmtest.Helper("victim", func(args []string) error {
+	if err := os.Unsetenv("SHM_KILL_AT"); err != nil { // The processes that it starts are not killed there.
+		return err
+	}
+	// It attaches, and finds the locks of an earlier boot, and what a process that
+	// died while it added a value has left.
+	s, err := shm.Open(args[0], nil)
+	if err != nil {
+		return err
+	}
+	v := &victimised{s: s}
+	if err := shm.Bind(s, &v.world); err != nil {
+		return err
+	}
+	v.cell = agent.Cell(shmtest.InHelper, s, agent.ValueName)
+	for _, do := range []func() error{v.add, v.publish, v.lockAlone, v.lockAmongGoroutines, v.lockBesideProcesses, v.await} {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	return nil
+})
+
+// victimised is what a victim works on.
+type victimised struct {
+	world
+	s    *shm.Segment
+	cell *format.LockCell // of N
+}
+
+// rival starts another process that works on the lock of N.
+func (v *victimised) rival() *shmtest.Process { return agent.Start(shmtest.InHelper, v.s.Name()) }
+
+// add adds values, and makes one grow.
+func (v *victimised) add() error {
+	if _, err := shm.NewRawArray[byte](v.s, "large", 1<<20); err != nil {
+		return err
+	}
+	if _, err := shm.NewStruct(v.s, "another", pair{1, 1}); err != nil {
+		return err
+	}
+	later, err := shm.NewStruct(v.s, "pair", trio{})
+	if err != nil {
+		return err
+	}
+	later.Update(func(p *trio) { p.A, p.B, p.C = p.A+1, p.B+1, p.C+1 })
+	return nil
+}
+
+// publish changes values, in place and in slots.
+func (v *victimised) publish() error {
+	v.Pair.Update(func(p *pair) { p.A, p.B = p.A+1, p.B+1 })
+	e, _ := v.s.Lookup("pair")
+	if err := e.Parse(`{"A": 7, "B": 7}`); err != nil {
+		return err
+	}
+	for _, text := range []string{"first", "second"} {
+		if err := v.Text.Store(text); err != nil {
+			return err
+		}
+	}
+	v.Row.Store(0, 5)
+	v.Row.Add(1, 6)
+	_ = shmtest.Panic(func() {
+		v.Row.WithLock(func([]int64) { panic("halfway") })
+	})
+	v.N.Add(1)
+	return nil
+}
+
+// lockAlone takes locks that nobody else asks for, also after an owner that died
+// in this boot.
+func (v *victimised) lockAlone() error {
+	mu := v.N.Mutex()
+	if err := mu.LockContext(context.Background()); err != nil {
+		return err
+	}
+	mu.Unlock()
+	if !mu.TryLock() {
+		return errors.New("a free lock refused TryLock")
+	}
+	mu.Unlock()
+	if err := v.readBesideRestlessWriter(); err != nil {
+		return err
+	}
+
+	late := v.rival()
+	late.Do("lock", "locked")
+	late.Kill()
+	mu.Lock()
+	mu.Abandoned()
+	mu.Unlock()
+
+	// A reservation that no waiter comes for, as a dead waiter leaves it.
+	v.cell.Word.Store(format.KernelWaiters)
+	v.cell.Probed.Store(0)
+	if !mu.TryLock() {
+		return errors.New("a forgotten reservation refused TryLock")
+	}
+	mu.Unlock()
+	return nil
+}
+
+// readBesideRestlessWriter loads a struct until that has taken the lock: no copy is
+// whole beside a writer that never rests. Nobody has the lock, so this takes a free
+// lock on the slow path. The writer is a goroutine that counts commits, with the
+// slots as they are, until the lock is held.
+func (v *victimised) readBesideRestlessWriter() error {
+	cell := agent.Cell(shmtest.InHelper, v.s, "large struct")
+	var done atomic.Bool
+	go func() {
+		defer done.Store(true)
+		for cell.Word.Load() == 0 {
+			cell.Commit.Add(2)
+		}
+	}()
+	for end := time.Now().Add(time.Minute); !done.Load(); {
+		if v.Large.Load() != (large{}) {
+			return errors.New("no commit of the struct has what was loaded")
+		}
+		if time.Now().After(end) {
+			return errors.New("a reader beside a writer that never rests does not take the lock")
+		}
+	}
+	return nil
+}
+
+// lockAmongGoroutines has goroutines of this process compete.
+func (v *victimised) lockAmongGoroutines() error {
+	// First some that all queue behind one holder.
+	const queue = 3
+	var wg sync.WaitGroup
+	v.N.Mutex().Lock()
+	for range queue {
+		wg.Go(func() { v.N.Add(1) })
+	}
+	for parked() < queue {
+		runtime.Gosched()
+	}
+	v.N.Mutex().Unlock()
+	wg.Wait()
+	for range 8 {
+		wg.Go(func() {
+			for range 3000 {
+				v.N.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
+// parked returns how many goroutines of this process wait for a lock in its queue.
+func parked() int {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	return strings.Count(string(stacks), "robust.(*waiter).park(")
+}
+
+// lockBesideProcesses competes with another process, which waits long, dies while
+// it waits, or holds the lock.
+func (v *victimised) lockBesideProcesses() error {
+	mu := v.N.Mutex()
+	rival := v.rival()
+	for _, dies := range []bool{false, true} {
+		mu.Lock()
+		rival.Say("add 1")
+		agent.Sleeping(shmtest.InHelper, v.cell, true)
+		if dies {
+			rival.Kill()
+		}
+		mu.Unlock()
+		if !dies {
+			rival.Expect("added")
+		}
+	}
+	// More goroutines wait long than have a slot in the kernel.
+	const many = 40
+	rival = v.rival()
+	rival.Do(fmt.Sprint("lockAll ", many), "locked")
+	var wg sync.WaitGroup
+	for i := range many {
+		other, err := shm.NewMutex(v.s, fmt.Sprint("mutex", i))
+		if err != nil {
+			return err
+		}
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			defer cancel()
+			if other.LockContext(ctx) == nil {
+				panic("a living owner was robbed")
+			}
+		})
+	}
+	wg.Wait()
+	rival.Kill()
+	hog := v.rival()
+	hog.Say("hog")
+	for range 20 {
+		v.N.Add(1)
+	}
+	hog.Kill()
+	v.N.Add(1)
+	return nil
+}
+
+// await awaits a change, and makes one that another process awaits.
+func (v *victimised) await() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := v.N.Await(ctx, func(x int64) bool { return x < 0 }); err == nil {
+		return errors.New("the number is below 0")
+	}
+	rival := v.rival()
+	rival.Do("goAwait 1", "awaiting")
+	for v.cell.Change.Word.Load()&format.Awaited == 0 {
+		runtime.Gosched()
+	}
+	v.N.Add(1)
+	return nil
+}
