@@ -84,8 +84,8 @@ func (c CharArray) Value() (text string) {
 	return text
 }
 
-// SetValue writes s, and a NUL behind it if there is room. It leaves the bytes after
-// that as they were, and writes a NUL in s like any other byte. The error wraps
+// SetValue writes s, and a NUL after it if there is room. It leaves the bytes after
+// that as they were. It writes a NUL in s like any other byte. The error wraps
 // ErrTooLong if s is longer than Len, or ErrReadOnly; then nothing is changed. It
 // wraps ErrFormat if another program has cut the file off; then a part of s may be
 // written.
@@ -112,8 +112,7 @@ func (c CharArray) Raw() (b []byte) {
 // of SetValue.
 func (c CharArray) SetRaw(b []byte) error { return setChars(c.m, c.b, b, false) }
 
-// setChars writes s to b, and a NUL behind it if terminate says so and there is
-// room.
+// setChars writes s to b, and a NUL after it if terminate is set and there is room.
 func setChars[S string | []byte](m *mapping, b []byte, s S, terminate bool) (err error) {
 	switch {
 	case len(s) > len(b):

@@ -5,12 +5,12 @@
 // multiprocessing.sharedctypes in pure Go, for Linux.
 //
 //	seg, err := shm.Open("board", nil)               // the same name in each process
-//	hits, err := shm.NewValue[int64](seg, "hits", 0) // found, or made
+//	hits, err := shm.NewValue[int64](seg, "hits", 0) // attaches, or makes it
 //	hits.Add(1)
 //
 // # Why
 //
-// A program that maps a file and casts a pointer still has four problems. A process
+// A program that maps a file and converts a pointer still has four problems. A process
 // that dies while it holds a lock blocks all others forever. A reader beside a
 // writer sees half of a struct. Two programs that disagree about a type read each
 // other's bytes as something else. A full filesystem is a SIGBUS long after the call
@@ -61,8 +61,9 @@
 //
 // # Lifetime
 //
-// Handles are small values that may be copied. Several goroutines may use one handle
-// as far as its methods promise. Handles work after Close: the memory is unmapped
+// A handle is what a constructor returns, such as a Value. Handles are small and may
+// be copied. Several goroutines may use one handle as far as its methods promise.
+// Handles work after Close: the memory is unmapped
 // when no handle can reach it any more. What Ptr, Slice and Bytes return is valid
 // until Close only. A lock that is held during Close stays held and can be unlocked.
 // To lock a Mutex after Close panics.
@@ -70,7 +71,7 @@
 // The zero value of a handle is attached to nothing, and its methods panic. Methods
 // that cannot return an error panic instead: a change through a read-only attachment
 // (ErrReadOnly), Lock after Close (ErrClosed), Unlock of a lock that this process does
-// not hold, an index out of range.
+// not hold, or an index out of range.
 //
 // In a read-only attachment loads work, changes panic with ErrReadOnly, and a raw Set
 // crashes the program (SIGSEGV).
@@ -84,7 +85,7 @@
 //     a live owner never loses a lock, however long it is stopped.
 //   - A Value, a Struct and a String have the newest commit. An Array, and other
 //     memory that a Mutex guards, may be half changed: Mutex.Abandoned returns true
-//     until a holder that has called it unlocks.
+//     to each later holder, until one calls it and then unlocks.
 //   - A value that was being made exists completely or not at all.
 //   - If a function given to Update panics or calls runtime.Goexit, nothing is
 //     committed, and the lock is released.
@@ -99,7 +100,9 @@
 //   - If a program truncates a segment's file, accesses of the others fault (SIGBUS).
 //     An anonymous segment cannot be truncated.
 //   - A hostile process that may write to the segment can break mutual exclusion and
-//     keep locks. It cannot cause an access out of bounds or an endless loop.
+//     keep locks. It cannot cause an access out of bounds. It cannot cause an endless
+//     loop either, with one exception: reads of a Struct or String that take no lock,
+//     by a read-only Load or by an Entry, repeat for as long as it keeps committing.
 //   - A file that survived a crash of the system has what the last Sync wrote, and
 //     possibly later changes, in any order.
 //   - Network filesystems are not supported: another host sees neither the memory nor

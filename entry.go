@@ -18,8 +18,8 @@ import (
 // type at run time. It describes the value at the time of Lookup or Entries: if a
 // struct has grown since, the Entry has the fields of that time.
 //
-// Any, Text and Lock never wait, even if another process has stopped or died while
-// it held the lock. Like a handle, an Entry keeps the memory mapped after Close.
+// Any, Text and Lock take no lock, so they do not wait for a process that has
+// stopped or died while it held one. Like a handle, an Entry keeps the memory mapped after Close.
 type Entry struct {
 	Name    string
 	Layout  Layout // of one element; zero for a mutex
@@ -27,8 +27,8 @@ type Entry struct {
 	Access  Access
 	Unit    string
 	Help    string
-	Pid     int    // of the process that made it
-	Program string // that made it
+	Pid     int    // of the process that made the value
+	Program string // name of that process's program
 	Offset  int64  // of the value, or the first of its two slots, in bytes from the start of the segment
 	Size    int64  // of the value in bytes; 0 for a mutex
 
@@ -80,7 +80,7 @@ func (s *Segment) Lookup(name string) (Entry, bool) {
 	return s.entry(m, r), true
 }
 
-// read takes the values that others have added into the directory.
+// read adds to the index the values that other processes have made.
 func (s *Segment) read(m *mapping) error {
 	return m.region.Guarded(func() error { return m.dir.Read(s.file) })
 }
@@ -144,7 +144,7 @@ func (e Entry) Lock() (LockInfo, bool) {
 // the same value, bit by bit. It accepts JSON, for values that JSON can express. If
 // the whole value is characters, they need no quotes. Integers may have a prefix,
 // as in 0x1f. An array takes all its elements. A struct takes fields by name, and
-// fields that are left out keep their values. A C string keeps the bytes behind its
+// fields that are left out keep their values. A C string keeps the bytes after its
 // new end.
 //
 // Parse waits for the lock of a value that has one, as Store does. The error wraps
@@ -188,7 +188,7 @@ func (e Entry) load() []byte {
 	r := e.record
 	b := make([]byte, e.Size)
 	if r.Access == format.Published {
-		// Without the lock, which this process may not be able to take.
+		// This does not take the lock: the process may be unable to.
 		s := e.m.readSlotsOf(r)
 		s.Read(func(slot []byte) { mem.CopyBytes(b, slot[:len(b)]) })
 		return b

@@ -12,10 +12,10 @@ import (
 // Errors wrap one of these together with the path of the segment or the name of
 // the value. Locks, and methods that cannot return an error, panic with it.
 var (
-	ErrFormat   = errs.Format   // the memory is not a segment, or is corrupt; or a layout's format is
-	ErrVersion  = errs.Version  // a segment, but of another format version or kind of machine
+	ErrFormat   = errs.Format   // the memory is not a segment, or is corrupt; or a layout's format is invalid
+	ErrVersion  = errs.Version  // a segment, but of another format version or byte order
 	ErrInsecure = errs.Insecure // the file's type, links, owner or mode lets others tamper with it
-	ErrForeign  = errs.Foreign  // the operation needs a segment of this package, or one of another program
+	ErrForeign  = errs.Foreign  // the operation needs named values and the memory is foreign, or the reverse
 	ErrFull     = errs.Full     // no room is left below MaxSize, or no id for another lock owner
 	ErrClosed   = errs.Closed   // the operation came after Close
 	ErrReadOnly = errs.ReadOnly // the operation has to write, and the attachment is read-only
@@ -32,8 +32,8 @@ type LayoutError struct {
 	HaveLen, WantLen       int // elements of an array, bytes of a C string; 0 for a single value
 	HaveAccess, WantAccess Access
 	Pid                    int    // of the process that made the value; 0 if not known
-	Program                string // its name
-	Reason                 string // what else there is to say; may be empty
+	Program                string // name of that process's program
+	Reason                 string // more about the difference; may be empty
 }
 
 // Error names the Go types that attach to what is there and to what was wanted,

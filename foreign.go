@@ -17,8 +17,8 @@ func (s *Segment) foreign(off int64, n int, elem, align int64) (*mapping, error)
 	if m.header != nil {
 		return nil, fmt.Errorf("%w: %s was not opened with Options.Foreign", ErrForeign, s.label())
 	}
-	// The file may have shrunk since it was mapped. To touch what lies behind its
-	// end would be a fault.
+	// The file may have shrunk since it was mapped. An access past its end would be
+	// a fault.
 	end, err := sys.FileSize(s.file, m.region.Path)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,6 @@
 package shm
 
-// The compiler compiles a generic method in the package of whoever uses it. It
+// The compiler compiles a generic method in the package that uses it. It
 // can inline a function of an internal package there only if that function's body
 // is in this package's export data, and it puts a body there only if this package
 // has inlined the function itself. The references below make it do so for each

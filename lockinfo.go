@@ -16,7 +16,7 @@ type LockInfo struct {
 	Held      bool
 	ID        uint32 // of the owner's attachment; 0 if the lock is free
 	Pid       int    // of the owner in its own pid namespace; 0 if not known
-	Program   string // of the owner
+	Program   string // name of the owner's program
 	Alive     bool   // the owner lives, and may hold the lock as long as it likes; a dead owner's lock goes to the next that asks
 	Reserved  bool   // free, but reserved for a long-waiting process
 	Waiting   bool   // has, or had, waiters
@@ -25,8 +25,8 @@ type LockInfo struct {
 }
 
 // lockInfo reads the state of a record's lock. It probes the owner's lease through
-// f, which must not be the description that holds this process's own lease: that
-// would look free there.
+// f, which must not be the description that holds this process's own lease: through
+// that one, the lease would look free.
 func (m *mapping) lockInfo(f *os.File, r *format.Record) LockInfo {
 	cell := mem.At[format.LockCell](&m.region, r.Data)
 	word := cell.Word.Load()

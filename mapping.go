@@ -22,8 +22,8 @@ import (
 
 // mapping is one file's memory in this process, and what belongs to it. All
 // attachments to a file share one mapping, or two if some of them are read-only.
-// The table attached pins it while a Segment is open. After that, handles keep
-// it, and a cleanup unmaps it when no handle is left.
+// While a Segment is open, the table in the variable attached keeps its mapping.
+// After that, handles keep it, and a cleanup unmaps it when no handle is left.
 type mapping struct {
 	region  mem.Region
 	refusal error // what a change panics with; nil if changes are allowed
@@ -58,7 +58,7 @@ var attached = struct {
 	open   map[*mapping]int // open Segments of each mapping: the pin
 }{inodes: map[sys.Key]weak.Pointer[inode]{}, open: map[*mapping]int{}}
 
-// attach returns the mapping of f, shared with whoever attached the file already.
+// attach returns the mapping of f. All attachments to the file share it.
 // It reserves size bytes of address space, or as many as the system allows, but
 // at least need. It maps foreign memory anew each time: that has no locks, so
 // nothing needs to be shared.
@@ -68,8 +68,8 @@ func attach(f *os.File, key sys.Key, path string, size, need int64, readOnly, fo
 			return m, nil
 		}
 	}
-	// Without the table's lock: to map may wait for cleanups, some of which take
-	// it.
+	// The table's lock is not held here: Map may wait for cleanups, and some of
+	// them take that lock.
 	m, err := newMapping(f, path, size, need, readOnly, foreign)
 	if err != nil {
 		return nil, err
@@ -160,16 +160,16 @@ func newMapping(f *os.File, path string, size, need int64, readOnly, foreign boo
 }
 
 func (r *resources) release() {
-	// An error could only be a slice that is no mapping, and this is the one that
-	// Map returned.
+	// Unmap fails only for a slice that Map did not return, and this is the one
+	// that it returned.
 	_ = mem.Unmap(r.memory)
 	r.control.Close()
 	sys.MappingIdle(-1)
 	sys.MappingReleased()
 }
 
-// prepare does what a mapping needs before its first use: it puts lock words that
-// an earlier boot left in order, and reads the directory.
+// prepare does what a mapping needs before its first use: it resets lock words that
+// an earlier boot left, and reads the directory.
 func (m *mapping) prepare(f *os.File) error {
 	return m.region.Guarded(func() error {
 		if !m.region.ReadOnly {
@@ -181,9 +181,9 @@ func (m *mapping) prepare(f *os.File) error {
 	})
 }
 
-// recoverBoot puts the locks of a file that outlived a reboot in order: no owner
-// of that boot lives. It leaves them alone while any process holds a lease, which
-// then is on another host that shares the file.
+// recoverBoot resets the locks of a file that outlived a reboot, because no owner of
+// that boot lives. It changes nothing while any process holds a lease: that process
+// is on another host that shares the file.
 func (m *mapping) recoverBoot(f *os.File) error {
 	mine := format.BootStamp(sys.BootID())
 	if boot, _ := m.header.Boot.Load(); mine == 0 || boot == mine {
@@ -209,7 +209,7 @@ func (m *mapping) recoverBoot(f *os.File) error {
 		}
 	}
 	m.party.SkipIDs()
-	m.header.Boot.Store(mine) // last: whoever dies before leaves all of it to the next
+	m.header.Boot.Store(mine) // last: if this process dies before, the next one repeats all of it
 	killpoint.At(killpoint.BootStored)
 	return nil
 }

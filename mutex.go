@@ -79,7 +79,7 @@ func (mu *Mutex) Unlock() { mu.lock.Unlock() }
 
 // Abandoned reports whether an earlier holder died, panicked or exited while it
 // held the lock, so that what the lock guards may be half changed. Call it while
-// you hold the lock: it panics if this process does not. It returns true for
-// every later holder until one that has called it unlocks. Load, Store, Add and
-// Update neither report nor clear it.
+// you hold the lock: it panics if this process does not hold it. It returns true to
+// every later holder, until one calls Abandoned and then unlocks. Load, Store, Add
+// and Update do not change what it returns.
 func (mu *Mutex) Abandoned() bool { return mu.lock.Abandoned() }

@@ -13,12 +13,12 @@ import (
 // Options say how a segment is created or attached. The zero value, and nil, mean:
 // attach if the name exists, otherwise create it, for this user alone.
 type Options struct {
-	Mode      fs.FileMode // permission bits of a new segment, whatever the umask; 0 means 0600
-	MaxSize   int64       // bytes of address space to reserve, to which a new segment can grow; 0 means 4 GiB (64 MiB on 32-bit systems)
+	Mode      fs.FileMode // permission bits of a new segment, whatever the umask; an existing one must not let more users write; 0 means 0600
+	MaxSize   int64       // bytes that a new segment can grow to, for which address space is reserved; 0 means 4 GiB (64 MiB on 32-bit systems)
 	ReadOnly  bool        // map without write permission; the name must exist
 	MustExist bool        // fail with fs.ErrNotExist instead of creating
 	Exclusive bool        // fail with fs.ErrExist instead of attaching
-	Foreign   bool        // memory that another program laid out: no header, only the …At functions; it must exist
+	Foreign   bool        // memory that another program laid out, without a header: use the …At functions; it must exist
 }
 
 // check returns the options with defaults filled in.

@@ -23,8 +23,8 @@ func (s *Segment) place(want format.Shape, init func(*mapping, *format.Record)) 
 		err = m.region.Guarded(func() (err error) {
 			r, err = s.find(m, &want)
 			if err == nil && want.HasLock() {
-				// Before the value is made: a process that cannot lock leaves none
-				// behind.
+				// This comes before the value is made, so a process that cannot lock
+				// makes none.
 				err = m.party.Take(s.file)
 			}
 			if err == nil && (r == nil || want.Outgrows(r) && !m.region.ReadOnly) {
@@ -62,7 +62,7 @@ func (s *Segment) find(m *mapping, want *format.Shape) (*format.Record, error) {
 	return r, match(want, r)
 }
 
-// add makes the value, or makes it grow, unless another process was first.
+// add makes the value, or grows it, unless another process has done so.
 func (s *Segment) add(m *mapping, want *format.Shape, init func(*mapping, *format.Record)) (*format.Record, error) {
 	var write func(*format.Record)
 	if init != nil {

@@ -31,16 +31,16 @@ type Segment struct {
 // shm_open(3) would open.
 //
 // Open builds a new segment completely before it gives it the name, so processes
-// that open one name at the same time share one segment. MaxSize and Mode are the
-// creator's.
+// that open one name at the same time share one segment. MaxSize and the file's mode
+// are those that its creator asked for.
 //
 // The error is a *fs.PathError, and nothing is changed. It wraps:
 //   - fs.ErrNotExist or fs.ErrExist, as the options ask;
 //   - fs.ErrPermission: another user owns the file, and its mode does not let this
 //     user in;
 //   - ErrInsecure: the file is not regular, has more than one hard link, is owned
-//     by another user although Options.Mode has no bits for others, or is writable
-//     by more users than Options.Mode grants;
+//     by another user than root although Options.Mode has no bits for others, or is
+//     writable by more users than Options.Mode grants;
 //   - ErrFormat: the file is not a segment, or is corrupt;
 //   - ErrVersion: the segment has another format version or byte order;
 //   - syscall.ENOSPC: the filesystem is full.
@@ -53,8 +53,8 @@ func Open(name string, o *Options) (*Segment, error) {
 		return nil, errs.Path("open", name, err)
 	}
 	path := Path(name)
-	// Other processes may create and remove the name in turn, so that neither
-	// attaching nor creating succeeds.
+	// Other processes may create and remove the name in turn. Then neither attaching
+	// nor creating succeeds.
 	const tries = 100
 	for range tries {
 		if !opt.Exclusive {
@@ -90,8 +90,8 @@ func Anonymous(o *Options) (*Segment, error) {
 }
 
 // OpenFile attaches to the segment in f, a descriptor that this process inherited
-// or received. Whoever handed it over granted access, so OpenFile checks neither
-// owner nor mode. The segment works on a duplicate; f stays the caller's.
+// or received. The process that handed it over granted access, so OpenFile checks
+// neither owner nor mode. The segment works on a duplicate; f stays the caller's.
 // Options.Mode and MaxSize are not used. The error is a *fs.PathError, as Open's.
 func OpenFile(f *os.File, o *Options) (*Segment, error) {
 	opt, err := o.check()

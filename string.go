@@ -17,8 +17,9 @@ import (
 // some Store committed, never half of it, even if another process has stopped or
 // died while it stored.
 //
-// Load does not wait, with one exception, which applies to Struct too. Beside
-// writers that never rest, a commit may overtake each copy. After 64 such copies
+// Load does not wait, with one exception, which applies to Struct too. If writers
+// commit without a pause, each copy may be outdated before it is complete. After 64
+// such copies
 // Load takes the lock for one copy, and waits at most 10 ms for it. A read-only
 // attachment cannot take the lock and copies until it succeeds.
 //
@@ -95,8 +96,8 @@ func (v String) refuse(text string) error {
 	return fmt.Errorf("shm: %w: the text for %q has a NUL at byte %d", fs.ErrInvalid, v.s.Lock.Name(), strings.IndexByte(text, 0))
 }
 
-// Await sleeps until ok of the text is true, and then returns the text. If ctx is
-// done first, it returns the text last seen and an error that wraps the context's.
+// Await sleeps until ok returns true for the text, and then returns the text. If ctx
+// is done first, it returns the text last seen and an error that wraps the context's.
 // See Value.Await.
 func (v String) Await(ctx context.Context, ok func(string) bool) (string, error) {
 	var text string

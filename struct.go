@@ -77,13 +77,12 @@ func (v RawStruct[T]) Set(x T) {
 func (v RawStruct[T]) Ptr() *T { return v.p }
 
 // Struct is a struct, or any other type of fixed size, that changes as a whole.
-// Load never waits, and never returns some fields of one Store and some of
-// another, even if another process has stopped or died while it changed the
-// struct. Use it for several numbers that share one invariant.
+// Load does not wait for a process that has stopped or died while it changed the
+// struct, and never returns some fields of one Store and some of another. Use it for several numbers that share one invariant.
 //
 // A type that only appends fields to the type of an existing value attaches to
-// that value too, if it fits the room to spare: half as much again, rounded up to
-// a cache line. Programs with the shorter type may stay attached. Each keeps the
+// that value too, if it fits: a Struct reserves half as much again as its first type
+// needs, rounded up to a cache line. Programs with the shorter type may stay attached. Each keeps the
 // fields that it does not know. New fields start from zero, whatever init says.
 // Through a read-only attachment, fields that only your type has read as zero until
 // a writer grows the value; if that writer's type is longer still, the attachment
@@ -138,8 +137,8 @@ func newStruct[T any](s *Segment, l format.Label, init T) (Struct[T], error) {
 	}}, nil
 }
 
-// Load returns a copy of the newest commit. It does not wait, except for a writer
-// that never rests: see String.
+// Load returns a copy of the newest commit. It does not wait, except if writers
+// commit without a pause: see String.
 func (v Struct[T]) Load() (x T) {
 	s := v.s
 	if !mem.StoresInOrder || race.Enabled {
@@ -187,8 +186,8 @@ func (v Struct[T]) Store(x T) {
 	runtime.KeepAlive(s)
 }
 
-// fill copies *x to the idle slot, and what other types have behind it. The caller
-// holds the lock.
+// fill copies *x to the idle slot, and also the fields that longer types have after
+// it. The caller holds the lock.
 //
 //go:noinline
 func (s *structSlots[T]) fill(count uint64, x *T) {
@@ -228,8 +227,8 @@ func (v Struct[T]) Update(f func(*T)) {
 	runtime.KeepAlive(s)
 }
 
-// Await sleeps until ok of the struct is true, and then returns the struct. If ctx
-// is done first, it returns the struct last seen and an error that wraps the
+// Await sleeps until ok returns true for the struct, and then returns the struct. If
+// ctx is done first, it returns the struct last seen and an error that wraps the
 // context's. See Value.Await.
 func (v Struct[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 	var x T

@@ -41,7 +41,7 @@ type Value[T Word] struct {
 	mu   *robust.Lock
 }
 
-// numberRace is what the race detector is told of a number under a lock.
+// numberRace is what the race detector needs to know about a number under a lock.
 type numberRace struct {
 	token  race.Token // of the lock
 	shadow race.Shadow
@@ -118,8 +118,8 @@ func (v Value[T]) Add(delta T) (sum T) {
 	return sum
 }
 
-// Update stores f of the number and returns it. It holds the lock while it calls
-// f. If f panics or calls runtime.Goexit, Update releases the lock and the number
+// Update calls f with the number, stores the result and returns it. It holds the lock
+// while it calls f. If f panics or calls runtime.Goexit, Update releases the lock and the number
 // stays as it was.
 func (v Value[T]) Update(f func(T) T) (x T) {
 	x = update(v.race, v.p, v.mu, f)
@@ -202,8 +202,8 @@ func put[T Word](told numberRace, p *T, x T) {
 	killpoint.At(killpoint.NumberStored)
 }
 
-// Await sleeps until ok of the number is true, and then returns the number. If ctx
-// is done first, it returns the number last seen and an error that wraps the
+// Await sleeps until ok returns true for the number, and then returns the number. If
+// ctx is done first, it returns the number last seen and an error that wraps the
 // context's. It calls ok again after any process has changed the number with the
 // methods of this type, or has unlocked its Mutex. ok must not change the value.
 //
@@ -225,6 +225,6 @@ func (v Value[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 // While you hold it, use Raw: those methods would be a self-deadlock.
 func (v Value[T]) Mutex() *Mutex { return mutexOf(v.mu) }
 
-// Raw returns the number without its lock. Load returns what Set has stored at
-// once, not only after the unlock.
+// Raw returns the number without its lock. Load sees what Set has stored immediately,
+// not only after the unlock.
 func (v Value[T]) Raw() RawValue[T] { return RawValue[T]{v.race.shadow, v.p, v.m} }

@@ -5,7 +5,7 @@
 // index grows from the last "used" that it saw, and it reads no record twice.
 //
 // The package may import mem, format, layout, lease, wait, sys, errs and
-// killpoint. index.go reads what others have published, add.go appends.
+// killpoint. directory.go reads what others have published, add.go appends.
 //
 // Invariants:
 //   - The name of records[i] is unique, and i is its Index. byName has each of
@@ -49,7 +49,7 @@ type Directory struct {
 	verified int64
 }
 
-// Init sets what the directory is about.
+// Init sets the mapping that the directory describes, with its header and its owner.
 func (d *Directory) Init(region *mem.Region, header *format.Header, owner *lease.Owner) {
 	d.region, d.header, d.owner = region, header, owner
 	d.byName, d.layouts, d.seen = map[string]*format.Record{}, map[string]*layout.Layout{}, format.HeaderSize
@@ -172,8 +172,8 @@ func (d *Directory) verify(f *os.File, end int64) error {
 	return nil
 }
 
-// Await sleeps until the directory has the name, and returns its value. It ends
-// with stop's error once that is not nil; Rouse makes it ask.
+// Await sleeps until the directory has the name, and returns its value. If stop
+// returns an error, Await returns that error. Rouse makes it call stop.
 func (d *Directory) Await(ctx context.Context, f *os.File, name string, stop func() error) (r *format.Record, err error) {
 	err = d.names.Wait(ctx, d.owner, &d.header.Names, d.header.Used.Word.Load, func() (bool, error) {
 		if err := stop(); err != nil {

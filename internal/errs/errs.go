@@ -16,7 +16,7 @@ import (
 // the value. Locks, and methods that cannot return an error, panic with it.
 var (
 	Format   = errors.New("shm: not a segment, or corrupt")   // the memory, or the format of a layout in it, is not what this package writes
-	Version  = errors.New("shm: incompatible format version") // a segment, but of another version or kind of machine
+	Version  = errors.New("shm: incompatible format version") // a segment, but of another format version or byte order
 	Insecure = errors.New("shm: not safe to attach")          // its owner, mode or file type lets others tamper with it
 	Foreign  = errors.New("shm: laid out by another program") // the operation needs a header, or needs that there is none
 	Full     = errors.New("shm: segment is full")             // no room is left below the maximum size, or no id for a lock owner

@@ -1,8 +1,8 @@
 // Package format defines what the bytes of a segment mean: the header, the
 // records of the directory, lock cells and change words. docs/FORMAT.md is its
-// specification, for programs in other languages too; c/shm.h and
-// python/shm/header.py are copies of the numbers here. Whoever changes a byte
-// changes all four.
+// specification, for programs in other languages too. c/shm.h, and header.py,
+// record.py and cell.py in python/shm, repeat the numbers here. If you change a
+// byte, change all of them: CONTRIBUTING.md has the list.
 //
 // It imports the packages layout and errs. It makes no system call and knows no
 // file: it works on bytes that others have mapped or read.
@@ -63,7 +63,7 @@ type Header struct {
 	_         [28]byte
 	Allocated Sealed     // lines that are reserved on the filesystem, so that touching them cannot fail
 	Used      Sealed     // lines up to the end of the last published record; the commit point of the directory
-	Dirty     Sealed     // lines up to which a writer that died may have left bytes behind Used
+	Dirty     Sealed     // lines up to which a writer that died may have left bytes after Used
 	NextID    Sealed     // the id that the next attachment takes
 	Boot      Sealed     // which boot of the system wrote the lock words; 0: unknown
 	Names     ChangeWord // changes when a name has been added

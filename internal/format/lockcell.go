@@ -3,8 +3,7 @@ package format
 import "sync/atomic"
 
 // ChangeWord is a futex word that counts changes. Bit 0, Awaited, says that a
-// process waits for the next change, so a change for which nobody waits costs
-// one load.
+// process waits for the next change. So a change costs one load if no process waits.
 //
 // A waiter sets the bit, reads the word, then checks what it waits for, and then
 // sleeps while the word is unchanged. A process that changes something does so

@@ -12,7 +12,7 @@ import (
 
 // Where things are in a record, in bytes from its start. A record is the fixed
 // part, then name, format, unit and help, then, from the next line on, the data.
-// All before the data never changes once the record is published.
+// Nothing before the data changes once the record is published.
 const (
 	RecordFixed = 112 // bytes of the fixed part
 	RecordCheck = 12  // offset of the checksum

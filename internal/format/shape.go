@@ -45,7 +45,7 @@ const (
 	MaxText = 32 << 10 // of a format
 )
 
-// Label is how people refer to a value.
+// Label is the name of a value, and the texts about it for people.
 type Label struct {
 	Name string
 	Unit string // of the number, such as bytes

@@ -1,7 +1,7 @@
 // Package killpoint lets a test kill a process directly after any store to
 // shared memory.
 //
-// A [Point] names a store. The statement behind that store calls [At]. In the
+// A [Point] names a store. The statement after that store calls [At]. In the
 // build with the tag killpoints, At kills the process with SIGKILL if the
 // environment asks for that point. In every other build At does nothing and is
 // compiled away.
@@ -9,7 +9,7 @@
 // The package imports nothing of this module, so every package may use it.
 //
 // Invariant: every store to the memory of a segment has a point, and every
-// point stands behind exactly one store. A test reads all sources of the module
+// point is after exactly one store. A test reads all sources of the module
 // and checks both.
 package killpoint
 

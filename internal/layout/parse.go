@@ -23,7 +23,7 @@ const (
 // bytes, and adjacent padding is one run.
 //
 // A format that has no padding describes a packed struct. CPython before 3.12
-// never wrote padding, so its formats of structs that have some are useless.
+// never wrote padding, so its formats of structs with padding are wrong.
 //
 // The error ends with the position, "at byte N". Callers wrap it in errs.Format
 // where the format comes from memory. Types that Go does not have (pointers,

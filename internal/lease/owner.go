@@ -1,8 +1,8 @@
 // Package lease gives each mapping of a segment an id, and proves whether the
-// process behind another id lives.
+// process with another id lives.
 //
 // A lease is a write lock on byte format.LeaseBase+id of the segment's file,
-// held through an open file description of this mapping alone. The system drops
+// held through an open file description that only this mapping has. The system drops
 // it when the description is closed, which is when its process ends, in any pid
 // namespace. Nothing else proves that the owner of a lock is gone: a pid may
 // belong to another process by now, or to another namespace.
@@ -62,15 +62,14 @@ type Owner struct {
 	blindUntil atomic.Int64 // a probe failed: until then other processes probe
 }
 
-// Init sets what the owner is made of. Control is a place that the caller closes
-// after the last use of the owner; allocation is shared by all mappings of the
-// file in this process.
+// Init sets the parts of the owner. The caller closes control after the last use of
+// the owner. ShareAllocation sets the remaining part.
 func (o *Owner) Init(header *format.Header, control *Control, path string, readOnly bool) {
 	o.header, o.control, o.path, o.readOnly = header, control, path, readOnly
 }
 
 // ShareAllocation sets the mutex that excludes this process's other mappings of
-// the file from allocating.
+// the file from allocating. All of them share it.
 func (o *Owner) ShareAllocation(mu *sync.Mutex) { o.allocation = mu }
 
 // ID returns the mapping's id; 0 before Take.
@@ -105,9 +104,9 @@ func (o *Owner) description(f *os.File) (*os.File, error) {
 	return o.control.file, nil
 }
 
-// LockAllocation excludes all who add values, in this process and in others, and
-// returns the function that lets them go on. It waits for as long as a living
-// process takes. f is the segment's file.
+// LockAllocation takes the allocation lock, which excludes all goroutines and
+// processes that add values, and returns the function that releases it. It waits for
+// as long as a living process holds the lock. f is the segment's file.
 func (o *Owner) LockAllocation(f *os.File) (unlock func(), err error) {
 	o.allocation.Lock()
 	o.mu.Lock()
@@ -225,7 +224,7 @@ func AnyHeld(f *os.File) bool {
 // Dead reports whether an id is already known to be dead. It does not probe.
 func (o *Owner) Dead(id uint32) bool { return o.dead.has(id) }
 
-// Alive reports whether the process behind an id lives, as far as the system can
+// Alive reports whether the process with an id lives, as far as the system can
 // tell. An id that is dead stays dead, except one that no mapping has had yet:
 // only a faulty peer can have written that into a lock word.
 //
@@ -237,8 +236,8 @@ func (o *Owner) Alive(id uint32) bool {
 	if o.dead.has(id) {
 		return false
 	}
-	// A goroutine waits for the answer, so this takes the faster call: only the
-	// end of the mapping closes this description.
+	// A goroutine waits for the answer, so this uses the faster call. Its
+	// precondition holds: only the end of the mapping closes this description.
 	held, err := sys.LockedFast(o.control.file, format.LeaseBase+int64(id))
 	runtime.KeepAlive(o)
 	if err != nil {
@@ -254,15 +253,16 @@ func (o *Owner) Alive(id uint32) bool {
 	return false
 }
 
-// MayProbe reports whether the caller is to probe an owner's lease now. Of all
-// processes it is one, if the last probe, whose time is in probed, is at least
-// every ago. A time in the future is some process's error and counts as long ago.
+// MayProbe reports whether the caller is to probe an owner's lease now. It returns
+// true to one process, and only if the last probe, whose time is in probed, was at
+// least the duration every ago. A time in the future is an error of some process and
+// counts as long ago.
 func (o *Owner) MayProbe(probed *atomic.Int64, every time.Duration) bool {
 	last, now := probed.Load(), sys.Monotonic()
 	if now < o.blindUntil.Load() {
 		return false
 	}
-	// Unsigned, so that the future is long ago.
+	// The difference is unsigned, so a time in the future counts as long ago.
 	if uint64(now-last) < uint64(every) || !probed.CompareAndSwap(last, now) {
 		return false
 	}
@@ -292,12 +292,12 @@ func (o *Owner) Process(id uint32) (pid int, program string) {
 	return pid, program
 }
 
-// Pid returns the pid that stands in the table for an id, whichever process the
-// entry belongs to by now. It serves messages.
+// Pid returns the pid in the table entry of an id, although the entry may belong to
+// another process by now. It is for messages.
 func (o *Owner) Pid(id uint32) uint32 { return o.entry(id).Pid }
 
-// WatchDeath returns a hint that the process behind an id has exited, or nil. It
-// is only a hint: the table that names the process may be wrong, and the lease
+// WatchDeath returns a Death that reports when the process with an id exits, or nil.
+// It is only a hint: the table that names the process may be wrong, and the lease
 // decides.
 func (o *Owner) WatchDeath(id uint32) *sys.Death {
 	entry := o.entry(id)

@@ -23,7 +23,7 @@ func CString(b []byte) string {
 }
 
 // LoadWords fills dst from src by 8-byte atomic loads, each of which orders the
-// loads behind it on processors that reorder plain ones.
+// loads after it on processors that reorder plain ones.
 //
 // Preconditions: src starts on a cache line of a mapping and is padded to one.
 func LoadWords(dst, src []byte) {

@@ -7,16 +7,16 @@ import (
 	"example.org/shm/internal/errs"
 )
 
-// Why this file: whoever may write to a file may also truncate it while others
-// have it mapped, and foreign memory may never have been reserved. Touching memory
+// A process that may write to a file may also truncate it while others have it
+// mapped, and foreign memory may never have been reserved. Touching memory
 // that is not there is SIGBUS, which ends a Go program unless the goroutine has
 // asked for a panic instead. The calls that return errors, or check and copy, ask
 // for it. Get, Set and the locks do not, since asking costs more than they do.
 
 // Guarded calls f, which touches the region, and returns its error. If f touches a
 // part of the region that has no memory behind it, Guarded returns an
-// *fs.PathError that wraps errs.Format. Other panics go on. What f locks it must
-// unlock in a defer.
+// *fs.PathError that wraps errs.Format. Other panics go on. f must unlock in a
+// deferred function what it locks.
 func (r *Region) Guarded(f func() error) (err error) {
 	done, old := false, debug.SetPanicOnFault(true)
 	defer func() {

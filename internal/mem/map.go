@@ -16,8 +16,8 @@ import (
 const SmallReserve = 64 << 20
 
 // Map maps the first size bytes of f, or fewer but at least need where address
-// space is short. What is behind the end of the file is reserved address space,
-// and touching it is a fault. Map may wait for the garbage collector to release
+// space is short. Past the end of the file there is only reserved address space, and
+// touching it is a fault. Map may wait for the garbage collector to release
 // mappings of closed segments. The error is an *fs.PathError. It wraps errs.Full
 // if this system's address space can never have need bytes.
 //
@@ -57,7 +57,7 @@ func mapFile(f *os.File, size, need int64, prot int) (mmap.MMap, error) {
 	if err != nil || size/2 < need {
 		return b, err
 	}
-	// As much again is left to the program, whose heap has to grow too.
+	// This leaves as much again to the program, whose heap has to grow too.
 	if err := b.Unmap(); err != nil {
 		return nil, err
 	}

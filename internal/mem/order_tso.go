@@ -9,7 +9,7 @@ import "sync/atomic"
 // Principles of Operation chapter 5), and the Go compiler keeps stores in
 // program order and moves no load across an atomic operation. So a plain copy
 // between two loads of the commit counter is a copy made between them, and a
-// plain store of the counter is a release. That holds behind a long memmove too:
+// plain store of the counter is a release. That holds after a long memmove too:
 // the stores of its string instructions are not reordered with other stores, and
 // its non-temporal stores end with an SFENCE (runtime/memmove_amd64.s).
 

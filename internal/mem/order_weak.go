@@ -4,10 +4,11 @@ package mem
 
 import "sync/atomic"
 
-// These processors may let a plain load pass the load of the commit counter
-// behind it. Go's atomic loads are acquires, which nothing behind them passes,
-// so a copy made of them is complete before the counter is looked at again. An
-// atomic store is a release: nothing before it passes it.
+// These processors may perform a plain load after the load of the commit counter
+// that follows it. Go's atomic loads are acquires: nothing that follows one is
+// performed before it. So a copy made of them is complete before the counter is
+// loaded again. An atomic store is a release: nothing before it is performed after
+// it.
 
 // StoresInOrder reports whether this processor keeps plain stores in order.
 const StoresInOrder = false

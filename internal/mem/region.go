@@ -33,8 +33,8 @@ func Slice[T any](r *Region, off int64, n int) []T {
 }
 
 // mustContain panics unless n values of size bytes from off on are inside and
-// aligned. Callers have validated what they pass; a panic here is an error of
-// this module's own.
+// aligned. Callers have validated what they pass, so a panic here is a defect of this
+// module.
 func (r *Region) mustContain(off, n, size, align int64) {
 	length := int64(len(r.Bytes))
 	// A division, since the product of n and size may overflow.

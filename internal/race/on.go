@@ -46,7 +46,7 @@ type Token struct{ cell *byte }
 // holds for all functions below.
 func (t Token) Acquire() { runtime.RaceAcquire(unsafe.Pointer(t.cell)) }
 
-// Release reports that what happened before becomes visible to whoever acquires.
+// Release reports that what happened before becomes visible after the next Acquire.
 //
 // SAFETY, here and below: as for Acquire.
 func (t Token) Release() { runtime.RaceReleaseMerge(unsafe.Pointer(t.cell)) }

@@ -7,8 +7,8 @@
 // in a mapping.
 //
 // The package may import lease, wait, mem, sys, format, race, errs and killpoint.
-// lock.go has the fast paths, slow.go the rest, and says what holds while
-// goroutines wait. docs/FORMAT.md describes the protocol for other languages,
+// lock.go has the fast paths. slow.go has the rest, and the invariants that hold
+// while goroutines wait. docs/FORMAT.md describes the protocol for other languages,
 // and docs/model has a model of it.
 //
 // Invariants:
@@ -36,7 +36,8 @@ import (
 	"example.org/shm/internal/wait"
 )
 
-// instrumented reports whether this build has something to do at each lock.
+// instrumented reports whether this build tells a kill point or the race detector
+// about each lock.
 const instrumented = race.Enabled || killpoint.Enabled
 
 // Party is one mapping of a segment as a holder of locks. It lives as long as
@@ -56,8 +57,8 @@ func (p *Party) Shut() { p.shut.Store(noWord) }
 // Reopen lets the public verbs take locks again.
 func (p *Party) Reopen() { p.shut.Store(0) }
 
-// Lock is this process's side of a lock in shared memory. Get of a Table makes
-// it. It is safe for concurrent use, and must not be copied.
+// Lock is this process's side of a lock in shared memory. Table.Get makes it. It is
+// safe for concurrent use, and must not be copied.
 //
 // The fast paths use the first fields. They are plain words, because the functions
 // of package sync/atomic cost less of the inlining budget than its types do.
@@ -181,8 +182,8 @@ func (l *Lock) Unlock() {
 // Abandoned. If it did not return normally, the mark stays.
 func (l *Lock) UnlockAfter(finished bool) {
 	if l.asked {
-		// The lock is still held here. Whoever died between Abandoned and Unlock
-		// leaves the mark to the next holder.
+		// The lock is still held here. If a process dies between Abandoned and
+		// Unlock, the mark stays for the next holder.
 		l.mustOwn("unlock")
 		l.asked = false
 		if finished {
@@ -194,8 +195,8 @@ func (l *Lock) UnlockAfter(finished bool) {
 }
 
 // Abandoned reports whether an earlier holder died, panicked or exited inside.
-// It panics if this process does not hold the lock. It returns true for every
-// later holder until one that has called it unlocks.
+// It panics if this process does not hold the lock. It returns true to every later
+// holder, until one calls it and then unlocks.
 func (l *Lock) Abandoned() bool {
 	l.mustOwn("Abandoned")
 	told := l.cell.Abandoned.Load() != 0
@@ -226,7 +227,7 @@ const (
 )
 
 // Free releases the lock, unless there are waiters, and returns what is left to do.
-// A verb ends with
+// A method that changes a value ends with
 //
 //	if left := l.Free(); left != 0 {
 //		l.Finish(left)

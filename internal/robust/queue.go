@@ -13,7 +13,7 @@ import (
 // waiter is a goroutine that waits for a Lock.
 type waiter struct {
 	next, prev *waiter
-	wake       chan struct{} // one token; it may be stale, so whoever takes it looks again
+	wake       chan struct{} // one token; it may be stale, so the receiver looks at the state again
 	since      int64
 	granted    bool // the word was kept for it, and it is out of the queue; guarded by queue.mu
 	slept      bool // in the kernel, or with a watch instead: others may be there still
@@ -39,8 +39,8 @@ func (w *waiter) park(ctx context.Context, d time.Duration) {
 	w.timer.Stop()
 }
 
-// mark is what a waiter that has slept must leave in the word: whoever woke it
-// may have cleared the bit and woken nobody else.
+// mark is the bit that a waiter that has slept must leave in the word: the process
+// that woke it may have cleared the bit and woken no other waiter.
 func (w *waiter) mark() uint32 {
 	if w.slept {
 		return format.KernelWaiters

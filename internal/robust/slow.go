@@ -21,10 +21,10 @@ import (
 //     be woken. Or this process owns the word, LocalWaiters is set, and the head
 //     is parked in Go. Or the head sleeps, and the word has KernelWaiters, or
 //     another that slept in the kernel is awake in its place.
-//   - So a release wakes one of the kernel's sleepers for all of them, and
-//     whoever has slept there leaves KernelWaiters wherever it goes next: in the
-//     word that it takes, that it is granted, or that it sleeps on. A sleeper
-//     that gives up wakes another one.
+//   - So a release wakes one of the kernel's sleepers for all of them, and a
+//     waiter that has slept there leaves KernelWaiters in the next word that it
+//     takes, that it is granted, or that it sleeps on. A sleeper that gives up
+//     wakes another one.
 //   - A head to which the word is granted is never asleep in the kernel: heads
 //     that park in Go, and their predecessors, set LocalWaiters.
 
@@ -35,7 +35,7 @@ const (
 	localSpin   = 30                      // loads, while a goroutine of this process holds the lock
 	remoteLooks = 4                       // loads, before sleeping on another process's lock
 	parkAtMost  = time.Second             // the head, in Go
-	queueAtMost = time.Minute             // those behind the head, which whoever leaves wakes; this bounds what a faulty peer can do
+	queueAtMost = time.Minute             // the rest of the queue; a goroutine that leaves wakes the next, so this only limits a faulty peer
 	watchedWait = time.Minute             // in the kernel, with a watch on the owner
 )
 
@@ -233,8 +233,8 @@ func (l *Lock) unlockSlow() {
 		}
 		free := uint32(0)
 		if w&format.KernelWaiters != 0 {
-			// Whoever reserves clears it, not whoever takes the lock: then others may
-			// starve still.
+			// The process that reserves clears starve. If the one that takes the lock
+			// cleared it, it could clear the request of another that still starves.
 			starve = max(starve, c.Starve.Swap(0))
 			killpoint.At(killpoint.StarveCleared)
 			if starve != 0 {
@@ -247,7 +247,8 @@ func (l *Lock) unlockSlow() {
 			continue
 		}
 		killpoint.At(killpoint.Unlocked)
-		// Each for its own bit: whoever is woken may find that the other has gone.
+		// Each bit needs its own wake-up, because the waiter of the other bit may
+		// have given up.
 		if w&format.KernelWaiters != 0 {
 			l.wakeKernel(starve)
 		}

@@ -9,8 +9,8 @@ import (
 	"example.org/shm/internal/sys"
 )
 
-// A watch is one goroutine for each owner, of whatever locks, that goroutines of
-// this process wait for. So a stopped process that holds a thousand locks is
+// A watch is one goroutine for each owner that goroutines of this process wait for,
+// however many locks the owner has. So a stopped process that holds a thousand locks is
 // probed as often as one that holds a single lock. A watch wakes its waiters when
 // the owner is dead, and those whose word has changed without a wake-up reaching
 // them.
@@ -26,7 +26,7 @@ type watches struct {
 
 const (
 	hintedTick  = 20 * time.Millisecond // between probes, if the system reports the death too
-	longestTick = time.Second           // of a watch that other processes' watches are quicker than
+	longestTick = time.Second           // of a watch, if watches of other processes probe first
 	repeatTick  = time.Millisecond      // once there is something to wake for: a waiter may be on its way to sleep
 )
 
@@ -77,7 +77,7 @@ func (p *Party) runWatch(owner uint32, w *watch) {
 			hint, every = nil, probeEvery
 			pause = every
 			dead = !p.Alive(owner)
-		case p.MayProbe(&lock.cell.Probed, every-every/4): // timers are late, also the winner's
+		case p.MayProbe(&lock.cell.Probed, every-every/4): // a quarter less, because timers are late, also that of the process that probed last
 			pause = every
 			dead = !p.Alive(owner)
 		default:

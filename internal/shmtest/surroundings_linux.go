@@ -26,8 +26,8 @@ func AsNobody(t testing.TB) func(*exec.Cmd) {
 }
 
 // InNamespace returns a change for [StartCmd] that makes a helper run as root of
-// a user namespace and a mount namespace of its own, so that it can mount and
-// chroot whoever runs the tests. It skips the test if the system does not allow
+// a user namespace and a mount namespace of its own, so that it can mount and call
+// chroot, whichever user runs the tests. It skips the test if the system does not allow
 // that.
 func InNamespace(t testing.TB) func(*exec.Cmd) {
 	t.Helper()

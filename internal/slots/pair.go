@@ -56,8 +56,8 @@ func At(region *mem.Region, r *format.Record, token race.Token) *Pair {
 	}
 }
 
-// A reader copies maxTries times before it asks the writers to wait. Beside a
-// writer that never rests, one reader was seen to try 2,334 times. It waits for
+// A reader copies maxTries times before it takes the lock. Beside a writer that
+// never pauses, one reader was seen to try 2,334 times. It waits for
 // the lock for at most lockAtMost: a holder that is stopped, or that waits for
 // this very reader, makes no more commits, so the next copy succeeds.
 const (
@@ -119,7 +119,7 @@ func (p *Pair) Publish(count uint64) {
 }
 
 // Carry copies from the committed to the idle slot what a newer program may keep
-// behind the first n bytes. The caller holds the lock.
+// after the first n bytes. The caller holds the lock.
 func (p *Pair) Carry(count uint64, n int) {
 	if end := min(int(p.Cell.Extent.Load()), len(p.Data[0])); end > n {
 		copy(p.Data[(count+1)&1][n:end], p.Data[count&1][n:end])

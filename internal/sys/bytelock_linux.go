@@ -43,8 +43,8 @@ func Unlock(f *os.File, off int64) {
 }
 
 // WaitLockProcess is WaitLock with a POSIX lock, which belongs to the process. It
-// is for a description that is shared with a parent or a child, whom a lock of
-// the description would not exclude.
+// is for a description that this process shares with a parent or a child: a lock of
+// the description would not exclude them.
 //
 // Any close of any descriptor of the file in this process releases the lock, so
 // it is for no other case.
@@ -60,8 +60,8 @@ func UnlockProcess(f *os.File, off int64) {
 }
 
 // Locked reports whether a description other than f's holds an exclusive lock on
-// any of length bytes from off. It asks on behalf of a reader, with whom only an
-// exclusive lock conflicts, so a process that may only read the file cannot make
+// any of length bytes from off. It asks for a shared lock, with which only
+// an exclusive lock conflicts, so a process that may only read the file cannot make
 // a byte look locked. It takes no lock and never blocks. It returns true with an
 // error, as nothing is known then.
 func Locked(f *os.File, off, length int64) (bool, error) {
@@ -69,8 +69,8 @@ func Locked(f *os.File, off, length int64) (bool, error) {
 	return err != nil || l.Type != unix.F_UNLCK, err
 }
 
-// LockedFast is Locked for one byte in less time. It is for a caller that
-// somebody waits for.
+// LockedFast is Locked for one byte, and takes less time. It is for a caller on which
+// a goroutine waits.
 //
 // Preconditions: nothing closes f during the call.
 func LockedFast(f *os.File, off int64) (bool, error) {

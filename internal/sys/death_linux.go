@@ -10,7 +10,7 @@ import (
 
 // Death tells without delay that a process has exited, by a pidfd in Go's
 // poller. It is only a hint: a pid may have been reused before the watch began,
-// and whoever named the process may be wrong.
+// and the table that named the process may be wrong.
 type Death struct {
 	file *os.File
 	conn syscall.RawConn

@@ -18,12 +18,13 @@
 //     others on the system, also in another container, and is released by the
 //     system when the description is closed or its last process ends, however
 //     it ends. The byte need not exist: offsets up to 1<<62 + 1<<30 are used.
-//     [Locked] asks for a lock that somebody else holds without taking one.
+//     [Locked] asks whether another description holds a lock, without taking one.
 //   - Descriptions. [Reopen] makes a description that no other process shares.
 //     No child process inherits a descriptor that this package makes.
 //   - Sleeping. [FutexWait] and [FutexWake] work between processes that map the
 //     same page of a file at different addresses. The comparison of the word and
-//     the start of the sleep are one step for whoever changes the word and wakes.
+//     the start of the sleep are one step, as seen by a process that changes the
+//     word and then wakes sleepers.
 //   - Clock. [Monotonic] is the same clock in all processes of the system.
 //   - Identity. [Key] is the same for two descriptors exactly if they are of the
 //     same file.

@@ -81,9 +81,8 @@ func stat(f *os.File, path string) (st unix.Stat_t, err error) {
 
 func keyOf(st *unix.Stat_t) Key { return Key{uint64(st.Dev), st.Ino} }
 
-// CheckNamed returns an error for a named file that cannot be trusted, since
-// somebody else may have put it there, or may write to it beyond what mode
-// grants. The error is an *fs.PathError. It wraps errs.Insecure for a file that
+// CheckNamed returns an error for a named file that cannot be trusted: another user
+// may have put it there, or may write to it although mode does not grant that. The error is an *fs.PathError. It wraps errs.Insecure for a file that
 // is not regular, has more than one hard link, is owned by another user though
 // mode grants nothing to others, or is writable by more users than mode grants.
 // It wraps fs.ErrNotExist for a file whose name was removed since it was opened.

@@ -34,8 +34,8 @@ func Reserve(f *os.File, path string, off, end int64) error {
 	return nil
 }
 
-// fill reserves space where fallocate is missing, by writing zeros behind the
-// end of the file. What lies before the end is there already.
+// fill reserves space where fallocate is missing, by writing zeros past the end of
+// the file. What lies before the end is there already.
 func fill(f *os.File, off, n int64) error {
 	info, err := f.Stat()
 	if err != nil {

@@ -20,7 +20,7 @@ type Patch struct {
 // writes, and JSON as far as JSON can describe the value. Characters that are
 // the whole value need no quotes. Integers may have a prefix, as in 0x1f. An
 // array needs all its elements. A struct needs only the fields that are to
-// change, by name. A C string keeps the bytes behind its new end.
+// change, by name. A C string keeps the bytes after its new end.
 //
 // The error wraps fs.ErrInvalid for a text that does not describe such a value,
 // strconv.ErrRange for a number that does not fit, or errs.TooLong.
@@ -155,7 +155,7 @@ func (p *parser) fields(off int, elem layout.Layout) error {
 	return nil
 }
 
-// field reads a field name and the colon behind it. The name may be in quotes. It
+// field reads a field name and the colon after it. The name may be in quotes. It
 // has no colon in it, because a format cannot hold such a name.
 func (p *parser) field(elem layout.Layout) (layout.Field, error) {
 	p.space()
@@ -215,7 +215,7 @@ func (p *parser) quoted(off, size int) error {
 	return p.put(off, size, text)
 }
 
-// put writes a string to size bytes: with a NUL behind it where there is room.
+// put writes a string to size bytes, and a NUL after it if there is room.
 func (p *parser) put(off, size int, text string) error {
 	if len(text) > size {
 		return fmt.Errorf("%w: %d bytes, there is room for %d", errs.TooLong, len(text), size)

@@ -15,7 +15,7 @@ import (
 // empty.
 //
 // Invariant: while there are sleepers, one of them sleeps in the kernel, or is
-// awake and will look at the word before it sleeps. Whoever finds there another
+// awake and will look at the word before it sleeps. A goroutine that finds another
 // word than the sleepers know wakes them all.
 type Group struct {
 	mu       sync.Mutex
@@ -33,7 +33,7 @@ type Mapping interface {
 
 // sleeper is a goroutine that awaits a change.
 type sleeper struct {
-	wake    chan struct{} // one token; it may be stale, so whoever takes it looks again
+	wake    chan struct{} // one token; it may be stale, so the receiver looks at the word again
 	version func() uint64 // of what the sleeper looks at
 	looked  uint64        // the version that it has seen
 }
@@ -53,10 +53,10 @@ func longestLook(m Mapping) time.Duration {
 	return lastLook
 }
 
-// Wait returns when ok does, with its error, or when ctx is done, with the
-// context's error. It calls ok again after each change. version tells, without
-// the user's code in ok, that something has changed of which the word says
-// nothing.
+// Wait returns nil when ok returns true, ok's error if it returns one, or the
+// context's error when ctx is done. It calls ok again after each change. The result
+// of version changes also with changes that the word does not count, and version
+// runs no code of the user's.
 //
 // Preconditions: the caller keeps m, in which word is, alive.
 func (g *Group) Wait(ctx context.Context, m Mapping, word *format.ChangeWord, version func() uint64, ok func() (bool, error)) error {
@@ -160,7 +160,7 @@ func (g *Group) missed() bool {
 	return false
 }
 
-// Rouse makes all sleepers look, for a reason of which the word says nothing. A
+// Rouse makes all sleepers look, for a reason that the word does not count. A
 // sleeper that is about to sleep in the kernel may look only at its time-out.
 func (g *Group) Rouse(m Mapping, word *format.ChangeWord) {
 	g.mu.Lock()

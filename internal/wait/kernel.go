@@ -12,8 +12,8 @@
 // Invariants:
 //   - The number of threads that sleep is bounded, whatever the number of
 //     goroutines.
-//   - A word is mapped while anything here refers to it: whoever sleeps keeps
-//     the mapping alive until it has left.
+//   - A word is mapped while anything here refers to it: a goroutine that sleeps
+//     keeps the mapping alive until it has left.
 //
 // Source: futex(2), and FUTEX_WAITV in the kernel's documentation of futex2.
 package wait

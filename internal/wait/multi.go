@@ -16,7 +16,7 @@ import (
 // is woken alone, so it has to sleep by itself.
 //
 // Invariant: the word of a waiter is mapped while the waiter is in the table.
-// Whoever puts it there takes it out before it lets go of the mapping.
+// The goroutine that puts it there takes it out before it releases the mapping.
 type multiWait struct {
 	mu      sync.Mutex
 	waiters map[*wordWaiter]struct{}

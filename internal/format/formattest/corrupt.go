@@ -21,7 +21,7 @@ type Corrupt struct {
 }
 
 // Forge sets the checksums of a segment to match what is in it, so that a test
-// reaches the checks behind them. It follows the records as far as it can.
+// reaches the checks that follow. It follows the records as far as it can.
 func Forge(b []byte) {
 	ne := binary.NativeEndian
 	if len(b) < format.HeaderSize {
