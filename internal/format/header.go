@@ -32,13 +32,11 @@ const (
 	Version       = 1
 	ByteOrderMark = 0x01020304
 
-	Line        = 64 // bytes of a cache line: records, lock cells and slots start on one
 	TableOffset = 256
 	TableLen    = 512
 	HeaderSize  = TableOffset + TableLen*Line // offset of the first record
 
 	FirstAllocation = 64 << 10 // bytes of a new segment's file
-	MaxSegment      = 1 << 45  // bytes; far below LeaseBase, and its lines fit in a sealed word
 
 	HeaderChecked = 32 // the first bytes of the header, which Header.Check covers
 )

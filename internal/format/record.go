@@ -38,6 +38,12 @@ type Record struct {
 	Index int // in the directory
 }
 
+// Outgrows reports whether s is what the record has with fields appended, and
+// whether the longer struct fits in the record's slots.
+func (s *Shape) Outgrows(r *Record) bool {
+	return s.Grows() && r.Grows() && !layout.Same(s.Layout, r.Layout) && s.Layout.Extends(*r.Layout) && int64(s.Layout.Size) <= r.Capacity
+}
+
 // Elements returns the offset of the value itself. That is the offset of the
 // first slot if there are two.
 func (r *Record) Elements() int64 {

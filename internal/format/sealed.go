@@ -36,6 +36,3 @@ func (s *Sealed) Bytes() (n int64, ok bool) {
 
 // StoreBytes writes a size in bytes, a multiple of Line.
 func (s *Sealed) StoreBytes(n int64) { s.Store(uint64(n / Line)) }
-
-// RoundUp rounds a size in bytes up to a multiple of Line.
-func RoundUp(n int64) int64 { return (n + Line - 1) / Line * Line }

@@ -131,12 +131,6 @@ func (s *Shape) HasLock() bool { return s.Access == Locked || s.Access == Publis
 // Grows reports whether types of different length may share the value.
 func (s *Shape) Grows() bool { return s.Access == Published && s.Kind == KindSingle }
 
-// Outgrows reports whether s is what the record has with fields appended, and
-// whether the longer struct fits in the record's slots.
-func (s *Shape) Outgrows(r *Record) bool {
-	return s.Grows() && r.Grows() && !layout.Same(s.Layout, r.Layout) && s.Layout.Extends(*r.Layout) && int64(s.Layout.Size) <= r.Capacity
-}
-
 // Whole returns the layout of all elements together.
 //
 // Preconditions: the shape is not that of a mutex.

@@ -9,13 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Operations of futex(2). They never have the private flag: other processes map
-// the words too.
-const (
-	futexWaitBitset = 9
-	futexWakeBitset = 10
-)
-
 // FutexWait sleeps while *word is value, for at most d, or until a waker names
 // one of the bits. It returns early for signals or for no reason, so callers look
 // at the word again. It returns at once if *word is not value. It blocks the

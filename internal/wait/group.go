@@ -38,14 +38,6 @@ type sleeper struct {
 	looked  uint64        // the version that it has seen
 }
 
-// A maker of a change may be killed before it wakes anybody. The time-outs of a
-// sleep find such a change, so they are short at first and longer later.
-const (
-	firstLook    = 4 * time.Millisecond
-	lastLook     = 4 * time.Second
-	readOnlyLook = 250 * time.Millisecond // a sleeper that cannot announce itself looks this often
-)
-
 func longestLook(m Mapping) time.Duration {
 	if m.ReadOnly() {
 		return readOnlyLook

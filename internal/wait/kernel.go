@@ -31,6 +31,14 @@ import (
 // ones leave some slots to goroutines whose lock is about to be free.
 const Short = 4 * time.Millisecond
 
+// A maker of a change may be killed before it wakes anybody. The time-outs of a
+// sleep find such a change, so they are short at first and longer later.
+const (
+	firstLook    = 4 * time.Millisecond
+	lastLook     = 4 * time.Second
+	readOnlyLook = 250 * time.Millisecond // a sleeper that cannot announce itself looks this often
+)
+
 var (
 	kernelSlots = make(semaphore, 32)
 	longSlots   = make(semaphore, 24) // a part of them, for sleeps longer than Short
