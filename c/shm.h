@@ -13,8 +13,8 @@
  *
  * docs/FORMAT.md defines the bytes and the protocols. This header implements them
  * for C, the package internal/format implements the bytes for Go, and header.py,
- * record.py and cell.py in python/shm do so for Python. Whoever changes a byte of
- * the format has to change all of them together.
+ * record.py and cell.py in python/shm do so for Python. If you change a byte of the
+ * format, change all of them together.
  *
  * CAVEATS, each as a symptom and its fix
  *
@@ -24,8 +24,8 @@
  * A thread hangs in shm_lock. It already holds the lock, which is not recursive.
  *   The same happens in a signal handler: a signal handler must not call any
  *   function of this header.
- * A lock stays held after its thread has ended, was cancelled or left by longjmp.
- *   A lock belongs to the process, and a process that lives never loses its locks.
+ * A lock stays held after its thread has ended, was cancelled or has left by
+ *   longjmp. A lock belongs to the process, and a live process never loses its locks.
  *   Unlock in a cleanup handler; any thread of the process may do it.
  * A child after fork gets -EPERM from shm_unlock. The parent holds the lock. The
  *   child takes an id of its own when it first uses a lock. A child that was made
@@ -41,22 +41,23 @@
  * A bool from another program is neither true nor false. Other programs can write
  *   any byte. Declare it uint8_t here, with the format SHM_BOOL.
  * The process gets SIGBUS. Somebody has truncated the file, which every user who can
- *   write it can do. A memfd that is sealed against shrinking is safe; Go's
+ *   write to it can do. A memfd that is sealed against shrinking is safe; Go's
  *   Anonymous makes one.
  * Readers see a locked number change before shm_unlock. Other processes see a store
  *   through a pointer at once. Put what must change together into one published
  *   struct.
  * A pointer faults after shm_detach. Handles and pointers are valid until
- *   shm_detach. A lock that is still held then is taken over by the next process
- *   that asks for it, and that process sees it as abandoned.
+ *   shm_detach. If a lock is still held then, the next process that asks for it takes
+ *   it over and sees it as abandoned.
  * The lock of a process that was just killed is still held. The kernel first frees
- *   the process's memory (some 55 ms a GiB) and writes the core dump, and then frees
+ *   the process's memory (about 55 ms a GiB) and writes the core dump, and then frees
  *   the lease. After that a sleeping waiter needs up to 20 ms more.
  * shm_find is slow if there are many values. It reads the directory from the start,
  *   and so do the constructors. Find each value once, and keep it.
  * A waiting thread wakes up 50 times a second. It does so to find out whether the
- *   holder died, or whether a process died that was to wake it. If hundreds of
- *   threads wait for a long time, give them a queue of their own.
+ *   holder died, or whether the process that had to wake it died. If hundreds of
+ *   threads wait for a long time, let them wait in a queue of your own, and only its
+ *   first thread for the lock.
  *
  * RESULTS: 0, or a negative number, which is -errno or one of enum shm_error.
  * shm_strerror returns its text. A function that fails has changed nothing.

@@ -22,11 +22,11 @@ func benchCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "bench",
 		Usage: "compare ways to share a number between processes",
-		Description: `Starts processes that increment one number, in each of several ways, and prints
-what an increment costs alone, how many a second 2 and more processes make, how
-many of them are lost, and what becomes of the others when a process is killed
-(kill -9) in the middle of one. Takes some 20 seconds, and leaves nothing behind
-however it ends.`,
+		Description: `Bench starts processes that increment one number in each of several ways. It prints
+what an increment costs alone, how many increments 2 and more processes make in a
+second, how many of them are lost, and what happens to the other processes when one
+is killed (kill -9) in the middle of an increment. It takes about 20 seconds, and
+leaves no processes or files, however it ends.`,
 		Flags: []cli.Flag{
 			&cli.IntFlag{
 				Name:      "procs",
@@ -37,7 +37,7 @@ however it ends.`,
 			&cli.DurationFlag{
 				Name:      "time",
 				Value:     450 * time.Millisecond,
-				Usage:     "measure each thing for `DURATION`, such as 200ms; there are two or three for each way",
+				Usage:     "make each measurement for `DURATION`, such as 200ms; each way has two or three",
 				Validator: between(time.Millisecond, time.Hour),
 			},
 			&cli.BoolFlag{Name: "json", Usage: "print everything measured as JSON"},
