@@ -477,7 +477,7 @@ SHM_SLOW_ void shm_wake_all_(uint32_t *change)
 }
 
 /* Wakes the processes that await a change, if there are any. Call it once other
- * processes can see the change: whoever awaits one sets the bit before it looks. */
+ * processes can see the change: a waiter sets the bit before it looks at the value. */
 static inline void shm_changed_(uint32_t *change)
 {
 	if (!SHM_LIKELY_((__atomic_load_n(change, __ATOMIC_SEQ_CST) & SHM_AWAITED_) == 0))

@@ -30,7 +30,7 @@ type header struct {
 }
 
 // feed has the values that the programs share. The feed changes Header while it
-// holds the lock of Samples, so whoever holds that lock sees the two agree.
+// holds the lock of Samples, so a holder of that lock sees the two agree.
 type feed struct {
 	Header  shm.Struct[header] `shm:"header"`
 	Samples shm.Array[float64] `shm:"samples,len=6400"` // slots * size; frame n is in slot n modulo slots
