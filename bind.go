@@ -108,7 +108,7 @@ func planField(s *Segment, field reflect.StructField, v reflect.Value) (l format
 		if field.Type == reflect.TypeFor[Mutex]() {
 			hint = "; use a *shm.Mutex"
 		}
-		return l, nil, errs.Invalid("a %s is not a handle that Bind can fill%s", field.Type, hint)
+		return l, nil, errs.Invalid("%s is not a handle that Bind can fill%s", field.Type, hint)
 	case n != 0 && (isMutex || !h.sized()):
 		return l, nil, errs.Invalid("len= for a %s, which has no length", field.Type)
 	case isMutex:

@@ -34,6 +34,8 @@ type LayoutError struct {
 	Pid                    int    // of the process that made the value; 0 if not known
 	Program                string // name of that process's program
 	Reason                 string // more about the difference; may be empty
+
+	anyLen bool // WantLen is not known: the caller takes any length
 }
 
 // Error names the Go types that attach to what is there and to what was wanted,
@@ -46,13 +48,13 @@ func (e *LayoutError) Error() string {
 	if e.Segment != "" {
 		fmt.Fprintf(&b, " in %s", e.Segment)
 	}
-	fmt.Fprintf(&b, ": is %s", handleType(e.HaveAccess, have, e.HaveLen))
+	fmt.Fprintf(&b, ": is %s", handleType(e.HaveAccess, have, e.HaveLen, false))
 	if e.Pid != 0 {
 		// The program's name comes from memory that others write. Quoting keeps
 		// terminal escapes out.
 		fmt.Fprintf(&b, " made by %q (pid %d)", e.Program, e.Pid)
 	}
-	fmt.Fprintf(&b, "; wanted %s", handleType(e.WantAccess, want, e.WantLen))
+	fmt.Fprintf(&b, "; wanted %s", handleType(e.WantAccess, want, e.WantLen, e.anyLen))
 	if e.Reason != "" {
 		fmt.Fprintf(&b, " (%s)", e.Reason)
 	}
@@ -64,9 +66,19 @@ func (e *LayoutError) Error() string {
 }
 
 // handleType names the handle that attaches to such a value, with an article: an
-// Array[int32] of 4 elements. A lock that guards no value of its own has no
-// layout.
-func handleType(a Access, l layout.Layout, n int) string {
+// Array[int32] of 4 elements. If anyLen is true, it is one with a length, which n
+// does not tell. A lock that guards no value of its own has no layout.
+func handleType(a Access, l layout.Layout, n int, anyLen bool) string {
+	long := n > 0 || anyLen
+	count := func(unit string) string {
+		switch {
+		case anyLen:
+			return " of any length"
+		case n == 1:
+			return " of 1 " + unit
+		}
+		return fmt.Sprintf(" of %d %ss", n, unit)
+	}
 	number := l.Number() != nil && l.Number().Kind() != reflect.Bool
 	kind, of := "Raw", l.String()
 	switch a {
@@ -80,17 +92,17 @@ func handleType(a Access, l layout.Layout, n int) string {
 	switch {
 	case l.Format == "":
 		return "a Mutex"
-	case l.IsText() && n > 0 && a == AccessRaw:
-		return fmt.Sprintf("a CharArray of %d bytes", n)
-	case l.IsText() && n > 0 && a == AccessPublished:
-		return fmt.Sprintf("a String of %d bytes", n)
-	case a == AccessRaw && n > 0:
+	case l.IsText() && long && a == AccessRaw:
+		return "a CharArray" + count("byte")
+	case l.IsText() && long && a == AccessPublished:
+		return "a String" + count("byte")
+	case a == AccessRaw && long:
 		kind = "RawArray"
 	case a == AccessRaw && number:
 		kind = "RawValue"
 	case a == AccessRaw:
 		kind = "RawStruct"
-	case a == AccessLocked && n > 0:
+	case a == AccessLocked && long:
 		kind = "Array"
 	}
 	article := "a"
@@ -99,8 +111,8 @@ func handleType(a Access, l layout.Layout, n int) string {
 	}
 	text := fmt.Sprintf("%s %s[%s]", article, kind, of)
 	switch {
-	case n > 0:
-		text += fmt.Sprintf(" of %d elements", n)
+	case long:
+		text += count("element")
 	case l.Fields != nil:
 		text += fmt.Sprintf(" of %d bytes", l.Size)
 	}

@@ -94,7 +94,7 @@ func match(want *format.Shape, r *format.Record) error {
 	return &LayoutError{
 		Name: r.Name, Have: layoutFrom(r.Layout), Want: layoutFrom(want.Layout),
 		HaveLen: int(r.Count), WantLen: int(max(want.Count, 0)), HaveAccess: Access(r.Access), WantAccess: Access(want.Access),
-		Pid: int(r.Pid), Program: r.Program, Reason: reason,
+		Pid: int(r.Pid), Program: r.Program, Reason: reason, anyLen: want.Count < 0,
 	}
 }
 
