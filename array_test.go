@@ -1,6 +1,6 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"errors"
@@ -12,6 +12,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
 )
 
 func TestArray(t *testing.T) {
@@ -22,14 +25,14 @@ func TestArray(t *testing.T) {
 	t.Run("complex64", arrayOfNumbers[complex64](1+2i, -1, 1i))
 }
 
-func arrayOfNumbers[T Word](low, high, one T) func(*testing.T) {
+func arrayOfNumbers[T shm.Word](low, high, one T) func(*testing.T) {
 	return func(t *testing.T) {
-		name := testName(t)
+		name := shmtest.Name(t)
 		s := open(t, name, nil)
 		const n = 13
-		a := must(NewArray[T](s, "a", n))(t)
-		after := must(NewRawValue(s, "after", ^uint64(0)))(t)
-		ro := must(NewArray[T](open(t, name, &Options{ReadOnly: true}), "a", 0))(t)
+		a := shmtest.Must(shm.NewArray[T](s, "a", n))(t)
+		after := shmtest.Must(shm.NewRawValue(s, "after", ^uint64(0)))(t)
+		ro := shmtest.Must(shm.NewArray[T](open(t, name, &shm.Options{ReadOnly: true}), "a", 0))(t)
 		if a.Len() != n || ro.Len() != n {
 			t.Fatal(a.Len(), ro.Len())
 		}
@@ -60,34 +63,34 @@ func arrayOfNumbers[T Word](low, high, one T) func(*testing.T) {
 			for what, f := range map[string]func(){
 				"Load": func() { a.Load(i) }, "Store": func() { a.Store(i, low) }, "Add": func() { a.Add(i, low) },
 			} {
-				if err, ok := panicOf(f).(runtime.Error); !ok {
+				if err, ok := shmtest.Panic(f).(runtime.Error); !ok {
 					t.Errorf("%s(%d): %v", what, i, err)
 				}
 			}
 		}
 		if !a.Mutex().TryLock() {
-			t.Fatal("a panic left the lock")
+			t.Fatal("a panic has left the lock held")
 		}
 		a.Mutex().Unlock()
 		for what, f := range map[string]func(){
 			"Store": func() { ro.Store(0, low) }, "Add": func() { ro.Add(0, low) }, "WithLock": func() { ro.WithLock(func([]T) {}) },
 		} {
-			if err, ok := panicOf(f).(error); !ok || !errors.Is(err, ErrReadOnly) {
+			if err, ok := shmtest.Panic(f).(error); !ok || !errors.Is(err, shm.ErrReadOnly) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
-		var mismatch *LayoutError
-		if _, err := NewArray[T](s, "a", n+1); !errors.As(err, &mismatch) || mismatch.HaveLen != n || mismatch.WantLen != n+1 {
+		var mismatch *shm.LayoutError
+		if _, err := shm.NewArray[T](s, "a", n+1); !errors.As(err, &mismatch) || mismatch.HaveLen != n || mismatch.WantLen != n+1 {
 			t.Error(err)
 		}
-		if _, err := NewArray[T](s, "b", 0); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := shm.NewArray[T](s, "b", 0); !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)
 		}
 	}
 }
 
 func TestArrayAddsUp(t *testing.T) {
-	a := must(NewArray[int16](open(t, testName(t), nil), "a", 4))(t)
+	a := shmtest.Must(shm.NewArray[int16](open(t, shmtest.Name(t), nil), "a", 4))(t)
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
@@ -104,13 +107,46 @@ func TestArrayAddsUp(t *testing.T) {
 	}
 }
 
-// abandoner dies in the middle of a change.
-var abandoner = helper("abandoner", func(args []string) error {
-	s, err := Open(args[0], nil)
+func TestAllEndsWhenTold(t *testing.T) {
+	a := shmtest.Must(shm.NewRawArray[int8](open(t, shmtest.Name(t), nil), "a", 10))(t)
+	n := 0
+	for range a.All() {
+		if n++; n == 3 {
+			break
+		}
+	}
+	if n != 3 {
+		t.Fatal(n)
+	}
+}
+
+func TestRawArrayIsOnePieceOfMemory(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	var all []shm.RawArray[uint16]
+	for i := range 50 {
+		all = append(all, shmtest.Must(shm.NewRawArray[uint16](s, fmt.Sprint(i), i+1))(t))
+	}
+	for i, a := range all {
+		for j := range a.Slice() {
+			a.Slice()[j] = uint16(i + 1)
+		}
+	}
+	for i, a := range all {
+		for j, x := range a.All() {
+			if x != uint16(i+1) {
+				t.Fatalf("array %d[%d] is %d: arrays overlap", i, j, x)
+			}
+		}
+	}
+}
+
+// abandoner stops in the middle of a change, and is killed there.
+var abandoner = shmtest.Helper("abandoner", func(args []string) error {
+	s, err := shm.Open(args[0], nil)
 	if err != nil {
 		return err
 	}
-	a, err := NewArray[int32](s, "a", 0)
+	a, err := shm.NewArray[int32](s, "a", 0)
 	if err != nil {
 		return err
 	}
@@ -123,11 +159,11 @@ var abandoner = helper("abandoner", func(args []string) error {
 	return nil
 })
 
-// TestHolderThatDoesNotFinish: what it changed stays, and the next one is told,
-// until somebody who was told unlocks.
+// A holder that does not finish leaves what it has changed. Abandoned tells each
+// later holder, until one that was told unlocks.
 func TestHolderThatDoesNotFinish(t *testing.T) {
-	name := testName(t)
-	a := must(NewArray[int32](open(t, name, nil), "a", 3))(t)
+	name := shmtest.Name(t)
+	a := shmtest.Must(shm.NewArray[int32](open(t, name, nil), "a", 3))(t)
 	told := func() (yes bool) {
 		a.Mutex().Lock()
 		defer a.Mutex().Unlock()
@@ -137,12 +173,12 @@ func TestHolderThatDoesNotFinish(t *testing.T) {
 		"panic":  func() { a.WithLock(func(s []int32) { s[0]--; panic(1) }) },
 		"Goexit": func() { a.WithLock(func(s []int32) { s[0]--; runtime.Goexit() }) },
 		"kill -9": func() {
-			p := start(t, abandoner, name)
-			p.expect("inside")
+			p := shmtest.Start(t, abandoner, name)
+			p.Expect("inside")
 			if a.Load(0) != -1 { // a load waits for nobody
-				t.Error("no change to be seen")
+				t.Error("the change is not seen")
 			}
-			p.kill()
+			p.Kill()
 		},
 	} {
 		if told() {
@@ -154,16 +190,16 @@ func TestHolderThatDoesNotFinish(t *testing.T) {
 			leave()
 		})
 		left.Wait()
-		a.Add(1, 1) // neither asks nor clears it
+		a.Add(1, 1) // neither reports nor clears it
 		if a.Load(0) != -1 {
 			t.Errorf("%s: the change is gone", what)
 		}
-		// One who fails after being told leaves it to the next.
+		// A holder that was told and fails leaves the mark to the next one.
 		left.Go(func() {
 			defer func() { _ = recover() }()
 			a.WithLock(func(s []int32) {
 				if !a.Mutex().Abandoned() {
-					t.Errorf("%s: nobody is told", what)
+					t.Errorf("%s: the next holder is not told", what)
 				}
 				panic(2)
 			})
@@ -171,12 +207,12 @@ func TestHolderThatDoesNotFinish(t *testing.T) {
 		left.Wait()
 		a.WithLock(func(s []int32) {
 			if !a.Mutex().Abandoned() {
-				t.Errorf("%s: the second is not told", what)
+				t.Errorf("%s: the second holder is not told", what)
 			}
 			s[0] = 0 // repaired
 		})
 		if told() {
-			t.Errorf("%s: told again after the repair", what)
+			t.Errorf("%s: a holder is told after the repair", what)
 		}
 	}
 }

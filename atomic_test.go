@@ -1,6 +1,6 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"bufio"
@@ -12,19 +12,22 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
 )
 
 type flags uint32
 
 // checkAtomic compares a random program of operations with a plain variable.
-func checkAtomic[T AtomicInteger](t *testing.T, extremes ...T) {
+func checkAtomic[T shm.AtomicInteger](t *testing.T, extremes ...T) {
 	t.Helper()
 	typ := reflect.TypeFor[T]().String()
-	name := testName(t)
+	name := shmtest.Name(t)
 	s := open(t, name, nil)
-	a := must(NewAtomic(s, "a", extremes[0]))(t)
-	ro := must(NewAtomic(open(t, name, &Options{ReadOnly: true}), "a", T(1)))(t)
-	before, after := must(NewAtomic(s, "before", T(0)))(t), must(NewAtomic(s, "after", T(0)))(t)
+	a := shmtest.Must(shm.NewAtomic(s, "a", extremes[0]))(t)
+	ro := shmtest.Must(shm.NewAtomic(open(t, name, &shm.Options{ReadOnly: true}), "a", T(1)))(t)
+	before, after := shmtest.Must(shm.NewAtomic(s, "before", T(0)))(t), shmtest.Must(shm.NewAtomic(s, "after", T(0)))(t)
 	model := extremes[0]
 	for i := range 2000 {
 		x := T(rand.Uint64())
@@ -73,13 +76,13 @@ func TestAtomicOfEachType(t *testing.T) {
 	checkAtomic[flags](t, 0, 1, math.MaxUint32)
 }
 
-// atomicAdder adds to an Atomic as often as told.
-var atomicAdder = helper("atomicAdder", func(args []string) error {
-	s, err := Open(args[0], nil)
+// atomicAdder adds 1 to an Atomic, as often as its second argument says.
+var atomicAdder = shmtest.Helper("atomicAdder", func(args []string) error {
+	s, err := shm.Open(args[0], nil)
 	if err != nil {
 		return err
 	}
-	a, err := NewAtomic(s, "a", int64(0))
+	a, err := shm.NewAtomic(s, "a", int64(0))
 	if err != nil {
 		return err
 	}
@@ -99,16 +102,16 @@ var atomicAdder = helper("atomicAdder", func(args []string) error {
 
 func TestAtomicAddsUp(t *testing.T) {
 	const procs, goroutines, each = 4, 8, 50_000
-	name := testName(t)
-	a := must(NewAtomic(open(t, name, nil), "a", int64(0)))(t)
-	var all []*process
+	name := shmtest.Name(t)
+	a := shmtest.Must(shm.NewAtomic(open(t, name, nil), "a", int64(0)))(t)
+	var all []*shmtest.Process
 	for range procs {
-		p := start(t, atomicAdder, name, strconv.Itoa(each))
-		p.expect("ready")
+		p := shmtest.Start(t, atomicAdder, name, strconv.Itoa(each))
+		p.Expect("ready")
 		all = append(all, p)
 	}
 	for _, p := range all {
-		p.say("go")
+		p.Say("go")
 	}
 	var wg sync.WaitGroup
 	for range goroutines {
@@ -120,7 +123,7 @@ func TestAtomicAddsUp(t *testing.T) {
 	}
 	wg.Wait()
 	for _, p := range all {
-		p.wait()
+		p.Wait()
 	}
 	if got := a.Load(); got != (procs+goroutines)*each {
 		t.Fatalf("%d additions counted %d", (procs+goroutines)*each, got)

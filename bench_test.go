@@ -1,24 +1,30 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
 )
 
-// Each benchmark has the native rival beside ours, so that benchstat can print
-// the ratio: see docs/BENCHMARKS.md for the commands.
+// Each benchmark has the native rival beside ours, so that benchstat can print the
+// ratio: see docs/BENCHMARKS.md for the commands. This file has the operations on
+// values; the other files *_bench_test.go have segments, other processes, and locks of
+// dead owners.
 
-func benchSegment(b *testing.B) *Segment { return open(b, testName(b), nil) }
+func benchSegment(b *testing.B) *shm.Segment { return open(b, shmtest.Name(b), nil) }
 
 var sink int64
 
 func BenchmarkAdd(b *testing.B) {
 	s := benchSegment(b)
-	v := must(NewValue[int64](s, "value", 0))(b)
-	a := must(NewAtomic[int64](s, "atomic", 0))(b)
+	v := shmtest.Must(shm.NewValue[int64](s, "value", 0))(b)
+	a := shmtest.Must(shm.NewAtomic[int64](s, "atomic", 0))(b)
 	b.Run("impl=shm.Value/t=int64/procs=1", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
@@ -62,7 +68,7 @@ func BenchmarkAdd(b *testing.B) {
 
 func BenchmarkMutex(b *testing.B) {
 	s := benchSegment(b)
-	m := must(NewMutex(s, "mutex"))(b)
+	m := shmtest.Must(shm.NewMutex(s, "mutex"))(b)
 	b.Run("impl=shm.Mutex", func(b *testing.B) {
 		for b.Loop() {
 			m.Lock()
@@ -82,13 +88,12 @@ func BenchmarkMutex(b *testing.B) {
 
 func BenchmarkGoroutines(b *testing.B) {
 	s := benchSegment(b)
-	v := must(NewValue[int64](s, "value", 0))(b)
+	v := shmtest.Must(shm.NewValue[int64](s, "value", 0))(b)
 	for _, n := range []int{2, 4, 8} {
-		_ = n
-		b.Run("impl=shm.Value/goroutines="+string(rune('0'+n)), func(b *testing.B) {
+		b.Run(fmt.Sprint("impl=shm.Value/goroutines=", n), func(b *testing.B) {
 			parallel(b, n, func() { v.Add(1) })
 		})
-		b.Run("impl=sync.Mutex/goroutines="+string(rune('0'+n)), func(b *testing.B) {
+		b.Run(fmt.Sprint("impl=sync.Mutex/goroutines=", n), func(b *testing.B) {
 			g := &struct {
 				mu sync.Mutex
 				n  int64
@@ -116,8 +121,8 @@ func parallel(b *testing.B, goroutines int, f func()) {
 
 func BenchmarkLoad(b *testing.B) {
 	s := benchSegment(b)
-	v := must(NewValue[int64](s, "value", 0))(b)
-	r := must(NewRawValue[int64](s, "raw", 0))(b)
+	v := shmtest.Must(shm.NewValue[int64](s, "value", 0))(b)
+	r := shmtest.Must(shm.NewRawValue[int64](s, "raw", 0))(b)
 	b.Run("impl=shm.Value", func(b *testing.B) {
 		var x int64
 		for b.Loop() {
@@ -147,6 +152,65 @@ func BenchmarkLoad(b *testing.B) {
 	})
 }
 
+var plain = new(int64)
+
+// BenchmarkRaw is unsynchronised access beside a plain pointer and slice.
+func BenchmarkRaw(b *testing.B) {
+	s := benchSegment(b)
+	v := shmtest.Must(shm.NewRawValue[int64](s, "v", 0))(b)
+	const n = 4096
+	a := shmtest.Must(shm.NewRawArray[float64](s, "a", n))(b)
+	p := plain // on the heap: a register would be another thing
+	b.Run("op=Get/impl=shm.RawValue", func(b *testing.B) {
+		var sum int64
+		for range b.N {
+			sum += v.Get()
+		}
+		sink = sum
+	})
+	b.Run("op=Get/impl=pointer", func(b *testing.B) {
+		var sum int64
+		for range b.N {
+			sum += *p
+		}
+		sink = sum
+	})
+	b.Run("op=Set/impl=shm.RawValue", func(b *testing.B) {
+		for i := range b.N {
+			v.Set(int64(i))
+		}
+	})
+	b.Run("op=Set/impl=pointer", func(b *testing.B) {
+		for i := range b.N {
+			*p = int64(i)
+		}
+	})
+	for _, impl := range []string{"shm.RawArray", "slice"} {
+		x := a.Slice()
+		if impl == "slice" {
+			x = make([]float64, n)
+		}
+		b.Run(fmt.Sprintf("op=Sum%d/impl=%s", n, impl), func(b *testing.B) {
+			var sum float64
+			for range b.N {
+				for _, y := range x {
+					sum += y
+				}
+			}
+			sink = int64(sum)
+		})
+	}
+	b.Run(fmt.Sprintf("op=SumGet%d/impl=shm.RawArray", n), func(b *testing.B) {
+		var sum float64
+		for range b.N {
+			for i := range a.Len() {
+				sum += a.Get(i)
+			}
+		}
+		sink = int64(sum)
+	})
+}
+
 type (
 	block64 struct{ A [8]int64 }
 	block1k struct{ A [128]int64 }
@@ -171,8 +235,8 @@ func (g *guarded[T]) Store(x T) {
 	g.mu.Unlock()
 }
 
-// Copy is the least that a method which returns a copy costs, if it is too long
-// to be inlined, as the others are.
+// Copy is the least that a method costs which returns a copy and is too long to be
+// inlined, as the others are.
 //
 //go:noinline
 func (g *guarded[T]) Copy() T { return g.v }
@@ -183,9 +247,9 @@ func BenchmarkStruct(b *testing.B) {
 	benchStruct[block1k](b, s, "1KiB")
 }
 
-func benchStruct[T any](b *testing.B, s *Segment, size string) {
+func benchStruct[T any](b *testing.B, s *shm.Segment, size string) {
 	var x T
-	v, g := must(NewStruct(s, size, x))(b), new(guarded[T])
+	v, g := shmtest.Must(shm.NewStruct(s, size, x))(b), new(guarded[T])
 	b.Run("op=Load/impl=shm.Struct/size="+size, func(b *testing.B) {
 		for b.Loop() {
 			x = v.Load()
@@ -235,7 +299,7 @@ func (g *guardedText) Load() string {
 
 func BenchmarkString(b *testing.B) {
 	s := benchSegment(b)
-	v, g := must(NewString(s, "s", 16))(b), new(guardedText)
+	v, g := shmtest.Must(shm.NewString(s, "s", 16))(b), new(guardedText)
 	text := "sixteen bytes ok"
 	b.Run("op=Store/impl=shm.String/size=16B", func(b *testing.B) {
 		b.ReportAllocs()

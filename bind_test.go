@@ -1,6 +1,6 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"errors"
@@ -11,27 +11,30 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
 )
 
 type handles struct {
-	Raw    RawValue[int8]       `shm:"raw,unit=parts"`
-	Value  Value[time.Duration] `shm:"wait,unit=ns,help=how long, at most, a=b: \"now\""`
-	Atomic Atomic[uint32]       `shm:",help="`
-	Raws   RawArray[float64]    `shm:"raws,len=3"`
-	Array  Array[int16]         `shm:"array,len=5,unit=°C,help=of each room"`
-	Record RawStruct[[16]byte]  `shm:"uuid"`
-	Struct Struct[pair]         // called by its own name
-	Chars  CharArray            `shm:"chars,unit=bytes,len=7"`
-	Text   String               `shm:"text,len=9"`
-	Lock   *Mutex               `shm:"lock,help=of all that"`
-	hidden sync.Mutex           // left alone
-	note   string               `shm:"what,ever=1"`
+	Raw    shm.RawValue[int8]       `shm:"raw,unit=parts"`
+	Value  shm.Value[time.Duration] `shm:"wait,unit=ns,help=how long, at most, a=b: \"now\""`
+	Atomic shm.Atomic[uint32]       `shm:",help="`
+	Raws   shm.RawArray[float64]    `shm:"raws,len=3"`
+	Array  shm.Array[int16]         `shm:"array,len=5,unit=°C,help=of each room"`
+	Record shm.RawStruct[[16]byte]  `shm:"uuid"`
+	Struct shm.Struct[pair]         // has the field's name
+	Chars  shm.CharArray            `shm:"chars,unit=bytes,len=7"`
+	Text   shm.String               `shm:"text,len=9"`
+	Lock   *shm.Mutex               `shm:"lock,help=of all that"`
+	hidden sync.Mutex               // left alone
+	note   string                   `shm:"what,ever=1"`
 	//lint:ignore U1000 Bind leaves it alone
 	funcs map[string]func() error // neither a handle nor comparable
 }
 
-var binder = helper("binder", func(args []string) error {
-	s, err := Open(args[0], nil)
+var binder = shmtest.Helper("binder", func(args []string) error {
+	s, err := shm.Open(args[0], nil)
 	if err != nil {
 		return err
 	}
@@ -39,11 +42,11 @@ var binder = helper("binder", func(args []string) error {
 		fmt.Printf("%s|%s|%s|%d|%s\n", e.Name, e.Unit, e.Help, e.Len, e.Access)
 	}
 	var h struct {
-		Value Value[time.Duration] `shm:"wait"`
-		Array Array[int16]         `shm:"array"` // the length found
-		Text  String               `shm:"text"`
+		Value shm.Value[time.Duration] `shm:"wait"`
+		Array shm.Array[int16]         `shm:"array"` // the length found
+		Text  shm.String               `shm:"text"`
 	}
-	if err := Bind(s, &h); err != nil {
+	if err := shm.Bind(s, &h); err != nil {
 		return err
 	}
 	fmt.Println(h.Value.Add(time.Second), h.Array.Len(), h.Array.Load(4), h.Text.Load())
@@ -51,12 +54,12 @@ var binder = helper("binder", func(args []string) error {
 })
 
 func TestBind(t *testing.T) {
-	name := testName(t)
+	name := shmtest.Name(t)
 	s := open(t, name, nil)
 	var h handles
 	h.note = "mine"
-	h.hidden.Lock() // in use meanwhile: a copy of it would be locked for ever
-	if err := Bind(s, &h); err != nil {
+	h.hidden.Lock() // a copy of it would stay locked
+	if err := shm.Bind(s, &h); err != nil {
 		t.Fatal(err)
 	}
 	h.hidden.Unlock()
@@ -76,7 +79,7 @@ func TestBind(t *testing.T) {
 	if h.note != "mine" {
 		t.Error("an unexported field was touched")
 	}
-	p := start(t, binder, name)
+	p := shmtest.Start(t, binder, name)
 	for _, want := range []string{
 		"raw|parts||0|raw",
 		`wait|ns|how long, at most, a=b: "now"|0|locked`,
@@ -90,65 +93,65 @@ func TestBind(t *testing.T) {
 		"lock||of all that|0|locked",
 		"1m1s 5 4 ninebytes",
 	} {
-		p.expect(want)
+		p.Expect(want)
 	}
-	p.wait()
+	p.Wait()
 	var again handles
-	if err := Bind(open(t, name, &Options{ReadOnly: true}), &again); err != nil {
+	if err := shm.Bind(open(t, name, &shm.Options{ReadOnly: true}), &again); err != nil {
 		t.Fatal(err)
 	}
 	if again.Value.Load() != 61*time.Second || again.Struct.Load().A != 6 || again.Atomic.Load() != 2 || again.Record.Get()[0] != 5 || again.Raws.Get(2) != 3 {
-		t.Error("what was bound again is something else")
+		t.Error("what was bound again has other values")
 	}
 }
 
 func TestBindRefuses(t *testing.T) {
-	name := testName(t)
+	name := shmtest.Name(t)
 	s := open(t, name, nil)
-	must(NewRawValue(s, "taken", int64(0)))(t)
-	type good = Value[int64]
+	shmtest.Must(shm.NewRawValue(s, "taken", int64(0)))(t)
+	type good = shm.Value[int64]
 	type one[T any] struct {
 		Before good
 		F      T
 	}
-	var mismatch *LayoutError
-	var unfit *TypeError
+	var mismatch *shm.LayoutError
+	var unfit *shm.TypeError
 	for what, c := range map[string]struct {
 		ptr  any
 		err  any // errors.Is, or errors.As where it is a pointer
 		text string
 	}{
 		"int":            {&one[int]{}, fs.ErrInvalid, "F: "},
-		"pointer":        {&one[*Value[int64]]{}, fs.ErrInvalid, "no handle"},
-		"mutex by value": {&one[Mutex]{}, fs.ErrInvalid, "no handle"},
-		"segment":        {&one[*Segment]{}, fs.ErrInvalid, "no handle"},
-		"nested":         {&one[one[good]]{}, fs.ErrInvalid, "no handle"},
-		"interface":      {&one[any]{}, fs.ErrInvalid, "no handle"},
-		"unfit":          {&one[Struct[string]]{}, &unfit, "F: "},
-		"no length":      {&one[String]{}, fs.ErrNotExist, "F: "},
+		"pointer":        {&one[*shm.Value[int64]]{}, fs.ErrInvalid, "is not a handle"},
+		"mutex by value": {&one[shm.Mutex]{}, fs.ErrInvalid, "is not a handle"},
+		"segment":        {&one[*shm.Segment]{}, fs.ErrInvalid, "is not a handle"},
+		"nested":         {&one[one[good]]{}, fs.ErrInvalid, "is not a handle"},
+		"interface":      {&one[any]{}, fs.ErrInvalid, "is not a handle"},
+		"unfit":          {&one[shm.Struct[string]]{}, &unfit, "F: "},
+		"no length":      {&one[shm.String]{}, fs.ErrNotExist, "F: "},
 		"len on a number": {&struct {
-			F Value[int8] `shm:"f,len=3"`
+			F shm.Value[int8] `shm:"f,len=3"`
 		}{}, fs.ErrInvalid, "no length"},
 		"len on a struct": {&struct {
-			F Struct[pair] `shm:"f,len=3"`
+			F shm.Struct[pair] `shm:"f,len=3"`
 		}{}, fs.ErrInvalid, "no length"},
 		"len on a mutex": {&struct {
-			F *Mutex `shm:"f,len=3"`
+			F *shm.Mutex `shm:"f,len=3"`
 		}{}, fs.ErrInvalid, "no length"},
 		"len of nothing": {&struct {
-			F String `shm:"f,len="`
+			F shm.String `shm:"f,len="`
 		}{}, fs.ErrInvalid, `"len="`},
 		"len of zero": {&struct {
-			F String `shm:"f,len=0"`
+			F shm.String `shm:"f,len=0"`
 		}{}, fs.ErrInvalid, `"len=0"`},
 		"negative len": {&struct {
-			F String `shm:"f,len=-1"`
+			F shm.String `shm:"f,len=-1"`
 		}{}, fs.ErrInvalid, `"len=-1"`},
 		"len of words": {&struct {
-			F String `shm:"f,len=x"`
+			F shm.String `shm:"f,len=x"`
 		}{}, fs.ErrInvalid, `"len=x"`},
 		"len twice": {&struct {
-			F String `shm:"f,len=1,len=2"`
+			F shm.String `shm:"f,len=1,len=2"`
 		}{}, fs.ErrInvalid, "twice"},
 		"option": {&struct {
 			F good `shm:"f,color=red"`
@@ -160,7 +163,7 @@ func TestBindRefuses(t *testing.T) {
 			F good `shm:"f,unit"`
 		}{}, fs.ErrInvalid, `"unit"`},
 		"char": {&struct {
-			F String `shm:"f,char"`
+			F shm.String `shm:"f,char"`
 		}{}, fs.ErrInvalid, `"char"`},
 		"left out": {&struct {
 			F good `shm:"-"`
@@ -168,7 +171,7 @@ func TestBindRefuses(t *testing.T) {
 		"a name twice": {&struct {
 			A, B good
 			F    good `shm:"A"`
-		}{}, fs.ErrInvalid, "field A is called"},
+		}{}, fs.ErrInvalid, "field A has the name"},
 		"bad name": {&struct {
 			F good "shm:\"a\\nb\""
 		}{}, fs.ErrInvalid, "F: "},
@@ -181,7 +184,7 @@ func TestBindRefuses(t *testing.T) {
 		"no struct":     {new(good), fs.ErrInvalid, "not a pointer to a struct of handles"},
 		"number":        {new(int64), fs.ErrInvalid, "not a pointer"},
 	} {
-		err := Bind(s, c.ptr)
+		err := shm.Bind(s, c.ptr)
 		if err == nil || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %v", what, err)
 			continue
@@ -200,17 +203,17 @@ func TestBindRefuses(t *testing.T) {
 			t.Error("the struct was changed though a field was refused")
 		}
 	}
-	empty := open(t, testName(t), nil)
-	if err := Bind(empty, &one[int]{}); err == nil || len(slices.Collect(empty.Entries())) != 0 {
-		t.Errorf("a value was made before a field was refused for what it is: %v", err)
+	empty := open(t, shmtest.Name(t), nil)
+	if err := shm.Bind(empty, &one[int]{}); err == nil || len(slices.Collect(empty.Entries())) != 0 {
+		t.Errorf("a value was made before a field was refused: %v", err)
 	}
-	if err := Bind(s, &struct{}{}); err != nil {
+	if err := shm.Bind(s, &struct{}{}); err != nil {
 		t.Errorf("no handles: %v", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := Bind(s, &one[good]{}); !errors.Is(err, ErrClosed) {
+	if err := shm.Bind(s, &one[good]{}); !errors.Is(err, shm.ErrClosed) {
 		t.Error(err)
 	}
 }

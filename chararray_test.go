@@ -1,6 +1,6 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"encoding/hex"
@@ -9,9 +9,12 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
 )
 
-// TestCharArrayAsCtypes replays what a ctypes c_char array did.
+// TestCharArrayAsCtypes repeats what was done with a c_char array of ctypes.
 func TestCharArrayAsCtypes(t *testing.T) {
 	var vectors []struct {
 		Size      int
@@ -23,7 +26,7 @@ func TestCharArrayAsCtypes(t *testing.T) {
 			Value, Raw string
 		}
 	}
-	if err := json.Unmarshal(must(os.ReadFile("testdata/chararray.json"))(t), &vectors); err != nil {
+	if err := json.Unmarshal(shmtest.Must(os.ReadFile("testdata/chararray.json"))(t), &vectors); err != nil {
 		t.Fatal(err)
 	}
 	if len(vectors) < 100 {
@@ -31,13 +34,13 @@ func TestCharArrayAsCtypes(t *testing.T) {
 	}
 	decode := func(s string) string {
 		t.Helper()
-		return string(must(hex.DecodeString(s))(t))
+		return string(shmtest.Must(hex.DecodeString(s))(t))
 	}
-	s := open(t, testName(t), nil)
+	s := open(t, shmtest.Name(t), nil)
 	for i, v := range vectors {
-		var c CharArray // without bytes: to a constructor 0 means the size found
+		var c shm.CharArray // without bytes: to a constructor 0 means the size found
 		if v.Size > 0 {
-			c = must(NewCharArray(s, valueName(i), v.Size))(t)
+			c = shmtest.Must(shm.NewCharArray(s, valueName(i), v.Size))(t)
 		}
 		if c.Len() != v.Size || c.Value() != "" || string(c.Raw()) != strings.Repeat("\x00", v.Size) {
 			t.Fatalf("vector %d starts as %q", i, c.Raw())
@@ -60,7 +63,7 @@ func TestCharArrayAsCtypes(t *testing.T) {
 			default:
 				t.Fatalf("vector %d: operation %q", i, op.Op)
 			}
-			if (op.Err != nil) != errors.Is(err, ErrTooLong) || op.Err == nil && err != nil {
+			if (op.Err != nil) != errors.Is(err, shm.ErrTooLong) || op.Err == nil && err != nil {
 				t.Fatalf("vector %d, operation %d: %v, in Python %v", i, j, err, op.Err)
 			}
 			if c.Value() != decode(op.Value) || string(c.Raw()) != decode(op.Raw) || string(c.Bytes()) != decode(op.Raw) {
@@ -71,9 +74,9 @@ func TestCharArrayAsCtypes(t *testing.T) {
 }
 
 func TestCharArrayBytesAndRaw(t *testing.T) {
-	s := open(t, testName(t), nil)
-	c := must(NewCharArray(s, "c", 5))(t)
-	again := must(NewCharArray(s, "c", 0))(t)
+	s := open(t, shmtest.Name(t), nil)
+	c := shmtest.Must(shm.NewCharArray(s, "c", 5))(t)
+	again := shmtest.Must(shm.NewCharArray(s, "c", 0))(t)
 	copy(c.Bytes(), "hello")
 	if again.Len() != 5 || again.Value() != "hello" {
 		t.Fatalf("%d bytes, %q", again.Len(), again.Value())

@@ -1,6 +1,6 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"errors"
@@ -9,18 +9,22 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"example.org/shm"
+	"example.org/shm/internal/race"
+	"example.org/shm/internal/shmtest"
 )
 
 func TestUseAfterClose(t *testing.T) {
-	name := testName(t)
+	name := shmtest.Name(t)
 	s := open(t, name, nil)
 	other := open(t, name, nil)
-	raw := must(NewRawValue(s, "raw", int64(1)))(t)
-	array := must(NewRawArray[int32](s, "array", 1000))(t)
-	record := must(NewRawStruct(s, "struct", struct{ X, Y int32 }{1, 2}))(t)
-	chars := must(NewCharArray(s, "chars", 100))(t)
-	counter := must(NewAtomic(s, "atomic", int64(1)))(t)
-	locked := must(NewValue(s, "locked", int64(1)))(t)
+	raw := shmtest.Must(shm.NewRawValue(s, "raw", int64(1)))(t)
+	array := shmtest.Must(shm.NewRawArray[int32](s, "array", 1000))(t)
+	record := shmtest.Must(shm.NewRawStruct(s, "struct", struct{ X, Y int32 }{1, 2}))(t)
+	chars := shmtest.Must(shm.NewCharArray(s, "chars", 100))(t)
+	counter := shmtest.Must(shm.NewAtomic(s, "atomic", int64(1)))(t)
+	locked := shmtest.Must(shm.NewValue(s, "locked", int64(1)))(t)
 	entry, _ := s.Lookup("raw")
 	for range 2 {
 		if err := s.Close(); err != nil {
@@ -38,22 +42,22 @@ func TestUseAfterClose(t *testing.T) {
 		counter.Add(1)
 		locked.Add(1)
 	}
-	// The memory is the segment's still.
-	if must(NewRawValue(other, "raw", int64(0)))(t).Get() != 4 || must(NewValue(other, "locked", int64(0)))(t).Load() != 4 ||
-		must(NewCharArray(other, "chars", 0))(t).Value() != "xxx" || must(NewAtomic(other, "atomic", int64(0)))(t).Load() != 4 {
+	// The memory is still that of the segment.
+	if shmtest.Must(shm.NewRawValue(other, "raw", int64(0)))(t).Get() != 4 || shmtest.Must(shm.NewValue(other, "locked", int64(0)))(t).Load() != 4 ||
+		shmtest.Must(shm.NewCharArray(other, "chars", 0))(t).Value() != "xxx" || shmtest.Must(shm.NewAtomic(other, "atomic", int64(0)))(t).Load() != 4 {
 		t.Error("what was written after Close is lost")
 	}
 	for what, err := range map[string]error{
-		"raw":     second(NewRawValue(s, "raw", int64(1))),
-		"new":     second(NewRawArray[int8](s, "new", 8)),
-		"chars":   second(NewCharArray(s, "chars", 0)),
-		"locked":  second(NewValue(s, "locked", int64(1))),
-		"mutex":   second(NewMutex(s, "mutex")),
-		"WaitFor": second(s.WaitFor(t.Context(), "raw")),
-		"At":      second(RawValueAt[int8](s, 0)),
+		"raw":     shmtest.Error(shm.NewRawValue(s, "raw", int64(1))),
+		"new":     shmtest.Error(shm.NewRawArray[int8](s, "new", 8)),
+		"chars":   shmtest.Error(shm.NewCharArray(s, "chars", 0)),
+		"locked":  shmtest.Error(shm.NewValue(s, "locked", int64(1))),
+		"mutex":   shmtest.Error(shm.NewMutex(s, "mutex")),
+		"WaitFor": shmtest.Error(s.WaitFor(t.Context(), "raw")),
+		"At":      shmtest.Error(shm.RawValueAt[int8](s, 0)),
 		"Sync":    s.Sync(),
 	} {
-		if !errors.Is(err, ErrClosed) || !strings.Contains(err.Error(), name) {
+		if !errors.Is(err, shm.ErrClosed) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s after Close: %v", what, err)
 		}
 	}
@@ -65,17 +69,14 @@ func TestUseAfterClose(t *testing.T) {
 	}
 }
 
-// second returns the error of two results.
-func second[T any](_ T, err error) error { return err }
-
-// TestCloseDuringUse closes segments while goroutines do everything with them
-// and the collector runs.
+// TestCloseDuringUse closes segments while goroutines use them and the garbage
+// collector runs.
 func TestCloseDuringUse(t *testing.T) {
 	rounds := 300
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		rounds = 60
 	}
-	name := testName(t)
+	name := shmtest.Name(t)
 	stop := make(chan struct{})
 	var collector sync.WaitGroup
 	collector.Go(func() {
@@ -89,12 +90,12 @@ func TestCloseDuringUse(t *testing.T) {
 		}
 	})
 	fine := func(err error) {
-		if err != nil && !errors.Is(err, ErrClosed) {
+		if err != nil && !errors.Is(err, shm.ErrClosed) {
 			t.Error(err)
 		}
 	}
 	for round := range rounds {
-		s, err := Open(name, nil)
+		s, err := shm.Open(name, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,19 +103,19 @@ func TestCloseDuringUse(t *testing.T) {
 		for g := range 4 {
 			wg.Go(func() {
 				for i := range 50 {
-					v, err := NewRawValue(s, fmt.Sprintf("raw %d", i), int64(i))
+					v, err := shm.NewRawValue(s, fmt.Sprintf("raw %d", i), int64(i))
 					fine(err)
 					if err == nil {
 						if got := v.Get(); got != int64(i) {
 							t.Errorf("value %d is %d", i, got)
 						}
 					}
-					a, err := NewRawArray[byte](s, fmt.Sprintf("array %d %d %d", round, g, i), 500)
+					a, err := shm.NewRawArray[byte](s, fmt.Sprintf("array %d %d %d", round, g, i), 500)
 					fine(err)
 					if err == nil {
 						a.Set(499, 1)
 					}
-					l, err := NewValue(s, "locked", int64(0))
+					l, err := shm.NewValue(s, "locked", int64(0))
 					fine(err)
 					if err == nil {
 						l.Add(1)
@@ -135,22 +136,22 @@ func TestCloseDuringUse(t *testing.T) {
 	collector.Wait()
 }
 
-// TestOpenAndCloseTogether opens and closes one name from several goroutines,
-// so that mappings die as others are born.
+// TestOpenAndCloseTogether opens and closes one name in several goroutines, so that a
+// mapping may end while another one of the same file begins.
 func TestOpenAndCloseTogether(t *testing.T) {
-	name := testName(t)
-	must(NewAtomic(open(t, name, nil), "n", int64(0)))(t)
+	name := shmtest.Name(t)
+	shmtest.Must(shm.NewAtomic(open(t, name, nil), "n", int64(0)))(t)
 	rounds := 300
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
 			for i := range rounds {
-				s, err := Open(name, &Options{ReadOnly: g == 3})
+				s, err := shm.Open(name, &shm.Options{ReadOnly: g == 3})
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				n, err := NewAtomic(s, "n", int64(0))
+				n, err := shm.NewAtomic(s, "n", int64(0))
 				if err != nil {
 					t.Error(err)
 				} else if g != 3 {
@@ -167,7 +168,7 @@ func TestOpenAndCloseTogether(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := must(NewAtomic(open(t, name, nil), "n", int64(0)))(t).Load(); got != int64(3*rounds) {
+	if got := shmtest.Must(shm.NewAtomic(open(t, name, nil), "n", int64(0)))(t).Load(); got != int64(3*rounds) {
 		t.Fatalf("%d additions counted %d", 3*rounds, got)
 	}
 }

@@ -79,7 +79,7 @@ func ExampleRemove() {
 	hits := must(shm.NewAtomic[int64](seg, "hits", 0))
 
 	fmt.Println(shm.Remove(name))
-	fmt.Println(hits.Add(1)) // who is attached keeps the memory
+	fmt.Println(hits.Add(1)) // processes that are attached keep the memory
 	_, err := shm.Open(name, &shm.Options{MustExist: true})
 	fmt.Println(errors.Is(err, fs.ErrNotExist))
 	// Output:
@@ -100,7 +100,7 @@ func ExampleOptions() {
 	name := exampleName("group")
 	defer shm.Remove(name)
 	seg := must(shm.Open(name, &shm.Options{
-		Mode:    0o660, // the group may attach, and so must its members ask for 0660
+		Mode:    0o660, // the group may attach; its members must ask for 0660 too
 		MaxSize: 1 << 20,
 	}))
 	defer seg.Close()
@@ -261,7 +261,7 @@ func ExampleCharArray() {
 		if err := c.SetValue(text); err != nil {
 			fmt.Println(errors.Is(err, shm.ErrTooLong))
 		}
-		fmt.Printf("%q %q\n", c.Value(), c.Raw()) // as ctypes: a NUL, and the tail stays
+		fmt.Printf("%q %q\n", c.Value(), c.Raw()) // as ctypes does: a NUL, and the tail stays
 	}
 	// Output:
 	// "abcdef" "abcdef\x00\x00"
@@ -317,7 +317,7 @@ func ExampleArray() {
 	a := must(shm.NewArray[int64](seg, "histogram", 4))
 	a.Add(1, 5)
 	a.WithLock(func(all []int64) {
-		all[0], all[1] = all[1], all[0] // nobody sees one without the other but Load
+		all[0], all[1] = all[1], all[0] // only a Load may see one change without the other
 	})
 	fmt.Println(a.Load(0), a.Load(1), a.Len())
 	// Output: 5 0 4
@@ -478,7 +478,7 @@ func ExampleTypeError() {
 	e, _ := errors.AsType[*shm.TypeError](err)
 	fmt.Println(e.Field)
 	// Output:
-	// shm: shm_test.outer.Items[].Next: *int32 points into the memory of one process
+	// shm: shm_test.outer.Items[].Next: *int32 points into the memory of one process; use the value itself, or its index in an array
 	// Items[].Next
 }
 

@@ -1,56 +1,30 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"bytes"
-	"errors"
-	"reflect"
 	"slices"
 	"testing"
+
+	"example.org/shm"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/format/formattest"
+	"example.org/shm/internal/shmtest"
 )
 
-// FuzzParseLayout feeds formats as a broken or hostile peer may write them.
-// The answer is an error or a layout, never both, and a layout is sound.
-func FuzzParseLayout(f *testing.F) {
-	for _, seed := range []string{
-		"", "<i", "<Zd", "<l", "(2,3)<d", "(16)<c", "T{}", "T{64x}", "T{xx3x<b:a:}", "T{<b:a:3x<i:b:}",
-		"T{<I:a:<Q:b:}", "T{<i:a:<i:a:}", "(2)T{T{<B:a:x<H:b:}:s:(3,5)<c:n:2x}", "(1048576,1048576,2)<b",
-		"T{<q:\u00fc:T{T{T{<?:a:}:b:}:c:}:d:7x}", "(9999999999999999999)<b", "T{<i:",
-	} {
-		f.Add(nativeFormat(seed))
-	}
-	f.Fuzz(func(t *testing.T, format string) {
-		l, err := ParseLayout(format)
-		if err != nil {
-			if !errors.Is(err, ErrFormat) || !reflect.DeepEqual(l, Layout{}) {
-				t.Fatalf("%+v, %v", l, err)
-			}
-			return
-		}
-		if len(l.Format) > len(format) {
-			t.Fatalf("%q grew to %q", format, l.Format)
-		}
-		checkSound(t, l)
-		if !l.Equal(l) || !l.extends(l) || diff(l, l) != "" || l.text() == "" {
-			t.Fatalf("%q differs from itself", l.Format)
-		}
-	})
-}
-
-// FuzzOpen opens files as a broken or hostile peer may leave them: any bytes, or
-// a valid segment with some bytes changed (an offset of two bytes and the new
-// byte, over and over) and then all checksums made right. The answer is an
-// error or a segment, never both and never a fault, and what it lists can be
-// attached to.
+// FuzzOpen opens files as a faulty or hostile peer may leave them: any bytes, or a
+// valid segment with some bytes changed (an offset of two bytes and the new byte, over
+// and over) and then all checksums made right. The result is an error or a segment,
+// never both and never a fault, and the values that it lists can be attached to.
 func FuzzOpen(f *testing.F) {
 	valid := image(f)
 	f.Add([]byte(nil), false)
-	f.Add([]byte(magic), false)
-	f.Add(valid[:tableOffset], false)
-	f.Add(valid[:headerSize+4*line], false)
+	f.Add([]byte(format.Magic), false)
+	f.Add(valid[:format.TableOffset], false)
+	f.Add(valid[:format.HeaderSize+4*format.Line], false)
 	f.Add([]byte(nil), true)
-	for i, off := range []uint16{24, 64, 72, 80, headerSize, headerSize + 8, headerSize + 16, headerSize + 32, headerSize + 40, headerSize + 44, headerSize + recordFixed} {
+	for i, off := range []uint16{24, 64, 72, 80, format.HeaderSize, format.HeaderSize + 8, format.HeaderSize + 16, format.HeaderSize + 32, format.HeaderSize + 40, format.HeaderSize + 44, format.HeaderSize + format.RecordFixed} {
 		f.Add([]byte{byte(off >> 8), byte(off), byte(i), byte((off + 1) >> 8), byte(off + 1), 0xff}, true)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, patch bool) {
@@ -61,33 +35,33 @@ func FuzzOpen(f *testing.F) {
 					patched[off] = b[2]
 				}
 			}
-			forge(patched)
+			formattest.Forge(patched)
 			b = patched
 		}
-		path := Path(testName(t))
-		lay(t, path, b)
+		path := shm.Path(shmtest.Name(t))
+		shmtest.WriteFile(t, path, b)
 		_ = refuses(t, path, b)
 	})
 }
 
-// FuzzOperations runs a program of operations, a byte for which and one for its
-// operand, on values in shared memory and on plain variables, and compares all
-// after each.
+// FuzzOperations runs a program of operations on values in shared memory and on plain
+// variables, and compares them after each operation. The program has two bytes for an
+// operation: which one, and its operand.
 func FuzzOperations(f *testing.F) {
 	f.Add([]byte{0, 1, 10, 2, 20, 3, 30, 4, 40, 5, 50, 6, 60, 7, 70, 8, 80, 9, 90, 200, 255})
 	f.Add([]byte("\x02hello\x03\x00\x02\xff\x03\xff\x01\x01"))
 	f.Fuzz(func(t *testing.T, program []byte) {
-		name := testName(t)
+		name := shmtest.Name(t)
 		s := open(t, name, nil)
-		array := must(NewRawArray[int16](s, "array", 7))(t)
-		chars := must(NewCharArray(s, "chars", 9))(t)
-		counter := must(NewAtomic(s, "atomic", uint32(1)))(t)
-		number := must(NewValue(s, "value", int8(1)))(t)
-		ro := open(t, name, &Options{ReadOnly: true})
-		seenArray := must(NewRawArray[int16](ro, "array", 0))(t)
-		seenChars := must(NewCharArray(ro, "chars", 0))(t)
-		seenCounter := must(NewAtomic(ro, "atomic", uint32(0)))(t)
-		seenNumber := must(NewValue(ro, "value", int8(0)))(t)
+		array := shmtest.Must(shm.NewRawArray[int16](s, "array", 7))(t)
+		chars := shmtest.Must(shm.NewCharArray(s, "chars", 9))(t)
+		counter := shmtest.Must(shm.NewAtomic(s, "atomic", uint32(1)))(t)
+		number := shmtest.Must(shm.NewValue(s, "value", int8(1)))(t)
+		ro := open(t, name, &shm.Options{ReadOnly: true})
+		seenArray := shmtest.Must(shm.NewRawArray[int16](ro, "array", 0))(t)
+		seenChars := shmtest.Must(shm.NewCharArray(ro, "chars", 0))(t)
+		seenCounter := shmtest.Must(shm.NewAtomic(ro, "atomic", uint32(0)))(t)
+		seenNumber := shmtest.Must(shm.NewValue(ro, "value", int8(0)))(t)
 		model := struct {
 			array   [7]int16
 			chars   [9]byte

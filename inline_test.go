@@ -2,7 +2,6 @@ package shm_test
 
 import (
 	"bytes"
-	"os"
 	"os/exec"
 	"regexp"
 	"runtime"
@@ -12,6 +11,7 @@ import (
 
 	"example.org/shm/internal/killpoint"
 	"example.org/shm/internal/race"
+	"example.org/shm/internal/shmtest"
 )
 
 // fastPaths has the functions of testdata/inline, and how many calls each may
@@ -68,13 +68,9 @@ func TestFastPathsInline(t *testing.T) {
 	case testing.Short():
 		t.Skip("compiles the package")
 	}
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip(err)
-	}
-	if _, err := os.Stat("go.mod"); err != nil {
-		t.Skipf("no sources here: %v", err)
-	}
-	out, err := exec.Command("go", "build", "-gcflags=example.org/shm/...=-S -m=2", "./testdata/inline").CombinedOutput()
+	t.Parallel()
+	shmtest.Root(t)
+	out, err := exec.Command(shmtest.Tool(t, "go"), "build", "-gcflags=example.org/shm/...=-S -m=2", "./testdata/inline").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

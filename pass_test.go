@@ -1,6 +1,6 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"errors"
@@ -12,16 +12,23 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
+	"example.org/shm/internal/sys"
 )
 
-// passChild attaches to what it is told it inherits, twice, and adds; with more
-// arguments it starts heirs of its own.
-var passChild = helper("passChild", func(args []string) error {
-	s, err := Inherited(args[0], nil)
+// passVariable starts the environment variable of Pass. The name of the segment in
+// hexadecimal follows.
+const passVariable = "SHM_SEGMENT_"
+
+// passChild attaches twice to a segment that it inherits, and adds 1 each time.
+var passChild = shmtest.Helper("passChild", func(args []string) error {
+	s, err := shm.Inherited(args[0], nil)
 	if err != nil {
 		return err
 	}
-	v, err := NewValue(s, "n", int64(0))
+	v, err := shm.NewValue(s, "n", int64(0))
 	if err != nil {
 		return err
 	}
@@ -29,11 +36,11 @@ var passChild = helper("passChild", func(args []string) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
-	again, err := Inherited(args[0], nil)
+	again, err := shm.Inherited(args[0], nil)
 	if err != nil {
 		return err
 	}
-	if v, err = NewValue(again, "n", int64(0)); err != nil {
+	if v, err = shm.NewValue(again, "n", int64(0)); err != nil {
 		return err
 	}
 	fmt.Println(v.Add(1), again.Name() == args[0])
@@ -41,91 +48,91 @@ var passChild = helper("passChild", func(args []string) error {
 })
 
 func TestPass(t *testing.T) {
-	name := testName(t)
-	named, anonymous := open(t, name, nil), must(Anonymous(nil))(t)
+	name := shmtest.Name(t)
+	named, anonymous := open(t, name, nil), shmtest.Opened(shm.Anonymous(nil))(t)
 	file := open(t, filepath.Join(t.TempDir(), "segment"), nil)
-	for what, s := range map[string]*Segment{"named": named, "anonymous": anonymous, "file": file} {
-		v := must(NewValue(s, "n", int64(0)))(t)
+	for what, s := range map[string]*shm.Segment{"named": named, "anonymous": anonymous, "file": file} {
+		v := shmtest.Must(shm.NewValue(s, "n", int64(0)))(t)
 		for _, change := range []func(*exec.Cmd){
 			func(*exec.Cmd) {},
 			func(cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{os.Stderr, nil} },
-			func(cmd *exec.Cmd) { cmd.Env = nil; t.Setenv(helperVariable, passChild) }, // the environment of this process
+			func(cmd *exec.Cmd) { cmd.Env = nil; t.Setenv(shmtest.HelperVariable, passChild) }, // Env is then this process's
 			func(cmd *exec.Cmd) { cmd.Dir = t.TempDir() },
-			func(cmd *exec.Cmd) { s.Pass(cmd) }, // and once more
-			func(cmd *exec.Cmd) { // as it comes from a parent that passed another
-				cmd.Env = append(cmd.Env, passPrefix+fmt.Sprintf("%x", s.Name())+"=3:1:2")
+			func(cmd *exec.Cmd) { s.Pass(cmd) }, // Pass is then called twice
+			func(cmd *exec.Cmd) { // what a parent that passed another segment has left
+				cmd.Env = append(cmd.Env, passVariable+fmt.Sprintf("%x", s.Name())+"=3:1:2")
 				cmd.ExtraFiles = []*os.File{os.Stderr}
 			},
 		} {
 			before := v.Load()
-			p := startCmd(t, passChild, func(cmd *exec.Cmd) { change(cmd); s.Pass(cmd) }, s.Name())
-			p.expect(fmt.Sprint(before+2, " true"))
-			p.wait()
+			p := shmtest.StartCmd(t, passChild, func(cmd *exec.Cmd) { change(cmd); s.Pass(cmd) }, s.Name())
+			p.Expect(fmt.Sprint(before+2, " true"))
+			p.Wait()
 		}
 		if v.Load() != 12 {
 			t.Errorf("%s: %d", what, v.Load())
 		}
 	}
-	// Two of them for one child, which it tells apart by name.
+	// A child that gets two segments tells them apart by name.
 	both := func(cmd *exec.Cmd) { named.Pass(cmd); anonymous.Pass(cmd); named.Pass(cmd) }
 	for _, name := range []string{name, ""} {
-		p := startCmd(t, passChild, func(cmd *exec.Cmd) {
+		p := shmtest.StartCmd(t, passChild, func(cmd *exec.Cmd) {
 			both(cmd)
 			if len(cmd.ExtraFiles) != 2 {
 				t.Errorf("%d files for two segments", len(cmd.ExtraFiles))
 			}
 		}, name)
-		p.expect("14 true")
-		p.wait()
+		p.Expect("14 true")
+		p.Wait()
 	}
 }
 
 func TestPassPanics(t *testing.T) {
-	one, two := must(Anonymous(nil))(t), must(Anonymous(nil))(t)
+	one, two := shmtest.Opened(shm.Anonymous(nil))(t), shmtest.Opened(shm.Anonymous(nil))(t)
 	cmd := exec.Command("true")
 	one.Pass(cmd)
-	if msg, ok := panicOf(func() { two.Pass(cmd) }).(string); !ok || !strings.Contains(msg, "another segment") {
+	if msg, ok := shmtest.Panic(func() { two.Pass(cmd) }).(string); !ok || !strings.Contains(msg, "another segment") {
 		t.Error("two segments of one name")
 	}
 	if err := two.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err, ok := panicOf(func() { two.Pass(exec.Command("true")) }).(error); !ok || !errors.Is(err, ErrClosed) {
+	if err, ok := shmtest.Panic(func() { two.Pass(exec.Command("true")) }).(error); !ok || !errors.Is(err, shm.ErrClosed) {
 		t.Error(err)
 	}
 }
 
-// passParent passes its environment on, but no descriptor, or a wrong one.
-var passParent = helper("passParent", func(args []string) error {
-	s, err := Inherited("", nil)
+// passParent gives its children its environment, but no descriptor, or a wrong one.
+var passParent = shmtest.Helper("passParent", func(args []string) error {
+	s, err := shm.Inherited("", nil)
 	if err != nil {
 		return err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	f, err := os.Open(self)
+	f, err := os.Open(os.DevNull)
 	if err != nil {
 		return err
 	}
 	for _, files := range [][]*os.File{nil, {f}} {
-		cmd := exec.Command(self)
-		cmd.Env = append(os.Environ(), helperVariable+"="+passOrphan)
+		cmd, err := shmtest.Command(passOrphan)
+		if err != nil {
+			return err
+		}
 		cmd.ExtraFiles = files
 		out, err := cmd.CombinedOutput()
 		fmt.Printf("%s%v\n", out, err)
 	}
-	// And one that gets a segment of its own under that name.
-	other, err := Anonymous(nil)
+	// A child that gets another segment under that name finds that one.
+	other, err := shm.Anonymous(nil)
 	if err != nil {
 		return err
 	}
-	if _, err := NewValue(other, "n", int64(50)); err != nil {
+	if _, err := shm.NewValue(other, "n", int64(50)); err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "")
-	cmd.Env = append(os.Environ(), helperVariable+"="+passChild)
+	cmd, err := shmtest.Command(passChild, "")
+	if err != nil {
+		return err
+	}
 	cmd.ExtraFiles = []*os.File{f}
 	other.Pass(cmd)
 	out, err := cmd.CombinedOutput()
@@ -133,23 +140,23 @@ var passParent = helper("passParent", func(args []string) error {
 	return s.Close()
 })
 
-var passOrphan = helper("passOrphan", func([]string) error {
-	_, err := Inherited("", nil)
+var passOrphan = shmtest.Helper("passOrphan", func([]string) error {
+	_, err := shm.Inherited("", nil)
 	var of *fs.PathError
 	fmt.Println(errors.Is(err, fs.ErrNotExist), errors.As(err, &of))
 	return nil
 })
 
 func TestGrandchildInheritsNothing(t *testing.T) {
-	s := must(Anonymous(nil))(t)
-	p := startCmd(t, passParent, s.Pass)
+	s := shmtest.Opened(shm.Anonymous(nil))(t)
+	p := shmtest.StartCmd(t, passParent, s.Pass)
 	for range 2 {
-		p.expect("true true")
-		p.expect("<nil>")
+		p.Expect("true true")
+		p.Expect("<nil>")
 	}
-	p.expect("52 true")
-	p.expect("<nil>")
-	p.wait()
+	p.Expect("52 true")
+	p.Expect("<nil>")
+	p.Wait()
 }
 
 func TestInheritedRefuses(t *testing.T) {
@@ -159,7 +166,7 @@ func TestInheritedRefuses(t *testing.T) {
 	}
 	defer pipe.Close()
 	defer w.Close()
-	variable := passPrefix + fmt.Sprintf("%x", "x")
+	variable := passVariable + fmt.Sprintf("%x", "x")
 	for value, want := range map[string]error{
 		"":           fs.ErrInvalid,
 		"3":          fs.ErrInvalid,
@@ -170,7 +177,7 @@ func TestInheritedRefuses(t *testing.T) {
 		"999999:1:2": fs.ErrNotExist,
 	} {
 		t.Setenv(variable, value)
-		if _, err := Inherited("x", nil); !errors.Is(err, want) {
+		if _, err := shm.Inherited("x", nil); !errors.Is(err, want) {
 			t.Errorf("%q: %v", value, err)
 		}
 	}
@@ -179,52 +186,50 @@ func TestInheritedRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv(variable, fmt.Sprintf("%d:%d:%d", pipe.Fd(), st.Dev, st.Ino))
-	if _, err := Inherited("x", nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := shm.Inherited("x", nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a pipe: %v", err)
 	}
-	// A descriptor that permits reading alone, of what is mapped for writing already.
-	name := testName(t)
-	must(NewValue(open(t, name, nil), "n", int64(7)))(t)
-	f := must(os.Open(Path(name)))(t)
-	defer f.Close()
-	key, _, err := identity(f, name)
+	// A descriptor that only permits reading, of a segment that is mapped for writing
+	// already.
+	name := shmtest.Name(t)
+	shmtest.Must(shm.NewValue(open(t, name, nil), "n", int64(7)))(t)
+	f := shmtest.Opened(os.Open(shm.Path(name)))(t)
+	key, _, err := sys.Identify(f, name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv(variable, fmt.Sprintf("%d:%v", f.Fd(), key))
-	if _, err := Inherited("x", nil); !errors.Is(err, fs.ErrPermission) {
+	if _, err := shm.Inherited("x", nil); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("a descriptor for reading: %v", err)
 	}
-	s := must(Inherited("x", &Options{ReadOnly: true}))(t)
-	defer s.Close()
-	if got := must(NewValue(s, "n", int64(0)))(t).Load(); got != 7 {
+	s := shmtest.Opened(shm.Inherited("x", &shm.Options{ReadOnly: true}))(t)
+	if got := shmtest.Must(shm.NewValue(s, "n", int64(0)))(t).Load(); got != 7 {
 		t.Errorf("through a descriptor for reading: %d", got)
 	}
-	if _, err := Inherited("none", nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := shm.Inherited("none", nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
-	if _, err := Inherited("x", &Options{Exclusive: true}); !errors.Is(err, fs.ErrExist) {
+	if _, err := shm.Inherited("x", &shm.Options{Exclusive: true}); !errors.Is(err, fs.ErrExist) {
 		t.Error(err)
 	}
 }
 
-// passHolder passes its segment to a child that outlives it, and dies with a lock.
-var passHolder = helper("passHolder", func(args []string) error {
-	s, err := Open(args[0], nil)
+// passHolder passes its segment to a child that outlives it, and dies while it holds a
+// lock.
+var passHolder = shmtest.Helper("passHolder", func(args []string) error {
+	s, err := shm.Open(args[0], nil)
 	if err != nil {
 		return err
 	}
-	mu, err := NewMutex(s, "mu")
+	mu, err := shm.NewMutex(s, "mu")
 	if err != nil {
 		return err
 	}
 	mu.Lock()
-	self, err := os.Executable()
+	cmd, err := shmtest.Command(passSurvivor, args[0])
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, args[0])
-	cmd.Env = append(os.Environ(), helperVariable+"="+passSurvivor)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	s.Pass(cmd)
 	if err := cmd.Start(); err != nil {
@@ -233,12 +238,12 @@ var passHolder = helper("passHolder", func(args []string) error {
 	return cmd.Wait()
 })
 
-var passSurvivor = helper("passSurvivor", func(args []string) error {
-	s, err := Inherited(args[0], nil)
+var passSurvivor = shmtest.Helper("passSurvivor", func(args []string) error {
+	s, err := shm.Inherited(args[0], nil)
 	if err != nil {
 		return err
 	}
-	mu, err := NewMutex(s, "mu")
+	mu, err := shm.NewMutex(s, "mu")
 	if err != nil {
 		return err
 	}
@@ -248,13 +253,12 @@ var passSurvivor = helper("passSurvivor", func(args []string) error {
 	return nil
 })
 
-// TestLeaseIsNotInherited: a child with all that its parent had does not keep
-// the parent's locks.
+// A child that inherits all that its parent had does not keep the parent's locks.
 func TestLeaseIsNotInherited(t *testing.T) {
-	p := start(t, passHolder, testName(t))
-	p.expect("waiting false")
-	if err := p.cmd.Process.Kill(); err != nil {
+	p := shmtest.Start(t, passHolder, shmtest.Name(t))
+	p.Expect("waiting false")
+	if err := p.Cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	p.expect("locked true")
+	p.Expect("locked true")
 }

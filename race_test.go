@@ -1,30 +1,31 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.org/shm/internal/shmtest"
 )
 
-// The race detector is told what the locks order, and of unsynchronised access
-// to what is shared: it reports the wrong programs of testdata/race, and says
-// nothing of the right ones.
+// The race detector learns what the locks order, and sees unsynchronised access to
+// what is shared: it reports the wrong programs of testdata/race, and not the right
+// ones.
 func TestRaceDetector(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program")
 	}
-	program := filepath.Join(t.TempDir(), "race")
-	build := exec.Command("go", "build", "-race", "-o", program, "./testdata/race")
-	if out, err := build.CombinedOutput(); err != nil {
-		if _, err := exec.LookPath("go"); err != nil || strings.Contains(string(out), "-race requires cgo") || strings.Contains(string(out), "-race is not supported") || strings.Contains(string(out), "C compiler") {
-			t.Skipf("no race detector here: %s", out)
-		}
-		t.Fatalf("%v\n%s", err, out)
+	t.Parallel()
+	tool := shmtest.Tool(t, "go")
+	if out, err := exec.Command(tool, "list", "-race", ".").CombinedOutput(); err != nil {
+		t.Skipf("no race detector here: %v\n%s", err, out)
 	}
+	compiler := strings.Fields(string(shmtest.Must(exec.Command(tool, "env", "CC").Output())(t)))
+	shmtest.Tool(t, compiler[0])
+	program := shmtest.GoProgram(t, "./testdata/race", "-race")
 	list, err := exec.Command(program).Output()
 	if err != nil {
 		t.Fatal(err)
@@ -35,6 +36,7 @@ func TestRaceDetector(t *testing.T) {
 	}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			cmd := exec.Command(program, name)
 			cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 			out, err := cmd.CombinedOutput()

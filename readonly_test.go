@@ -1,6 +1,6 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"errors"
@@ -8,20 +8,23 @@ import (
 	"io/fs"
 	"runtime/debug"
 	"testing"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
 )
 
 func TestReadOnlyAttachment(t *testing.T) {
-	name := testName(t)
+	name := shmtest.Name(t)
 	rw := open(t, name, nil)
-	must(NewRawValue(rw, "raw", int64(3)))(t)
-	must(NewAtomic(rw, "atomic", uint64(3)))(t)
-	must(NewValue(rw, "locked", float32(3)))(t)
-	must(NewMutex(rw, "mutex"))(t)
-	ro := open(t, name, &Options{ReadOnly: true})
-	raw := must(NewRawValue(ro, "raw", int64(0)))(t)
-	counter := must(NewAtomic(ro, "atomic", uint64(0)))(t)
-	locked := must(NewValue(ro, "locked", float32(0)))(t)
-	mu := must(NewMutex(ro, "mutex"))(t)
+	shmtest.Must(shm.NewRawValue(rw, "raw", int64(3)))(t)
+	shmtest.Must(shm.NewAtomic(rw, "atomic", uint64(3)))(t)
+	shmtest.Must(shm.NewValue(rw, "locked", float32(3)))(t)
+	shmtest.Must(shm.NewMutex(rw, "mutex"))(t)
+	ro := open(t, name, &shm.Options{ReadOnly: true})
+	raw := shmtest.Must(shm.NewRawValue(ro, "raw", int64(0)))(t)
+	counter := shmtest.Must(shm.NewAtomic(ro, "atomic", uint64(0)))(t)
+	locked := shmtest.Must(shm.NewValue(ro, "locked", float32(0)))(t)
+	mu := shmtest.Must(shm.NewMutex(ro, "mutex"))(t)
 	if raw.Get() != 3 || counter.Load() != 3 || locked.Load() != 3 {
 		t.Fatal("loads do not work")
 	}
@@ -32,40 +35,33 @@ func TestReadOnlyAttachment(t *testing.T) {
 		"Value.CompareAndSwap": func() { locked.CompareAndSwap(3, 1) }, "Value.Update": func() { locked.Update(func(x float32) float32 { return 1 }) },
 		"Mutex.Lock": mu.Lock, "Mutex.TryLock": func() { mu.TryLock() }, "Mutex.Unlock": mu.Unlock, "Mutex.LockContext": func() { _ = mu.LockContext(t.Context()) },
 	} {
-		err := panicOf(change)
-		if e, ok := err.(error); !ok || !errors.Is(e, ErrReadOnly) {
+		err := shmtest.Panic(change)
+		if e, ok := err.(error); !ok || !errors.Is(e, shm.ErrReadOnly) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	if counter.Load() != 3 || locked.Load() != 3 {
 		t.Error("something was changed")
 	}
-	// In this process both attachments show the same memory.
-	must(NewRawValue(rw, "raw", int64(0)))(t).Set(4)
+	// Both attachments of this process show the same memory.
+	shmtest.Must(shm.NewRawValue(rw, "raw", int64(0)))(t).Set(4)
 	if raw.Get() != 4 {
 		t.Error("a change is not seen")
 	}
 }
 
-// panicOf returns what f panics with.
-func panicOf(f func()) (value any) {
-	defer func() { value = recover() }()
-	f()
-	return nil
-}
-
-// scribbler writes to a read-only attachment, which the hardware refuses.
-var scribbler = helper("scribbler", func(args []string) error {
-	s, err := Open(args[0], &Options{ReadOnly: true})
+// scribbler writes to a read-only attachment, which is a fault.
+var scribbler = shmtest.Helper("scribbler", func(args []string) error {
+	s, err := shm.Open(args[0], &shm.Options{ReadOnly: true})
 	if err != nil {
 		return err
 	}
-	v, err := NewRawValue(s, "n", int64(0))
+	v, err := shm.NewRawValue(s, "n", int64(0))
 	if err != nil {
 		return err
 	}
 	debug.SetPanicOnFault(true)
-	fault := panicOf(func() { v.Set(1) })
+	fault := shmtest.Panic(func() { v.Set(1) })
 	if _, ok := fault.(interface{ Addr() uintptr }); !ok {
 		return fmt.Errorf("Set ended with %v", fault)
 	}
@@ -74,21 +70,21 @@ var scribbler = helper("scribbler", func(args []string) error {
 })
 
 func TestRawSetOfAReadOnlyAttachmentIsAFault(t *testing.T) {
-	name := testName(t)
-	must(NewRawValue(open(t, name, nil), "n", int64(7)))(t)
-	p := start(t, scribbler, name)
-	p.expect("7")
-	p.wait()
+	name := shmtest.Name(t)
+	shmtest.Must(shm.NewRawValue(open(t, name, nil), "n", int64(7)))(t)
+	p := shmtest.Start(t, scribbler, name)
+	p.Expect("7")
+	p.Wait()
 }
 
 func TestMissingValueOfAReadOnlySegment(t *testing.T) {
-	name := testName(t)
+	name := shmtest.Name(t)
 	nameValues(t, open(t, name, nil), 0, 1)
-	ro := open(t, name, &Options{ReadOnly: true})
-	if _, err := NewRawValue(ro, "missing", int64(0)); !errors.Is(err, ErrReadOnly) || !errors.Is(err, fs.ErrNotExist) {
+	ro := open(t, name, &shm.Options{ReadOnly: true})
+	if _, err := shm.NewRawValue(ro, "missing", int64(0)); !errors.Is(err, shm.ErrReadOnly) || !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
-	if _, err := NewMutex(ro, "missing"); !errors.Is(err, ErrReadOnly) {
+	if _, err := shm.NewMutex(ro, "missing"); !errors.Is(err, shm.ErrReadOnly) {
 		t.Fatal(err)
 	}
 }

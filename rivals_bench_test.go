@@ -1,6 +1,6 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"bufio"
@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -17,22 +16,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
 )
 
-// The rivals in C are built where there is a compiler, and measured in the same
-// run as ours, pinned in the same way: a process to a core.
+// The rivals in C are built where there is a compiler. They are measured in the same
+// run as ours, and pinned in the same way: a process to a core.
 
-func buildRivals(b *testing.B) (exe string, err error) {
-	exe = filepath.Join(b.TempDir(), "rivals")
-	out, err := exec.Command("gcc", "-O2", "-std=gnu11", "-pthread", "-o", exe, "testdata/rivals/rivals.c").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("the rivals in C want gcc: %w\n%s", err, out)
-	}
-	return exe, nil
-}
-
-// rival runs the program and returns what it measured.
-func rival(b *testing.B, exe string, args ...string) (r struct {
+// rival runs a rival in C and returns what it measured.
+func rival(b *testing.B, args ...string) (r struct {
 	Nanoseconds  float64 `json:"ns_per_op"`
 	Millions     float64 `json:"mops"`
 	MinShare     float64 `json:"min_share"`
@@ -43,7 +36,8 @@ func rival(b *testing.B, exe string, args ...string) (r struct {
 	LateP99      float64 `json:"late_p99_ns"`
 }) {
 	b.Helper()
-	out, err := exec.Command(exe, args...).Output()
+	program := shmtest.CProgram(b, "-std=gnu11", "testdata/rivals/rivals.c")
+	out, err := exec.Command(program, args...).Output()
 	if err == nil {
 		err = json.Unmarshal(bytes.TrimSpace(out), &r)
 	}
@@ -68,7 +62,7 @@ func cores() (all []int) {
 
 // contender adds to a Value, on one core, from when the counter "run" is 1
 // until it is 2, and prints how often.
-var contender = helper("contender", func(args []string) error {
+var contender = shmtest.Helper("contender", func(args []string) error {
 	core, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
@@ -79,15 +73,15 @@ var contender = helper("contender", func(args []string) error {
 	if err := unix.SchedSetaffinity(0, &set); err != nil {
 		return err
 	}
-	s, err := Open(args[0], &Options{MustExist: true})
+	s, err := shm.Open(args[0], &shm.Options{MustExist: true})
 	if err != nil {
 		return err
 	}
-	v, err := NewValue[int64](s, "n", 0)
+	v, err := shm.NewValue[int64](s, "n", 0)
 	if err != nil {
 		return err
 	}
-	run, err := NewAtomic[int32](s, "run", 0)
+	run, err := shm.NewAtomic[int32](s, "run", 0)
 	if err != nil {
 		return err
 	}
@@ -108,16 +102,16 @@ var contender = helper("contender", func(args []string) error {
 // contend lets procs processes add for a while, and returns how often each did.
 func contend(t testing.TB, procs int, d time.Duration) (counts []int) {
 	t.Helper()
-	name := testName(t)
+	name := shmtest.Name(t)
 	s := open(t, name, nil)
-	v := must(NewValue[int64](s, "n", 0))(t)
-	run := must(NewAtomic[int32](s, "run", 0))(t)
+	v := shmtest.Must(shm.NewValue[int64](s, "n", 0))(t)
+	run := shmtest.Must(shm.NewAtomic[int32](s, "run", 0))(t)
 	on := cores()
-	var all []*process
+	var all []*shmtest.Process
 	for i := range procs {
-		p := start(t, contender, name, strconv.Itoa(on[i%len(on)]))
-		p.expect("ready")
-		p.say("go")
+		p := shmtest.Start(t, contender, name, strconv.Itoa(on[i%len(on)]))
+		p.Expect("ready")
+		p.Say("go")
 		all = append(all, p)
 	}
 	run.Store(1)
@@ -125,11 +119,11 @@ func contend(t testing.TB, procs int, d time.Duration) (counts []int) {
 	run.Store(2)
 	total := 0
 	for _, p := range all {
-		n, err := strconv.Atoi(p.line())
+		n, err := strconv.Atoi(p.Line())
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.wait()
+		p.Wait()
 		counts = append(counts, n)
 		total += n
 	}
@@ -139,8 +133,8 @@ func contend(t testing.TB, procs int, d time.Duration) (counts []int) {
 	return counts
 }
 
-// TestContendersShare is the benchmark below as a test: nothing is lost, and
-// both get a share.
+// TestContendersShare is BenchmarkContend as a test: no addition is lost, and both
+// processes get a share.
 func TestContendersShare(t *testing.T) {
 	counts := contend(t, 2, 300*time.Millisecond)
 	if slices.Min(counts) == 0 {
@@ -152,10 +146,9 @@ func TestContendersShare(t *testing.T) {
 // processes, and the share of the one that got least.
 func BenchmarkContend(b *testing.B) {
 	const d = time.Second
-	exe, noC := buildRivals(b)
 	for _, procs := range []int{2, 4} {
 		if procs > 2 && procs > len(cores()) {
-			continue // several on one core look far faster
+			continue // several processes on one core look far faster
 		}
 		b.Run(fmt.Sprintf("impl=shm.Value/procs=%d", procs), func(b *testing.B) {
 			for range b.N {
@@ -170,11 +163,8 @@ func BenchmarkContend(b *testing.B) {
 		})
 		for _, impl := range []string{"robust", "pthread", "futex3", "posixsem", "flock", "ofd", "xadd"} {
 			b.Run(fmt.Sprintf("impl=c.%s/procs=%d", impl, procs), func(b *testing.B) {
-				if noC != nil {
-					b.Skip(noC)
-				}
 				for range b.N {
-					r := rival(b, exe, impl, "contend", strconv.Itoa(procs), fmt.Sprint(d.Seconds()))
+					r := rival(b, impl, "contend", strconv.Itoa(procs), fmt.Sprint(d.Seconds()))
 					b.ReportMetric(r.Millions, "M/s")
 					b.ReportMetric(r.MinShare*float64(procs), "least-share")
 				}
@@ -186,10 +176,6 @@ func BenchmarkContend(b *testing.B) {
 // BenchmarkAlone is an uncontended lock, increment and unlock of the rivals in
 // C; ours is BenchmarkAdd.
 func BenchmarkAlone(b *testing.B) {
-	exe, err := buildRivals(b)
-	if err != nil {
-		b.Skip(err)
-	}
 	for _, impl := range []string{"robust", "pthread", "futex3", "posixsem", "flock", "ofd", "xadd"} {
 		b.Run("impl=c."+impl, func(b *testing.B) {
 			n := 10_000_000
@@ -197,7 +183,7 @@ func BenchmarkAlone(b *testing.B) {
 				n = 100_000
 			}
 			for range b.N {
-				b.ReportMetric(rival(b, exe, impl, "alone", strconv.Itoa(n)).Nanoseconds, "ns/increment")
+				b.ReportMetric(rival(b, impl, "alone", strconv.Itoa(n)).Nanoseconds, "ns/increment")
 			}
 		})
 	}

@@ -1,155 +1,186 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"testing"
+
+	"example.org/shm"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/shmtest"
 )
 
 func TestOpenAsTheOptionsAsk(t *testing.T) {
-	for _, name := range []string{testName(t), filepath.Join(t.TempDir(), "segment")} {
-		for _, o := range []Options{{MustExist: true}, {ReadOnly: true}, {Foreign: true}} {
-			if _, err := Open(name, &o); !errors.Is(err, fs.ErrNotExist) || !isPathError(err, Path(name)) {
+	for _, name := range []string{shmtest.Name(t), filepath.Join(t.TempDir(), "segment")} {
+		for _, o := range []shm.Options{{MustExist: true}, {ReadOnly: true}, {Foreign: true}} {
+			if _, err := shm.Open(name, &o); !errors.Is(err, fs.ErrNotExist) || !shmtest.IsPathError(err, shm.Path(name)) {
 				t.Fatalf("%+v of a missing name: %v", o, err)
 			}
 		}
-		if err := Remove(name); !errors.Is(err, fs.ErrNotExist) || !isPathError(err, Path(name)) {
+		if err := shm.Remove(name); !errors.Is(err, fs.ErrNotExist) || !shmtest.IsPathError(err, shm.Path(name)) {
 			t.Fatalf("Remove of a missing name: %v", err)
 		}
-		s := open(t, name, &Options{Exclusive: true})
-		if s.Name() != name || s.Size() < headerSize {
+		s := open(t, name, &shm.Options{Exclusive: true})
+		if s.Name() != name || s.Size() < format.HeaderSize {
 			t.Fatalf("%q of %d bytes", s.Name(), s.Size())
 		}
-		if _, err := Open(name, &Options{Exclusive: true}); !errors.Is(err, fs.ErrExist) || !isPathError(err, Path(name)) {
+		if _, err := shm.Open(name, &shm.Options{Exclusive: true}); !errors.Is(err, fs.ErrExist) || !shmtest.IsPathError(err, shm.Path(name)) {
 			t.Fatalf("Exclusive of what exists: %v", err)
 		}
-		open(t, name, &Options{MustExist: true})
+		open(t, name, &shm.Options{MustExist: true})
 		if err := s.Sync(); err != nil {
 			t.Fatal(err)
 		}
-		if err := Remove(name); err != nil {
+		if err := shm.Remove(name); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, o := range []Options{
+	for _, o := range []shm.Options{
 		{Exclusive: true, MustExist: true}, {Exclusive: true, ReadOnly: true}, {Exclusive: true, Foreign: true},
 		{MaxSize: -1}, {MaxSize: 1 << 62}, {Mode: fs.ModeSetuid | 0o600}, {Mode: fs.ModeDir},
 	} {
-		if _, err := Open(testName(t), &o); !errors.Is(err, fs.ErrInvalid) {
+		if _, err := shm.Open(shmtest.Name(t), &o); !errors.Is(err, fs.ErrInvalid) {
 			t.Fatalf("%+v: %v", o, err)
 		}
 	}
 }
 
-// isPathError reports whether err is a *fs.PathError itself, of that path.
-func isPathError(err error, path string) bool {
-	e, ok := err.(*fs.PathError)
-	return ok && e.Path == path && e.Err != nil && e.Op != ""
-}
-
 func TestRemoveLeavesTheMemory(t *testing.T) {
-	name := testName(t)
+	name := shmtest.Name(t)
 	s := open(t, name, nil)
-	v := must(NewRawValue(s, "n", int32(7)))(t)
-	if err := Remove(name); err != nil {
+	v := shmtest.Must(shm.NewRawValue(s, "n", int32(7)))(t)
+	if err := shm.Remove(name); err != nil {
 		t.Fatal(err)
 	}
 	again := open(t, name, nil)
 	if _, ok := again.Lookup("n"); ok {
 		t.Fatal("the new segment has the old one's value")
 	}
-	if v.Set(8); must(NewRawValue(s, "n", int32(0)))(t).Get() != 8 {
+	if v.Set(8); shmtest.Must(shm.NewRawValue(s, "n", int32(0)))(t).Get() != 8 {
 		t.Fatal("the old segment lost its value")
 	}
 }
 
-// waitFor waits for a value and says what it found.
-var waitFor = helper("waitFor", func(args []string) error {
-	s, err := Open(args[0], &Options{ReadOnly: args[1] == "ro"})
-	if err != nil {
-		return err
+func TestAnonymousIsSealedAndGrows(t *testing.T) {
+	s := shmtest.Opened(shm.Anonymous(nil))(t)
+	file := shmtest.Must(s.File().Stat())(t)
+	for name := range shmtest.SharedNames() {
+		other, err := os.Stat(filepath.Join(shmtest.SharedDir(), name))
+		if err == nil && os.SameFile(file, other) {
+			t.Fatalf("it has the name %s", name)
+		}
 	}
-	fmt.Println("waiting")
-	e, err := s.WaitFor(context.Background(), "late")
-	if err != nil {
-		return err
+	if err := s.File().Truncate(0); !errors.Is(err, syscall.EPERM) {
+		t.Fatalf("truncating: %v", err)
 	}
-	fmt.Println(e.Name, e.Layout.Format, e.Len, e.Access)
-	return nil
-})
-
-func TestWaitForAValueOfAnotherProcess(t *testing.T) {
-	name := testName(t)
-	s := open(t, name, nil)
-	var all []*process
-	for _, mode := range []string{"rw", "ro", "rw"} {
-		p := start(t, waitFor, name, mode)
-		p.expect("waiting")
-		all = append(all, p)
+	size := s.Size()
+	shmtest.Must(shm.NewRawArray[float64](s, "big", 1<<20))(t).Set(1<<20-1, 1)
+	if s.Size() < size+8<<20 {
+		t.Fatalf("%d bytes after growth from %d", s.Size(), size)
 	}
-	must(NewRawValue(s, "early", int8(1)))(t)
-	must(NewRawArray[float32](s, "late", 9))(t)
-	for _, p := range all {
-		p.expect("late " + nativeFormat("<f") + " 9 raw")
-		p.wait()
+	for _, o := range []shm.Options{{ReadOnly: true}, {MustExist: true}, {Foreign: true}} {
+		if _, err := shm.Anonymous(&o); !errors.Is(err, fs.ErrInvalid) {
+			t.Fatalf("%+v: %v", o, err)
+		}
 	}
 }
 
-func TestWaitForEnds(t *testing.T) {
-	s := open(t, testName(t), nil)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	for range 3 {
-		go func() {
-			_, err := s.WaitFor(ctx, "never")
-			done <- err
-		}()
+// adopter attaches to the segment in descriptor 3, which it inherits. Then it answers
+// "get", "set N" and "make N".
+var adopter = shmtest.Helper("adopter", func(args []string) error {
+	f := os.NewFile(3, "inherited")
+	s, err := shm.OpenFile(f, nil)
+	if err != nil {
+		return err
 	}
-	cancel()
-	for range 3 {
-		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Fatal(err)
+	if err := f.Close(); err != nil {
+		return err
+	}
+	v, err := shm.NewRawValue(s, "n", int64(0))
+	if err != nil {
+		return err
+	}
+	return shmtest.Replies(func(words []string) (string, error) {
+		switch words[0] {
+		case "set":
+			n, err := strconv.ParseInt(words[1], 10, 64)
+			v.Set(n)
+			return "set", err
+		case "make":
+			n, err := strconv.Atoi(words[1])
+			if err != nil {
+				return "", err
+			}
+			_, err = shm.NewRawArray[byte](s, "made by the child", n)
+			return "made", err
 		}
+		return fmt.Sprint(v.Get()), nil
+	})
+})
+
+func TestOpenFileOfAnInheritedDescriptor(t *testing.T) {
+	s := shmtest.Opened(shm.Anonymous(nil))(t)
+	v := shmtest.Must(shm.NewRawValue(s, "n", int64(5)))(t)
+	p := shmtest.StartWithFiles(t, adopter, s.File())
+	p.Do("get", "5")
+	p.Do("set 6", "set")
+	if v.Get() != 6 {
+		t.Fatal("the child's Set is not seen")
 	}
-	must(NewRawValue(s, "n", int8(1)))(t)
-	if e, err := s.WaitFor(ctx, "n"); err != nil || e.Name != "n" {
-		t.Fatalf("what is there already: %+v, %v", e, err)
+	p.Do("make 3000000", "made")
+	if a := shmtest.Must(shm.NewRawArray[byte](s, "made by the child", 0))(t); a.Len() != 3_000_000 {
+		t.Fatalf("length %d", a.Len())
 	}
-	go func() {
-		_, err := s.WaitFor(t.Context(), "never")
-		done <- err
-	}()
-	s.Close()
-	if err := <-done; !errors.Is(err, ErrClosed) {
+}
+
+func TestOpenFileRefusesWhatIsNoSegment(t *testing.T) {
+	dir := t.TempDir()
+	r, w, err := os.Pipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	// Two attachments wait in one mapping, and one sleeps for both: the other is
-	// told all the same.
-	name := testName(t)
-	sleeper, guest := open(t, name, nil), open(t, name, nil)
-	for i, s := range []*Segment{sleeper, guest} {
-		go func() {
-			_, err := s.WaitFor(t.Context(), "never")
-			done <- err
-		}()
-		l := &s.m.Load().lobby
-		eventually(t, "it waits", func() bool {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			return l.sleeping && len(l.guests) == i+1
-		})
+	defer w.Close()
+	closed := shmtest.Must(os.Create(filepath.Join(dir, "closed")))(t)
+	closed.Close()
+	text := filepath.Join(dir, "text")
+	shmtest.WriteFile(t, text, []byte("some text"))
+	for _, c := range []struct {
+		file *os.File
+		want error
+	}{
+		{r, shm.ErrInsecure}, {shmtest.Must(os.Open(dir))(t), shm.ErrInsecure}, {shmtest.Must(os.Open(os.DevNull))(t), shm.ErrInsecure},
+		{shmtest.Must(os.Open(text))(t), shm.ErrFormat}, {closed, fs.ErrClosed}, {nil, fs.ErrInvalid},
+	} {
+		s, err := shm.OpenFile(c.file, &shm.Options{ReadOnly: true})
+		if s != nil || !errors.Is(err, c.want) {
+			t.Errorf("%v: %v, want %v", c.file, err, c.want)
+		}
+		var path *fs.PathError
+		if !errors.As(err, &path) {
+			t.Errorf("%v: %T, want a *fs.PathError", c.file, err)
+		}
+		if c.file != nil {
+			c.file.Close()
+		}
 	}
-	for _, s := range []*Segment{guest, sleeper} {
-		s.Close()
-		within(t, "the end of a wait in a closed segment", func() {
-			if err := <-done; !errors.Is(err, ErrClosed) {
-				t.Error(err)
-			}
-		})
+}
+
+func TestOpenFileOfAReadOnlyDescriptor(t *testing.T) {
+	name := shmtest.Name(t)
+	shmtest.Must(shm.NewRawValue(open(t, name, nil), "n", int16(3)))(t)
+	f := shmtest.Opened(os.Open(shm.Path(name)))(t)
+	if s, err := shm.OpenFile(f, nil); !errors.Is(err, fs.ErrPermission) {
+		t.Fatalf("%v, %v", s, err)
+	}
+	s := shmtest.Opened(shm.OpenFile(f, &shm.Options{ReadOnly: true}))(t)
+	if got := shmtest.Must(shm.NewRawValue(s, "n", int16(0)))(t).Get(); got != 3 {
+		t.Fatalf("got %d", got)
 	}
 }

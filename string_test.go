@@ -1,29 +1,30 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math"
-	"os"
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"example.org/shm"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/shmtest"
+	"example.org/shm/test/agent"
 )
 
 func TestString(t *testing.T) {
-	name := testName(t)
+	name := shmtest.Name(t)
 	s := open(t, name, nil)
-	v := must(NewString(s, "v", 8))(t)
-	neighbour := must(NewString(s, "neighbour", 8))(t)
+	v := shmtest.Must(shm.NewString(s, "v", 8))(t)
+	neighbour := shmtest.Must(shm.NewString(s, "neighbour", 8))(t)
 	if err := neighbour.Store("neighbor"); err != nil {
 		t.Fatal(err)
 	}
-	ro := must(NewString(open(t, name, &Options{ReadOnly: true}), "v", 0))(t)
+	ro := shmtest.Must(shm.NewString(open(t, name, &shm.Options{ReadOnly: true}), "v", 0))(t)
 	if v.Load() != "" || v.Cap() != 8 || ro.Cap() != 8 {
 		t.Fatalf("it starts as %q, %d, %d", v.Load(), v.Cap(), ro.Cap())
 	}
@@ -35,8 +36,8 @@ func TestString(t *testing.T) {
 			t.Fatalf("%q has become %q, %q", text, v.Load(), ro.Load())
 		}
 		for text, want := range map[string]error{
-			"nine byte": ErrTooLong, "a\x00b": fs.ErrInvalid, "\x00": fs.ErrInvalid, "exactly\x00": fs.ErrInvalid,
-			strings.Repeat("x", 1000): ErrTooLong,
+			"nine byte": shm.ErrTooLong, "a\x00b": fs.ErrInvalid, "\x00": fs.ErrInvalid, "exactly\x00": fs.ErrInvalid,
+			strings.Repeat("x", 1000): shm.ErrTooLong,
 		} {
 			if err := v.Store(text); !errors.Is(err, want) || !strings.Contains(err.Error(), `"v"`) {
 				t.Errorf("%q: %v", text, err)
@@ -52,40 +53,61 @@ func TestString(t *testing.T) {
 }
 
 func TestStringConstructor(t *testing.T) {
-	name := testName(t)
+	name := shmtest.Name(t)
 	s := open(t, name, nil)
-	must(NewString(s, "v", 8))(t)
-	must(NewCharArray(s, "raw", 8))(t)
-	var mismatch *LayoutError
+	shmtest.Must(shm.NewString(s, "v", 8))(t)
+	shmtest.Must(shm.NewCharArray(s, "raw", 8))(t)
+	var mismatch *shm.LayoutError
 	for what, c := range map[string]struct {
 		err  error
 		want error
 	}{
-		"negative": {second(NewString(s, "n", -1)), fs.ErrInvalid},
-		"none":     {second(NewString(s, "n", 0)), fs.ErrNotExist},
-		"huge":     {second(NewString(s, "n", math.MaxInt)), fs.ErrInvalid},
+		"negative": {shmtest.Error(shm.NewString(s, "n", -1)), fs.ErrInvalid},
+		"none":     {shmtest.Error(shm.NewString(s, "n", 0)), fs.ErrNotExist},
+		"huge":     {shmtest.Error(shm.NewString(s, "n", math.MaxInt)), fs.ErrInvalid},
 	} {
-		if !errors.Is(c.err, c.want) && !errors.Is(c.err, ErrFull) {
+		if !errors.Is(c.err, c.want) && !errors.Is(c.err, shm.ErrFull) {
 			t.Errorf("%s: %v", what, c.err)
 		}
 	}
 	for what, err := range map[string]error{
-		"longer": second(NewString(s, "v", 9)), "shorter": second(NewString(s, "v", 7)), "raw": second(NewString(s, "raw", 8)),
-		"the reverse": second(NewCharArray(s, "v", 8)), "array": second(NewStruct(s, "v", [8]byte{})),
+		"longer": shmtest.Error(shm.NewString(s, "v", 9)), "shorter": shmtest.Error(shm.NewString(s, "v", 7)), "raw": shmtest.Error(shm.NewString(s, "raw", 8)),
+		"the reverse": shmtest.Error(shm.NewCharArray(s, "v", 8)), "array": shmtest.Error(shm.NewStruct(s, "v", [8]byte{})),
 	} {
 		if !errors.As(err, &mismatch) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if must(NewString(s, "v", 0))(t).Cap() != 8 {
+	if shmtest.Must(shm.NewString(s, "v", 0))(t).Cap() != 8 {
 		t.Error("the length found is another")
+	}
+}
+
+// The Mutex of a String keeps Store waiting, but not Load.
+func TestStringUnderItsMutex(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	v := shmtest.Must(shm.NewString(s, "v", 8))(t)
+	if err := v.Store("before"); err != nil {
+		t.Fatal(err)
+	}
+	v.Mutex().Lock()
+	stored := make(chan error)
+	go func() { stored <- v.Store("after") }()
+	cell := agent.Cell(t, s, "v")
+	shmtest.Eventually(t, "Store waits", func() bool { return cell.Word.Load()&format.LocalWaiters != 0 })
+	if text := v.Load(); text != "before" {
+		t.Errorf("%q while the lock is held", text)
+	}
+	v.Mutex().Unlock()
+	if err := <-stored; err != nil || v.Load() != "after" {
+		t.Errorf("%v, %q after the unlock", err, v.Load())
 	}
 }
 
 // TestStringIsNeverTorn stores texts of one letter each, of all lengths.
 func TestStringIsNeverTorn(t *testing.T) {
-	s := open(t, testName(t), nil)
-	v := must(NewString(s, "v", 100))(t)
+	s := open(t, shmtest.Name(t), nil)
+	v := shmtest.Must(shm.NewString(s, "v", 100))(t)
 	var wg sync.WaitGroup
 	for _, letter := range []string{"a", "b", "c"} {
 		wg.Go(func() {
@@ -100,67 +122,4 @@ func TestStringIsNeverTorn(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-// announcer changes what others await when it is told.
-var announcer = helper("announcer", func(args []string) error {
-	s, err := Open(args[0], nil)
-	if err != nil {
-		return err
-	}
-	p, err := NewStruct(s, "p", pair{})
-	if err != nil {
-		return err
-	}
-	text, err := NewString(s, "text", 8)
-	if err != nil {
-		return err
-	}
-	if _, err := fmt.Fscanln(os.Stdin); err != nil {
-		return err
-	}
-	p.Store(pair{A: 1})
-	p.Update(func(p *pair) { p.B = 2 })
-	return text.Store("done")
-})
-
-func TestAwaitOfStructAndString(t *testing.T) {
-	name := testName(t)
-	rw, ro := open(t, name, nil), open(t, name, &Options{ReadOnly: true})
-	must(NewStruct(rw, "p", pair{}))(t)
-	must(NewString(rw, "text", 8))(t)
-	other := start(t, announcer, name)
-	var wg sync.WaitGroup
-	for _, s := range []*Segment{rw, rw, ro} {
-		p, text := must(NewStruct(s, "p", pair{}))(t), must(NewString(s, "text", 0))(t)
-		wg.Go(func() {
-			if x, err := p.Await(t.Context(), func(p pair) bool { return p.A > 0 && p.B > 0 }); err != nil || x != (pair{A: 1, B: 2}) {
-				t.Errorf("%+v, %v", x, err)
-			}
-		})
-		wg.Go(func() {
-			if x, err := text.Await(t.Context(), func(s string) bool { return s != "" }); err != nil || x != "done" {
-				t.Errorf("%q, %v", x, err)
-			}
-		})
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-			defer cancel()
-			if _, err := p.Await(ctx, func(p pair) bool { return false }); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `"p"`) {
-				t.Errorf("%v", err)
-			}
-		})
-	}
-	p, text := must(NewStruct(rw, "p", pair{}))(t), must(NewString(rw, "text", 0))(t)
-	eventually(t, "both are awaited", func() bool {
-		return p.Mutex().change.word.Load()&awaited != 0 && text.Mutex().change.word.Load()&awaited != 0
-	})
-	other.say("")
-	wg.Wait()
-	// What is true already needs no waiting, also with a context that is done.
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if x, err := p.Await(ctx, func(p pair) bool { return true }); err != nil || x.B != 2 {
-		t.Errorf("%+v, %v", x, err)
-	}
 }

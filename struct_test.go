@@ -1,6 +1,6 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"errors"
@@ -12,6 +12,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
+
+	"example.org/shm"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/shmtest"
 )
 
 type pair struct {
@@ -22,8 +27,8 @@ type pair struct {
 }
 
 func TestStructIsNeverTorn(t *testing.T) {
-	s := open(t, testName(t), nil)
-	v := must(NewStruct(s, "p", pair{}))(t)
+	s := open(t, shmtest.Name(t), nil)
+	v := shmtest.Must(shm.NewStruct(s, "p", pair{}))(t)
 	const writers, each = 3, 5000
 	stop := make(chan struct{})
 	var writing, reading sync.WaitGroup
@@ -65,15 +70,15 @@ func TestStructIsNeverTorn(t *testing.T) {
 	}
 }
 
-// keeps checks that a type of any size and shape comes back as it was stored.
+// keeps checks that values come back as they were stored.
 func keeps[T comparable](values ...T) func(*testing.T) {
 	return func(t *testing.T) {
-		name := testName(t)
+		name := shmtest.Name(t)
 		s := open(t, name, nil)
-		v := must(NewStruct(s, "v", values[0]))(t)
-		neighbour := must(NewRawValue(s, "neighbour", uint64(math.MaxUint64)))(t)
-		ro := must(NewStruct(open(t, name, &Options{ReadOnly: true}), "v", values[1]))(t)
-		raw := must(NewRawStruct(s, "raw", values[0]))(t)
+		v := shmtest.Must(shm.NewStruct(s, "v", values[0]))(t)
+		neighbour := shmtest.Must(shm.NewRawValue(s, "neighbour", uint64(math.MaxUint64)))(t)
+		ro := shmtest.Must(shm.NewStruct(open(t, name, &shm.Options{ReadOnly: true}), "v", values[1]))(t)
+		raw := shmtest.Must(shm.NewRawStruct(s, "raw", values[0]))(t)
 		if v.Load() != values[0] || ro.Load() != values[0] || raw.Get() != values[0] {
 			t.Fatal("the first value is not init")
 		}
@@ -129,10 +134,61 @@ func TestStructOfAnyType(t *testing.T) {
 	t.Run("100 KiB", keeps(big1, big2))
 }
 
-// TestBoolsAreNormalised: a broken peer leaves 77 where a bool is, and no copy
-// has it. With 77, Go's compiler would let t[i] through to t[77].
+func TestRawStruct(t *testing.T) {
+	type inner struct {
+		Yes bool
+		No  [2]bool
+	}
+	type record struct {
+		A  int8
+		In [2]inner
+		B  complex128
+		C  [4]byte `shm:"c,char"`
+		_  [3]byte
+		D  bool
+	}
+	name := shmtest.Name(t)
+	s := open(t, name, nil)
+	want := record{A: -1, In: [2]inner{{true, [2]bool{false, true}}, {No: [2]bool{true, false}}}, B: 1i, C: [4]byte{'a'}, D: true}
+	v := shmtest.Must(shm.NewRawStruct(s, "v", want))(t)
+	ro := shmtest.Must(shm.NewRawStruct(open(t, name, &shm.Options{ReadOnly: true}), "v", record{}))(t)
+	if v.Get() != want || ro.Get() != want {
+		t.Fatalf("%+v", v.Get())
+	}
+	want.D, want.A = false, 5
+	v.Set(want)
+	v.Ptr().A++
+	if want.A++; ro.Get() != want {
+		t.Fatalf("%+v", ro.Get())
+	}
+	// A faulty peer writes bools that are neither 0 nor 1.
+	memory := unsafe.Slice((*byte)(unsafe.Pointer(v.Ptr())), unsafe.Sizeof(want))
+	for i := range memory {
+		memory[i] = 77
+	}
+	got := ro.Get()
+	for i, b := range []bool{got.In[0].Yes, got.In[1].No[1], got.D} {
+		if *(*byte)(unsafe.Pointer(&b)) != 1 {
+			t.Errorf("bool %d is %d", i, *(*byte)(unsafe.Pointer(&b)))
+		}
+	}
+	if got.A != 77 || got.C != [4]byte{77, 77, 77, 77} || memory[1] != 77 {
+		t.Errorf("more than bools was changed: %+v", got)
+	}
+	one := shmtest.Must(shm.NewRawStruct(s, "bool", true))(t)
+	*(*byte)(unsafe.Pointer(one.Ptr())) = 2
+	if b := one.Get(); *(*byte)(unsafe.Pointer(&b)) != 1 {
+		t.Error("a lone bool is not put right")
+	}
+	if id := shmtest.Must(shm.NewRawStruct(s, "uuid", [16]byte{1, 2, 3}))(t); id.Get() != [16]byte{1, 2, 3} {
+		t.Error(id.Get())
+	}
+}
+
+// A faulty peer may leave 77 where a bool is. No copy has the 77: in code that the Go
+// compiler makes, a bool of 77 may be an index of 77.
 func TestBoolsAreNormalised(t *testing.T) {
-	s := open(t, testName(t), nil)
+	s := open(t, shmtest.Name(t), nil)
 	type flags struct {
 		N  int32
 		On bool
@@ -152,33 +208,34 @@ func TestBoolsAreNormalised(t *testing.T) {
 	}
 	check := func(what string, got flags) {
 		t.Helper()
-		for _, b := range bytesOf(&got.On) {
+		for _, b := range mem.BytesOf(&got.On) {
 			if b != 1 {
 				t.Errorf("%s: a bool of %d", what, b)
 			}
 		}
-		if got.On != want.On || got.A[2].Set != want.A[2].Set || bytesOf(&got.A[2].Set)[1] != 1 {
+		if got.On != want.On || got.A[2].Set != want.A[2].Set || mem.BytesOf(&got.A[2].Set)[1] != 1 {
 			t.Errorf("%s: %+v", what, got)
 		}
 	}
-	raw := must(NewRawStruct(s, "raw", flags{}))(t)
-	scribble(bytesOf(raw.Ptr()))
+	raw := shmtest.Must(shm.NewRawStruct(s, "raw", flags{}))(t)
+	scribble(mem.BytesOf(raw.Ptr()))
 	check("RawStruct.Get", raw.Get())
-	v := must(NewStruct(s, "v", flags{}))(t)
-	scribble(v.s.data[0])
+	v := shmtest.Must(shm.NewStruct(s, "v", flags{}))(t)
+	slots := v.Slots()
+	scribble(mem.BytesOf(slots[0]))
 	check("Struct.Load", v.Load())
 	v.Update(func(f *flags) { check("Struct.Update", *f) })
-	check("the slot that Update committed", *v.s.at[1])
+	check("the slot that Update committed", *slots[1])
 
-	flag := must(NewRawStruct(s, "flag", false))(t)
-	scribble(bytesOf(flag.Ptr()))
+	flag := shmtest.Must(shm.NewRawStruct(s, "flag", false))(t)
+	scribble(mem.BytesOf(flag.Ptr()))
 	if got := pick(flag.Get()); got != 11 {
 		t.Errorf("element 1 is %d", got)
 	}
 }
 
-// pick indexes without a bounds check, since the compiler knows that a bool is
-// 0 or 1.
+// pick indexes a table without a bounds check, because the compiler relies on a bool
+// to be 0 or 1.
 //
 //go:noinline
 func pick(b bool) int {
@@ -191,8 +248,8 @@ func pick(b bool) int {
 }
 
 func TestStructUpdateThatDoesNotFinish(t *testing.T) {
-	s := open(t, testName(t), nil)
-	v := must(NewStruct(s, "v", pair{A: 1}))(t)
+	s := open(t, shmtest.Name(t), nil)
+	v := shmtest.Must(shm.NewStruct(s, "v", pair{A: 1}))(t)
 	for what, leave := range map[string]func(){
 		"panic":  func() { panic("no") },
 		"Goexit": runtime.Goexit,
@@ -229,66 +286,13 @@ func TestStructUpdateThatDoesNotFinish(t *testing.T) {
 	}
 }
 
-// TestReaderUnderAnEagerWriter commits during every copy: a reader that can lock
-// does so after maxTries, one that cannot goes on until there is a gap.
-func TestReaderUnderAnEagerWriter(t *testing.T) {
-	name := testName(t)
-	v := must(NewStruct(open(t, name, nil), "v", pair{}))(t)
-	ro := must(NewStruct(open(t, name, &Options{ReadOnly: true}), "v", pair{}))(t)
-	for what, c := range map[string]struct {
-		slots *slots
-		want  int
-	}{
-		"read-write": {&v.s.slots, maxTries + 1},
-		"read-only":  {&ro.s.slots, 10 * maxTries},
-	} {
-		tries := 0
-		var got pair
-		c.slots.read(func(slot []byte) {
-			copyBytes(bytesOf(&got), slot)
-			if tries++; tries < 10*maxTries && v.Mutex().TryLock() {
-				v.Mutex().Unlock()
-				v.Update(func(p *pair) { p.A++ })
-			}
-		})
-		if tries != c.want || got != v.Load() {
-			t.Errorf("%s: %d tries, want %d; %+v, want %+v", what, tries, c.want, got, v.Load())
-		}
-		v.Update(func(*pair) {}) // the lock is free
-	}
-}
-
-// TestReaderBesideAHolder: a reader that was overtaken often enough to ask for the
-// lock does not wait for who holds it, whether stopped or waiting for the reader.
-func TestReaderBesideAHolder(t *testing.T) {
-	name := testName(t)
-	s := open(t, name, nil)
-	v := must(NewStruct(s, "v", pair{}))(t)
-	text := must(NewString(s, "text", 8))(t)
-	for what, sl := range map[string]*slots{"struct": &v.s.slots, "text": text.s} {
-		sl.mu.Lock()
-		tries := 0
-		within(t, "the copy of a "+what+" whose lock is held", func() {
-			sl.read(func([]byte) {
-				if tries++; tries <= maxTries {
-					sl.cell.commit.Add(2) // as if the holder had been quick until now
-				}
-			})
-		})
-		if tries != maxTries+1 {
-			t.Errorf("%s: %d tries", what, tries)
-		}
-		sl.mu.Unlock()
-	}
-}
-
-// stopper stops in the middle of a commit of its own, then of a second value.
-var stopper = helper("stopper", func(args []string) error {
-	s, err := Open(args[0], nil)
+// stopper stops in the middle of an Update.
+var stopper = shmtest.Helper("stopper", func(args []string) error {
+	s, err := shm.Open(args[0], nil)
 	if err != nil {
 		return err
 	}
-	v, err := NewStruct(s, "v", pair{})
+	v, err := shm.NewStruct(s, "v", pair{})
 	if err != nil {
 		return err
 	}
@@ -302,89 +306,48 @@ var stopper = helper("stopper", func(args []string) error {
 })
 
 func TestStoppedWriterBlocksNoLoad(t *testing.T) {
-	name := testName(t)
+	name := shmtest.Name(t)
 	s := open(t, name, nil)
-	v := must(NewStruct(s, "v", pair{A: 1}))(t)
-	p := start(t, stopper, name)
-	p.expect("inside")
+	v := shmtest.Must(shm.NewStruct(s, "v", pair{A: 1}))(t)
+	p := shmtest.Start(t, stopper, name)
+	p.Expect("inside")
 	entry, _ := s.Lookup("v")
 	for range 1000 {
 		if got := v.Load(); got != (pair{A: 1}) {
 			t.Fatalf("%+v", got)
 		}
 	}
-	if lock, ok := entry.Lock(); !ok || !lock.Held || !lock.Alive || lock.Pid != p.cmd.Process.Pid || v.Mutex().TryLock() {
+	if lock, ok := entry.Lock(); !ok || !lock.Held || !lock.Alive || lock.Pid != p.Cmd.Process.Pid || v.Mutex().TryLock() {
 		t.Fatalf("the writer does not hold the lock: %v", lock)
 	}
 	if text := entry.Text(); text != "{A: 1, B: 0, C: false, D: [0, 0, 0, 0, 0, 0]}" {
 		t.Errorf("%s", text)
 	}
-	p.kill()
+	p.Kill()
 	if lock, _ := entry.Lock(); !lock.Held || lock.Alive {
 		t.Errorf("%v", lock)
 	}
-	v.Update(func(p *pair) { p.B = 5 }) // takes the dead one's lock over
+	v.Update(func(p *pair) { p.B = 5 }) // takes over the lock of the dead process
 	if got := v.Load(); got != (pair{A: 1, B: 5}) {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestStructReadOnly(t *testing.T) {
-	name := testName(t)
-	must(NewStruct(open(t, name, nil), "v", pair{A: 1}))(t)
-	must(NewString(open(t, name, nil), "s", 8))(t)
-	ro := open(t, name, &Options{ReadOnly: true})
-	v, text := must(NewStruct(ro, "v", pair{}))(t), must(NewString(ro, "s", 0))(t)
+	name := shmtest.Name(t)
+	shmtest.Must(shm.NewStruct(open(t, name, nil), "v", pair{A: 1}))(t)
+	shmtest.Must(shm.NewString(open(t, name, nil), "s", 8))(t)
+	ro := open(t, name, &shm.Options{ReadOnly: true})
+	v, text := shmtest.Must(shm.NewStruct(ro, "v", pair{}))(t), shmtest.Must(shm.NewString(ro, "s", 0))(t)
 	for what, change := range map[string]func(){
 		"Store": func() { v.Store(pair{}) }, "Update": func() { v.Update(func(*pair) {}) }, "Mutex.Lock": v.Mutex().Lock,
 		"String.Store": func() { _ = text.Store("x") },
 	} {
-		if err, ok := panicOf(change).(error); !ok || !errors.Is(err, ErrReadOnly) {
+		if err, ok := shmtest.Panic(change).(error); !ok || !errors.Is(err, shm.ErrReadOnly) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	if v.Load() != (pair{A: 1}) || text.Load() != "" {
 		t.Error("something was changed")
-	}
-}
-
-// TestNothingAllocates: but what returns a string.
-func TestNothingAllocates(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector's own")
-	}
-	s := open(t, testName(t), nil)
-	type flagged struct {
-		A [100]int64
-		B bool
-		C [3]int8
-	}
-	v := must(NewStruct(s, "v", flagged{}))(t)
-	small := must(NewStruct(s, "small", complex(0, 0)))(t)
-	raw := must(NewRawStruct(s, "raw", flagged{}))(t)
-	text := must(NewString(s, "text", 16))(t)
-	a := must(NewArray[int32](s, "array", 16))(t)
-	n := must(NewValue(s, "n", int64(0)))(t)
-	var x flagged
-	for what, f := range map[string]func(){
-		"Struct.Load":    func() { x = v.Load() },
-		"Struct.Store":   func() { v.Store(x) },
-		"Struct.Update":  func() { v.Update(func(p *flagged) { p.A[0]++ }) },
-		"complex":        func() { small.Store(small.Load() + 1) },
-		"RawStruct":      func() { raw.Set(raw.Get()) },
-		"String.Store":   func() { _ = text.Store("sixteen bytes ok") },
-		"Array":          func() { a.Store(3, a.Load(2)+a.Add(1, 1)) },
-		"Array.WithLock": func() { a.WithLock(func(s []int32) { s[0]++ }) },
-		"Value":          func() { n.Store(n.Load() + n.Add(1)) },
-		"Value.Update":   func() { n.Update(func(i int64) int64 { return i + 1 }) },
-		//lint:ignore SA2001 that it can be taken is what is tested
-		"Mutex": func() { v.Mutex().Lock(); v.Mutex().Unlock() },
-	} {
-		if allocs := testing.AllocsPerRun(100, f); allocs != 0 {
-			t.Errorf("%s allocates %v times", what, allocs)
-		}
-	}
-	if allocs := testing.AllocsPerRun(100, func() { text.Load() }); allocs > 1 {
-		t.Errorf("String.Load allocates %v times", allocs)
 	}
 }

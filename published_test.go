@@ -1,6 +1,6 @@
 //go:build linux
 
-package shm
+package shm_test
 
 import (
 	"fmt"
@@ -12,9 +12,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
 )
 
-// published has fields that check each other.
+// published has fields that depend on each other.
 type published struct {
 	N     uint64
 	Flags [5]bool
@@ -33,7 +36,7 @@ func (p *published) next() {
 	p.Last = int8(p.N)
 }
 
-// whole reports whether all fields are of one next.
+// whole reports whether all fields come from the same call of next.
 func (p published) whole() bool {
 	q := published{N: p.N - 1}
 	q.next()
@@ -63,7 +66,7 @@ func wholeText(s string) bool {
 	if s == "" {
 		return true
 	}
-	for n := 1; n <= min(20, len(s)); n++ { // of the digits, which a reader does not know
+	for n := 1; n <= min(20, len(s)); n++ { // how many digits the number has, a reader does not know
 		if x, err := strconv.ParseUint(s[:n], 10, 64); err == nil && publishedText(x) == s {
 			return true
 		}
@@ -73,21 +76,21 @@ func wholeText(s string) bool {
 
 // board is what the processes of the storm share.
 type board struct {
-	Small Struct[published]
-	Large Struct[page]
-	Text  String           `shm:",len=200"`
-	Done  RawArray[uint64] `shm:",len=16"` // the last commit of each writer
+	Small shm.Struct[published]
+	Large shm.Struct[page]
+	Text  shm.String           `shm:",len=200"`
+	Done  shm.RawArray[uint64] `shm:",len=16"` // the last commit of each writer
 }
 
-func attachBoard(name string, o *Options) (b board, err error) {
-	s, err := Open(name, o)
+func attachBoard(name string, o *shm.Options) (b board, err error) {
+	s, err := shm.Open(name, o)
 	if err == nil {
-		err = Bind(s, &b)
+		err = shm.Bind(s, &b)
 	}
 	return b, err
 }
 
-var publisher = helper("publisher", func(args []string) error {
+var publisher = shmtest.Helper("publisher", func(args []string) error {
 	b, err := attachBoard(args[0], nil)
 	if err != nil {
 		return err
@@ -116,8 +119,8 @@ var publisher = helper("publisher", func(args []string) error {
 })
 
 // checker loads until its standard input ends.
-var checker = helper("checker", func(args []string) error {
-	b, err := attachBoard(args[0], &Options{ReadOnly: args[1] == "ro"})
+var checker = shmtest.Helper("checker", func(args []string) error {
+	b, err := attachBoard(args[0], &shm.Options{ReadOnly: args[1] == "ro"})
 	if err != nil {
 		return err
 	}
@@ -149,26 +152,26 @@ var checker = helper("checker", func(args []string) error {
 	}
 })
 
-// TestPublishedStorm kills and stops writers at any instruction, while readers
-// in other processes check everything they load.
+// TestPublishedStorm kills and stops writers at any instruction, while readers in other
+// processes check everything that they load.
 func TestPublishedStorm(t *testing.T) {
-	name := testName(t)
+	name := shmtest.Name(t)
 	b, err := attachBoard(name, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const writers = 3
-	var all [writers]*process
+	var all [writers]*shmtest.Process
 	for i := range all {
-		all[i] = start(t, publisher, name, strconv.Itoa(i))
+		all[i] = shmtest.Start(t, publisher, name, strconv.Itoa(i))
 	}
-	checkers := []*process{start(t, checker, name, "rw"), start(t, checker, name, "ro")}
+	checkers := []*shmtest.Process{shmtest.Start(t, checker, name, "rw"), shmtest.Start(t, checker, name, "ro")}
 	kills := 0
-	for end := time.Now().Add(*stormLength); time.Now().Before(end); kills++ {
-		time.Sleep(time.Duration(rand.IntN(int(10 * time.Millisecond)))) // a storm's own weather, not synchronisation
+	for end := time.Now().Add(*shmtest.StormLength); time.Now().Before(end); kills++ {
+		time.Sleep(time.Duration(rand.IntN(int(10 * time.Millisecond)))) // the rhythm of the storm, not synchronisation
 		i := rand.IntN(writers)
-		if rand.IntN(4) == 0 { // dead, or only stopped: nobody who looks can tell
-			if err := all[i].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		if rand.IntN(4) == 0 { // a reader cannot tell a stopped writer from a dead one
+			if err := all[i].Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
 			for range 100 {
@@ -177,21 +180,21 @@ func TestPublishedStorm(t *testing.T) {
 				}
 			}
 		}
-		all[i].kill()
-		all[i] = start(t, publisher, name, strconv.Itoa(i))
+		all[i].Kill()
+		all[i] = shmtest.Start(t, publisher, name, strconv.Itoa(i))
 	}
 	for _, p := range all {
-		p.kill()
+		p.Kill()
 	}
 	last, large, text := b.Small.Load(), b.Large.Load(), b.Text.Load()
 	for _, p := range checkers {
-		if err := p.stdin.Close(); err != nil {
+		if err := p.Stdin.Close(); err != nil {
 			t.Fatal(err)
 		}
-		t.Log(p.line(), "loads")
-		p.wait()
+		t.Log(p.Line(), "loads")
+		p.Wait()
 	}
-	// What was committed last is there for who comes now, as is the lock.
+	// Whoever attaches now finds the last commit, and gets the lock.
 	again, err := attachBoard(name, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +213,7 @@ func TestPublishedStorm(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b.Small.Load().N != last.N+1 || b.Large.Load() != (page{}) || b.Text.Load() != "" {
-		t.Fatal("the dead are still in the way")
+		t.Fatal("the dead writers still block others")
 	}
 	t.Logf("%d kills, %d updates", kills+writers, last.N)
 }

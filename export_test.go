@@ -1,0 +1,9 @@
+package shm
+
+// What tests need that no user can reach.
+
+// Bytes returns a copy of the value's bytes as Any and Text read them.
+func (e Entry) Bytes() []byte { return e.load() }
+
+// Slots returns the two slots of the struct in shared memory.
+func (v Struct[T]) Slots() [2]*T { return v.s.at }
