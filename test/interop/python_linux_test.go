@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,7 +50,8 @@ func TestPython(t *testing.T) {
 		out  []byte
 		err  error
 	}
-	var runs []*run // all at once, because most of them wait for processes
+	var runs []*run
+	few := make(chan struct{}, 4*runtime.GOMAXPROCS(0)) // More than processors, because most of them wait.
 	for i, python := range pythons {
 		length := *shmtest.StormLength
 		if i > 0 {
@@ -64,6 +66,8 @@ func TestPython(t *testing.T) {
 			runs = append(runs, r)
 			go func() {
 				defer close(r.done)
+				few <- struct{}{}
+				defer func() { <-few }()
 				r.out, r.err = cmd.CombinedOutput()
 			}()
 		}

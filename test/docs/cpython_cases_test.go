@@ -1,36 +1,33 @@
-package shm_test
+package docs_test
 
 import (
-	"os/exec"
-	"path/filepath"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"example.org/shm/internal/shmtest"
 )
 
-// cpythonCases returns the rows of docs/sharedctypes-tests.md: by class and
-// case, the names of Go tests and the remark.
+// cpythonCases returns the rows of docs/sharedctypes-tests.md: the names of the Go
+// tests and the remark, by class and case.
 func cpythonCases(t *testing.T) map[string][2]string {
 	t.Helper()
 	rows := map[string][2]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+\\.\\w+)` \\|(.*)\\|(.*)\\|$").FindAllStringSubmatch(read(t, filepath.Join("docs", "sharedctypes-tests.md")), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+\\.\\w+)` \\|(.*)\\|(.*)\\|$").FindAllStringSubmatch(read(t, "docs/sharedctypes-tests.md"), -1) {
 		if _, twice := rows[m[1]]; twice {
-			t.Errorf("%s is there twice", m[1])
+			t.Errorf("%s has two rows", m[1])
 		}
 		rows[m[1]] = [2]string{m[2], strings.TrimSpace(m[3])}
 	}
 	return rows
 }
 
-// TestCPythonCases holds the list of CPython's cases against the tests that it
-// names, and against the cases of the CPython that is installed.
+// TestCPythonCases compares the list of CPython's cases with the tests that it
+// names, and with the cases of the installed CPython.
 func TestCPythonCases(t *testing.T) {
-	sources, err := filepath.Glob("*_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	tests := map[string]bool{}
-	for _, source := range sources {
+	for _, source := range filesNamed(t, "_test.go") {
 		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`).FindAllStringSubmatch(read(t, source), -1) {
 			tests[m[1]] = true
 		}
@@ -53,15 +50,11 @@ func TestCPythonCases(t *testing.T) {
 	t.Run("installed", func(t *testing.T) { installedCases(t, rows) })
 }
 
-// installedCases wants each case of the listed classes to be listed, and each
-// class that is about shared memory. A case that this version does not have is
-// of another one.
+// installedCases checks that the list has each case of its classes, and each class
+// that is about shared memory. It may have cases of other versions of CPython.
 func installedCases(t *testing.T, rows map[string][2]string) {
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("no python3: ", err)
-	}
-	out, err := exec.Command(python, "-c", "import importlib.util; print(importlib.util.find_spec('test._test_multiprocessing').origin)").Output()
+	python := shmtest.Python(t, "")
+	out, err := python.Command("-c", "import importlib.util; print(importlib.util.find_spec('test._test_multiprocessing').origin)").Output()
 	if err != nil {
 		t.Skip("this Python was installed without its tests: ", err)
 	}
@@ -71,17 +64,18 @@ func installedCases(t *testing.T, rows map[string][2]string) {
 		known[class] = true
 	}
 	file := strings.TrimSpace(string(out))
+	source := shmtest.Must(os.ReadFile(file))(t)
 	ours := regexp.MustCompile("(?i)value|array|heap|ctypes|sharedmem|shareable")
 	class, found := "", 0
-	for _, m := range regexp.MustCompile(`(?m)^class (\w+)|^    def (test\w*)\(`).FindAllStringSubmatch(read(t, file), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^class (\w+)|^    def (test\w*)\(`).FindAllStringSubmatch(string(source), -1) {
 		if m[1] != "" {
 			if class = m[1]; !known[class] && ours.MatchString(class) {
-				t.Errorf("class %s is not in the list", class)
+				t.Errorf("class %s is not in docs/sharedctypes-tests.md", class)
 			}
 		} else if known[class] {
 			found++
 			if _, ok := rows[class+"."+m[2]]; !ok {
-				t.Errorf("%s.%s is not in the list", class, m[2])
+				t.Errorf("%s.%s is not in docs/sharedctypes-tests.md", class, m[2])
 			}
 		}
 	}

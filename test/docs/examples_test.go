@@ -1,5 +1,4 @@
-// Package examples has no code of its own. Its directories are the examples.
-package examples
+package docs_test
 
 import (
 	"os"
@@ -7,27 +6,24 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"example.org/shm/internal/shmtest"
 )
 
 // TestReadmes checks the README.md of each example. It must be short, and its
 // commands must name all programs of the example and no program that does not
 // exist.
 func TestReadmes(t *testing.T) {
-	root, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	entries, err := os.ReadDir(".")
-	if err != nil {
-		t.Fatal(err)
-	}
+	root := shmtest.Root(t)
+	examples := filepath.Join(root, "examples")
+	entries := shmtest.Must(os.ReadDir(examples))(t)
 	read := 0
 	for _, e := range entries {
 		dir := e.Name()
 		if !e.IsDir() || dir == "internal" {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(dir, "README.md"))
+		text, err := os.ReadFile(filepath.Join(examples, dir, "README.md"))
 		if err != nil {
 			t.Error(err)
 			continue
@@ -44,12 +40,9 @@ func TestReadmes(t *testing.T) {
 			named[path[1]] = true
 		}
 		for _, pattern := range []string{"main.go", "*/main.go", "*.py"} {
-			programs, err := filepath.Glob(filepath.Join(dir, pattern))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, program := range programs {
-				if path := filepath.ToSlash(filepath.Join("examples", strings.TrimSuffix(program, "/main.go"))); !named[path] {
+			for _, program := range shmtest.Must(filepath.Glob(filepath.Join(examples, dir, pattern)))(t) {
+				path := shmtest.Must(filepath.Rel(root, strings.TrimSuffix(program, "/main.go")))(t)
+				if path = filepath.ToSlash(path); !named[path] {
 					t.Errorf("%s/README.md does not say how to run %s", dir, path)
 				}
 			}

@@ -14,8 +14,8 @@ import (
 	"example.org/shm"
 )
 
-// The Go half of docs/sharedctypes.md, which shows the bodies of these examples;
-// TestSharedctypesPage compares.
+// These examples are the Go code of docs/sharedctypes.md, which shows their bodies.
+// TestSharedctypesPage compares the two.
 
 func ExampleStruct_point() {
 	type Point struct{ X, Y float64 }
@@ -163,7 +163,7 @@ func ExampleCharArray_sharedctypes() {
 	// Output:
 	// <nil> <nil>
 	// "xy" "xy\x00def\x00\x00"
-	// shm: longer than the memory it is for: 9 bytes into a C string of 8
+	// shm: value too long: 9 bytes, the C string holds 8
 	// <nil> 8 def
 	// "12\x00def\x00\x00"
 	// X
@@ -285,7 +285,7 @@ func ExampleString_sharedctypes() {
 	fmt.Println(s.Load(), s.Cap())
 	// Output:
 	// <nil>
-	// shm: longer than the memory it is for: 12 bytes into "s", which holds 11
+	// shm: value too long: 12 bytes, "s" holds 11
 	// hello world 11
 }
 
@@ -339,7 +339,7 @@ func ExampleTypeError_pointers() {
 		fmt.Println(list.Ptr()[i].Value)
 	}
 	// Output:
-	// shm: shm_test.node.Next: *shm_test.node points into the memory of one process
+	// shm: shm_test.node.Next: *shm_test.node points into the memory of one process; use the value itself, or its index in an array
 	// 10
 	// 20
 }

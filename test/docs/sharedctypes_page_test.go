@@ -1,10 +1,9 @@
-package shm_test
+package docs_test
 
 import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -14,12 +13,12 @@ import (
 type sharedctypesPage struct {
 	text             string
 	python, examples []string // blocks of code
-	refused          string   // the block behind a marker
+	refused          string   // the block after the marker
 }
 
 func readSharedctypesPage(t *testing.T) sharedctypesPage {
 	t.Helper()
-	p := sharedctypesPage{text: read(t, filepath.Join("docs", "sharedctypes.md"))}
+	p := sharedctypesPage{text: read(t, "docs/sharedctypes.md")}
 	for _, m := range regexp.MustCompile("(?s)(<!-- refused -->\n\n)?```(\\w+)\n(.*?)```\n").FindAllStringSubmatch(p.text, -1) {
 		switch {
 		case m[1] != "":
@@ -56,26 +55,26 @@ func exampleBodies(t *testing.T, file string) map[string]string {
 	return bodies
 }
 
-// TestSharedctypesPage wants the Go of docs/sharedctypes.md to be the examples of
-// sharedctypes_test.go, all of them and no other.
+// TestSharedctypesPage checks that the Go code of docs/sharedctypes.md is the
+// examples of sharedctypes_example_test.go, all of them and nothing else.
 func TestSharedctypesPage(t *testing.T) {
 	shown := map[string]bool{}
 	for _, code := range readSharedctypesPage(t).examples {
 		shown[code] = true
 	}
-	for name, body := range exampleBodies(t, "sharedctypes_test.go") {
+	for name, body := range exampleBodies(t, "sharedctypes_example_test.go") {
 		if !shown[body] {
 			t.Errorf("docs/sharedctypes.md does not show %s:\n%s", name, body)
 		}
 		delete(shown, body)
 	}
 	for code := range shown {
-		t.Errorf("code that is no example:\n%s", code)
+		t.Errorf("docs/sharedctypes.md has code that is not an example:\n%s", code)
 	}
 }
 
-// TestSharedctypesTables wants all code in the tables to be part of the code below
-// them, which is run. A name alone is no code.
+// TestSharedctypesTables checks that all code in the tables is part of the code
+// below them, which is run. A name alone does not count as code.
 func TestSharedctypesTables(t *testing.T) {
 	page := readSharedctypesPage(t)
 	column := map[string]string{
@@ -111,8 +110,9 @@ func TestSharedctypesTables(t *testing.T) {
 	}
 }
 
-// TestSharedctypesRefused compiles each line that docs/sharedctypes.md says does
-// not compile, and wants the compiler's words that are behind it.
+// TestSharedctypesRefused compiles the lines that do not compile, as
+// docs/sharedctypes.md says, and compares the compiler's errors with those on the
+// page.
 func TestSharedctypesRefused(t *testing.T) {
 	const before = "package refused\n\nimport \"example.org/shm\"\n\ntype Point struct{ X, Y float64 }\n\n" +
 		"func _(n shm.RawValue[int32], v shm.Value[int32], p shm.Struct[Point], s []int32) {\n"

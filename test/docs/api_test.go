@@ -1,8 +1,7 @@
-package shm_test
+package docs_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -12,7 +11,6 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -23,12 +21,13 @@ import (
 	"time"
 
 	"example.org/shm"
+	"example.org/shm/internal/shmtest"
 )
 
-// Programs outside this repository compile against these names and signatures.
-// They are stated here as types, so that a change does not compile; a generic
-// one is stated for all its type arguments at once, so that a narrower
-// constraint does not compile either.
+// Programs outside this repository use these names and signatures. They are stated
+// here as types, so that this file does not compile after a change. Generic ones are
+// stated for all their type arguments at once, so that a narrower constraint does
+// not compile either.
 
 var (
 	_ func(string, *shm.Options) (*shm.Segment, error)   = shm.Open
@@ -123,7 +122,7 @@ func apiAny[T any]() {
 	)
 }
 
-// The type arguments that the constraints must take, named types among them.
+// The type arguments that the constraints must accept. Some are named types.
 type (
 	apiEnum  uint8
 	apiPhase complex64
@@ -185,7 +184,7 @@ var (
 	}
 )
 
-// Structs are stated field by field, so that a field may be added.
+// Structs are stated field by field, so that fields can be added.
 var _ = apiFields
 
 func apiFields(o *shm.Options, l *shm.Layout, f *shm.Field, e *shm.Entry, t *shm.TypeError, m *shm.LayoutError, i *shm.LockInfo) {
@@ -212,9 +211,8 @@ const (
 	_ = uint(shm.AccessPublished-4) + uint(4-shm.AccessPublished)
 )
 
-// TestAPIIsComplete wants every exported name to be used in this file.
+// TestAPIIsComplete checks that this file uses every exported name of package shm.
 func TestAPIIsComplete(t *testing.T) {
-	_, files := parseSources(t)
 	self, err := parser.ParseFile(token.NewFileSet(), "api_test.go", nil, parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +230,7 @@ func TestAPIIsComplete(t *testing.T) {
 			missing[id.Name] = true
 		}
 	}
-	for _, f := range files {
+	for _, f := range sourcesOf(t, ".").files {
 		for _, d := range f.Decls {
 			switch d := d.(type) {
 			case *ast.FuncDecl:
@@ -254,7 +252,7 @@ func TestAPIIsComplete(t *testing.T) {
 		}
 	}
 	if len(missing) > 0 {
-		t.Errorf("exported, and not used in this file: %q", slices.Sorted(maps.Keys(missing)))
+		t.Errorf("exported by package shm and not used in api_test.go: %q", slices.Sorted(maps.Keys(missing)))
 	}
 }
 
@@ -270,8 +268,8 @@ func exportedReceiver(t ast.Expr) bool {
 	return false
 }
 
-// refused lists instantiations that must not compile, and accepted some beside
-// them that must: else the test would pass for a file that never compiles.
+// refused lists instantiations that must not compile. accepted lists some that must:
+// without them the test would pass for a file that never compiles.
 var (
 	refused = []string{
 		"RawValue[int]", "RawValue[uint]", "RawValue[uintptr]", "RawValue[bool]", "RawValue[string]", "RawValue[[]int8]",
@@ -292,39 +290,16 @@ var (
 // line.
 func compile(t *testing.T, source string) map[int]string {
 	t.Helper()
-	goTool, err := exec.LookPath("go")
-	if err != nil {
-		t.Skipf("this test needs the go command: %v", err)
-	}
-	// A package that is only in an overlay over this module: its requirements
-	// apply, so nothing is fetched.
-	root, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	file := filepath.Join(dir, "refused.go")
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, "overlaid", "refused.go"): file}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{file: source, filepath.Join(dir, "overlay.json"): string(overlay)} {
-		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// -e: all errors, not the first ten.
-	cmd := exec.Command(goTool, "build", "-gcflags=-e", "-overlay", filepath.Join(dir, "overlay.json"), "./overlaid")
+	tool := shmtest.Tool(t, "go")
+	// -e: all errors, not only the first ten.
+	cmd := exec.Command(tool, "build", "-gcflags=-e", shmtest.Overlay(t, map[string]string{"overlaid/refused.go": source}), "example.org/shm/overlaid")
 	output, err := cmd.CombinedOutput()
 	if err == nil {
-		t.Fatal("all of it compiled")
+		t.Fatal("all lines compile")
 	}
 	wrong := map[int]string{}
 	for _, m := range regexp.MustCompile(`refused\.go:(\d+):\d+: (.*)`).FindAllStringSubmatch(string(output), -1) {
-		line, err := strconv.Atoi(m[1])
-		if err != nil {
-			t.Fatal(err)
-		}
+		line := shmtest.Must(strconv.Atoi(m[1]))(t)
 		wrong[line] += m[2]
 	}
 	if len(wrong) == 0 {

@@ -1,0 +1,395 @@
+package docs_test
+
+import (
+	"go/ast"
+	"go/token"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"example.org/shm/internal/shmtest"
+)
+
+// layers is the packages of the library, from the bottom up, and which packages of
+// this module each may import. Names are those of directories below internal.
+var layers = []struct{ dir, imports string }{
+	{"internal/errs", ""},
+	{"internal/killpoint", ""},
+	{"internal/race", ""},
+	{"internal/layout", ""},
+	{"internal/sys", "errs"},
+	{"internal/format", "layout errs"},
+	{"internal/text", "layout errs"},
+	{"internal/mem", "sys errs"},
+	{"internal/lease", "sys format errs killpoint"},
+	{"internal/wait", "sys format killpoint"},
+	{"internal/robust", "lease wait mem sys format race errs killpoint"},
+	{"internal/slots", "robust mem format race killpoint"},
+	{"internal/directory", "mem format layout lease wait sys errs killpoint"},
+	{".", "directory slots robust wait lease mem text format sys layout race killpoint errs"},
+}
+
+// others is the packages that no part of the library may import, and what each may
+// import of this module. The directory "cmd/..." stands for those below it.
+var others = map[string]string{
+	"internal/format/formattest": "internal/format",
+	"internal/mem/memtest":       "internal/mem internal/format internal/sys internal/shmtest",
+	"internal/shmtest":           "internal/sys internal/race",
+	"internal/ratios":            ".",
+	"test/agent":                 ". internal/shmtest internal/format internal/mem internal/sys",
+	"cmd/...":                    ". cmd/...",
+	"examples/...":               ". examples/...",
+}
+
+// confined has the packages that only these directories of the library import. The
+// library imports no other modules.
+var confined = map[string][]string{
+	"github.com/edsrzf/mmap-go":    {"internal/mem"},
+	"golang.org/x/exp/constraints": {"."},
+	"golang.org/x/sys/unix":        {"internal/sys"},
+	"golang.org/x/sys/windows":     {},
+
+	// Pointers into a mapping, system calls that take an address, and the race
+	// detector's functions.
+	"unsafe": {"internal/mem", "internal/race", "internal/sys"},
+
+	// For layouts, to name types in errors, and for an Entry, whose user may not
+	// have the type. No verb of a handle uses it.
+	"reflect": {".", "internal/layout", "internal/mem", "internal/text"},
+}
+
+// allowed returns the directories that the package of a directory may import, and
+// false if there is no rule for it. A name that ends in "..." stands for those
+// below.
+func allowed(dir string) (dirs []string, ok bool) {
+	for _, l := range layers {
+		if l.dir == dir {
+			for name := range strings.FieldsSeq(l.imports) {
+				dirs = append(dirs, "internal/"+name)
+			}
+			return dirs, true
+		}
+	}
+	for name, imports := range others {
+		if matches(name, dir) {
+			return strings.Fields(imports), true
+		}
+	}
+	return nil, false
+}
+
+// matches reports whether a name of the table stands for a directory.
+func matches(name, dir string) bool {
+	below, ok := strings.CutSuffix(name, "...")
+	return name == dir || ok && strings.HasPrefix(dir+"/", below)
+}
+
+// imported returns what a file imports, each with its position.
+func imported(t *testing.T, f *ast.File) map[string]*ast.ImportSpec {
+	t.Helper()
+	paths := map[string]*ast.ImportSpec{}
+	for _, spec := range f.Imports {
+		paths[shmtest.Must(strconv.Unquote(spec.Path.Value))(t)] = spec
+	}
+	return paths
+}
+
+// TestImports holds the imports of all packages, for all systems, against the
+// tables above. Go itself refuses circles of packages.
+func TestImports(t *testing.T) {
+	where := map[string][]string{}
+	seen := map[string]bool{}
+	for i, l := range layers {
+		seen[l.dir] = true
+		dirs, _ := allowed(l.dir)
+		for _, dir := range dirs {
+			if !slices.ContainsFunc(layers[:i], func(lower struct{ dir, imports string }) bool { return lower.dir == dir }) {
+				t.Errorf("%s is not below %s in the table", dir, l.dir)
+			}
+		}
+	}
+	for _, dir := range packages(t) {
+		may, ok := allowed(dir)
+		if !ok {
+			t.Errorf("%s: TestImports has no rule for this package", dir)
+			continue
+		}
+		library := seen[dir]
+		delete(seen, dir)
+		s := sourcesOf(t, dir)
+		for _, f := range s.files {
+			for imports, spec := range imported(t, f) {
+				at := s.fset.Position(spec.Pos())
+				first, _, _ := strings.Cut(imports, "/")
+				_, known := confined[imports]
+				switch {
+				case imports == "C":
+					t.Errorf("%v: cgo", at)
+				case imports == module || strings.HasPrefix(imports, module+"/"):
+					if to := directory(imports); !slices.ContainsFunc(may, func(name string) bool { return matches(name, to) }) {
+						t.Errorf("%v: %s may import %q of this module, not %s", at, dir, may, to)
+					}
+				case library && !known && strings.Contains(first, "."):
+					t.Errorf("%v: the library imports %s", at, imports)
+				}
+				if spec.Name != nil && (spec.Name.Name == "." || imports == "unsafe") {
+					t.Errorf("%v: import of %s as %s", at, imports, spec.Name)
+				}
+				if library && known && !slices.Contains(where[imports], dir) {
+					where[imports] = append(where[imports], dir)
+				}
+			}
+		}
+	}
+	for dir := range seen {
+		t.Errorf("%s: there is no such package", dir)
+	}
+	for imports, want := range confined {
+		slices.Sort(where[imports])
+		if !slices.Equal(where[imports], want) {
+			t.Errorf("%s is imported by %q, want %q", imports, where[imports], want)
+		}
+	}
+}
+
+// TestRoot checks that the root has few files, and the names that users of this
+// module know.
+func TestRoot(t *testing.T) {
+	if n := len(sourcesOf(t, ".").files); n > 24 {
+		t.Errorf("%d source files in the root, want at most 24", n)
+	}
+	for _, name := range []string{"go.mod", "raw.go", "value.go", "chararray.go", "layout.go", "bench_test.go", "fuzz_test.go"} {
+		if _, err := os.Stat(filepath.Join(shmtest.Root(t), name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestPackageComments checks that each package of the library has one comment of
+// more than one line. If the package is internal, the comment has a sentence such
+// as "The package may import sys and errs." that agrees with the table of layers.
+func TestPackageComments(t *testing.T) {
+	for _, l := range layers {
+		var comments []string
+		for _, f := range sourcesOf(t, l.dir).files {
+			if f.Doc != nil && strings.HasPrefix(f.Doc.Text(), "Package ") {
+				comments = append(comments, f.Doc.Text())
+			}
+		}
+		if len(comments) != 1 || strings.Count(comments[0], "\n") < 2 {
+			t.Errorf("%s has %d package comments, want one of more than one line", l.dir, len(comments))
+			continue
+		}
+		if l.dir == "." {
+			continue // That comment is for users.
+		}
+		text := strings.Join(strings.Fields(comments[0]), " ")
+		sentence := regexp.MustCompile(`\b(?:It|The package) (?:may )?imports? [^.]*\.`).FindString(text)
+		var says []string
+		for _, other := range layers[:len(layers)-1] {
+			if name := path.Base(other.dir); regexp.MustCompile(`\b` + name + `\b`).MatchString(sentence) {
+				says = append(says, name)
+			}
+		}
+		want := strings.Fields(l.imports)
+		slices.Sort(says)
+		slices.Sort(want)
+		if sentence == "" || !slices.Equal(says, want) {
+			t.Errorf("%s: the package comment says %q, the table that it may import %q", l.dir, sentence, want)
+		}
+	}
+}
+
+// knownCircles has the circles of files that are accepted.
+var knownCircles = map[string][]string{
+	// A lock, the queue of its goroutines and the watches of its owners are one
+	// state machine: the type of each refers to the others.
+	"internal/robust": {"lock.go queue.go slow.go watch.go"},
+}
+
+// TestNoCirclesOfFiles checks that the files of each package of the library refer to
+// each other without circles, so that they can be read in an order.
+func TestNoCirclesOfFiles(t *testing.T) {
+	for _, l := range layers {
+		c := check(t, l.dir)
+		refers := map[string]map[string]string{} // from file to file, with an example
+		for id, object := range c.uses {
+			if object.Pkg() != c.pkg {
+				continue
+			}
+			from, to := filepath.Base(c.fset.Position(id.Pos()).Filename), filepath.Base(c.fset.Position(object.Pos()).Filename)
+			if refers[from] == nil {
+				refers[from] = map[string]string{}
+			}
+			if from != to {
+				refers[from][to] = object.Name()
+			}
+		}
+		var circles []string
+		for _, circle := range strongComponents(refers) {
+			circles = append(circles, strings.Join(circle, " "))
+		}
+		slices.Sort(circles)
+		if want := knownCircles[l.dir]; !slices.Equal(circles, want) {
+			t.Errorf("%s: circles of files %q, want %q", l.dir, circles, want)
+			for from, all := range refers {
+				for to, name := range all {
+					t.Logf("%s refers to %s of %s", from, name, to)
+				}
+			}
+		}
+	}
+}
+
+// strongComponents returns the sets of more than one file in which each file refers
+// to each other one, maybe through others.
+func strongComponents(refers map[string]map[string]string) (components [][]string) {
+	reach := map[string]map[string]bool{}
+	for from := range refers {
+		reach[from] = map[string]bool{}
+		for queue := []string{from}; len(queue) > 0; queue = queue[1:] {
+			for to := range refers[queue[0]] {
+				if !reach[from][to] {
+					reach[from][to] = true
+					queue = append(queue, to)
+				}
+			}
+		}
+	}
+	for _, file := range slices.Sorted(maps.Keys(reach)) {
+		var component []string
+		for _, other := range slices.Sorted(maps.Keys(reach[file])) {
+			if reach[other][file] {
+				component = append(component, other)
+			}
+		}
+		if len(component) > 1 && component[0] == file {
+			components = append(components, component)
+		}
+	}
+	return components
+}
+
+// systems are the values of GOOS that build constraints and names of files may have.
+var systems = []string{
+	"aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "nacl", "netbsd", "openbsd", "plan9", "solaris",
+	"wasip1", "windows", "zos", "unix",
+}
+
+// TestSystemsAreInSys checks that only internal/sys has files for certain operating
+// systems.
+func TestSystemsAreInSys(t *testing.T) {
+	found := 0
+	for _, l := range layers {
+		for name, f := range sourcesOf(t, l.dir).files {
+			words := strings.Split(strings.TrimSuffix(name, ".go"), "_")[1:]
+			for _, group := range f.Comments {
+				for _, c := range group.List {
+					if rule, ok := strings.CutPrefix(c.Text, "//go:build "); ok && c.Pos() < f.Package {
+						words = append(words, regexp.MustCompile(`\w+`).FindAllString(rule, -1)...)
+					}
+				}
+			}
+			for _, word := range words {
+				if !slices.Contains(systems, word) {
+					continue
+				}
+				if found++; l.dir != "internal/sys" {
+					t.Errorf("%s/%s is for %s", l.dir, name, word)
+				}
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no file for a system was found")
+	}
+}
+
+// TestNoLinkname looks for go:linkname in all packages.
+func TestNoLinkname(t *testing.T) {
+	for _, dir := range packages(t) {
+		s := sourcesOf(t, dir)
+		for _, f := range s.files {
+			for _, group := range f.Comments {
+				for _, c := range group.List {
+					if strings.HasPrefix(c.Text, "//go:linkname") {
+						t.Errorf("%v: %s", s.fset.Position(c.Pos()), c.Text)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestUnsafeIsProved checks that each function that uses package unsafe has a
+// comment with SAFETY:, or is in a block of one-liners under such a comment, or comes
+// after "SAFETY, here and below:" in its file. Sizes and offsets are constants and
+// need no proof.
+func TestUnsafeIsProved(t *testing.T) {
+	uses := 0
+	for _, dir := range packages(t) {
+		s := sourcesOf(t, dir)
+		for _, f := range s.files {
+			for i, decl := range f.Decls {
+				first := i
+				for first > 0 && s.fset.Position(start(f.Decls[first])).Line == s.fset.Position(f.Decls[first-1].End()).Line+1 {
+					first--
+				}
+				from := start(f.Decls[first])
+				ast.Inspect(decl, func(n ast.Node) bool {
+					call, ok := n.(*ast.CallExpr)
+					if !ok {
+						return true
+					}
+					fun, ok := call.Fun.(*ast.SelectorExpr)
+					if !ok {
+						return true
+					}
+					if pkg, ok := fun.X.(*ast.Ident); !ok || pkg.Name != "unsafe" || slices.Contains([]string{"Sizeof", "Alignof", "Offsetof"}, fun.Sel.Name) {
+						return true
+					}
+					uses++
+					if !proved(f, from, decl.End()) {
+						t.Errorf("%v: unsafe.%s without a SAFETY comment", s.fset.Position(call.Pos()), fun.Sel.Name)
+					}
+					return true
+				})
+			}
+		}
+	}
+	if uses == 0 {
+		t.Error("no use of unsafe was found")
+	}
+}
+
+// start returns where a declaration starts, with its comment.
+func start(d ast.Decl) token.Pos {
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		if d.Doc != nil {
+			return d.Doc.Pos()
+		}
+	case *ast.GenDecl:
+		if d.Doc != nil {
+			return d.Doc.Pos()
+		}
+	}
+	return d.Pos()
+}
+
+// proved reports whether a SAFETY comment covers what is between two positions.
+func proved(f *ast.File, from, end token.Pos) bool {
+	return slices.ContainsFunc(f.Comments, func(c *ast.CommentGroup) bool {
+		if c.Pos() >= end {
+			return false
+		}
+		text := c.Text()
+		return c.Pos() >= from && strings.Contains(text, "SAFETY:") || strings.Contains(text, "SAFETY, here and below:")
+	})
+}
