@@ -191,6 +191,7 @@ func update[T Word](told numberRace, p *T, mu *robust.Lock, f func(T) T) (x T) {
 	if left := mu.FreeAfter(); left != 0 {
 		mu.Finish(left)
 	}
+	runtime.KeepAlive(mu)
 	return x
 }
 
