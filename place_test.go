@@ -72,8 +72,10 @@ func TestHundredThousandNames(t *testing.T) {
 		}
 		nameValues(t, s, from, to)
 		for _, p := range []*shmtest.Process{rw, ro} {
-			p.Do(fmt.Sprint(to), "read")
+			p.Say(fmt.Sprint(to))
 		}
+		rw.Expect("read")
+		ro.Expect("read")
 	}
 	i := 0
 	for e := range s.Entries() {
