@@ -62,7 +62,7 @@ func layoutFor[T any]() (*layout.Layout, error) {
 	l, err := layout.Of[T]()
 	var unfit *layout.Unfit
 	if errors.As(err, &unfit) {
-		err = &TypeError{Type: unfit.Type, Field: unfit.Field, Reason: unfit.Reason}
+		err = (*TypeError)(unfit)
 	}
 	return l, err
 }
@@ -75,15 +75,7 @@ type TypeError struct {
 }
 
 // Error joins the type, the path and the reason.
-func (e *TypeError) Error() string {
-	where := e.Field
-	// A struct type without a name prints as its whole source text. The path alone
-	// is easier to find.
-	if e.Type != nil && (where == "" || e.Type.Name() != "" || e.Type.Kind() != reflect.Struct) {
-		where = layout.FieldPath(e.Type.String(), where)
-	}
-	return "shm: " + where + ": " + e.Reason
-}
+func (e *TypeError) Error() string { return (*layout.Unfit)(e).Error() }
 
 // ParseLayout reads a format as LayoutOf and ctypes write it: ParseLayout(l.Format)
 // is Equal to l for each l from LayoutOf. The format may come from memory that any
