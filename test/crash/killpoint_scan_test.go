@@ -209,8 +209,12 @@ func (s *scanner) assigns(a *ast.AssignStmt) (stores bool) {
 		case *ast.IndexExpr:
 			stores = stores || s.isShared(left.X)
 		case *ast.SelectorExpr:
-			ident, ok := left.X.(*ast.Ident)
-			stores = stores || ok && s.aliases[ident.Name]
+			x := left.X
+			if index, ok := x.(*ast.IndexExpr); ok {
+				x = index.X
+			}
+			ident, ok := x.(*ast.Ident)
+			stores = stores || ok && s.aliases[ident.Name] || !ok && s.fields[lastName(x)]
 		}
 	}
 	return stores

@@ -1,0 +1,189 @@
+package surroundings_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
+	"golang.org/x/sys/unix"
+)
+
+// confined works on its descriptor 3, which it may not open again. Raw values work,
+// new ones too. Those with a lock fail for that reason and leave nothing. If it has
+// an argument, it goes to that root directory first.
+var confined = shmtest.Helper("confined", func(args []string) error {
+	root := args[0]
+	if root != "" {
+		if err := errors.Join(unix.Chroot(root), unix.Chdir("/")); err != nil {
+			return err
+		}
+	}
+	s, err := shm.OpenFile(os.NewFile(3, "inherited"), nil)
+	if err != nil {
+		return err
+	}
+	v, err := shm.NewRawValue(s, "n", int64(0))
+	if err != nil {
+		return err
+	}
+	v.Set(v.Get() + 1)
+	counter, err := shm.NewAtomic(s, "counter", int32(5))
+	if err != nil {
+		return err
+	}
+	counter.Add(1)
+	a, err := shm.NewRawArray[byte](s, "array", 1<<20)
+	if err != nil {
+		return err
+	}
+	a.Set(1<<20-1, 9)
+	for i, err := range []error{
+		shmtest.Error(shm.NewValue(s, "locked", int64(0))),
+		shmtest.Error(shm.NewMutex(s, "mutex")),
+		shmtest.Error(shm.NewValue(s, "existing", int64(0))),
+	} {
+		fmt.Println(i, reason(err), strings.Contains(fmt.Sprint(err), "lease"))
+	}
+	for _, name := range []string{"locked", "mutex"} {
+		if _, ok := s.Lookup(name); ok {
+			return fmt.Errorf("%s is there", name)
+		}
+	}
+	if root == "" {
+		return nil
+	}
+	// A file that has a name can be opened again without /proc.
+	named, err := shm.Open("/named", nil)
+	if err != nil {
+		return err
+	}
+	l, err := shm.NewValue(named, "locked", int64(1))
+	if err != nil {
+		return err
+	}
+	if got := l.Add(1); got != 2 {
+		return fmt.Errorf("locked value of a named segment is %d", got)
+	}
+	return nil
+})
+
+func TestDescriptorsThatCannotBeReopened(t *testing.T) {
+	setUp := func(t *testing.T, s *shm.Segment) {
+		shmtest.Must(shm.NewRawValue(s, "n", int64(41)))(t)
+		shmtest.Must(shm.NewValue(s, "existing", int64(0)))(t)
+	}
+	check := func(t *testing.T, s *shm.Segment, p *shmtest.Process, why error) {
+		for i := range 3 {
+			p.Expect(fmt.Sprint(i, " ", why, " true"))
+		}
+		p.Wait()
+		if shmtest.Must(shm.NewRawValue(s, "n", int64(0)))(t).Get() != 42 ||
+			shmtest.Must(shm.NewAtomic(s, "counter", int32(0)))(t).Load() != 6 ||
+			shmtest.Must(shm.NewRawArray[byte](s, "array", 0))(t).Get(1<<20-1) != 9 {
+			t.Fatal("what it wrote is not there")
+		}
+	}
+	t.Run("chroot without proc", func(t *testing.T) {
+		inNamespace := shmtest.InNamespace(t)
+		s := shmtest.Opened(shm.Anonymous(nil))(t)
+		setUp(t, s)
+		p := shmtest.StartCmd(t, confined, func(cmd *exec.Cmd) {
+			inNamespace(cmd)
+			cmd.ExtraFiles = []*os.File{s.File()}
+		}, t.TempDir())
+		check(t, s, p, fs.ErrNotExist)
+	})
+	t.Run("file of another user", func(t *testing.T) {
+		asNobody := shmtest.AsNobody(t)
+		s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+		setUp(t, s)
+		p := shmtest.StartCmd(t, confined, func(cmd *exec.Cmd) {
+			asNobody(cmd)
+			cmd.ExtraFiles = []*os.File{s.File()}
+		}, "")
+		check(t, s, p, fs.ErrPermission)
+	})
+}
+
+// Whoever has the descriptor of an anonymous segment may take its locks.
+func TestAnonymousLocksForAnotherUser(t *testing.T) {
+	asNobody := shmtest.AsNobody(t)
+	s := shmtest.Opened(shm.Anonymous(nil))(t)
+	v := shmtest.Must(shm.NewValue(s, "n", int64(0)))(t)
+	p := shmtest.StartCmd(t, adderOfFile, func(cmd *exec.Cmd) {
+		asNobody(cmd)
+		cmd.ExtraFiles = []*os.File{s.File()}
+	})
+	p.Wait()
+	if got := v.Load(); got != 1 {
+		t.Fatalf("got %d", got)
+	}
+}
+
+// adderOfFile adds 1 to a Value of the segment in descriptor 3.
+var adderOfFile = shmtest.Helper("adderOfFile", func(args []string) error {
+	s, err := shm.OpenFile(os.NewFile(3, "inherited"), nil)
+	if err != nil {
+		return err
+	}
+	v, err := shm.NewValue(s, "n", int64(0))
+	if err == nil {
+		v.Add(1)
+	}
+	return err
+})
+
+// inheritor adds arrays to the segment in descriptor 3. That is one open file of many
+// processes, of which none may open its own.
+var inheritor = shmtest.Helper("inheritor", func(args []string) error {
+	s, err := shm.OpenFile(os.NewFile(3, "inherited"), nil)
+	if err != nil {
+		return err
+	}
+	if err := shmtest.Error(shm.NewMutex(s, "mutex")); !errors.Is(err, syscall.EACCES) {
+		return fmt.Errorf("it may open the file again: %w", err)
+	}
+	for i := range 300 {
+		a, err := shm.NewRawArray[uint32](s, fmt.Sprintf("%s-%d", args[0], i), 100)
+		if err != nil {
+			return err
+		}
+		for j, x := range a.All() {
+			if x != 0 {
+				return fmt.Errorf("array %d[%d] starts as %#x", i, j, x)
+			}
+			a.Set(j, 1)
+		}
+	}
+	return nil
+})
+
+func TestProcessesShareOneOpenFile(t *testing.T) {
+	asNobody := shmtest.AsNobody(t)
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+	var all []*shmtest.Process
+	for i := range 4 {
+		all = append(all, shmtest.StartCmd(t, inheritor, func(cmd *exec.Cmd) {
+			asNobody(cmd)
+			cmd.ExtraFiles = []*os.File{s.File()}
+		}, fmt.Sprint(i)))
+	}
+	// This process may open the file again.
+	for i := range 300 {
+		shmtest.Must(shm.NewRawArray[uint32](s, fmt.Sprintf("own-%d", i), 100))(t).Set(0, 1)
+	}
+	for _, p := range all {
+		p.Wait()
+	}
+	if n := len(slices.Collect(s.Entries())); n != 5*300 {
+		t.Fatalf("%d values", n)
+	}
+}
