@@ -2,8 +2,6 @@ package docs_test
 
 import (
 	"go/ast"
-	"go/token"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -206,76 +204,6 @@ func TestPackageComments(t *testing.T) {
 	}
 }
 
-// knownCircles has the circles of files that are accepted.
-var knownCircles = map[string][]string{
-	// A lock, the queue of its goroutines and the watches of its owners are one
-	// state machine: the type of each refers to the others.
-	"internal/robust": {"lock.go queue.go slow.go watch.go"},
-}
-
-// TestNoCirclesOfFiles checks that the files of each package of the library refer to
-// each other without circles, so that they can be read in an order.
-func TestNoCirclesOfFiles(t *testing.T) {
-	for _, l := range layers {
-		c := check(t, l.dir)
-		refers := map[string]map[string]string{} // from file to file, with an example
-		for id, object := range c.uses {
-			if object.Pkg() != c.pkg {
-				continue
-			}
-			from, to := filepath.Base(c.fset.Position(id.Pos()).Filename), filepath.Base(c.fset.Position(object.Pos()).Filename)
-			if refers[from] == nil {
-				refers[from] = map[string]string{}
-			}
-			if from != to {
-				refers[from][to] = object.Name()
-			}
-		}
-		var circles []string
-		for _, circle := range strongComponents(refers) {
-			circles = append(circles, strings.Join(circle, " "))
-		}
-		slices.Sort(circles)
-		if want := knownCircles[l.dir]; !slices.Equal(circles, want) {
-			t.Errorf("%s: circles of files %q, want %q", l.dir, circles, want)
-			for from, all := range refers {
-				for to, name := range all {
-					t.Logf("%s refers to %s of %s", from, name, to)
-				}
-			}
-		}
-	}
-}
-
-// strongComponents returns the sets of more than one file in which each file refers
-// to each other one, maybe through others.
-func strongComponents(refers map[string]map[string]string) (components [][]string) {
-	reach := map[string]map[string]bool{}
-	for from := range refers {
-		reach[from] = map[string]bool{}
-		for queue := []string{from}; len(queue) > 0; queue = queue[1:] {
-			for to := range refers[queue[0]] {
-				if !reach[from][to] {
-					reach[from][to] = true
-					queue = append(queue, to)
-				}
-			}
-		}
-	}
-	for _, file := range slices.Sorted(maps.Keys(reach)) {
-		var component []string
-		for _, other := range slices.Sorted(maps.Keys(reach[file])) {
-			if reach[other][file] {
-				component = append(component, other)
-			}
-		}
-		if len(component) > 1 && component[0] == file {
-			components = append(components, component)
-		}
-	}
-	return components
-}
-
 // systems are the values of GOOS that build constraints and names of files may have.
 var systems = []string{
 	"aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "nacl", "netbsd", "openbsd", "plan9", "solaris",
@@ -325,71 +253,4 @@ func TestNoLinkname(t *testing.T) {
 			}
 		}
 	}
-}
-
-// TestUnsafeIsProved checks that each function that uses package unsafe has a
-// comment with SAFETY:, or is in a block of one-liners under such a comment, or comes
-// after "SAFETY, here and below:" in its file. Sizes and offsets are constants and
-// need no proof.
-func TestUnsafeIsProved(t *testing.T) {
-	uses := 0
-	for _, dir := range packages(t) {
-		s := sourcesOf(t, dir)
-		for _, f := range s.files {
-			for i, decl := range f.Decls {
-				first := i
-				for first > 0 && s.fset.Position(start(f.Decls[first])).Line == s.fset.Position(f.Decls[first-1].End()).Line+1 {
-					first--
-				}
-				from := start(f.Decls[first])
-				ast.Inspect(decl, func(n ast.Node) bool {
-					call, ok := n.(*ast.CallExpr)
-					if !ok {
-						return true
-					}
-					fun, ok := call.Fun.(*ast.SelectorExpr)
-					if !ok {
-						return true
-					}
-					if pkg, ok := fun.X.(*ast.Ident); !ok || pkg.Name != "unsafe" || slices.Contains([]string{"Sizeof", "Alignof", "Offsetof"}, fun.Sel.Name) {
-						return true
-					}
-					uses++
-					if !proved(f, from, decl.End()) {
-						t.Errorf("%v: unsafe.%s without a SAFETY comment", s.fset.Position(call.Pos()), fun.Sel.Name)
-					}
-					return true
-				})
-			}
-		}
-	}
-	if uses == 0 {
-		t.Error("no use of unsafe was found")
-	}
-}
-
-// start returns where a declaration starts, with its comment.
-func start(d ast.Decl) token.Pos {
-	switch d := d.(type) {
-	case *ast.FuncDecl:
-		if d.Doc != nil {
-			return d.Doc.Pos()
-		}
-	case *ast.GenDecl:
-		if d.Doc != nil {
-			return d.Doc.Pos()
-		}
-	}
-	return d.Pos()
-}
-
-// proved reports whether a SAFETY comment covers what is between two positions.
-func proved(f *ast.File, from, end token.Pos) bool {
-	return slices.ContainsFunc(f.Comments, func(c *ast.CommentGroup) bool {
-		if c.Pos() >= end {
-			return false
-		}
-		text := c.Text()
-		return c.Pos() >= from && strings.Contains(text, "SAFETY:") || strings.Contains(text, "SAFETY, here and below:")
-	})
 }
