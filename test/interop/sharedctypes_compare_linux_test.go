@@ -121,7 +121,7 @@ func runScript(t *testing.T, python shmtest.Interpreter, script string, args ...
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, python.Path, args...)
-	cmd.WaitDelay = time.Second // The script may have started processes.
+	cmd.WaitDelay = time.Minute // The processes that the script has started end a little later.
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", script, err, out)
