@@ -179,19 +179,27 @@ var poorer = shmtest.Helper("poorer", func(args []string) error {
 func TestControlThatCannotBeOpened(t *testing.T) {
 	asNobody := shmtest.AsNobody(t)
 	s := memtest.New(t)
-	p := shmtest.StartCmd(t, poorer, func(cmd *exec.Cmd) {
-		cmd.ExtraFiles = []*os.File{s.File}
-		asNobody(cmd)
-	}, s.Path)
-	p.Expect("true 0")
-	p.Say("count")
-	const each = 300
+	const processes, each = 2, 300
+	var all []*shmtest.Process
+	for range processes { // All have one description, whose lock would not exclude them.
+		p := shmtest.StartCmd(t, poorer, func(cmd *exec.Cmd) {
+			cmd.ExtraFiles = []*os.File{s.File}
+			asNobody(cmd)
+		}, s.Path)
+		p.Expect("true 0")
+		all = append(all, p)
+	}
+	for _, p := range all {
+		p.Say("count")
+	}
 	if err := count(s, newOwner(s), each); err != nil {
 		t.Fatal(err)
 	}
-	p.Expect("counted")
-	p.Wait()
-	if cell, _ := s.Cell(0); cell.Extent.Load() != 2*each {
-		t.Errorf("%d additions counted %d", 2*each, cell.Extent.Load())
+	for _, p := range all {
+		p.Expect("counted")
+		p.Wait()
+	}
+	if cell, _ := s.Cell(0); cell.Extent.Load() != (processes+1)*each {
+		t.Errorf("%d additions counted %d", (processes+1)*each, cell.Extent.Load())
 	}
 }

@@ -224,3 +224,40 @@ func TestProcess(t *testing.T) {
 		t.Errorf("the entry of the id has process %d", pid)
 	}
 }
+
+// Nobody reads of an id what belongs to the one that takes its entry over.
+func TestProcessBesideANewOwner(t *testing.T) {
+	s := memtest.New(t)
+	reader := newOwner(s)
+	const old, pid = 7, 12345
+	e := &s.Header.Table[old]
+	for range shmtest.Rounds(80) {
+		e.Pid, e.Program = pid, [48]byte{'o', 'l', 'd'}
+		e.ID.Store(old)
+		s.Header.NextID.Store(old + format.TableLen)
+		began, done := make(chan struct{}), make(chan bool)
+		go func() {
+			close(began)
+			for {
+				switch got, name := reader.Process(old); {
+				case got == 0 && name == "":
+					done <- true
+					return
+				case got != pid || name != "old":
+					t.Errorf("the table has process %d, %q", got, name)
+					done <- false
+					return
+				}
+			}
+		}()
+		<-began
+		next := newOwner(s)
+		if err := next.Take(s.File); err != nil || next.ID() != old+format.TableLen {
+			t.Fatalf("id %d, %v", next.ID(), err)
+		}
+		next.control.Close()
+		if !<-done {
+			return
+		}
+	}
+}

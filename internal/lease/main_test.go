@@ -92,7 +92,11 @@ func count(s *memtest.Segment, o *Owner, n int) error {
 		if err != nil {
 			return err
 		}
-		cell.Extent.Store(cell.Extent.Load() + 1)
+		n := cell.Extent.Load()
+		for range 500 { // for a little while
+			_ = cell.Word.Load()
+		}
+		cell.Extent.Store(n + 1)
 		unlock()
 	}
 	return nil
