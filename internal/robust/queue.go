@@ -10,6 +10,9 @@ import (
 	"example.org/shm/internal/wait"
 )
 
+// queueAfter is a wait in the queue after which the lock is handed on.
+const queueAfter = int64(time.Millisecond)
+
 // waiter is a goroutine that waits for a Lock.
 type waiter struct {
 	next, prev *waiter

@@ -29,14 +29,12 @@ import (
 //     that park in Go, and their predecessors, set LocalWaiters.
 
 const (
-	probeEvery  = 4 * time.Millisecond    // between two probes of an owner's lease, by all processes together
-	queueAfter  = int64(time.Millisecond) // a wait in the process's queue after which the lock is handed on
-	handOvers   = 8                       // in a row, while another process waits
-	localSpin   = 30                      // loads, while a goroutine of this process holds the lock
-	remoteLooks = 4                       // loads, before sleeping on another process's lock
-	parkAtMost  = time.Second             // the head, in Go
-	queueAtMost = time.Minute             // the rest of the queue; a goroutine that leaves wakes the next, so this only limits a faulty peer
-	watchedWait = time.Minute             // in the kernel, with a watch on the owner
+	handOvers   = 8           // in a row, while another process waits
+	localSpin   = 30          // loads, while a goroutine of this process holds the lock
+	remoteLooks = 4           // loads, before sleeping on another process's lock
+	parkAtMost  = time.Second // the head, in Go
+	queueAtMost = time.Minute // the rest of the queue; a goroutine that leaves wakes the next, so this only limits a faulty peer
+	watchedWait = time.Minute // in the kernel, with a watch on the owner
 )
 
 // lockWait is LockSlow without a way to give up.

@@ -2,29 +2,14 @@ package robust
 
 import (
 	"math"
-	"sync"
 	"time"
 
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/sys"
 )
 
-// A watch is one goroutine for each owner that goroutines of this process wait for,
-// however many locks the owner has. So a stopped process that holds a thousand locks is
-// probed as often as one that holds a single lock. A watch wakes its waiters when
-// the owner is dead, and those whose word has changed without a wake-up reaching
-// them.
-type watch struct {
-	waiting map[*waiter]*Lock
-}
-
-// watches has the watch of each owner.
-type watches struct {
-	mu      sync.Mutex
-	byOwner map[uint32]*watch
-}
-
 const (
+	probeEvery  = 4 * time.Millisecond  // between two probes of an owner's lease, by all processes together
 	hintedTick  = 20 * time.Millisecond // between probes, if the system reports the death too
 	longestTick = time.Second           // of a watch, if watches of other processes probe first
 	repeatTick  = time.Millisecond      // once there is something to wake for: a waiter may be on its way to sleep
