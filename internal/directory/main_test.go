@@ -5,7 +5,6 @@ package directory
 import (
 	"errors"
 	"fmt"
-
 	"sync"
 	"syscall"
 	"testing"

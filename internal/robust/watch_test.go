@@ -62,7 +62,12 @@ func TestOneWatchForOneOwner(t *testing.T) {
 	done := p.waitFor(t, locks)
 	// The goroutines behind a head have no watch of their own.
 	for range 5 {
-		go func() { mu := p.lock(0); mu.Lock(); mu.Unlock() }()
+		go func() {
+			mu := p.lock(0)
+			mu.Lock()
+			//lint:ignore SA2001 that it can be taken is what is tested
+			mu.Unlock()
+		}()
 	}
 	parked(t, p.lock(0), 6)
 	shmtest.Eventually(t, "two owners are watched, for each lock once", func() bool {
