@@ -6,9 +6,17 @@
 package interop_test
 
 import (
+	"flag"
 	"testing"
 
 	"example.org/shm/internal/shmtest"
 )
 
-func TestMain(m *testing.M) { shmtest.Main(m) }
+func TestMain(m *testing.M) {
+	// These tests wait more than they compute: for time-outs, and for processes that
+	// hold a lock. By default as many run at a time as there are processors.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	shmtest.Main(m)
+}
