@@ -1,10 +1,6 @@
 package shm
 
-import (
-	"fmt"
-
-	"example.org/shm/internal/format"
-)
+import "fmt"
 
 // Access says how the memory of a named value is synchronised. The directory
 // records it beside the value's layout, so that a program that would use the value
@@ -13,10 +9,10 @@ type Access uint8
 
 // The kinds of access.
 const (
-	AccessRaw       = Access(format.Raw)       // plain memory, unsynchronised
-	AccessAtomic    = Access(format.Atomic)    // lock-free: every access is one atomic operation
-	AccessLocked    = Access(format.Locked)    // a lock, and a value that its holder changes in place: Value, Array and Mutex
-	AccessPublished = Access(format.Published) // a lock, and two slots of which the holder publishes one: Struct and String
+	AccessRaw       Access = 1 // plain memory, unsynchronised
+	AccessAtomic    Access = 2 // lock-free: every access is one atomic operation
+	AccessLocked    Access = 3 // a lock, and a value that its holder changes in place: Value, Array and Mutex
+	AccessPublished Access = 4 // a lock, and two slots of which the holder publishes one: Struct and String
 )
 
 // String returns raw, atomic, locked or published.
