@@ -9,14 +9,18 @@ import (
 	"flag"
 	"testing"
 
+	"example.org/shm/internal/race"
 	"example.org/shm/internal/shmtest"
 )
 
 func TestMain(m *testing.M) {
 	// These tests wait more than they compute: for time-outs, and for processes that
-	// hold a lock. By default as many run at a time as there are processors.
-	if err := flag.Set("test.parallel", "6"); err != nil {
-		panic(err)
+	// hold a lock. By default as many run at a time as there are processors. Under the
+	// race detector they compute more.
+	if !race.Enabled {
+		if err := flag.Set("test.parallel", "6"); err != nil {
+			panic(err)
+		}
 	}
 	shmtest.Main(m)
 }
