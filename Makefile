@@ -50,7 +50,7 @@ kill: ## kill a process behind every store to shared memory
 	$(GO) test -count=1 -tags killpoints -run KillPoint $(call having,Test.*KillPoint)
 
 storm: ## kill processes at random, each storm for STORM
-	$(GO) test -count=1 -v -run 'Storm|Kill' -storm $(STORM) $(call having,Test.*Storm)
+	$(GO) test $(call having,Test.*Storm) -count=1 -v -run 'Storm|Kill' -storm $(STORM)
 
 model: ## search the models of the protocols, and their mutations (needs spin and gcc)
 	docs/model/check
