@@ -171,8 +171,10 @@ func testLogs(storm time.Duration) ([]logged, error) {
 		return nil, err
 	}
 	slices.Sort(packages)
-	args := []string{"test", "-json", "-count=1", "-p=1", "-run", "^(" + strings.Join(tests, "|") + ")$", "-storm", storm.String()}
-	out, err := goTool(append(args, slices.Compact(packages)...)...)
+	// go test wants the packages before a flag that it does not know.
+	args := append([]string{"test"}, slices.Compact(packages)...)
+	args = append(args, "-json", "-count=1", "-p=1", "-run", "^("+strings.Join(tests, "|")+")$", "-storm", storm.String())
+	out, err := goTool(args...)
 	if err != nil {
 		return nil, err
 	}
