@@ -46,7 +46,8 @@ type Party struct {
 	watches watches
 }
 
-// noWord is a value that no lock word has: a local waiter without an owner.
+// noWord is a local waiter without an owner. No lock word has it, unless a holder
+// unlocks twice or a faulty peer writes it.
 const noWord = format.LocalWaiters
 
 // Shut makes the public verbs panic with errs.Closed; Reopen ends that.
