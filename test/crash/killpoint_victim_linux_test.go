@@ -10,12 +10,16 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"example.org/shm"
 	"example.org/shm/internal/format"
+	"example.org/shm/internal/lease"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/race"
+	"example.org/shm/internal/robust"
 	"example.org/shm/internal/shmtest"
+	"example.org/shm/internal/slots"
 	"example.org/shm/test/agent"
 )
 
@@ -155,26 +159,35 @@ func (v *victimised) lockAlone() error {
 	return nil
 }
 
-// readBesideRestlessWriter loads a struct until that has taken the lock: no copy is
-// whole beside a writer that never rests. Nobody has the lock, so this takes a free
-// lock on the slow path. The writer is a goroutine that counts commits, with the
-// slots as they are, until the lock is held.
+// readBesideRestlessWriter reads a published value that commits during each copy, as
+// a writer that never rests makes it. Nobody has the lock, so the reader takes a free
+// lock on the slow path. The commits come from the copying itself, because a writer
+// of its own may never run at the same time as the reader.
 func (v *victimised) readBesideRestlessWriter() error {
-	cell := agent.Cell(shmtest.InHelper, v.s, "large struct")
-	var done atomic.Bool
-	go func() {
-		defer done.Store(true)
-		for cell.Word.Load() == 0 {
-			cell.Commit.Add(2)
+	e, _ := v.s.Lookup("large struct")
+	region := agent.Map(shmtest.InHelper, v.s)
+	record := &format.Record{
+		Data: e.Offset - format.LockedOffset, Capacity: e.Size,
+		Shape: format.Shape{Access: format.Published, Kind: format.KindSingle, Label: format.Label{Name: e.Name}},
+	}
+	token := new(race.Cells).Token(record.Data)
+	p, party := slots.At(region, record, token), new(robust.Party)
+	party.Init(mem.At[format.Header](region, 0), new(lease.Control), region.Path, false)
+	party.ShareAllocation(new(sync.Mutex))
+	if err := party.Take(v.s.File()); err != nil {
+		return err
+	}
+	p.Lock = new(robust.Table).Get(party, p.Cell, record.Data, e.Name, token, func() *robust.Lock { return new(robust.Lock) })
+	copies := 0
+	p.Read(func([]byte) {
+		copies++
+		if p.Cell.Word.Load() == 0 {
+			p.Cell.Commit.Add(2)
 		}
-	}()
-	for end := time.Now().Add(time.Minute); !done.Load(); {
-		if v.Large.Load() != (large{}) {
-			return errors.New("no commit of the struct has what was loaded")
-		}
-		if time.Now().After(end) {
-			return errors.New("a reader beside a writer that never rests does not take the lock")
-		}
+	})
+	runtime.KeepAlive(party)
+	if p.Cell.Word.Load() != 0 || copies < 2 {
+		return fmt.Errorf("after %d copies the lock's word is %#x", copies, p.Cell.Word.Load())
 	}
 	return nil
 }
