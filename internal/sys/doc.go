@@ -29,6 +29,8 @@
 //   - Identity. [Key] is the same for two descriptors exactly if they are of the
 //     same file.
 //
+//   - Memory. [InMemory] returns true only for a file that no reboot outlives.
+//
 // A hint may fail: [WatchPid] may return nil, [CanWaitAny] may return false, and
 // [BootID] and [PidNamespace] may return 0. Then the module works more slowly,
 // or leaves out a check, and is still correct.
