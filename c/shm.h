@@ -258,6 +258,7 @@ enum {
 	SHM_FORMAT_MAX_ = 32 << 10,
 	SHM_HELP_MAX_ = 4 << 10,
 	SHM_DEPTH_ = 32, /* nested structs, and dimensions of an array */
+	SHM_NAMES_ = 8192, /* of struct shm_names_; a field takes 5 bytes of a format, so there are fewer */
 	SHM_NUMBER_ = 48 /* offset of a locked number in the line of its lock */
 };
 #define SHM_MAGIC_ "\x93SHM\r\n\x1a\n"
@@ -486,156 +487,7 @@ static inline void shm_changed_(uint32_t *change)
 
 /* ---- Formats ---- */
 
-struct shm_field_ {
-	const char *text; /* format and name */
-	size_t length;
-	uint64_t offset, size;
-};
-
-static inline bool shm_digit_(const char *p, const char *end) { return p < end && *p >= '0' && *p <= '9'; }
-
-static inline bool shm_accept_(const char **p, const char *end, const char *token)
-{
-	size_t n = strlen(token);
-	if ((size_t)(end - *p) < n || memcmp(*p, token, n) != 0)
-		return false;
-	*p += n;
-	return true;
-}
-
-/* Parses a number from 1 without leading zeros. Returns 0 if there is none. */
-static inline uint64_t shm_count_(const char **p, const char *end)
-{
-	uint64_t n = 0;
-	if (!shm_digit_(*p, end) || **p == '0')
-		return 0;
-	for (; shm_digit_(*p, end); (*p)++)
-		if ((n = n * 10 + (uint64_t)(**p - '0')) > SHM_MAX_LAYOUT_)
-			return 0;
-	return n;
-}
-
-static inline bool shm_parse_item_(const char **p, const char *end, int depth, bool strict, uint64_t *size, uint64_t *last);
-
-/* Parses the next part of a struct: padding, then a field. Returns 1 for a field, 0 if
- * the struct has ended, with its size in f->offset, and -1 if it is malformed. Padding
- * must be canonical, which means one run. */
-static inline int shm_next_field_(const char **p, const char *end, int depth, bool strict, struct shm_field_ *f)
-{
-	uint64_t pad = 0, last;
-	f->offset += f->size;
-	f->size = 0;
-	if (shm_accept_(p, end, "x")) {
-		pad = 1;
-	} else if (shm_digit_(*p, end)) {
-		pad = shm_count_(p, end);
-		if (pad < 2 || !shm_accept_(p, end, "x"))
-			return -1;
-	}
-	if ((f->offset += pad) > SHM_MAX_LAYOUT_)
-		return -1;
-	if (shm_accept_(p, end, "}"))
-		return 0;
-	f->text = *p;
-	if (!shm_parse_item_(p, end, depth, strict, &f->size, &last) || f->size > SHM_MAX_LAYOUT_ - f->offset || !shm_accept_(p, end, ":"))
-		return -1;
-	const char *name = *p;
-	for (; *p < end && **p != ':'; (*p)++) {
-		unsigned char c = (unsigned char)**p;
-		if (c <= ' ' || c == 0x7f || c == '{' || c == '}' || (strict && c > 0x7f))
-			return -1;
-	}
-	f->length = (size_t)(*p - f->text);
-	if (*p == name || !shm_accept_(p, end, ":"))
-		return -1;
-	return 1;
-}
-
-/* Reports whether an earlier field has the name of the field f. */
-static inline bool shm_name_again_(const char *begin, const char *end, int depth, const struct shm_field_ *f)
-{
-	struct shm_field_ g = {NULL, 0, 0, 0};
-	const char *name = f->text + f->length;
-	while (name[-1] != ':')
-		name--;
-	size_t n = (size_t)(f->text + f->length - name);
-	while (shm_next_field_(&begin, end, depth, false, &g) == 1 && g.text != f->text)
-		if (g.length > n && memcmp(g.text + g.length - n, name, n) == 0 && g.text[g.length - n - 1] == ':')
-			return true;
-	return false;
-}
-
-/* Parses a type; *last is the end of its last field. strict applies the rules for new
- * values, which Go accepts as well. */
-static inline bool shm_parse_item_(const char **p, const char *end, int depth, bool strict, uint64_t *size, uint64_t *last)
-{
-	static const struct { char code[3]; uint8_t size; } scalars[] = {
-		{"?", 1}, {"b", 1}, {"B", 1}, {"c", 1}, {"h", 2}, {"H", 2}, {"i", 4}, {"I", 4},
-		{"q", 8}, {"Q", 8}, {"f", 4}, {"d", 8}, {"Zf", 8}, {"Zd", 16}};
-	uint64_t n = 1;
-	int dims = 0;
-	bool fields = false;
-	if (shm_accept_(p, end, "(")) {
-		do {
-			uint64_t d = shm_count_(p, end);
-			if (d == 0 || ++dims > SHM_DEPTH_ || n > SHM_MAX_LAYOUT_ / d)
-				return false;
-			n *= d;
-		} while (shm_accept_(p, end, ","));
-		if (!shm_accept_(p, end, ")"))
-			return false;
-	}
-	*size = *last = 0;
-	if (shm_accept_(p, end, "T{")) {
-		struct shm_field_ f = {NULL, 0, 0, 0};
-		const char *begin = *p;
-		int more;
-		if (depth == 0)
-			return false;
-		while ((more = shm_next_field_(p, end, depth - 1, strict, &f)) == 1) {
-			fields = true;
-			*last = f.offset + f.size;
-			if (strict && shm_name_again_(begin, end, depth - 1, &f))
-				return false;
-		}
-		if (more < 0 || f.offset == 0)
-			return false;
-		*size = f.offset;
-	} else if (shm_accept_(p, end, SHM_ORDER)) {
-		for (size_t i = 0; i < sizeof scalars / sizeof scalars[0] && *size == 0; i++)
-			if (shm_accept_(p, end, scalars[i].code))
-				*size = scalars[i].size;
-	}
-	if (*size == 0 || n > SHM_MAX_LAYOUT_ / *size)
-		return false;
-	*size *= n;
-	if (dims > 0 || !fields)
-		*last = *size;
-	return true;
-}
-
-static inline bool shm_parse_(const char *format, size_t n, bool strict, uint64_t *size, uint64_t *last)
-{
-	const char *p = format, *end = format + n;
-	return n <= SHM_FORMAT_MAX_ && shm_parse_item_(&p, end, SHM_DEPTH_, strict, size, last) && p == end;
-}
-
-/* Reports whether the struct a has the fields of the struct b and only appends fields
- * to them. Both formats are valid. */
-static inline bool shm_extends_(const char *a, size_t an, const char *b, size_t bn)
-{
-	struct shm_field_ f = {NULL, 0, 0, 0}, g = {NULL, 0, 0, 0};
-	const char *ae = a + an, *be = b + bn;
-	if (!shm_accept_(&a, ae, "T{") || !shm_accept_(&b, be, "T{"))
-		return false;
-	while (shm_next_field_(&b, be, SHM_DEPTH_, false, &g) == 1)
-		if (shm_next_field_(&a, ae, SHM_DEPTH_, false, &f) != 1 || f.offset != g.offset || f.length != g.length || memcmp(f.text, g.text, f.length) != 0)
-			return false;
-	while (shm_next_field_(&a, ae, SHM_DEPTH_, false, &f) == 1) {
-	}
-	return f.offset >= g.offset;
-}
-
+/* Reports whether the bytes are UTF-8 as in RFC 3629, without control characters. */
 static inline bool shm_utf8_(const char *s, size_t n)
 {
 	for (size_t i = 0; i < n;) {
@@ -665,6 +517,175 @@ static inline bool shm_utf8_(const char *s, size_t n)
 			return false;
 	}
 	return true;
+}
+
+struct shm_field_ {
+	const char *text; /* format and name */
+	size_t length;
+	uint64_t offset, size;
+};
+
+static inline bool shm_digit_(const char *p, const char *end) { return p < end && *p >= '0' && *p <= '9'; }
+
+static inline bool shm_accept_(const char **p, const char *end, const char *token)
+{
+	size_t n = strlen(token);
+	if ((size_t)(end - *p) < n || memcmp(*p, token, n) != 0)
+		return false;
+	*p += n;
+	return true;
+}
+
+/* Parses a number from 1 without leading zeros. Returns 0 if there is none. */
+static inline uint64_t shm_count_(const char **p, const char *end)
+{
+	uint64_t n = 0;
+	if (!shm_digit_(*p, end) || **p == '0')
+		return 0;
+	for (; shm_digit_(*p, end); (*p)++)
+		if ((n = n * 10 + (uint64_t)(**p - '0')) > SHM_MAX_LAYOUT_)
+			return 0;
+	return n;
+}
+
+/* The field names that a parser has seen, as a hash table. */
+struct shm_names_ {
+	const char *format;
+	struct {
+		uint16_t name;   /* where the name starts in the format; 0: this entry is free */
+		uint16_t fields; /* where the fields of its struct start */
+	} seen[SHM_NAMES_];
+};
+
+/* Adds a name of n bytes to those of the struct whose fields start there. Returns false
+ * if the struct has the name already. A name ends with a colon. */
+static inline bool shm_add_name_(struct shm_names_ *t, const char *fields, const char *name, size_t n)
+{
+	/* The stack's address is random, so nobody can choose many names of one hash. */
+	uint32_t h = ((uint32_t)(uintptr_t)t ^ (uint32_t)(fields - t->format)) * 0x9E3779B1U;
+	for (size_t i = 0; i < n; i++)
+		h = ((h ^ (unsigned char)name[i]) * 0x01000193U) ^ (h >> 15);
+	for (h ^= h >> 16;; h++) {
+		size_t i = h % SHM_NAMES_;
+		if (t->seen[i].name == 0) {
+			t->seen[i].name = (uint16_t)(name - t->format);
+			t->seen[i].fields = (uint16_t)(fields - t->format);
+			return true;
+		}
+		if (t->seen[i].fields == fields - t->format && memcmp(t->format + t->seen[i].name, name, n + 1) == 0)
+			return false;
+	}
+}
+
+static inline bool shm_parse_item_(const char **p, const char *end, int depth, struct shm_names_ *names, uint64_t *size, uint64_t *last);
+
+/* Parses the next part of a struct: padding, then a field. Returns 1 for a field, 0 if
+ * the struct has ended, with its size in f->offset, and -1 if it is malformed. Padding
+ * must be canonical, which means one run. names is NULL if the format is known to be
+ * valid. */
+static inline int shm_next_field_(const char **p, const char *end, int depth, struct shm_names_ *names, const char *fields, struct shm_field_ *f)
+{
+	uint64_t pad = 0, last;
+	f->offset += f->size;
+	f->size = 0;
+	if (shm_accept_(p, end, "x")) {
+		pad = 1;
+	} else if (shm_digit_(*p, end)) {
+		pad = shm_count_(p, end);
+		if (pad < 2 || !shm_accept_(p, end, "x"))
+			return -1;
+	}
+	if ((f->offset += pad) > SHM_MAX_LAYOUT_)
+		return -1;
+	if (shm_accept_(p, end, "}"))
+		return 0;
+	f->text = *p;
+	if (!shm_parse_item_(p, end, depth, names, &f->size, &last) || f->size > SHM_MAX_LAYOUT_ - f->offset || !shm_accept_(p, end, ":"))
+		return -1;
+	const char *name = *p;
+	for (; *p < end && **p != ':'; (*p)++)
+		if (**p == ' ' || **p == '{' || **p == '}')
+			return -1;
+	size_t n = (size_t)(*p - name);
+	f->length = (size_t)(*p - f->text);
+	if (n == 0 || !shm_accept_(p, end, ":"))
+		return -1;
+	return names == NULL || (shm_utf8_(name, n) && shm_add_name_(names, fields, name, n)) ? 1 : -1;
+}
+
+/* Parses a type; *last is the end of its last field. */
+static inline bool shm_parse_item_(const char **p, const char *end, int depth, struct shm_names_ *names, uint64_t *size, uint64_t *last)
+{
+	static const struct { char code[3]; uint8_t size; } scalars[] = {
+		{"?", 1}, {"b", 1}, {"B", 1}, {"c", 1}, {"h", 2}, {"H", 2}, {"i", 4}, {"I", 4},
+		{"q", 8}, {"Q", 8}, {"f", 4}, {"d", 8}, {"Zf", 8}, {"Zd", 16}};
+	uint64_t n = 1;
+	int dims = 0;
+	bool fields = false;
+	if (shm_accept_(p, end, "(")) {
+		do {
+			uint64_t d = shm_count_(p, end);
+			if (d == 0 || ++dims > SHM_DEPTH_ || n > SHM_MAX_LAYOUT_ / d)
+				return false;
+			n *= d;
+		} while (shm_accept_(p, end, ","));
+		if (!shm_accept_(p, end, ")"))
+			return false;
+	}
+	*size = *last = 0;
+	if (shm_accept_(p, end, "T{")) {
+		struct shm_field_ f = {NULL, 0, 0, 0};
+		const char *begin = *p;
+		int more;
+		if (depth == 0)
+			return false;
+		while ((more = shm_next_field_(p, end, depth - 1, names, begin, &f)) == 1) {
+			fields = true;
+			*last = f.offset + f.size;
+		}
+		if (more < 0 || f.offset == 0)
+			return false;
+		*size = f.offset;
+	} else if (shm_accept_(p, end, SHM_ORDER)) {
+		for (size_t i = 0; i < sizeof scalars / sizeof scalars[0] && *size == 0; i++)
+			if (shm_accept_(p, end, scalars[i].code))
+				*size = scalars[i].size;
+	}
+	if (*size == 0 || n > SHM_MAX_LAYOUT_ / *size)
+		return false;
+	*size *= n;
+	if (dims > 0 || !fields)
+		*last = *size;
+	return true;
+}
+
+/* Parses a format that may be malformed. */
+static inline bool shm_parse_(const char *format, size_t n, uint64_t *size, uint64_t *last)
+{
+	const char *p = format, *end = format + n;
+	struct shm_names_ names;
+	if (n > SHM_FORMAT_MAX_)
+		return false;
+	names.format = format;
+	if (memchr(format, '{', n) != NULL)
+		memset(names.seen, 0, sizeof names.seen);
+	return shm_parse_item_(&p, end, SHM_DEPTH_, &names, size, last) && p == end;
+}
+
+/* Reports whether the struct a has the fields of the struct b and only appends fields
+ * to them. Both formats are valid. */
+static inline bool shm_extends_(const char *a, size_t an, const char *b, size_t bn)
+{
+	struct shm_field_ f = {NULL, 0, 0, 0}, g = {NULL, 0, 0, 0};
+	const char *ae = a + an, *be = b + bn;
+	if (!shm_accept_(&a, ae, "T{") || !shm_accept_(&b, be, "T{"))
+		return false;
+	while (shm_next_field_(&b, be, SHM_DEPTH_, NULL, NULL, &g) == 1)
+		if (shm_next_field_(&a, ae, SHM_DEPTH_, NULL, NULL, &f) != 1 || f.offset != g.offset || f.length != g.length || memcmp(f.text, g.text, f.length) != 0)
+			return false;
+	while (shm_next_field_(&a, ae, SHM_DEPTH_, NULL, NULL, &f) == 1) {
+	}
+	return f.offset >= g.offset;
 }
 
 /* ---- Records ---- */
@@ -790,7 +811,7 @@ SHM_SLOW_ int shm_decode_(const shm_segment *s, uint64_t off, uint64_t end, stru
 	memcpy(r->program, f.program, sizeof f.program);
 	if (shm_check_record_(r->meta, f.meta) == f.check && f.kind >= SHM_SINGLE && f.kind <= SHM_GROWTH_ &&
 	    f.access >= SHM_RAW && f.access <= SHM_PUBLISHED &&
-	    (f.kind == SHM_MUTEX ? f.format == 0 : shm_parse_(r->shape.format, f.format, false, &size, &last)) && size == f.element &&
+	    (f.kind == SHM_MUTEX ? f.format == 0 : shm_parse_(r->shape.format, f.format, &size, &last)) && size == f.element &&
 	    shm_valid_texts_(&r->shape, f.unit, f.help) && shm_slot_size_(&r->shape, &need) && f.capacity >= need && f.capacity <= SHM_MAX_SEGMENT_ &&
 	    f.meta + shm_data_size_(&r->shape, f.capacity) == f.size &&
 	    (f.kind == SHM_GROWTH_ || f.kind == SHM_MUTEX || shm_elements_(&r->shape) + need <= shm_data_size_(&r->shape, f.capacity)))
@@ -1327,7 +1348,7 @@ static inline void shm_handle_(shm_segment *s, const struct shm_record_ *r, shm_
 	v->kind = h->kind;
 	v->code = h->format_length == 2 ? h->format[1] : 0;
 	if (h->kind != SHM_MUTEX)
-		shm_parse_(h->format, h->format_length, false, &v->size, &v->end);
+		shm_parse_(h->format, h->format_length, &v->size, &v->end);
 }
 
 SHM_USE_ SHM_SLOW_ int shm_find(shm_segment *s, const char *name, shm_value *v)
@@ -1415,7 +1436,7 @@ SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_
 		memcpy(at, meta, f.meta);
 		if (init != NULL && shm_slot_size_(want, &n)) {
 			if (shm_grows_(want)) { /* tail padding stays zero, as a longer type may have a field there */
-				shm_parse_(want->format, want->format_length, true, &last, &n);
+				shm_parse_(want->format, want->format_length, &last, &n);
 				((struct shm_cell_ *)(void *)(at + f.meta))->extent = (uint32_t)want->size;
 			}
 			memcpy(at + f.meta + shm_elements_(want), init, n);
@@ -1480,7 +1501,7 @@ SHM_SLOW_ int shm_place_(shm_segment *s, const char *name, uint8_t access, uint8
 	want.count = count;
 	want.access = access;
 	want.kind = kind;
-	if (kind != SHM_MUTEX && !shm_parse_(format, want.format_length, true, &want.size, &end))
+	if (kind != SHM_MUTEX && !shm_parse_(format, want.format_length, &want.size, &end))
 		return -EINVAL;
 	if (want.name_length > SHM_NAME_MAX_)
 		return SHM_ETOOLONG;
@@ -1569,7 +1590,7 @@ SHM_USE_ static inline int shm_new_array(shm_segment *s, const char *name, const
 SHM_USE_ static inline int shm_new_struct(shm_segment *s, const char *name, const char *format, size_t size, const void *init, shm_value *v)
 {
 	uint64_t have, end;
-	if (!shm_parse_(format, strlen(format), true, &have, &end) || have != size || size > UINT32_MAX)
+	if (!shm_parse_(format, strlen(format), &have, &end) || have != size || size > UINT32_MAX)
 		return -EINVAL;
 	return shm_place_(s, name, SHM_PUBLISHED, SHM_SINGLE, format, 0, init, v);
 }

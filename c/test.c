@@ -118,7 +118,7 @@ static void parse(void)
 		uint64_t size, end;
 		if (line[n - 1] == '\n')
 			n--;
-		if (shm_parse_(line, (size_t)n, true, &size, &end))
+		if (shm_parse_(line, (size_t)n, &size, &end))
 			say("%" PRIu64 " %" PRIu64, size, end);
 		else
 			say("no");

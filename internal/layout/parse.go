@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -196,13 +195,17 @@ func (p *formatParser) name(seen map[string]bool) (string, error) {
 // nameFault says why a format cannot hold this name together with those seen. It
 // returns "" and adds the name to seen if it can. Braces are refused so that
 // readers may match braces without looking at names.
+//
+// The rule is about bytes alone. A rule with tables of Unicode, such as "printable",
+// differs between versions of Unicode, so a segment that one program makes would
+// be corrupt for another.
 func nameFault(name string, seen map[string]bool) string {
-	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	reserved := func(r rune) bool { return r <= ' ' || r == 0x7f || r == ':' || r == '{' || r == '}' }
 	switch {
 	case name == "":
 		return "empty field name"
-	case !utf8.ValidString(name), strings.ContainsAny(name, " :{}"), strings.ContainsFunc(name, unprintable):
-		return fmt.Sprintf("field name %q is not allowed: it must be printable, without spaces, colons and braces", name)
+	case !utf8.ValidString(name), strings.ContainsFunc(name, reserved):
+		return fmt.Sprintf("field name %q is not allowed: it must be UTF-8 without spaces, colons, braces and control characters", name)
 	case seen[name]:
 		return fmt.Sprintf("duplicate field name %q", name)
 	}

@@ -26,6 +26,10 @@ func TestParseLayout(t *testing.T) {
 		{"T{<Q:a:<I:b:}", "T{<Q:a:<I:b:}", 12, 4}, // 386
 		{"T{<b:a:<q:b:}", "T{<b:a:<q:b:}", 9, 1},  // packed
 		{"T{<b:a:<q:b:7x}", "T{<b:a:<q:b:7x}", 16, 1},
+		// Names that versions of Unicode do not agree on: whether a character is
+		// printable, or assigned at all.
+		{"T{<b:\u2ffc:<b:\U0001fae8:<b:\u00a0:<b:\u009b:}", "T{<b:\u2ffc:<b:\U0001fae8:<b:\u00a0:<b:\u009b:}", 4, 1},
+		{"T{<b:\u2028:<b:\u202e:<b:\ue000:<b:\ufffe:<b:\U0010ffff:}", "T{<b:\u2028:<b:\u202e:<b:\ue000:<b:\ufffe:<b:\U0010ffff:}", 5, 1},
 		{"T{(0x1)<b:a:}", "", 0, 0},
 	}
 	for _, test := range tests {
@@ -79,7 +83,13 @@ func TestParseLayoutHostile(t *testing.T) {
 		{"T{<i::}", "empty field name at byte 5"},
 		{"T{<i:a b:}", "is not allowed"},
 		{"T{<i:\x1b[2J:}", "is not allowed"},
+		{"T{<i:\x7f:}", "is not allowed"},
+		{"T{<i:a\x00:}", "is not allowed"},
 		{"T{<i:\xff:}", "is not allowed"},
+		{"T{<i:\xc0\xa0:}", "is not allowed"},         // overlong
+		{"T{<i:\xed\xa0\x80:}", "is not allowed"},     // a surrogate
+		{"T{<i:\xf4\x90\x80\x80:}", "is not allowed"}, // above U+10FFFF
+		{"T{<i:a\xe2\x82:}", "is not allowed"},        // cut off
 		{"T{<i:{:}", "is not allowed"},
 		{"T{<i:a:<i:a:}", "duplicate field name \"a\" at byte 10"},
 		{"T{<i:a:", "at byte 7"},

@@ -165,16 +165,16 @@ func (p *parser) field(elem layout.Layout) (layout.Field, error) {
 	}
 	p.rest = rest
 	name = strings.TrimRight(name, " \t\r\n")
-	for _, f := range elem.Fields {
-		if f.Name == name {
-			return f, nil
-		}
-	}
 	if plain, err := strconv.Unquote(name); err == nil {
 		for _, f := range elem.Fields {
 			if f.Name == plain {
 				return f, nil
 			}
+		}
+	}
+	for _, f := range elem.Fields {
+		if f.Name == name {
+			return f, nil
 		}
 	}
 	return layout.Field{}, errs.Invalid("the struct has no field %q", name)

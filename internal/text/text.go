@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"example.org/shm/internal/layout"
 )
@@ -81,7 +82,7 @@ func decodeNumbers(b []byte, to any) {
 // Append appends the value in one line, as Go would write it: numbers, true and
 // false; characters as a string literal, so that no escape sequence in them
 // reaches a terminal; [1, 2] for an array; {x: 1, y: 2} for a struct, with the
-// fields in order. A NaN that is not the usual one shows its bits,
+// fields in order, and a name that is not printable as a string literal. A NaN that is not the usual one shows its bits,
 // NaN(0x7ff8000000000002), and a complex number with such a part is
 // complex(0, NaN(…)).
 func Append(dst []byte, l layout.Layout, b []byte) []byte {
@@ -112,10 +113,19 @@ func appendParts(dst []byte, dims []int, elem layout.Layout, b []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ", "...)
 		}
-		dst = append(append(dst, f.Name...), ": "...)
+		dst = append(appendName(dst, f.Name), ": "...)
 		dst = Append(dst, f.Layout, b[f.Offset:f.Offset+f.Layout.Size])
 	}
 	return append(dst, '}')
+}
+
+// appendName appends the name of a field. It is in quotes if it begins with a quote
+// or has a character that is not printable, because others write the name to memory.
+func appendName(dst []byte, name string) []byte {
+	if name[0] == '"' || strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.AppendQuote(dst, name)
+	}
+	return append(dst, name...)
 }
 
 // cString returns the characters up to the first NUL.

@@ -95,6 +95,8 @@ func TestEntry(t *testing.T) {
 			"On": true, "x": int8(-1), "name": `a"b`, "tags": []string{"abc", ""}, "Grid": [][]int16{{1, 2}, {3, 4}},
 			"In": []map[string]any{{"Z": complex64(1i), "F": float32(0.5)}, {"Z": complex64(0), "F": float32(0)}},
 		}, `{On: true, x: -1, name: "a\"b", tags: ["abc", ""], Grid: [[1, 2], [3, 4]], In: [{Z: (0+1i), F: 0.5}, {Z: (0+0i), F: 0}]}`},
+		{"T{<b:a\u009b1m:<b:\"b\":<b:b:}", [3]int8{1, 2, 3}, map[string]any{"a\u009b1m": int8(1), `"b"`: int8(2), "b": int8(3)},
+			`{"a\u009b1m": 1, "\"b\"": 2, b: 3}`},
 	} {
 		l, b := nativeLayout(t, c.format), memory(t, c.memory)
 		if got := string(Append([]byte("is "), l, b)); got != "is "+c.text {

@@ -124,7 +124,11 @@ def is_number(t):
 def text_of(x):
     """Return a value as text: a struct as Struct(x=1.0, y=2.0), an array as its first elements."""
     if isinstance(x, ctypes.Structure) and not is_number(type(x)):
-        fields = [f"{name}={text_of(getattr(x, name))}" for name, *_ in _fields_of(type(x))]
+        # A name that is not printable comes from memory that others write.
+        fields = [
+            f"{name if name.isprintable() else ascii(name)}={text_of(getattr(x, name))}"
+            for name, *_ in _fields_of(type(x))
+        ]
         return f"{type(x).__name__}({', '.join(fields)})"
     if isinstance(x, ctypes.Array) and not hasattr(x, "value"):
         return f"[{', '.join([*map(text_of, x[:_SHOWN]), *['...'] * (len(x) > _SHOWN)])}]"

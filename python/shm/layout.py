@@ -96,6 +96,17 @@ def array_of(elem, *dims):
     return Layout(f"({','.join(map(str, dims))}){elem.format}", size, elem.align, dims=dims, elem=elem)
 
 
+def valid_name(name):
+    """Report whether a struct can have a field of this name.
+
+    The rule is about bytes alone. A rule with tables of Unicode, such as
+    str.isprintable, differs between versions of Python, so a segment that one program
+    makes would be corrupt for another.
+    """
+    surrogate = any("\ud800" <= c <= "\udfff" for c in name)  # not in UTF-8
+    return name != "" and not surrogate and not any(c <= " " or c in "\x7f:{}" for c in name)
+
+
 class _Parser:
     def __init__(self, s):
         self.s, self.pos = s, 0
@@ -194,7 +205,7 @@ class _Parser:
         if end < 0:
             self.fail("field name without a second ':'")
         name = self.s[self.pos : end]
-        if not name or not name.isprintable() or set(name) & set(" {}"):
+        if not valid_name(name):
             self.fail(f"invalid field name {name!r}")
         if name in seen:
             self.fail(f"second field {name!r}")
