@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"example.org/shm/internal/format"
-	"example.org/shm/internal/lease"
 	"example.org/shm/internal/mem"
 )
 
@@ -37,7 +36,7 @@ func (m *mapping) lockInfo(f *os.File, r *format.Record) LockInfo {
 		Abandoned: cell.Abandoned.Load() != 0, Takeovers: cell.Takeovers.Load(),
 	}
 	if l.Held {
-		l.Alive = lease.Held(f, owner)
+		l.Alive = m.party.Held(f, owner)
 		l.Pid, l.Program = m.party.Process(owner)
 	}
 	runtime.KeepAlive(m)

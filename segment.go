@@ -157,6 +157,14 @@ func openOwned(name, path string, f *os.File, opt Options) (*Segment, error) {
 	if err != nil {
 		return nil, sys.CloseAfter(f, err)
 	}
+	if m.header != nil {
+		key, _, err := sys.Identify(f, path)
+		if err != nil {
+			m.detach()
+			return nil, sys.CloseAfter(f, err)
+		}
+		m.party.Remember(key)
+	}
 	s := &Segment{name: name, file: f}
 	s.m.Store(m)
 	return s, nil
@@ -204,6 +212,10 @@ func (s *Segment) Name() string { return s.name }
 // File returns the segment's open file, for exec.Cmd.ExtraFiles. Close closes it.
 // It does not hold the lease, so a process that inherits it cannot keep the locks
 // of this process alive.
+//
+// This process has a second descriptor of the file, which holds the lease. If other
+// code of the program closes it (close_range, closefrom), the locks of this process
+// count as those of a dead one.
 func (s *Segment) File() *os.File { return s.file }
 
 // Size returns how many bytes are allocated so far, and 0 after Close.

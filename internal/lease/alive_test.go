@@ -3,8 +3,11 @@
 package lease
 
 import (
+	"errors"
+	"io/fs"
 	"math"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,6 +15,7 @@ import (
 
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem/memtest"
+	"example.org/shm/internal/shmtest"
 	"example.org/shm/internal/sys"
 )
 
@@ -134,6 +138,91 @@ func TestOwnerThatCannotProbe(t *testing.T) {
 	}
 	if f := closed(t); !Held(f, other.ID()) || !AnyHeld(f) {
 		t.Error("an error counts as free")
+	}
+}
+
+// A descriptor that leads to another file finds no lease there. So nobody is dead.
+func TestDescriptorOfAnotherFile(t *testing.T) {
+	s, another := memtest.New(t), memtest.New(t)
+	o, living := taken(t, s), taken(t, s)
+	o.Remember(living.key)
+	steal(t, o.control.file, another.File)
+	if Held(o.control.file, living.ID()) {
+		t.Fatal("the descriptor does not lead to the other file")
+	}
+	if !o.Alive(living.ID()) || o.Dead(living.ID()) {
+		t.Error("one that lives counts as dead")
+	}
+	if !o.Held(o.control.file, living.ID()) || !o.AnyHeld(o.control.file) {
+		t.Error("what another file says of a lease is believed")
+	}
+	var stamp atomic.Int64
+	if o.MayProbe(&stamp, 0) {
+		t.Error("it is to probe again at once")
+	}
+	if err := o.Take(s.File); !errors.Is(err, fs.ErrClosed) || !shmtest.IsPathError(err, s.Path) || !strings.Contains(err.Error(), "close_range") {
+		t.Errorf("it has lost its lease, and Take says %v", err)
+	}
+	if _, err := o.LockAllocation(s.File); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("it has locked a byte of another file: %v", err)
+	}
+	if !o.allocation.TryLock() {
+		t.Fatal("after the error the mutex of the process is locked")
+	}
+}
+
+// The segment's own descriptor may lead to another file as well, before this process
+// has a description, or after.
+func TestSegmentsDescriptorOfAnotherFile(t *testing.T) {
+	s, another := memtest.New(t), memtest.New(t)
+	o, late := taken(t, s), newOwner(s)
+	late.Remember(o.key)
+	if unlock, err := o.LockAllocation(s.File); err != nil {
+		t.Fatal(err)
+	} else {
+		unlock()
+	}
+	steal(t, s.File, another.File)
+	for what, o := range map[string]*Owner{"before": late, "after": o} {
+		if _, err := o.LockAllocation(s.File); !errors.Is(err, fs.ErrClosed) || !strings.Contains(err.Error(), "close_range") {
+			t.Errorf("%s: a lock for changes of another file: %v", what, err)
+		}
+		if !o.allocation.TryLock() {
+			t.Fatalf("%s: the mutex of the process is locked", what)
+		}
+	}
+	if err := late.Take(s.File); !errors.Is(err, fs.ErrClosed) || late.ID() != 0 || late.control.file != nil {
+		t.Errorf("id %d of another file: %v", late.ID(), err)
+	}
+	if free, err := sys.Obstacle(o.control.file, format.AllocationByte); free != sys.NoLock || err != nil {
+		t.Errorf("%v is left on the allocation byte: %v", free, err)
+	}
+}
+
+// If the number of the description that held the lease leads to the segment again,
+// through another description, only a look from outside tells that the lease is gone.
+func TestLeaseThatIsLost(t *testing.T) {
+	s := memtest.New(t)
+	o := taken(t, s)
+	again := shmtest.Opened(sys.Reopen(s.File, s.Path))(t)
+	keep := func(what string, want error) {
+		t.Helper()
+		o.checkedAt.Store(0) // as it is a while later
+		if err := o.Take(s.File); !errors.Is(err, want) || (err == nil) != (want == nil) {
+			t.Errorf("%s: %v, want %v", what, err, want)
+		}
+	}
+	keep("it has its lease", nil)
+	if err := o.Take(closed(t)); err != nil {
+		t.Errorf("a file that says nothing: %v", err)
+	}
+	steal(t, o.control.file, again)
+	if err := o.Take(s.File); err != nil {
+		t.Errorf("it has looked just now, and looks again: %v", err)
+	}
+	keep("it has lost its lease", fs.ErrClosed)
+	if other := taken(t, s); !o.Alive(other.ID()) {
+		t.Error("through another description of the segment one that lives counts as dead")
 	}
 }
 

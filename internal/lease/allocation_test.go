@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem"
@@ -148,8 +150,7 @@ var poor = shmtest.Helper("poor", func(args []string) error {
 	return nil
 })
 
-// A process that has no descriptor left for now must not take a lock of the
-// process instead, which the next close of any descriptor would drop.
+// A process that has no descriptor left for now is told so, and goes on later.
 func TestNoDescriptorForTheControl(t *testing.T) {
 	s := memtest.New(t)
 	p := shmtest.Start(t, poor, s.Path)
@@ -160,7 +161,7 @@ func TestNoDescriptorForTheControl(t *testing.T) {
 }
 
 // poorer is a process that may not open the segment, of which it has inherited
-// descriptor 3. Told to, it adds as count does.
+// descriptor 3.
 var poorer = shmtest.Helper("poorer", func(args []string) error {
 	f := os.NewFile(3, args[0])
 	b, err := mem.Map(f, args[0], memtest.MaxSize, format.FirstAllocation, false)
@@ -170,36 +171,83 @@ var poorer = shmtest.Helper("poorer", func(args []string) error {
 	s := &memtest.Segment{Region: mem.Region{Bytes: b, Path: args[0]}, File: f}
 	s.Header = mem.At[format.Header](&s.Region, 0)
 	o := newOwner(s)
-	fmt.Println(errors.Is(o.Take(f), fs.ErrPermission), o.ID())
-	return shmtest.Replies(func([]string) (string, error) { return "counted", count(s, o, 300) })
+	says := func(err error) bool {
+		return errors.Is(err, fs.ErrPermission) && strings.Contains(fmt.Sprint(err), "hand the segment over with Pass")
+	}
+	fmt.Println(says(o.Take(f)), o.ID())
+	_, err = o.LockAllocation(f)
+	fmt.Println(says(err), o.allocation.TryLock())
+	o.allocation.Unlock()
+	_, ok, err := o.LockAllocationWithin(f, time.Minute)
+	fmt.Println(says(err), ok, o.allocation.TryLock())
+	return nil
 })
 
-// A process that can never open the file anew has no lease. It takes the
-// allocation lock for the process instead, and excludes others all the same.
+// A process that can never open the file anew has neither a lease nor the allocation
+// lock: a lock of the description that it shares with others would not exclude them,
+// and the next close of the file would drop a lock of the process.
 func TestControlThatCannotBeOpened(t *testing.T) {
 	asNobody := shmtest.AsNobody(t)
 	s := memtest.New(t)
-	const processes, each = 2, 300
-	var all []*shmtest.Process
-	for range processes { // All have one description, whose lock would not exclude them.
-		p := shmtest.StartCmd(t, poorer, func(cmd *exec.Cmd) {
-			cmd.ExtraFiles = []*os.File{s.File}
-			asNobody(cmd)
-		}, s.Path)
-		p.Expect("true 0")
-		all = append(all, p)
+	p := shmtest.StartCmd(t, poorer, func(cmd *exec.Cmd) {
+		cmd.ExtraFiles = []*os.File{s.File}
+		asNobody(cmd)
+	}, s.Path)
+	p.Expect("true 0")
+	p.Expect("true true")
+	p.Expect("true false true")
+	p.Wait()
+	if n := next(t, s); n != 1 {
+		t.Errorf("the next id is %d", n)
 	}
-	for _, p := range all {
-		p.Say("count")
+}
+
+// Whoever waits for a while only gets the lock, an error, or neither.
+func TestAllocationLockWithin(t *testing.T) {
+	s := memtest.New(t)
+	o, other := newOwner(s), newOwner(s)
+	take := func(what string, want bool) {
+		t.Helper()
+		unlock, ok, err := o.LockAllocationWithin(s.File, 30*time.Millisecond)
+		if ok != want || err != nil || (unlock != nil) != want {
+			t.Errorf("%s: %v, %v", what, ok, err)
+		}
+		if ok {
+			unlock()
+		}
+		if !o.allocation.TryLock() {
+			t.Fatalf("%s: the mutex of the process is locked", what)
+		}
+		o.allocation.Unlock()
 	}
-	if err := count(s, newOwner(s), each); err != nil {
+	take("nobody has it", true)
+	unlock, err := other.LockAllocation(s.File)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range all {
-		p.Expect("counted")
-		p.Wait()
+	take("another process has it", false)
+	unlock()
+	take("the other has released it", true)
+
+	reader := shmtest.Opened(os.Open(s.Path))(t)
+	share(t, reader, format.AllocationByte, 1)
+	take("a reader keeps it", false)
+	if err := reader.Close(); err != nil {
+		t.Fatal(err)
 	}
-	if cell, _ := s.Cell(0); cell.Extent.Load() != (processes+1)*each {
-		t.Errorf("%d additions counted %d", (processes+1)*each, cell.Extent.Load())
+	take("the reader has gone", true)
+
+	o.allocation.Lock()
+	if _, ok, err := o.LockAllocationWithin(s.File, 10*time.Millisecond); ok || err != nil {
+		t.Errorf("another mapping of this process has it: %v, %v", ok, err)
+	}
+	time.AfterFunc(20*time.Millisecond, o.allocation.Unlock)
+	unlock, ok, err := o.LockAllocationWithin(s.File, time.Minute)
+	if !ok {
+		t.Fatalf("it did not wait: %v", err)
+	}
+	unlock()
+	if _, ok, err := o.LockAllocationWithin(closed(t), time.Minute); ok || !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("of a closed file: %v, %v", ok, err)
 	}
 }

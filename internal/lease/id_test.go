@@ -165,6 +165,34 @@ func TestLeasesOfIDsToCome(t *testing.T) {
 	}
 }
 
+// Whoever may only read the file can keep others from leases. That is an error of its
+// own, and uses up no id.
+func TestReaderLocksTheLeases(t *testing.T) {
+	s := memtest.New(t)
+	living := taken(t, s)
+	reader := shmtest.Opened(os.Open(s.Path))(t)
+	share(t, reader, format.LeaseBase+int64(next(t, s)), format.MaxID)
+	before := next(t, s)
+	o := newOwner(s)
+	for range 3 {
+		if err := o.Take(s.File); !errors.Is(err, sys.ErrLocked) || !strings.Contains(err.Error(), s.Path) || !strings.Contains(err.Error(), "may only read") || o.ID() != 0 {
+			t.Errorf("id %d, %v", o.ID(), err)
+		}
+	}
+	if n := next(t, s); n != before {
+		t.Errorf("%d ids are used up", n-before)
+	}
+	if !o.Held(s.File, living.ID()) || o.Held(s.File, uint32(before)) {
+		t.Error("the reader's lock looks like a lease, or hides one")
+	}
+	if err := reader.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Take(s.File); err != nil || uint64(o.ID()) != before {
+		t.Errorf("without the reader: id %d, %v", o.ID(), err)
+	}
+}
+
 // SkipIDs leaves the ids that an earlier boot may have given out far behind.
 func TestSkipIDs(t *testing.T) {
 	s := memtest.New(t)

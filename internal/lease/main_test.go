@@ -4,6 +4,7 @@ package lease
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem/memtest"
 	"example.org/shm/internal/shmtest"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { shmtest.Main(m) }
@@ -120,4 +122,23 @@ func closed(t *testing.T) *os.File {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// share puts a read lock on bytes of the segment's file, for which permission to read
+// is enough.
+func share(t *testing.T, f *os.File, from, length int64) {
+	t.Helper()
+	l := unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart, Start: from, Len: length}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &l); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// steal lets the number of a descriptor lead to another file, as it does after other
+// code of the program has closed it and has opened a file. to must stay open.
+func steal(t *testing.T, f, to *os.File) {
+	t.Helper()
+	if err := unix.Dup3(int(to.Fd()), int(f.Fd()), unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -14,12 +14,18 @@
 //     mapping lives and its control description holds the lease.
 //   - No id is given to two mappings.
 //   - A lease that was found free stays free.
+//   - Nothing is concluded from a lock that is not there, unless the description
+//     that was asked through is shown to be one of the segment's file. Other code of
+//     the program may close descriptors that are not its own, and then a number is
+//     another file's.
 //
 // Source: fcntl(2) on open file description locks.
 package lease
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strings"
@@ -33,8 +39,16 @@ import (
 	"example.org/shm/internal/sys"
 )
 
-// blindFor is how long a process whose probe failed leaves probing to others.
-const blindFor = int64(time.Second)
+const (
+	// blindFor is how long a process whose probe failed leaves probing to others.
+	blindFor = int64(time.Second)
+
+	// checkEvery is the least time between two looks of a mapping at its own lease.
+	checkEvery = int64(100 * time.Millisecond)
+
+	// pause is how long LockAllocationWithin sleeps between two tries.
+	pause = 2 * time.Millisecond
+)
 
 // Control is the open file description that holds a mapping's lease and takes
 // the allocation lock. The zero value has no file yet.
@@ -56,10 +70,13 @@ type Owner struct {
 	path       string
 	readOnly   bool
 
-	mu         sync.Mutex // guards control.file, and the taking of an id
+	mu         sync.Mutex // guards control.file and key, and the taking of an id
+	key        sys.Key    // of the segment's file; zero: not known yet; never changes then
 	id         atomic.Uint32
 	dead       deadIDs
 	blindUntil atomic.Int64 // a probe failed: until then other processes probe
+	checkedAt  atomic.Int64 // the last look at this mapping's own lease
+	lost       atomic.Bool  // its own lease is gone, and others take it for dead
 }
 
 // Init sets the parts of the owner. The caller closes control after the last use of
@@ -71,6 +88,16 @@ func (o *Owner) Init(header *format.Header, control *Control, path string, readO
 // ShareAllocation sets the mutex that excludes this process's other mappings of
 // the file from allocating. All of them share it.
 func (o *Owner) ShareAllocation(mu *sync.Mutex) { o.allocation = mu }
+
+// Remember tells the owner which file is the segment's. Without it, that is the file
+// that leads to the first description.
+func (o *Owner) Remember(key sys.Key) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.key == (sys.Key{}) {
+		o.key = key
+	}
+}
 
 // ID returns the mapping's id; 0 before Take.
 func (o *Owner) ID() uint32 { return o.id.Load() }
@@ -94,62 +121,145 @@ func (o *Owner) WakeBit() uint32 {
 // description returns the control file. It is opened anew, never duplicated, so
 // that no child process shares it. o.mu is held.
 func (o *Owner) description(f *os.File) (*os.File, error) {
-	if o.control.file == nil {
-		file, err := sys.Reopen(f, o.path)
-		if err != nil {
-			return nil, err
-		}
-		o.control.file = file
+	if o.control.file != nil {
+		return o.control.file, nil
 	}
-	return o.control.file, nil
+	file, err := sys.Reopen(f, o.path)
+	if err != nil {
+		return nil, err
+	}
+	if o.key == (sys.Key{}) {
+		o.key, _, err = sys.Identify(f, o.path)
+	}
+	if err == nil {
+		err = o.check(file)
+	}
+	if err != nil {
+		return nil, sys.CloseAfter(file, err)
+	}
+	o.control.file = file
+	return file, nil
+}
+
+// check returns an error unless f leads to the segment's file: what the system says
+// of f's locks is of the segment only then.
+//
+// Preconditions: o.key is set.
+func (o *Owner) check(f *os.File) error {
+	key, _, err := sys.Identify(f, o.path)
+	if err == nil && key != o.key {
+		err = errs.Path("lock", o.path, fmt.Errorf("%w: a descriptor of the segment leads to another file; %s", fs.ErrClosed, advice))
+	}
+	return err
+}
+
+// advice says what makes descriptors lead to other files, and what to do.
+const advice = "this program closes descriptors that are not its own (close_range, closefrom, a number closed twice): do that before it opens a segment, and start it anew"
+
+// open is description for a caller that does not hold o.mu. If this process can never
+// have one, the error says what to do.
+func (o *Owner) open(f *os.File) (*os.File, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	control, err := o.description(f)
+	switch {
+	case err == nil, errors.Is(err, fs.ErrClosed), sys.OutOfDescriptors(err), sys.OutOfMemory(err):
+		return control, err
+	}
+	return nil, fmt.Errorf("a process adds no value and takes no lock without an open file description of its own: %w; let its parent hand the segment over with Pass, or let it open the file", err)
 }
 
 // LockAllocation takes the allocation lock, which excludes all goroutines and
 // processes that add values, and returns the function that releases it. It waits for
-// as long as a living process holds the lock. f is the segment's file.
+// as long as a process holds the lock, also one that may only read the file. f is the
+// segment's file. An error wraps what the system says if this process can have no
+// description of its own. A POSIX lock would not do instead: any close of the file in
+// this process drops it.
 func (o *Owner) LockAllocation(f *os.File) (unlock func(), err error) {
 	o.allocation.Lock()
-	o.mu.Lock()
-	control, err := o.description(f)
-	o.mu.Unlock()
-	wait, release := sys.WaitLock, sys.Unlock
-	switch {
-	case err == nil:
-		f = control
-	case sys.OutOfDescriptors(err), sys.OutOfMemory(err):
+	unlock, ok, err := o.lockFile(f, func(control *os.File) (bool, error) {
+		return true, sys.WaitLock(control, format.AllocationByte)
+	})
+	if !ok {
 		o.allocation.Unlock()
 		return nil, err
-	default:
-		// This process can never have a description of its own. f may be shared
-		// with a parent or a child, which a lock of the description would not
-		// exclude; a lock of the process does. Any close of the file in this
-		// process drops it, so it serves no other case.
-		wait, release = sys.WaitLockProcess, sys.UnlockProcess
 	}
-	if err := wait(f, format.AllocationByte); err != nil {
+	return unlock, nil
+}
+
+// LockAllocationWithin is LockAllocation that waits for at most d. It returns false,
+// without an error, if others hold the lock for so long. It may return false early if
+// this process was stopped.
+func (o *Owner) LockAllocationWithin(f *os.File, d time.Duration) (unlock func(), ok bool, err error) {
+	deadline := time.Now().Add(d)
+	again := func() bool {
+		time.Sleep(pause)
+		return time.Now().Before(deadline)
+	}
+	for !o.allocation.TryLock() {
+		if !again() {
+			return nil, false, nil
+		}
+	}
+	unlock, ok, err = o.lockFile(f, func(control *os.File) (bool, error) {
+		for {
+			got, err := sys.TryLock(control, format.AllocationByte)
+			if got || err != nil || !again() {
+				return got, err
+			}
+		}
+	})
+	if !ok {
 		o.allocation.Unlock()
-		return nil, errs.Path("lock", o.path, err)
+	}
+	return unlock, ok, err
+}
+
+// lockFile takes the allocation lock among processes by calling lock, and returns
+// what releases it together with o.allocation, which the caller holds. If ok is false,
+// the caller still holds that.
+func (o *Owner) lockFile(f *os.File, lock func(control *os.File) (bool, error)) (unlock func(), ok bool, err error) {
+	control, err := o.open(f)
+	if err != nil {
+		return nil, false, err
+	}
+	if got, err := lock(control); err != nil {
+		return nil, false, errs.Path("lock", o.path, err)
+	} else if !got {
+		return nil, false, nil
+	}
+	err = o.check(control)
+	if err == nil {
+		err = o.check(f) // through which the caller makes the file longer
+	}
+	if err != nil {
+		sys.Unlock(control, format.AllocationByte)
+		return nil, false, err
 	}
 	return func() {
-		release(f, format.AllocationByte)
+		sys.Unlock(control, format.AllocationByte)
 		o.allocation.Unlock()
-	}, nil
+	}, true, nil
 }
 
 // Take gives this mapping an id and its lease, once. A read-only mapping needs
-// none. The order is: id, lease, table, first use of the id.
+// none. The order is: id, lease, table, first use of the id. A later call returns an
+// error if it notices that the lease is gone.
 func (o *Owner) Take(f *os.File) error {
-	if o.readOnly || o.ID() != 0 {
+	if o.readOnly {
 		return nil
+	}
+	if o.ID() != 0 {
+		return o.keeps(f)
+	}
+	control, err := o.open(f)
+	if err != nil {
+		return fmt.Errorf("no lock without a lease: %w", err)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.ID() != 0 {
 		return nil
-	}
-	control, err := o.description(f)
-	if err != nil {
-		return fmt.Errorf("no lock without a lease: %w", err)
 	}
 	id, err := o.newID(control)
 	if err != nil {
@@ -167,6 +277,31 @@ func (o *Owner) Take(f *os.File) error {
 	return nil
 }
 
+// keeps returns an error if the lease of this mapping is gone, because other code of
+// this program has closed its description. It looks once in a while. Other processes
+// take this one for dead then, and its locks for abandoned.
+func (o *Owner) keeps(f *os.File) error {
+	if !o.lost.Load() {
+		now, last := sys.Monotonic(), o.checkedAt.Load()
+		if uint64(now-last) < uint64(checkEvery) || !o.checkedAt.CompareAndSwap(last, now) {
+			return nil
+		}
+		// Through the description that holds it, a lease looks free. If the number is
+		// now another description's, of the same file, only f tells.
+		gone := o.check(o.control.file) != nil
+		runtime.KeepAlive(o)
+		if !gone {
+			held, err := sys.Locked(f, format.LeaseBase+int64(o.ID()), 1)
+			gone = err == nil && !held && o.check(f) == nil
+		}
+		if !gone {
+			return nil
+		}
+		o.lost.Store(true)
+	}
+	return errs.Path("lock", o.path, fmt.Errorf("%w: the descriptor that holds the lease of this process; other processes take it for dead, and its locks for abandoned; %s", fs.ErrClosed, advice))
+}
+
 func (o *Owner) entry(id uint32) *format.TableEntry { return &o.header.Table[id%format.TableLen] }
 
 // newID takes an id that no mapping had before, and its lease. It skips a few
@@ -182,6 +317,14 @@ func (o *Owner) newID(control *os.File) (uint32, error) {
 		}
 		if n > format.MaxID {
 			return 0, errs.Path("attach", o.path, fmt.Errorf("%w: all %d ids are used up; remove the segment and create a new one", errs.Full, format.MaxID))
+		}
+		// A read lock keeps out whoever comes. To find out uses up no id.
+		obstacle, err := sys.Obstacle(control, format.LeaseBase+int64(n))
+		if err != nil {
+			return 0, errs.Path("lease", o.path, err)
+		}
+		if obstacle == sys.SharedLock {
+			return 0, errs.Path("lease", o.path, fmt.Errorf("%w: a process that may only read the file keeps others from a lease, by a read lock on the bytes of the leases; end it (fuser lists the processes that have the file open), or create the segment for fewer users (Options.Mode)", sys.ErrLocked))
 		}
 		if !o.header.NextID.Word.CompareAndSwap(w, format.Seal(n+1)) {
 			continue
@@ -209,16 +352,38 @@ func (o *Owner) newID(control *os.File) (uint32, error) {
 // lock, with which only a write lock conflicts, so a process that may only read
 // the file cannot make a dead owner look alive. An error counts as held.
 //
-// Preconditions: f is not the description that holds the lease itself.
+// Preconditions: f is a description of the segment's file, and not the one that holds
+// the lease itself.
 func Held(f *os.File, id uint32) bool {
 	held, err := sys.Locked(f, format.LeaseBase+int64(id), 1)
 	return held || err != nil
 }
 
 // AnyHeld reports whether a process holds any lease. An error counts as held.
+//
+// Preconditions: f is a description of the segment's file.
 func AnyHeld(f *os.File) bool {
 	held, err := sys.Locked(f, format.LeaseBase, format.MaxID+1)
 	return held || err != nil
+}
+
+// Held is the function of that name. It also returns true if f does not lead to the
+// segment any more.
+//
+// Preconditions: f is not the description that holds the lease itself.
+func (o *Owner) Held(f *os.File, id uint32) bool { return Held(f, id) || !o.leadsTo(f) }
+
+// AnyHeld is the function of that name. It also returns true if f does not lead to
+// the segment any more.
+func (o *Owner) AnyHeld(f *os.File) bool { return AnyHeld(f) || !o.leadsTo(f) }
+
+// leadsTo reports whether f is known to be the segment's file. It comes after what it
+// is to confirm.
+func (o *Owner) leadsTo(f *os.File) bool {
+	key, _, err := sys.Identify(f, o.path)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return err == nil && (key == o.key || o.key == (sys.Key{}))
 }
 
 // Dead reports whether an id is already known to be dead. It does not probe.
@@ -239,6 +404,9 @@ func (o *Owner) Alive(id uint32) bool {
 	// A goroutine waits for the answer, so this uses the faster call. Its
 	// precondition holds: only the end of the mapping closes this description.
 	held, err := sys.LockedFast(o.control.file, format.LeaseBase+int64(id))
+	if err == nil && !held {
+		err = o.check(o.control.file)
+	}
 	runtime.KeepAlive(o)
 	if err != nil {
 		o.blindUntil.Store(sys.Monotonic() + blindFor)

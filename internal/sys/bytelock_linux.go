@@ -12,6 +12,9 @@ import (
 // Unlike POSIX locks they survive the close of another descriptor of the file,
 // and they exclude other descriptions in the same process.
 
+// ErrLocked is what the system says of a byte that others have locked.
+var ErrLocked error = unix.EAGAIN
+
 // TryLock takes the exclusive lock of one byte for f's open file description. It
 // returns false if another description holds a lock there. A second call for a
 // byte that f holds succeeds and changes nothing. It does not wait for the lock.
@@ -42,21 +45,19 @@ func Unlock(f *os.File, off int64) {
 	_, _ = fileLock(f, unix.F_OFD_SETLK, unix.F_UNLCK, off, 1)
 }
 
-// WaitLockProcess is WaitLock with a POSIX lock, which belongs to the process. It
-// is for a description that this process shares with a parent or a child: a lock of
-// the description would not exclude them.
-//
-// Any close of any descriptor of the file in this process releases the lock, so
-// it is for no other case.
-func WaitLockProcess(f *os.File, off int64) error {
-	_, err := fileLock(f, unix.F_SETLKW, unix.F_WRLCK, off, 1)
-	return err
-}
-
-// UnlockProcess releases the lock that WaitLockProcess took. It never blocks.
-func UnlockProcess(f *os.File, off int64) {
-	// As for Unlock.
-	_, _ = fileLock(f, unix.F_SETLK, unix.F_UNLCK, off, 1)
+// Obstacle returns what keeps f's description from the exclusive lock of one byte.
+// It takes no lock and never blocks.
+func Obstacle(f *os.File, off int64) (Lock, error) {
+	l, err := fileLock(f, unix.F_OFD_GETLK, unix.F_WRLCK, off, 1)
+	switch {
+	case err != nil:
+		return 0, err
+	case l.Type == unix.F_UNLCK:
+		return NoLock, nil
+	case l.Type == unix.F_RDLCK:
+		return SharedLock, nil
+	}
+	return ExclusiveLock, nil
 }
 
 // Locked reports whether a description other than f's holds an exclusive lock on

@@ -39,30 +39,6 @@ var holdLock = shmtest.Helper("holdLock", func(args []string) error {
 	return nil
 })
 
-// holdProcessLock locks a byte for the process, and opens and closes the file
-// when it is told to.
-var holdProcessLock = shmtest.Helper("holdProcessLock", func(args []string) error {
-	f, err := os.OpenFile(args[0], os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return shmtest.Replies(func(words []string) (string, error) {
-		var err error
-		switch words[0] {
-		case "lock":
-			err = sys.WaitLockProcess(f, farByte)
-		case "unlock":
-			sys.UnlockProcess(f, farByte)
-		case "close":
-			var other *os.File
-			if other, err = os.Open(args[0]); err == nil {
-				err = other.Close()
-			}
-		}
-		return words[0], err
-	})
-})
-
 // locked asks both ways, which must agree.
 func locked(t *testing.T, f *os.File, off int64) bool {
 	t.Helper()
@@ -161,24 +137,34 @@ func TestReaderCannotFakeALock(t *testing.T) {
 	}
 }
 
-func TestProcessLock(t *testing.T) {
+// TestObstacle: what is in the way of an exclusive lock, a shared lock included.
+func TestObstacle(t *testing.T) {
 	f := file(t, 1)
-	p := shmtest.Start(t, holdProcessLock, f.Name())
-	tell := func(what string, want bool) {
-		t.Helper()
-		p.Do(what, what)
-		if locked(t, f, farByte) != want {
-			t.Fatalf("after %s it is locked: %v", what, !want)
+	other, reader := shmtest.Opened(sys.Reopen(f, f.Name()))(t), shmtest.Opened(os.Open(f.Name()))(t)
+	share := func(typ int16) {
+		l := unix.Flock_t{Type: typ, Whence: io.SeekStart, Start: farByte, Len: 1}
+		check(t, unix.FcntlFlock(reader.Fd(), unix.F_OFD_SETLK, &l))
+	}
+	for _, c := range []struct {
+		what   string
+		change func()
+		want   sys.Lock
+	}{
+		{"nothing", func() {}, sys.NoLock},
+		{"a reader's lock", func() { share(unix.F_RDLCK) }, sys.SharedLock},
+		{"nothing again", func() { share(unix.F_UNLCK) }, sys.NoLock},
+		{"a writer's lock", func() { _ = shmtest.Must(sys.TryLock(other, farByte))(t) }, sys.ExclusiveLock},
+	} {
+		c.change()
+		if got := shmtest.Must(sys.Obstacle(f, farByte))(t); got != c.want {
+			t.Errorf("%s: %v, want %v", c.what, got, c.want)
+		}
+		if got := shmtest.Must(sys.Obstacle(f, farByte+1))(t); got != sys.NoLock {
+			t.Errorf("%s: %v on the byte after it", c.what, got)
 		}
 	}
-	tell("lock", true)
-	tell("unlock", false)
-	tell("lock", true)
-	tell("close", false) // the trap that WaitLockProcess documents
-	tell("lock", true)
-	p.Kill()
-	if locked(t, f, farByte) {
-		t.Fatal("it is locked after the death of its holder")
+	if got := shmtest.Must(sys.Obstacle(other, farByte))(t); got != sys.NoLock {
+		t.Errorf("the holder finds %v in its own way", got)
 	}
 }
 
@@ -191,8 +177,8 @@ func TestLocksOfAClosedFile(t *testing.T) {
 	if err := sys.WaitLock(f, 0); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("WaitLock: %v", err)
 	}
-	if err := sys.WaitLockProcess(f, 0); !errors.Is(err, fs.ErrClosed) {
-		t.Errorf("WaitLockProcess: %v", err)
+	if _, err := sys.Obstacle(f, 0); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("Obstacle: %v", err)
 	}
 	if got, err := sys.Locked(f, 0, 1); !got || !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("Locked: %v, %v", got, err)
@@ -201,5 +187,4 @@ func TestLocksOfAClosedFile(t *testing.T) {
 		t.Errorf("LockedFast: %v, %v", got, err)
 	}
 	sys.Unlock(f, 0)
-	sys.UnlockProcess(f, 0)
 }

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -24,7 +25,7 @@ func Reopen(f *os.File, path string) (*os.File, error) {
 		return os.NewFile(uintptr(fd), path), nil
 	}
 	first := errs.Path("reopen", path, err)
-	if !strings.Contains(path, "/") || path == AnonymousPath {
+	if errors.Is(err, fs.ErrClosed) || !strings.Contains(path, "/") || path == AnonymousPath {
 		return nil, first
 	}
 	// There is no /proc, or it refuses.

@@ -90,11 +90,11 @@ func WaitLock(*os.File, int64) error { return errPlatform }
 // Unlock does nothing on this system.
 func Unlock(*os.File, int64) {}
 
-// WaitLockProcess fails on this system.
-func WaitLockProcess(*os.File, int64) error { return errPlatform }
+// Obstacle fails on this system.
+func Obstacle(*os.File, int64) (Lock, error) { return 0, errPlatform }
 
-// UnlockProcess does nothing on this system.
-func UnlockProcess(*os.File, int64) {}
+// ErrLocked is never returned on this system.
+var ErrLocked = errPlatform
 
 // Locked fails on this system.
 func Locked(*os.File, int64, int64) (bool, error) { return true, errPlatform }
