@@ -23,10 +23,28 @@
  *   -D_FILE_OFFSET_BITS=64 on 32-bit systems).
  * A thread hangs in shm_lock. It already holds the lock, which is not recursive.
  *   The same happens in a signal handler: a signal handler must not call any
- *   function of this header.
+ *   function of this header, nor fork.
  * A lock stays held after its thread has ended, was cancelled or has left by
  *   longjmp. A lock belongs to the process, and a live process never loses its locks.
  *   Unlock in a cleanup handler; any thread of the process may do it.
+ * A thread that waits for a lock or a change is not cancelled. All functions hold
+ *   cancellation off, so that none leaves anything locked. A thread is cancelled only
+ *   while a constructor waits for another process to make its value, and in the function
+ *   that shm_await calls. Wait with a time-out, as shm_lock_for does. No thread whose
+ *   cancellation type is asynchronous may call any function.
+ * SHM_ECLOSED, or a live holder's lock is taken over. The program has closed all
+ *   descriptors, also those of this header: closefrom, close_range, or a wrong close.
+ *   Its lease is gone with them, so other processes take its locks over. Leave the
+ *   descriptors from 3 on open, or attach after that.
+ * SHM_ENOLEASE. The process has fewer rights than the one that gave it the descriptor:
+ *   it may not open the file itself. It can read values and use raw and atomic ones.
+ *   Give it the rights, or let it attach before it gives up its own.
+ * SHM_EBLOCKED, or a constructor hangs. Who may only read the file can still lock bytes
+ *   of it, and so keep others from new leases and new values. Locks of processes that
+ *   have a lease work on. Let only those read who may do that: see mode.
+ * SHM_EINSECURE for a file that was fine before. Something has changed its owner, mode
+ *   or links since, as fsGroup of Kubernetes adds permissions for a group at each start.
+ *   Ask for the mode that the file has now, 0660 there, or restore the file's.
  * A child after fork gets -EPERM from shm_unlock. The parent holds the lock. The
  *   child takes an id of its own when it first uses a lock. A child that was made
  *   with _Fork or clone has to call shm_after_fork, as those run no fork handlers.
@@ -85,9 +103,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -110,7 +130,11 @@ enum shm_error {
 	SHM_EINSECURE = -5003, /* the file's owner, mode or type lets other users tamper with it */
 	SHM_EFULL = -5004,     /* no room is left below the maximum size, or no id for a lock owner */
 	SHM_ELAYOUT = -5005,   /* the existing value has another type, access or length: see shm_describe */
-	SHM_ETOOLONG = -5006   /* a text or a name does not fit into its memory */
+	SHM_ETOOLONG = -5006,  /* a text or a name does not fit into its memory */
+	SHM_ENOLEASE = -5007,  /* this process cannot open the file anew, so it makes no values and takes no locks */
+	SHM_EBLOCKED = -5008,  /* a process that may only read the file has a lock on it, so others get no lease */
+	SHM_EFILESYSTEM = -5009, /* the filesystem cannot hold a segment */
+	SHM_ECLOSED = -5010    /* a descriptor of the segment was closed, and is no file's or another file's now */
 };
 
 /* How the memory of a value is synchronised, and which kind of value it is. */
@@ -160,7 +184,7 @@ typedef struct shm_value {
 	uint64_t size;          /* bytes of an element; of a published struct, bytes of the type as declared here */
 	uint64_t count;         /* elements of an array, bytes of a C string, 0 for a single value */
 	uint64_t capacity;      /* bytes of one slot, or of all elements */
-	uint64_t end;           /* bytes up to the end of the last field */
+	uint64_t end;           /* bytes up to the end of the last field; 0: a struct has grown into its padding, and no program may publish */
 	uint64_t record;        /* offset of the record in the segment */
 	uint8_t access, kind;   /* enum shm_access, enum shm_kind */
 	char code;              /* type code of a number, one of b B h H i I q Q f d ? c; otherwise 0 */
@@ -179,7 +203,10 @@ typedef struct shm_value {
  * Values. shm_find finds an existing value. The constructors find a value or make it,
  * as in Go, and the initial value of the first caller stands; an init of NULL means
  * zeros. If a constructor returns SHM_ELAYOUT, *v is the existing value. A count of 0
- * means the length of the existing value, and -ENOENT if there is none.
+ * means the length of the existing value, and -ENOENT if there is none. They return
+ * -EINVAL for a format that no such value has. A raw value and a struct have any format,
+ * but no single character. The elements of an array are numbers, without bools and
+ * characters, and those of an array with a lock also without SHM_C128.
  *
  *     int shm_find(shm_segment *, const char *name, shm_value *v);      -ENOENT if there is none
  *     int shm_new_raw(seg, name, format, init, v);              RawValue, RawStruct
@@ -221,7 +248,11 @@ typedef struct shm_value {
  * Published values. A read returns one commit as a whole. It does not wait, with one
  * exception: if 64 copies in a row were overtaken by commits, it asks for the lock, and
  * copies again if it does not get the lock within 10 ms. So a holder that is stopped,
- * or that waits for this reader, does not block it.
+ * or that waits for this reader, does not block it. size is sizeof the C type; -EINVAL
+ * if it is another one. A handle of shm_find has the type to which the struct has grown,
+ * and an older program goes on with its own size. It may read in any case. It may
+ * publish if its size tells which fields it has; otherwise a newer program has a field
+ * in its padding, and it gets SHM_ELAYOUT: a handle of shm_new_struct always may.
  *
  *     int shm_read(v, void *x, size_t size);
  *     int shm_commit(v, const void *x, size_t size);   the caller holds the lock
@@ -335,6 +366,8 @@ struct shm_segment {
 	uint32_t id;    /* 0 if it has none yet, and always in a read-only attachment */
 	bool read_only;
 	int fd, ctl;    /* ctl is -1 if there is none yet */
+	dev_t device;   /* and inode: the segment's file, whatever fd and ctl have become */
+	ino_t inode;
 	pid_t pid;      /* the process that id and ctl belong to */
 	int64_t blind_until; /* no probes before this time, as the last one failed */
 	pthread_mutex_t gate; /* held by the thread of this process that appends a record */
@@ -361,8 +394,31 @@ static inline const char *shm_strerror(int err)
 	case SHM_EFULL: return "shm: segment is full";
 	case SHM_ELAYOUT: return "shm: the value has another type, access or length: shm_describe tells which";
 	case SHM_ETOOLONG: return "shm: value too long";
+	case SHM_ENOLEASE: return "shm: this process may not open the segment's file anew, so it cannot make values or take locks";
+	case SHM_EBLOCKED: return "shm: a process that may only read the file has locked it against new leases; end that process, or do not let it read";
+	case SHM_EFILESYSTEM: return "shm: this filesystem cannot hold a segment; use /dev/shm or a directory of another filesystem";
+	case SHM_ECLOSED: return "shm: the program has closed a descriptor of the segment; attach anew";
 	}
 	return strerror(err < 0 ? -err : err);
+}
+
+/* Holds off the cancellation of this thread. A thread that is cancelled in the middle of
+ * a function would leave what it holds locked or open. Returns what shm_permit_ takes. */
+static inline int shm_hold_off_(void)
+{
+	int state = 0;
+#ifdef PTHREAD_CANCEL_DISABLE
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+#endif
+	return state;
+}
+
+static inline void shm_permit_(int state)
+{
+#ifdef PTHREAD_CANCEL_DISABLE
+	pthread_setcancelstate(state, NULL);
+#endif
+	(void)state;
 }
 
 static inline int64_t shm_now_(void)
@@ -705,6 +761,7 @@ struct shm_record_ {
 	unsigned char *meta;     /* the caller frees it */
 	uint64_t offset, length, data, capacity;
 	uint32_t pid;
+	bool grown; /* the shape is that of a growth record */
 	char program[57];
 };
 
@@ -833,33 +890,64 @@ SHM_SLOW_ int shm_file_lock_(int fd, int cmd, short type, int64_t off, int64_t n
 	l->l_len = n;
 	while (fcntl(fd, cmd, l) != 0)
 		if (errno != EINTR)
-			return -errno;
+			return errno == EBADF ? SHM_ECLOSED : -errno;
 	return 0;
+}
+
+/* Reads the state of the segment's file through one of its descriptors. Returns
+ * SHM_ECLOSED if the descriptor is another file's: a program that closes descriptors
+ * which are not its own may have given the number away. */
+static inline int shm_stat_(const shm_segment *s, int fd, struct stat *st)
+{
+	if (fstat(fd, st) != 0)
+		return errno == EBADF ? SHM_ECLOSED : -errno;
+	return st->st_dev == s->device && st->st_ino == s->inode ? 0 : SHM_ECLOSED;
 }
 
 /* Reports whether the lease of an id is held: 1 or 0, or a negative error. It asks for a
  * read lock, which conflicts with write locks only. So a process that can only read the
- * file cannot pretend that an id is alive.
- * Precondition: the lease is not held through fd itself. */
-static inline int shm_leased_(int fd, uint32_t id)
+ * file cannot pretend that an id is alive. A lease that looks free proves nothing if ctl
+ * is another file's by now, where no lease is held.
+ * Precondition: the lease is not the one of this segment. */
+static inline int shm_leased_(const shm_segment *s, uint32_t id)
 {
 	struct flock l;
-	int err = shm_file_lock_(fd, F_OFD_GETLK, F_RDLCK, SHM_LEASE_BASE_ + id, 1, &l);
-	return err != 0 ? err : l.l_type != F_UNLCK;
+	struct stat st;
+	int err = shm_file_lock_(s->ctl, F_OFD_GETLK, F_RDLCK, SHM_LEASE_BASE_ + id, 1, &l);
+	if (err != 0)
+		return err;
+	return l.l_type != F_UNLCK ? 1 : shm_stat_(s, s->ctl, &st);
+}
+
+static inline uint64_t shm_page_(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
+
+/* Says that a core dump has the bytes between two offsets of the mapping, or that it has
+ * not. The kernel would dump the whole reserved range of a file without a name, however
+ * little of it is allocated. It is advice: nothing depends on it. */
+static inline void shm_dumped_(const shm_segment *s, uint64_t from, uint64_t to, bool dumped)
+{
+	uint64_t page = shm_page_();
+	from = from / page * page;
+	to = shm_min_(shm_round_(to, page), s->length);
+	if (from < to)
+		(void)madvise(s->mem + from, (size_t)(to - from), dumped ? MADV_DODUMP : MADV_DONTDUMP);
 }
 
 /* Checks that the first end bytes are mapped and in the file, whatever the header says. */
 static inline int shm_reach_(shm_segment *s, uint64_t end)
 {
 	struct stat st;
+	uint64_t had = __atomic_load_n(&s->bytes, __ATOMIC_RELAXED);
 	if (end > s->length)
 		return SHM_EFULL; /* it has grown beyond the address space that this process could map */
-	if (end <= __atomic_load_n(&s->bytes, __ATOMIC_RELAXED))
+	if (end <= had)
 		return 0;
-	if (fstat(s->fd, &st) != 0)
-		return -errno;
+	int err = shm_stat_(s, s->fd, &st);
+	if (err != 0)
+		return err;
 	if ((uint64_t)st.st_size < end)
 		return SHM_EFORMAT;
+	shm_dumped_(s, had, (uint64_t)st.st_size, true);
 	__atomic_store_n(&s->bytes, (uint64_t)st.st_size, __ATOMIC_RELAXED);
 	return 0;
 }
@@ -895,6 +983,27 @@ SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end)
 	return 0;
 }
 
+/* The types of filesystems that are memory, which no file outlives. The last one cannot
+ * hold a segment: it has neither small pages nor write. */
+enum { SHM_TMPFS_ = 0x01021994 };
+#define SHM_RAMFS_ UINT32_C(0x858458f6)
+#define SHM_HUGETLBFS_ UINT32_C(0x958458f6)
+#define SHM_NOCOW_ 0x00800000 /* FS_NOCOW_FL of linux/fs.h, which does not go together with all headers of libc */
+
+static inline bool shm_memory_(uint32_t type) { return type == SHM_TMPFS_ || type == SHM_RAMFS_ || type == SHM_HUGETLBFS_; }
+
+/* Finds out the type of the filesystem of a file. Returns SHM_EFILESYSTEM if it cannot
+ * hold a segment. */
+static inline int shm_filesystem_(int fd, uint32_t *type)
+{
+	struct statfs st;
+	int err;
+	while ((err = fstatfs(fd, &st) != 0 ? errno : 0) == EINTR) {
+	}
+	*type = err == 0 ? (uint32_t)st.f_type : 0; /* after an error a disk is assumed */
+	return *type == SHM_HUGETLBFS_ ? SHM_EFILESYSTEM : 0;
+}
+
 /* Makes the path of the file of a name. The caller frees it. */
 static inline int shm_path_(const char *name, char **path)
 {
@@ -922,36 +1031,44 @@ static inline int shm_open_existing_(const char *path, bool read_only)
 	return fd;
 }
 
-/* Checks that a file is safe to attach to: no other user can have put it there, and no
- * more users can write to it than mode grants. */
-static inline int shm_trusted_(int fd, mode_t mode)
+/* Checks that a file is safe to attach to: it is no trap of another user, and no more
+ * users can write to it than mode grants. The owner of a file can always write to it, so
+ * a process that writes trusts another user only if mode lets others write; one that
+ * reads does so if mode is not for this user alone. */
+static inline int shm_trusted_(int fd, const shm_options *o)
 {
 	struct stat st;
 	if (fstat(fd, &st) != 0)
 		return -errno;
 	if (S_ISREG(st.st_mode) && st.st_nlink == 0)
 		return -ENOENT; /* it was removed meanwhile */
-	if (!S_ISREG(st.st_mode) || st.st_nlink > 1 || (st.st_uid != geteuid() && st.st_uid != 0 && (mode & 077) == 0) || (st.st_mode & 0222 & ~mode) != 0)
+	bool other = st.st_uid != geteuid() && st.st_uid != 0;
+	if (!S_ISREG(st.st_mode) || st.st_nlink > 1 || (other && (o->mode & (o->read_only ? 077 : 022)) == 0) || (st.st_mode & 0222 & ~o->mode) != 0)
 		return SHM_EINSECURE;
 	return 0;
 }
 
-/* Opens the segment's file again, for an open file description that no child shares. */
+/* Opens the segment's file again, for an open file description that no child shares. A
+ * process may be unable to: another user's, without /proc. It has no second way. A POSIX
+ * lock would not do, as any close of the file in the process drops it. */
 SHM_SLOW_ int shm_reopen_(const shm_segment *s)
 {
 	char link[40];
-	struct stat have, want;
+	struct stat st;
+	int err = shm_stat_(s, s->fd, &st);
+	if (err != 0)
+		return err;
 	snprintf(link, sizeof link, "/proc/self/fd/%d", s->fd);
 	int fd = open(link, O_RDWR | O_CLOEXEC);
-	if (fd >= 0 || s->path == NULL)
-		return fd >= 0 ? fd : -errno;
-	int err = -errno; /* there is no /proc, or it refuses: the path serves if it leads to the same file */
-	if ((fd = shm_open_existing_(s->path, false)) < 0)
-		return err;
-	if (fstat(fd, &have) == 0 && fstat(s->fd, &want) == 0 && have.st_dev == want.st_dev && have.st_ino == want.st_ino)
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+		return -errno;
+	if (fd < 0 && s->path != NULL) /* there is no /proc, or it refuses: the path serves if it leads to the same file */
+		fd = shm_open_existing_(s->path, false);
+	if (fd >= 0 && shm_stat_(s, fd, &st) == 0)
 		return fd;
-	close(fd);
-	return err;
+	if (fd >= 0)
+		close(fd);
+	return SHM_ENOLEASE;
 }
 
 /* Returns 40 bits that identify this boot of the system, or 0 if the system does not
@@ -973,13 +1090,20 @@ SHM_SLOW_ uint64_t shm_boot_id_(void)
 
 /* ---- Id and lease ---- */
 
+/* Closes a descriptor of the segment, unless its number is another file's by now. */
+static inline void shm_close_(const shm_segment *s, int fd)
+{
+	struct stat st;
+	if (fd >= 0 && shm_stat_(s, fd, &st) == 0)
+		close(fd);
+}
+
 /* Gives up the parent's id and lease in a child. It closes ctl and never unlocks, which
  * would end the lease of the living parent. The caller holds the mutex of the home, or
  * is the only thread. */
 static inline void shm_forget_(shm_segment *s)
 {
-	if (s->ctl >= 0)
-		close(s->ctl);
+	shm_close_(s, s->ctl);
 	s->ctl = -1;
 	s->pid = getpid();
 	pthread_mutex_init(&s->gate, NULL); /* a thread that does not exist in the child may have held it */
@@ -1008,6 +1132,15 @@ static inline int shm_control_(shm_segment *s)
 	return 0;
 }
 
+/* Reports whether a process that may only read the file keeps others from the lease of an
+ * id: it can take read locks, with which a lease conflicts. */
+static inline int shm_blocked_(const shm_segment *s, uint32_t id)
+{
+	struct flock l;
+	int err = shm_file_lock_(s->ctl, F_OFD_GETLK, F_WRLCK, SHM_LEASE_BASE_ + id, 1, &l);
+	return err != 0 ? err : l.l_type == F_RDLCK ? SHM_EBLOCKED : 0;
+}
+
 /* Takes an id that no process had before, and its lease. It skips some ids whose entry
  * in the table belongs to a living process, so that processes that live long keep their
  * entries. */
@@ -1015,12 +1148,18 @@ SHM_SLOW_ int shm_new_id_(shm_segment *s, uint32_t *id)
 {
 	const int max_skipped = 32;
 	struct flock l;
+	struct stat st;
 	for (int tries = 0;; tries++) {
 		uint64_t n, w;
 		if (!shm_unseal_(&s->header->next_id, &n) || n == 0)
 			return SHM_EFORMAT;
 		if (n > SHM_OWNER_MASK_)
 			return SHM_EFULL;
+		int err = shm_blocked_(s, (uint32_t)n); /* before the id is taken, as no id is taken twice */
+		if (err == 0)
+			err = shm_stat_(s, s->ctl, &st);
+		if (err != 0)
+			return err;
 		w = shm_seal_(n);
 		if (!__atomic_compare_exchange_n(&s->header->next_id, &w, shm_seal_(n + 1), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
 			tries--;
@@ -1028,10 +1167,10 @@ SHM_SLOW_ int shm_new_id_(shm_segment *s, uint32_t *id)
 		}
 		*id = (uint32_t)n;
 		uint32_t other = __atomic_load_n(&shm_entry_of_(s, *id)->id, __ATOMIC_SEQ_CST) & SHM_OWNER_MASK_;
-		if (tries < max_skipped && other != 0 && shm_leased_(s->ctl, other) != 0)
+		if (tries < max_skipped && other != 0 && shm_leased_(s, other) != 0)
 			continue;
-		int err = shm_file_lock_(s->ctl, F_OFD_SETLK, F_WRLCK, SHM_LEASE_BASE_ + *id, 1, &l);
-		if (err == 0 || (err != -EAGAIN && err != -EACCES))
+		err = shm_file_lock_(s->ctl, F_OFD_SETLK, F_WRLCK, SHM_LEASE_BASE_ + *id, 1, &l);
+		if (err == 0 || (err != -EAGAIN && err != -EACCES) || (err = shm_blocked_(s, *id)) != 0)
 			return err;
 		if (tries > 2 * max_skipped) /* only a broken or hostile peer holds leases of new ids */
 			return SHM_EFORMAT;
@@ -1096,7 +1235,7 @@ SHM_SLOW_ bool shm_take_over_(shm_segment *s, struct shm_cell_ *c, uint32_t w, u
 	if (owner != *dead) {
 		if (!shm_may_probe_(s, c))
 			return false;
-		int leased = shm_leased_(s->ctl, owner);
+		int leased = shm_leased_(s, owner);
 		if (leased < 0) /* after an error the owner counts as alive */
 			__atomic_store_n(&s->blind_until, shm_now_() + SHM_BLIND_NS_, __ATOMIC_RELAXED);
 		if (leased != 0)
@@ -1120,13 +1259,9 @@ SHM_SLOW_ void shm_wake_one_(struct shm_cell_ *c, uint32_t starve)
 		shm_futex_wake_(&c->word, 1);
 }
 
-/* Takes a lock that the fast path did not get, or gives up at a point in time. */
-SHM_SLOW_ int shm_lock_slow_(const shm_value *v, int64_t until)
+/* Waits for a lock that the fast path did not get, or gives up at a point in time. */
+static inline int shm_wait_lock_(shm_segment *s, struct shm_cell_ *c, int64_t until)
 {
-	shm_segment *s = v->segment;
-	struct shm_cell_ *c = v->cell;
-	if (c == NULL)
-		return -EINVAL;
 	int err = shm_ready_(s);
 	if (err != 0)
 		return err;
@@ -1166,14 +1301,21 @@ SHM_SLOW_ int shm_lock_slow_(const shm_value *v, int64_t until)
 	}
 }
 
+/* Waits for a lock. The thread is not cancelled meanwhile: it may be the one for which
+ * the lock is reserved, and the first lock opens files. */
+SHM_SLOW_ int shm_lock_slow_(const shm_value *v, int64_t until)
+{
+	if (v->cell == NULL)
+		return -EINVAL;
+	int state = shm_hold_off_(), err = shm_wait_lock_(v->segment, v->cell, until);
+	shm_permit_(state);
+	return err;
+}
+
 /* Takes a lock that is free, reserved for a waiter that did not come, or a dead
  * process's. */
-SHM_SLOW_ int shm_trylock_slow_(const shm_value *v)
+static inline int shm_try_lock_(shm_segment *s, struct shm_cell_ *c)
 {
-	shm_segment *s = v->segment;
-	struct shm_cell_ *c = v->cell;
-	if (c == NULL)
-		return -EINVAL;
 	int err = shm_ready_(s);
 	if (err != 0)
 		return err;
@@ -1186,6 +1328,15 @@ SHM_SLOW_ int shm_trylock_slow_(const shm_value *v)
 	else if (owner != s->id)
 		got = shm_take_over_(s, c, w, &dead);
 	return got ? 0 : -EBUSY;
+}
+
+SHM_SLOW_ int shm_trylock_slow_(const shm_value *v)
+{
+	if (v->cell == NULL)
+		return -EINVAL;
+	int state = shm_hold_off_(), err = shm_try_lock_(v->segment, v->cell);
+	shm_permit_(state);
+	return err;
 }
 
 /* Releases a lock word that has waiters, or refuses one of another owner. */
@@ -1321,6 +1472,7 @@ SHM_SLOW_ int shm_search_(shm_segment *s, const char *name, struct shm_record_ *
 				free(r->meta);
 				r->meta = next.meta;
 				r->shape = next.shape;
+				r->grown = true;
 			} else {
 				*r = next;
 				found = true;
@@ -1330,6 +1482,49 @@ SHM_SLOW_ int shm_search_(shm_segment *s, const char *name, struct shm_record_ *
 	if (err != 0)
 		free(r->meta);
 	return err != 0 ? err : found ? 0 : -ENOENT;
+}
+
+/* Returns the alignment in C of a valid type: that of its widest number. */
+static inline uint64_t shm_align_(const char *p, const char *end, int depth)
+{
+	struct number { char c; uint64_t n; };
+	struct shm_field_ f = {NULL, 0, 0, 0};
+	uint64_t align = 1, last, size;
+	while (p < end && *p != 'T' && *p != SHM_ORDER[0]) /* dimensions */
+		p++;
+	if (!shm_accept_(&p, end, "T{")) {
+		bool complex_number = end - p > 1 && p[1] == 'Z';
+		if (!shm_parse_item_(&p, end, depth, NULL, &size, &last))
+			return 1;
+		return shm_min_(complex_number ? size / 2 : size, offsetof(struct number, n));
+	}
+	while (depth > 0 && shm_next_field_(&p, end, depth - 1, NULL, NULL, &f) == 1)
+		align = shm_max_(align, shm_align_(f.text, f.text + f.length, depth - 1));
+	return align;
+}
+
+/* Finds out which of a struct's fields a program knows whose type has n bytes, as far as
+ * that tells: *end is the end of the last one. Returns how many answers there are: a
+ * struct of n bytes may end with padding, in which newer programs have a field. */
+static inline int shm_knows_(const char *format, size_t length, uint64_t n, uint64_t *end)
+{
+	struct shm_field_ f = {NULL, 0, 0, 0};
+	const char *p = format, *last = format + length;
+	uint64_t done = 0, align = 1;
+	int more = 1, answers = 0;
+	if (!shm_accept_(&p, last, "T{"))
+		return 0;
+	while (more == 1) {
+		more = shm_next_field_(&p, last, SHM_DEPTH_ - 1, NULL, NULL, &f);
+		if (done > 0 && ((done <= n && n <= f.offset) || n == shm_round_(done, align))) {
+			answers++;
+			*end = done;
+		}
+		done = f.offset + f.size;
+		if (more == 1)
+			align = shm_max_(align, shm_align_(f.text, f.text + f.length, SHM_DEPTH_ - 1));
+	}
+	return answers;
 }
 
 /* Makes the handle of a record. */
@@ -1349,18 +1544,21 @@ static inline void shm_handle_(shm_segment *s, const struct shm_record_ *r, shm_
 	v->code = h->format_length == 2 ? h->format[1] : 0;
 	if (h->kind != SHM_MUTEX)
 		shm_parse_(h->format, h->format_length, &v->size, &v->end);
+	if (r->grown && shm_knows_(h->format, h->format_length, v->size, &v->end) != 1)
+		v->end = 0;
 }
 
 SHM_USE_ SHM_SLOW_ int shm_find(shm_segment *s, const char *name, shm_value *v)
 {
 	struct shm_record_ r;
 	memset(v, 0, sizeof *v);
-	int err = shm_search_(s, name, &r);
-	if (err != 0)
-		return err;
-	shm_handle_(s, &r, v);
-	free(r.meta);
-	return 0;
+	int state = shm_hold_off_(), err = shm_search_(s, name, &r);
+	if (err == 0) {
+		shm_handle_(s, &r, v);
+		free(r.meta);
+	}
+	shm_permit_(state);
+	return err;
 }
 
 /* Reports whether a constructor that wants this may attach to the record. */
@@ -1376,20 +1574,28 @@ static inline bool shm_match_(const struct shm_shape_ *want, const struct shm_re
 /* Allocates the first end bytes of the file. */
 SHM_SLOW_ int shm_grow_(shm_segment *s, uint64_t end)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), allocated;
+	uint64_t page = shm_page_(), allocated;
+	struct stat st;
 	if (!shm_unseal_bytes_(&s->header->allocated, &allocated))
 		return SHM_EFORMAT;
 	if (end > s->length)
 		return SHM_EFULL;
 	if (end > allocated) {
+		int err = shm_stat_(s, s->ctl, &st);
+		if (err != 0)
+			return err;
+		/* A process that died while it reserved space has left some above allocated.
+		 * Nobody counts on it, and a value of another size may need it elsewhere. */
+		if ((uint64_t)st.st_size > allocated)
+			(void)fallocate(s->ctl, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)allocated, st.st_size - (off_t)allocated);
 		/* It allocates an eighth more than needed, and just what is needed if the
 		 * filesystem is full. */
 		uint64_t exact = shm_round_(end, page), extra = shm_max_(end / 8, SHM_FIRST_);
 		uint64_t target = shm_min_((end + extra) / page * page, s->length / page * page);
 		target = shm_max_(target, exact);
-		int err = shm_reserve_(s->fd, allocated, target);
+		err = shm_reserve_(s->ctl, allocated, target);
 		if (err != 0 && target > exact)
-			err = shm_reserve_(s->fd, allocated, target = exact);
+			err = shm_reserve_(s->ctl, allocated, target = exact);
 		if (err != 0)
 			return err;
 		shm_store_sealed_(&s->header->allocated, target / SHM_LINE_);
@@ -1448,46 +1654,70 @@ SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_
 	return err;
 }
 
+static inline void shm_unlock_allocation_(void *arg)
+{
+	shm_segment *s = (shm_segment *)arg;
+	struct flock l;
+	shm_file_lock_(s->ctl, F_OFD_SETLK, F_UNLCK, 0, 1, &l); /* cannot fail; it does nothing if the lock is not held */
+	pthread_mutex_unlock(&s->gate);
+}
+
+/* Takes the allocation lock, with the gate. A process that may only read the file can
+ * keep it for ever, so the thread can be cancelled while it waits, if the caller's state
+ * permits that. It holds nothing then. */
+SHM_SLOW_ int shm_lock_allocation_(shm_segment *s, int state)
+{
+	struct flock l;
+	struct stat st;
+	int err;
+	pthread_mutex_lock(&s->gate);
+	pthread_cleanup_push(shm_unlock_allocation_, s);
+	shm_permit_(state);
+	err = shm_file_lock_(s->ctl, F_OFD_SETLKW, F_WRLCK, 0, 1, &l);
+	(void)shm_hold_off_();
+	pthread_cleanup_pop(0);
+	if (err == 0)
+		err = shm_stat_(s, s->ctl, &st); /* a lock of another file excludes nobody */
+	if (err != 0)
+		shm_unlock_allocation_(s);
+	return err;
+}
+
 /* Makes a value, or appends fields to a struct, unless another process was first. */
-SHM_SLOW_ int shm_create_(shm_segment *s, const struct shm_shape_ *want, const void *init, struct shm_record_ *r)
+SHM_SLOW_ int shm_create_(shm_segment *s, const struct shm_shape_ *want, const void *init, struct shm_record_ *r, int state)
 {
 	struct shm_shape_ growth;
-	struct flock l;
 	uint64_t capacity, used;
 	pthread_mutex_lock(&s->home->mutex);
 	if (s->pid != getpid())
 		shm_forget_(s);
 	int err = shm_control_(s);
 	pthread_mutex_unlock(&s->home->mutex);
-	if (err != 0)
+	if (err != 0 || (err = shm_lock_allocation_(s, state)) != 0)
 		return err;
-	pthread_mutex_lock(&s->gate);
-	if ((err = shm_file_lock_(s->ctl, F_OFD_SETLKW, F_WRLCK, 0, 1, &l)) == 0) {
-		err = shm_search_(s, want->name, r);
-		bool absent = err == -ENOENT, outgrows = err == 0 && shm_outgrows_(want, r);
-		if (absent || outgrows) {
-			shm_slot_size_(want, &capacity);
-			if (absent && shm_grows_(want))
-				capacity = shm_round_(capacity + capacity / 2, SHM_LINE_); /* room for fields that later programs append */
-			if (outgrows) {
-				growth = *want;
-				growth.kind = SHM_GROWTH_;
-				want = &growth;
-				init = NULL;
-				capacity = r->capacity;
-				free(r->meta);
-			}
-			if ((err = shm_extend_(s, &used)) == 0 && (err = shm_append_(s, want, capacity, init, used)) == 0)
-				err = shm_search_(s, want->name, r);
+	err = shm_search_(s, want->name, r);
+	bool absent = err == -ENOENT, outgrows = err == 0 && shm_outgrows_(want, r);
+	if (absent || outgrows) {
+		shm_slot_size_(want, &capacity);
+		if (absent && shm_grows_(want))
+			capacity = shm_round_(capacity + capacity / 2, SHM_LINE_); /* room for fields that later programs append */
+		if (outgrows) {
+			growth = *want;
+			growth.kind = SHM_GROWTH_;
+			want = &growth;
+			init = NULL;
+			capacity = r->capacity;
+			free(r->meta);
 		}
-		shm_file_lock_(s->ctl, F_OFD_SETLK, F_UNLCK, 0, 1, &l); /* cannot fail */
+		if ((err = shm_extend_(s, &used)) == 0 && (err = shm_append_(s, want, capacity, init, used)) == 0)
+			err = shm_search_(s, want->name, r);
 	}
-	pthread_mutex_unlock(&s->gate);
+	shm_unlock_allocation_(s);
 	return err;
 }
 
 /* Finds the value that a constructor wants, or makes it. */
-SHM_SLOW_ int shm_place_(shm_segment *s, const char *name, uint8_t access, uint8_t kind, const char *format, int64_t count, const void *init, shm_value *v)
+static inline int shm_find_or_make_(shm_segment *s, const char *name, uint8_t access, uint8_t kind, const char *format, int64_t count, const void *init, shm_value *v, int state)
 {
 	struct shm_record_ r;
 	struct shm_shape_ want;
@@ -1516,6 +1746,9 @@ SHM_SLOW_ int shm_place_(shm_segment *s, const char *name, uint8_t access, uint8
 			return -EROFS;
 		if (count < 0)
 			return -ENOENT;
+		/* Characters are elements of arrays: no single value of any language is one. */
+		if (kind == SHM_SINGLE && format[want.format_length - 1] == 'c')
+			return -EINVAL;
 		if (!shm_valid_texts_(&want, 0, 0) || !shm_slot_size_(&want, &n) || (access == SHM_LOCKED && kind == SHM_SINGLE && want.size > SHM_LINE_ - SHM_NUMBER_))
 			return -EINVAL;
 		r.meta = NULL;
@@ -1526,7 +1759,7 @@ SHM_SLOW_ int shm_place_(shm_segment *s, const char *name, uint8_t access, uint8
 	err = shm_has_lock_(&want) && !s->read_only && __atomic_load_n(&s->id, __ATOMIC_RELAXED) == 0 ? shm_ready_(s) : 0;
 	if (err == 0 && (r.meta == NULL || shm_outgrows_(&want, &r)) && !s->read_only) {
 		free(r.meta);
-		if ((err = shm_create_(s, &want, init, &r)) != 0)
+		if ((err = shm_create_(s, &want, init, &r, state)) != 0)
 			return err;
 		if (!shm_match_(&want, &r))
 			err = SHM_ELAYOUT;
@@ -1546,14 +1779,25 @@ SHM_SLOW_ int shm_place_(shm_segment *s, const char *name, uint8_t access, uint8
 	return err;
 }
 
+SHM_SLOW_ int shm_place_(shm_segment *s, const char *name, uint8_t access, uint8_t kind, const char *format, int64_t count, const void *init, shm_value *v)
+{
+	int state = shm_hold_off_(), err = shm_find_or_make_(s, name, access, kind, format, count, init, v, state);
+	shm_permit_(state);
+	return err;
+}
+
 /* Turns the count of a constructor into the count of a shape. 0 becomes -1. */
 static inline int64_t shm_as_found_(uint64_t n) { return n == 0 ? -1 : n > SHM_MAX_SEGMENT_ ? (int64_t)SHM_MAX_SEGMENT_ + 1 : (int64_t)n; }
 
-/* Reports whether a number of the format can be locked: one store has to write it. */
-static inline bool shm_word_(const char *format)
+/* Reports whether the format is that of a number, which is what arrays have: no bool, no
+ * character, no array and no struct. */
+static inline bool shm_numeric_(const char *format)
 {
-	return format[0] == SHM_ORDER[0] && format[1] != 0 && strcmp(format + 1, "Zd") != 0 && format[1] != '?' && format[1] != 'c';
+	return format[0] == SHM_ORDER[0] && format[1] != 0 && strchr("?cT(", format[1]) == NULL;
 }
+
+/* Reports whether a number of the format can be locked: one store has to write it. */
+static inline bool shm_word_(const char *format) { return shm_numeric_(format) && strcmp(format + 1, "Zd") != 0; }
 
 SHM_USE_ static inline int shm_new_raw(shm_segment *s, const char *name, const char *format, const void *init, shm_value *v)
 {
@@ -1562,7 +1806,7 @@ SHM_USE_ static inline int shm_new_raw(shm_segment *s, const char *name, const c
 
 SHM_USE_ static inline int shm_new_raw_array(shm_segment *s, const char *name, const char *format, uint64_t count, shm_value *v)
 {
-	return shm_place_(s, name, SHM_RAW, SHM_ARRAY, format, shm_as_found_(count), NULL, v);
+	return !shm_numeric_(format) ? -EINVAL : shm_place_(s, name, SHM_RAW, SHM_ARRAY, format, shm_as_found_(count), NULL, v);
 }
 
 SHM_USE_ static inline int shm_new_chars(shm_segment *s, const char *name, uint64_t size, shm_value *v)
@@ -1610,13 +1854,15 @@ static inline int shm_record_of_(const shm_value *v, struct shm_record_ *r)
 {
 	char name[SHM_NAME_MAX_ + 1];
 	uint64_t used;
-	int err = shm_extend_(v->segment, &used);
-	if (err != 0 || (err = shm_decode_(v->segment, v->record, used, r)) != 0)
-		return err;
-	memcpy(name, r->shape.name, r->shape.name_length);
-	name[r->shape.name_length] = 0;
-	free(r->meta);
-	return shm_search_(v->segment, name, r);
+	int state = shm_hold_off_(), err = shm_extend_(v->segment, &used);
+	if (err == 0 && (err = shm_decode_(v->segment, v->record, used, r)) == 0) {
+		memcpy(name, r->shape.name, r->shape.name_length);
+		name[r->shape.name_length] = 0;
+		free(r->meta);
+		err = shm_search_(v->segment, name, r);
+	}
+	shm_permit_(state);
+	return err;
 }
 
 SHM_SLOW_ int shm_describe(const shm_value *v, char *buffer, size_t n)
@@ -1850,32 +2096,62 @@ SHM_SLOW_ void shm_fill_(const shm_value *v, const void *x, uint64_t end)
 	__atomic_store_n(&v->cell->commit, commit + 1, __ATOMIC_RELEASE);
 }
 
-static inline bool shm_published_(const shm_value *v, size_t size)
+/* Finds out which fields a program has whose type is shorter than that of a handle which
+ * shm_find returned: the struct has grown since the program was written. *end is 0 if
+ * the size does not tell. */
+SHM_SLOW_ int shm_shorter_(const shm_value *v, size_t size, uint64_t *end)
 {
-	return v->access == SHM_PUBLISHED && v->kind == SHM_SINGLE && v->size == size;
+	struct shm_record_ r;
+	if (size == 0 || size > v->size)
+		return -EINVAL;
+	int err = shm_record_of_(v, &r);
+	if (err != 0)
+		return err;
+	int answers = shm_knows_(r.shape.format, r.shape.format_length, size, end);
+	free(r.meta);
+	if (answers != 1)
+		*end = 0;
+	return answers == 0 ? -EINVAL : 0;
+}
+
+/* Checks that a program may use a published struct as a type of so many bytes; *end is
+ * the end of the last field that it has, or 0 if nobody knows. */
+static inline int shm_typed_(const shm_value *v, size_t size, uint64_t *end)
+{
+	*end = v->end;
+	if (v->access != SHM_PUBLISHED || v->kind != SHM_SINGLE)
+		return -EINVAL;
+	return SHM_LIKELY_(v->size == size) ? 0 : shm_shorter_(v, size, end);
 }
 
 SHM_USE_ static inline int shm_read(const shm_value *v, void *x, size_t size)
 {
-	return shm_published_(v, size) ? shm_snapshot_(v, x, size) : -EINVAL;
+	uint64_t end;
+	int err = shm_typed_(v, size, &end);
+	return err != 0 ? err : shm_snapshot_(v, x, size);
 }
 
 SHM_USE_ static inline int shm_commit(const shm_value *v, const void *x, size_t size)
 {
-	if (!shm_published_(v, size))
-		return -EINVAL;
+	uint64_t end;
+	int err = shm_typed_(v, size, &end);
+	if (err != 0 || end == 0)
+		return err != 0 ? err : SHM_ELAYOUT;
 	if (!shm_held_(v))
 		return -EPERM;
-	shm_fill_(v, x, v->end);
+	shm_fill_(v, x, end);
 	return 0;
 }
 
 SHM_USE_ static inline int shm_publish(const shm_value *v, const void *x, size_t size)
 {
-	int err = shm_published_(v, size) ? shm_lock(v) : -EINVAL;
+	uint64_t end;
+	int err = shm_typed_(v, size, &end);
+	if (err == 0)
+		err = end == 0 ? SHM_ELAYOUT : shm_lock(v);
 	if (err != 0)
 		return err;
-	shm_fill_(v, x, v->end);
+	shm_fill_(v, x, end);
 	return shm_unlock(v);
 }
 
@@ -2022,19 +2298,36 @@ static inline void shm_free_(shm_segment *s)
 		return;
 	if (s->mem != NULL)
 		munmap(s->mem, s->length);
-	if (s->ctl >= 0)
-		close(s->ctl);
-	if (s->fd >= 0)
-		close(s->fd);
+	shm_close_(s, s->ctl);
+	shm_close_(s, s->fd);
 	free(s->path);
 	free(s);
+}
+
+/* Takes a segment out of the list, and frees it. */
+static inline void shm_remove_segment_(shm_segment *s)
+{
+	pthread_mutex_lock(&s->home->mutex);
+	for (shm_segment **p = &s->home->segments; *p != NULL; p = &(*p)->next)
+		if (*p == s) {
+			*p = s->next;
+			break;
+		}
+	pthread_mutex_unlock(&s->home->mutex);
+	shm_free_(s);
 }
 
 /* Attaches to the file of fd. The segment owns fd; after an error it is closed. */
 SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, const shm_options *o)
 {
-	uint64_t size = 0, max_size = 0, used, page = (uint64_t)sysconf(_SC_PAGESIZE);
-	int err = shm_read_header_(fd, &size, &max_size);
+	uint64_t size = 0, max_size = 0, used, page = shm_page_();
+	struct stat st;
+	uint32_t type;
+	int err = shm_filesystem_(fd, &type);
+	if (err == 0)
+		err = shm_read_header_(fd, &size, &max_size);
+	if (err == 0 && fstat(fd, &st) != 0)
+		err = -errno;
 	shm_segment *s = (shm_segment *)calloc(1, sizeof *s);
 	if (s == NULL || err != 0) {
 		free(s);
@@ -2043,6 +2336,8 @@ SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, con
 	}
 	s->fd = fd;
 	s->ctl = -1;
+	s->device = st.st_dev;
+	s->inode = st.st_ino;
 	s->pid = getpid();
 	s->read_only = o->read_only;
 	s->home = &shm_home_;
@@ -2059,74 +2354,155 @@ SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, con
 			break;
 		}
 		if (s->length <= (uint64_t)INTPTR_MAX && errno != ENOMEM)
-			err = -errno;
+			err = errno == ENODEV ? SHM_EFILESYSTEM : -errno;
 		else if (s->length / 2 < need)
 			err = s->length > (uint64_t)INTPTR_MAX ? SHM_EFULL : -ENOMEM;
+	}
+	/* From here on a child that another thread forks closes ctl. */
+	pthread_mutex_lock(&s->home->mutex);
+	if (err == 0 && !s->home->handlers)
+		err = -pthread_atfork(shm_before_fork_, shm_in_parent_, shm_in_child_);
+	s->home->handlers = s->home->handlers || err == 0;
+	s->next = s->home->segments;
+	s->home->segments = s;
+	pthread_mutex_unlock(&s->home->mutex);
+	if (err == 0) {
+		s->bytes = shm_min_(size, s->length);
+		shm_dumped_(s, shm_round_(s->bytes, page), s->length, false);
 	}
 	if (err == 0 && !s->read_only)
 		err = shm_recover_boot_(s);
 	if (err == 0)
 		err = shm_extend_(s, &used);
-	if (err == 0) {
-		pthread_mutex_lock(&s->home->mutex);
-		if (!s->home->handlers)
-			err = -pthread_atfork(shm_before_fork_, shm_in_parent_, shm_in_child_);
-		s->home->handlers = s->home->handlers || err == 0;
-		if (err == 0) {
-			s->next = s->home->segments;
-			s->home->segments = s;
-		}
-		pthread_mutex_unlock(&s->home->mutex);
-	}
 	if (err != 0) {
-		shm_free_(s);
+		shm_remove_segment_(s);
 		return err;
 	}
 	*out = s;
 	return 0;
 }
 
-/* Makes a new segment; returns its descriptor. The file is made without a name and gets
- * its name when it is complete. Returns -EEXIST if another process made a file of that
- * name first. */
-SHM_SLOW_ int shm_create_named_(const char *path, mode_t mode, uint64_t max_size)
+/* Gives a new file its mode, its space and its header, and brings them to the disk. So
+ * after a power failure a name never leads to a file of zeros. */
+SHM_SLOW_ int shm_build_(int fd, mode_t mode, uint64_t max_size)
 {
 	struct shm_header_ header;
-	char link[40], *dir = strdup(path), *temp = NULL;
-	int fd, err = 0;
-	if (dir == NULL)
-		return -ENOMEM;
-	char *last = strrchr(dir, '/') + 1;
-	*last = 0;
-	while ((fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)) < 0 && errno == EINTR) {
+	struct flock l;
+	uint32_t type;
+	int flags = 0, err = shm_filesystem_(fd, &type);
+	if (err != 0)
+		return err;
+	/* Copy-on-write would undo the reservation. Few filesystems have it, and this switch. */
+	if (ioctl(fd, _IOR('f', 1, long), &flags) == 0 && (flags & SHM_NOCOW_) == 0) {
+		flags |= SHM_NOCOW_;
+		(void)ioctl(fd, _IOW('f', 2, long), &flags);
 	}
-	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
-		/* The filesystem has no O_TMPFILE, so the file gets a temporary name first. */
-		if ((temp = (char *)malloc(strlen(path) + 40)) != NULL) {
-			sprintf(temp, "%s.%.200s.%08llx", dir, path + (last - dir), (unsigned long long)shm_now_() & 0xffffffff);
-			fd = open(temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
-		}
+	if (fchmod(fd, mode) != 0) /* the umask does not apply */
+		return -errno;
+	if (shm_file_lock_(fd, F_OFD_GETLK, F_WRLCK, 0, 1, &l) != 0)
+		return SHM_EFILESYSTEM;
+	if ((err = shm_reserve_(fd, 0, SHM_FIRST_)) != 0)
+		return err;
+	shm_new_header_(&header, max_size);
+	for (size_t n = 0; n < sizeof header;) {
+		ssize_t w = pwrite(fd, (const char *)&header + n, sizeof header - n, (off_t)n);
+		if (w > 0)
+			n += (size_t)w;
+		else if (w == 0 || errno != EINTR)
+			return w == 0 ? -EIO : -errno;
 	}
-	if (fd < 0) {
-		err = -errno;
-	} else {
-		shm_new_header_(&header, max_size);
-		snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-		if (fchmod(fd, mode) != 0) /* the umask does not apply */
-			err = -errno;
-		else if ((err = shm_reserve_(fd, 0, SHM_FIRST_)) != 0)
-			;
-		else if (pwrite(fd, &header, sizeof header, 0) != (ssize_t)sizeof header)
-			err = errno != 0 ? -errno : -EIO;
-		else if (temp != NULL)
-			err = syscall(SYS_renameat2, AT_FDCWD, temp, AT_FDCWD, path, 1 /* RENAME_NOREPLACE */) == 0 ? 0 : -errno;
-		else if (linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) != 0)
-			err = errno != ENOENT ? -errno : linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0 ? 0 : -errno; /* there is no /proc */
-		if (err != 0) {
-			if (temp != NULL)
-				unlink(temp);
+	void *mem = mmap(NULL, SHM_FIRST_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (mem == MAP_FAILED)
+		return errno == ENODEV ? SHM_EFILESYSTEM : -errno;
+	munmap(mem, SHM_FIRST_);
+	return shm_memory_(type) || fsync(fd) == 0 ? 0 : -errno;
+}
+
+/* Opens a file for a new segment in the directory of a path: one without a name if temp
+ * is empty, otherwise with that name. */
+static inline int shm_open_new_(const char *dir, const char *temp)
+{
+	int fd;
+	do
+		fd = *temp == 0 ? open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) : open(temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
+	while (fd < 0 && errno == EINTR);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Gives a file that has no name its name. Returns 1 if the system refuses, but may let a
+ * file with a temporary name have it. */
+static inline int shm_link_(int fd, const char *path)
+{
+	char link[40];
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	if (linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
+		return 0;
+	if (errno == ENOENT && linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0) /* there is no /proc */
+		return 0;
+	switch (errno) {
+	case EACCES: case EPERM: case EXDEV: case ENOENT: case EINVAL: case ENOSYS: case EOPNOTSUPP: case EMLINK:
+		return 1;
+	}
+	return -errno;
+}
+
+/* Gives a file that has a temporary name its name instead. A filesystem that knows no
+ * rename without replacement may know links: for a moment the file has two names then. */
+static inline int shm_rename_(const char *temp, const char *path)
+{
+	if (syscall(SYS_renameat2, AT_FDCWD, temp, AT_FDCWD, path, 1 /* RENAME_NOREPLACE */) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS && errno != EPERM && errno != EOPNOTSUPP)
+		return -errno;
+	if (linkat(AT_FDCWD, temp, AT_FDCWD, path, 0) != 0)
+		return errno == EEXIST ? -EEXIST : errno == EPERM || errno == ENOSYS || errno == EOPNOTSUPP || errno == EMLINK ? SHM_EFILESYSTEM : -errno;
+	(void)unlink(temp);
+	return 0;
+}
+
+/* Brings the names in a directory to the disk. If that fails, a power failure takes the
+ * name of the segment, and no half of it remains. */
+static inline void shm_sync_dir_(const char *dir)
+{
+	uint32_t type;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (shm_filesystem_(fd, &type) == 0 && !shm_memory_(type))
+		(void)fsync(fd);
+	close(fd);
+}
+
+/* Makes a new segment; returns its descriptor. The file gets its name when it is
+ * complete. It has none before, or a temporary one where the system does not let it be
+ * without. Returns -EEXIST if another process made a file of that name first. */
+SHM_SLOW_ int shm_create_named_(const char *path, mode_t mode, uint64_t max_size)
+{
+	static uint32_t count;
+	int err = -ENOMEM, fd = -1;
+	size_t n = strlen(path);
+	char *dir = strdup(path), *temp = (char *)malloc(n + 48);
+	bool unnamed = true;
+	if (dir != NULL && temp != NULL) {
+		char *last = strrchr(dir, '/') + 1;
+		*last = 0;
+		*temp = 0;
+		fd = err = shm_open_new_(dir, temp);
+		unnamed = err != -EOPNOTSUPP && err != -EISDIR && err != -EINVAL && err != -ENOSYS && err != -EPERM;
+		if (fd >= 0 && (err = shm_build_(fd, mode, max_size)) == 0 && (err = shm_link_(fd, path)) == 1) {
 			close(fd);
+			unnamed = false;
 		}
+		if (!unnamed) {
+			snprintf(temp, n + 48, "%s.%.200s.%x.%08x", dir, path + (last - dir), (unsigned)getpid(), (unsigned)shm_now_() + __atomic_fetch_add(&count, 1, __ATOMIC_RELAXED));
+			fd = err = shm_open_new_(dir, temp);
+			if (fd >= 0 && ((err = shm_build_(fd, mode, max_size)) != 0 || (err = shm_rename_(temp, path)) != 0))
+				unlink(temp);
+		}
+		if (err == 0)
+			shm_sync_dir_(dir);
+		else if (fd >= 0)
+			close(fd);
 	}
 	free(temp);
 	free(dir);
@@ -2135,7 +2511,7 @@ SHM_SLOW_ int shm_create_named_(const char *path, mode_t mode, uint64_t max_size
 
 static inline int shm_options_(const shm_options *o, shm_options *opt)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t page = shm_page_();
 	memset(opt, 0, sizeof *opt);
 	if (o != NULL)
 		*opt = *o;
@@ -2150,42 +2526,65 @@ static inline int shm_options_(const shm_options *o, shm_options *opt)
 	return 0;
 }
 
+/* Opens the file of a path, if it can be trusted. The name of a new file may be its
+ * second one for a moment. */
+static inline int shm_open_trusted_(const char *path, const shm_options *o)
+{
+	const struct timespec pause = {0, 2000000};
+	for (int tries = 0;; tries++) {
+		struct stat st;
+		int fd = shm_open_existing_(path, o->read_only), err = fd < 0 ? fd : shm_trusted_(fd, o);
+		if (err == 0)
+			return fd;
+		bool twice = fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink == 2;
+		if (fd >= 0)
+			close(fd);
+		if (!twice || tries == 10)
+			return err;
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* Attaches to the file of a path, or makes it. */
+static inline int shm_attach_path_(shm_segment **out, const char *path, const shm_options *o)
+{
+	int err = 0;
+	/* Another process may create and remove the name in turn. It gives up after a number
+	 * of rounds. */
+	for (int tries = 0; tries < 100; tries++) {
+		if (!o->exclusive) {
+			int fd = shm_open_trusted_(path, o);
+			err = fd < 0 ? fd : shm_attach_owned_(out, fd, path, o);
+			if (err != -ENOENT || o->must_exist || o->read_only)
+				break;
+		}
+		int fd = shm_create_named_(path, o->mode, o->max_size);
+		err = fd < 0 ? fd : shm_attach_owned_(out, fd, path, o);
+		if (err != -EEXIST || o->exclusive)
+			break;
+	}
+	return err;
+}
+
 SHM_USE_ SHM_SLOW_ int shm_attach(shm_segment **out, const char *name, const shm_options *o)
 {
 	shm_options opt;
 	char *path = NULL;
 	*out = NULL;
-	int err = shm_options_(o, &opt);
+	int state = shm_hold_off_(), err = shm_options_(o, &opt);
 	if (err == 0)
 		err = shm_path_(name, &path);
-	if (err != 0)
-		return err;
-	/* Another process may create and remove the name in turn. It gives up after a number
-	 * of rounds. */
-	for (int tries = 0; tries < 100; tries++) {
-		if (!opt.exclusive) {
-			int fd = shm_open_existing_(path, opt.read_only);
-			err = fd < 0 ? fd : shm_trusted_(fd, opt.mode);
-			if (err == 0)
-				err = shm_attach_owned_(out, fd, path, &opt);
-			else if (fd >= 0)
-				close(fd);
-			if (err != -ENOENT || opt.must_exist || opt.read_only)
-				break;
-		}
-		int fd = shm_create_named_(path, opt.mode, opt.max_size);
-		err = fd < 0 ? fd : shm_attach_owned_(out, fd, path, &opt);
-		if (err != -EEXIST || opt.exclusive)
-			break;
-	}
+	if (err == 0)
+		err = shm_attach_path_(out, path, &opt);
 	free(path);
+	shm_permit_(state);
 	return err;
 }
 
-SHM_USE_ SHM_SLOW_ int shm_attach_fd(shm_segment **out, int fd, const shm_options *o)
+/* Attaches to the file of a descriptor, through a duplicate of it. */
+static inline int shm_attach_to_(shm_segment **out, int fd, const shm_options *o)
 {
 	shm_options opt;
-	*out = NULL;
 	int err = shm_options_(o, &opt), flags;
 	if (err != 0)
 		return err;
@@ -2197,28 +2596,31 @@ SHM_USE_ SHM_SLOW_ int shm_attach_fd(shm_segment **out, int fd, const shm_option
 	return own < 0 ? -errno : shm_attach_owned_(out, own, NULL, &opt);
 }
 
+SHM_USE_ SHM_SLOW_ int shm_attach_fd(shm_segment **out, int fd, const shm_options *o)
+{
+	*out = NULL;
+	int state = shm_hold_off_(), err = shm_attach_to_(out, fd, o);
+	shm_permit_(state);
+	return err;
+}
+
 /* Precondition: no thread uses the values of the segment any more. */
 SHM_SLOW_ void shm_detach(shm_segment *s)
 {
-	if (s == NULL)
-		return;
-	pthread_mutex_lock(&s->home->mutex);
-	for (shm_segment **p = &s->home->segments; *p != NULL; p = &(*p)->next)
-		if (*p == s) {
-			*p = s->next;
-			break;
-		}
-	pthread_mutex_unlock(&s->home->mutex);
-	shm_free_(s);
+	int state = shm_hold_off_();
+	if (s != NULL)
+		shm_remove_segment_(s);
+	shm_permit_(state);
 }
 
 static inline int shm_remove(const char *name)
 {
 	char *path;
-	int err = shm_path_(name, &path);
+	int state = shm_hold_off_(), err = shm_path_(name, &path);
 	if (err == 0 && unlink(path) != 0)
 		err = -errno;
 	free(path);
+	shm_permit_(state);
 	return err;
 }
 

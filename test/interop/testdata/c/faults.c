@@ -1,0 +1,607 @@
+/*
+ * What c/shm.h does beside faults: faults MODE NAME. It needs no other process. If a check
+ * fails, it prints a line to standard error and exits with status 1. With status 77 it says
+ * that it cannot run here.
+ *
+ * The calls of the system that creation makes go through hooks, which can refuse them.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct {
+	int tmpfile, link, rename; /* the error with which the call is refused, or 0 */
+	long type;                 /* of all filesystems, or 0 */
+	bool cow;                  /* the filesystem has the switch for copy-on-write */
+	char log[256];             /* a letter for each call of interest */
+	const char *path;          /* of the segment that is made */
+} hook;
+
+static void note(char what)
+{
+	size_t n = strlen(hook.log);
+	if (n + 1 < sizeof hook.log)
+		hook.log[n] = what;
+}
+
+static int hooked_open(const char *path, int flags, ...)
+{
+	va_list args;
+	va_start(args, flags);
+	mode_t mode = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ? (mode_t)va_arg(args, int) : 0;
+	va_end(args);
+	if ((flags & O_TMPFILE) == O_TMPFILE && hook.tmpfile != 0) {
+		errno = hook.tmpfile;
+		return -1;
+	}
+	return open(path, flags, mode);
+}
+
+static int hooked_linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
+{
+	if (hook.link != 0) {
+		errno = hook.link;
+		return -1;
+	}
+	note('l');
+	return linkat(from_dir, from, to_dir, to, flags);
+}
+
+static int hooked_fsync(int fd)
+{
+	struct stat st;
+	note(fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) ? 'd' : hook.path != NULL && access(hook.path, F_OK) == 0 ? 'F' : 'f');
+	return fsync(fd);
+}
+
+static int hooked_fstatfs(int fd, struct statfs *st)
+{
+	int err = fstatfs(fd, st);
+	if (err == 0 && hook.type != 0)
+		st->f_type = (__typeof__(st->f_type))hook.type;
+	return err;
+}
+
+static int hooked_ioctl(int fd, unsigned long request, int *flags)
+{
+	(void)fd;
+	if (!hook.cow) {
+		errno = ENOTTY;
+		return -1;
+	}
+	if (request == _IOW('f', 2, long))
+		note((*flags & 0x00800000) != 0 ? 'c' : 'C');
+	else
+		*flags = 0x10;
+	return 0;
+}
+
+static int hooked_fallocate(int fd, int mode, off_t off, off_t n)
+{
+	if (mode == 0)
+		note('a');
+	return fallocate(fd, mode, off, n);
+}
+
+static long hooked_syscall(long number, ...)
+{
+	long a[6];
+	va_list args;
+	va_start(args, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(args, long);
+	va_end(args);
+	if (number == SYS_renameat2 && hook.rename != 0) {
+		errno = hook.rename;
+		return -1;
+	}
+	if (number == SYS_renameat2)
+		note('r');
+	return syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+#define open hooked_open
+#define linkat hooked_linkat
+#define fsync hooked_fsync
+#define fstatfs hooked_fstatfs
+#define ioctl hooked_ioctl
+#define fallocate hooked_fallocate
+#define syscall(number, ...) hooked_syscall(number, __VA_ARGS__, 0L, 0L, 0L, 0L, 0L, 0L)
+#include "shm.h"
+#undef open
+#undef fallocate
+
+#include <inttypes.h>
+
+static void want(bool ok, const char *what, int line)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "faults.c:%d: not true: %s\n", line, what);
+	exit(1);
+}
+
+static void is(int err, int wanted, const char *what, int line)
+{
+	if (err == wanted)
+		return;
+	fprintf(stderr, "faults.c:%d: %s: %d (%s), want %d\n", line, what, err, shm_strerror(err), wanted);
+	exit(1);
+}
+
+#define WANT(ok) want(ok, #ok, __LINE__)
+#define IS(call, err) is(call, err, #call, __LINE__)
+#define MUST(call) is(call, 0, #call, __LINE__)
+
+static void skip(const char *why)
+{
+	printf("%s\n", why);
+	exit(77);
+}
+
+static shm_segment *attach(const char *name)
+{
+	shm_segment *s = NULL;
+	MUST(shm_attach(&s, name, NULL));
+	return s;
+}
+
+/* ---- Structs that have grown ---- */
+
+struct one { int64_t x; };
+struct two { int64_t x; int32_t y, pad; };
+struct three { int64_t x; int32_t y, z; };
+struct four { int64_t x; int32_t y, z; int64_t w; };
+#define ONE "T{" SHM_I64 ":x:}"
+#define TWO "T{" SHM_I64 ":x:" SHM_I32 ":y:4x}"
+#define THREE "T{" SHM_I64 ":x:" SHM_I32 ":y:" SHM_I32 ":z:}"
+#define FOUR "T{" SHM_I64 ":x:" SHM_I32 ":y:" SHM_I32 ":z:" SHM_I64 ":w:}"
+
+/* A program that is older than the type finds a struct, and goes on with its own size. */
+static void grown(const char *name)
+{
+	shm_segment *s = attach(name);
+	shm_value first, v, newest;
+	struct one a = {7};
+	struct two b = {1, 2, 99};
+	struct three c = {3, 4, 5};
+	struct four d = {10, 11, 12, 13};
+	MUST(shm_new_struct(s, "s", ONE, sizeof a, &a, &v));
+	MUST(shm_find(s, "s", &first));
+	MUST(shm_new_struct(s, "s", FOUR, sizeof d, NULL, &newest));
+	MUST(shm_publish(&newest, &d, sizeof d));
+	for (int round = 0; round < 3; round++) {
+		MUST(shm_find(s, "s", &v));
+		WANT(v.size == sizeof d);
+		MUST(shm_read(&v, &a, sizeof a));
+		WANT(a.x == 10 + round);
+		a.x++;
+		MUST(shm_publish(&v, &a, sizeof a));
+		IS(shm_commit(&v, &a, sizeof a), -EPERM);
+		MUST(shm_lock(&v));
+		MUST(shm_commit(&v, &a, sizeof a));
+		MUST(shm_unlock(&v));
+		MUST(shm_read(&newest, &d, sizeof d));
+		WANT(d.x == 11 + round && d.y == 11 && d.z == 12 && d.w == 13);
+	}
+	MUST(shm_publish(&first, &a, sizeof a)); /* a handle that is older than the growth */
+	/* The size of two is that of three: both may read, and nobody knows who of them publishes. */
+	MUST(shm_read(&v, &c, sizeof c));
+	WANT(c.y == 11 && c.z == 12);
+	IS(shm_publish(&v, &b, sizeof b), SHM_ELAYOUT);
+	IS(shm_commit(&v, &b, sizeof b), SHM_ELAYOUT);
+	MUST(shm_publish(&v, &d, sizeof d)); /* the type as it is now */
+	for (size_t n = 0; n <= sizeof d + 8; n++) {
+		char x[sizeof d + 8];
+		IS(shm_read(&v, x, n), n == 8 || n == 12 || n == 16 || n == 24 ? 0 : -EINVAL);
+	}
+	/* It grows into its padding. */
+	MUST(shm_new_struct(s, "p", TWO, sizeof b, &b, &v));
+	MUST(shm_find(s, "p", &first));
+	MUST(shm_new_struct(s, "p", THREE, sizeof c, NULL, &newest));
+	MUST(shm_publish(&newest, &c, sizeof c));
+	MUST(shm_find(s, "p", &v));
+	MUST(shm_read(&v, &b, sizeof b));
+	IS(shm_publish(&v, &b, sizeof b), SHM_ELAYOUT);
+	b.pad = 99;
+	MUST(shm_publish(&first, &b, sizeof b)); /* it was found without z */
+	MUST(shm_new_struct(s, "p", TWO, sizeof b, NULL, &v));
+	MUST(shm_publish(&v, &b, sizeof b));
+	MUST(shm_read(&newest, &c, sizeof c));
+	WANT(c.z == 12 && c.y == 11);
+	shm_detach(s);
+}
+
+/* ---- Constructors ---- */
+
+/* No constructor makes what no constructor of another language attaches to. */
+static void refused(const char *name)
+{
+	shm_segment *s = attach(name);
+	shm_value v;
+	const char *const odd[] = {SHM_BOOL, SHM_CHAR, "T{" SHM_I32 ":x:}", "(3)" SHM_I32, "(3)T{" SHM_I32 ":x:}", "(8)" SHM_CHAR, "", "q", "x", SHM_I64 SHM_I64, SHM_ORDER};
+	for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+		IS(shm_new_raw_array(s, "v", odd[i], 4, &v), -EINVAL);
+		IS(shm_new_array(s, "v", odd[i], 4, &v), -EINVAL);
+		IS(shm_new_number(s, "v", odd[i], NULL, &v), -EINVAL);
+		IS(shm_new_atomic(s, "v", odd[i], NULL, &v), -EINVAL);
+	}
+	IS(shm_new_array(s, "v", SHM_C128, 4, &v), -EINVAL);
+	IS(shm_new_number(s, "v", SHM_C128, NULL, &v), -EINVAL);
+	const char *const numbers[] = {SHM_I8, SHM_U16, SHM_F32, SHM_F64, SHM_C64};
+	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+		IS(shm_new_atomic(s, "v", numbers[i], NULL, &v), -EINVAL);
+	IS(shm_new_raw(s, "v", SHM_CHAR, NULL, &v), -EINVAL);
+	IS(shm_new_raw(s, "v", "(8)" SHM_CHAR, NULL, &v), -EINVAL);
+	IS(shm_new_struct(s, "v", SHM_CHAR, 1, NULL, &v), -EINVAL);
+	IS(shm_find(s, "v", &v), -ENOENT);
+	MUST(shm_new_raw_array(s, "a", SHM_C128, 4, &v));
+	MUST(shm_new_array(s, "b", SHM_C64, 4, &v));
+	MUST(shm_new_raw(s, "c", SHM_BOOL, NULL, &v));
+	MUST(shm_new_raw(s, "d", "(3)T{(8)" SHM_CHAR ":text:}", NULL, &v));
+	MUST(shm_new_struct(s, "e", "(2,3)" SHM_F64, 48, NULL, &v));
+	shm_detach(s);
+}
+
+/* ---- Threads that are cancelled ---- */
+
+static shm_segment *segment;
+
+static void *make(void *name)
+{
+	shm_value v;
+	(void)!shm_new_number(segment, (const char *)name, SHM_I64, NULL, &v);
+	return NULL;
+}
+
+static void detach(void *s) { shm_detach((shm_segment *)s); }
+
+static void *attach_and_go(void *name)
+{
+	shm_segment *s;
+	shm_value v;
+	if (shm_attach(&s, (const char *)name, NULL) != 0)
+		return NULL;
+	pthread_cleanup_push(detach, s);
+	if (shm_new_number(s, "three", SHM_I64, NULL, &v) == 0)
+		(void)!shm_add_i64(&v, 1, NULL);
+	pthread_cleanup_pop(1);
+	return NULL;
+}
+
+static int open_files(void)
+{
+	int n = 0;
+	for (int i = 0; i < 64; i++)
+		n += fcntl(i, F_GETFD) >= 0;
+	return n;
+}
+
+static void cancelled(const char *name)
+{
+	shm_value v;
+	struct flock l;
+	int before = open_files();
+	segment = attach(name);
+	int fd = open(segment->path, O_RDWR); /* as another process that makes a value just now */
+	MUST(shm_file_lock_(fd, F_OFD_SETLK, F_WRLCK, 0, 1, &l));
+	static char one[] = "one", two[] = "two";
+	pthread_t t[2];
+	MUST(pthread_create(&t[0], NULL, make, one));
+	MUST(pthread_create(&t[1], NULL, make, two));
+	usleep(100000);
+	pid_t child = fork(); /* while one thread waits with the gate locked */
+	if (child == 0) {
+		close(fd); /* the parent has it still */
+		alarm(10);
+		IS(shm_find(segment, "one", &v), -ENOENT);
+		MUST(shm_new_number(segment, "of the child", SHM_I64, NULL, &v));
+		MUST(shm_add_i64(&v, 1, NULL));
+		_exit(0);
+	}
+	for (int i = 0; i < 2; i++)
+		pthread_cancel(t[i]);
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+	close(fd);
+	alarm(10);
+	MUST(shm_new_number(segment, "four", SHM_I64, NULL, &v));
+	int status;
+	WANT(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	/* At any time. */
+	alarm(60);
+	char copy[256];
+	snprintf(copy, sizeof copy, "%s", name);
+	for (int i = 0; i < 200; i++) {
+		MUST(pthread_create(&t[0], NULL, attach_and_go, copy));
+		usleep((useconds_t)(i * 3));
+		pthread_cancel(t[0]);
+		pthread_join(t[0], NULL);
+	}
+	WANT(open_files() == before + 2); /* fd and ctl of the segment */
+	MUST(shm_new_number(segment, "three", SHM_I64, NULL, &v));
+	IS(shm_trylock(&v), 0);
+	MUST(shm_unlock(&v));
+	shm_detach(segment);
+}
+
+/* ---- Descriptors ---- */
+
+/* Somebody closes the descriptors, and their numbers become another file's. */
+static void closed(const char *name)
+{
+	shm_segment *s = attach(name);
+	shm_value v, w;
+	int ready[2], end[2];
+	char c;
+	MUST(shm_new_mutex(s, "m", &v));
+	WANT(pipe(ready) == 0 && pipe(end) == 0);
+	pid_t child = fork();
+	if (child == 0) {
+		close(end[1]);
+		MUST(shm_lock(&v));
+		WANT(write(ready[1], "r", 1) == 1);
+		_exit((int)read(end[0], &c, 1));
+	}
+	WANT(read(ready[0], &c, 1) == 1);
+	IS(shm_trylock(&v), -EBUSY);
+	int other = memfd_create("other", 0), ctl = s->ctl, fd = s->fd;
+	WANT(dup2(other, ctl) == ctl && dup2(other, fd) == fd);
+	for (int i = 0; i < 20; i++) {
+		IS(shm_lock_for(&v, 10000000), -ETIMEDOUT);
+		IS(shm_trylock(&v), -EBUSY);
+	}
+	IS(shm_new_raw(s, "new", SHM_I8, NULL, &w), SHM_ECLOSED);
+	close(ctl); /* no file at all */
+	IS(shm_lock_for(&v, 10000000), -ETIMEDOUT);
+	IS(shm_new_raw(s, "new", SHM_I8, NULL, &w), SHM_ECLOSED);
+	WANT(dup2(other, ctl) == ctl);
+	shm_segment *t = attach(name);
+	MUST(shm_find(t, "m", &w));
+	IS(shm_find(t, "new", &w), -ENOENT);
+	struct stat st;
+	WANT(fstat(other, &st) == 0 && st.st_size == 0); /* nothing was reserved in it */
+	shm_detach(s);
+	WANT(fcntl(ctl, F_GETFD) >= 0 && fcntl(fd, F_GETFD) >= 0); /* they are not the segment's */
+	close(end[1]);
+	WANT(waitpid(child, NULL, 0) == child);
+	shm_detach(t);
+}
+
+/* A process that may not open the file anew makes nothing and locks nothing. */
+static void unprivileged(const char *name)
+{
+	if (geteuid() != 0)
+		skip("only root can give up rights");
+	shm_segment *s = attach(name), *t;
+	shm_value v;
+	int64_t x = 5;
+	MUST(shm_new_number(s, "n", SHM_I64, &x, &v));
+	shm_options o = {0600, 1 << 20, false, false, false};
+	int fd = open(s->path, O_RDWR);
+	WANT(fd >= 0 && setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
+	MUST(shm_attach_fd(&t, fd, &o));
+	IS(shm_new_number(t, "n", SHM_I64, NULL, &v), SHM_ENOLEASE);
+	IS(shm_new_raw(t, "new", SHM_I8, NULL, &v), SHM_ENOLEASE);
+	MUST(shm_find(t, "n", &v));
+	MUST(shm_load_i64(&v, &x));
+	WANT(x == 5);
+	IS(shm_lock(&v), SHM_ENOLEASE);
+	IS(shm_find(t, "new", &v), -ENOENT);
+	shm_detach(t);
+}
+
+/* A process that may only read locks all leases. */
+static void blocked(const char *name)
+{
+	shm_segment *s = attach(name), *t;
+	shm_value v;
+	struct flock l;
+	uint64_t before, after;
+	MUST(shm_new_mutex(s, "m", &v));
+	int fd = open(s->path, O_RDONLY);
+	/* All but those that are held. */
+	MUST(shm_file_lock_(fd, F_OFD_SETLK, F_RDLCK, SHM_LEASE_BASE_ + 2, (int64_t)SHM_OWNER_MASK_ - 1, &l));
+	t = attach(name);
+	WANT(shm_unseal_(&t->header->next_id, &before));
+	IS(shm_new_mutex(t, "m", &v), SHM_EBLOCKED);
+	MUST(shm_find(t, "m", &v));
+	IS(shm_trylock(&v), SHM_EBLOCKED);
+	IS(shm_lock(&v), SHM_EBLOCKED);
+	WANT(shm_unseal_(&t->header->next_id, &after) && before == after);
+	MUST(shm_new_raw(t, "raw", SHM_I8, NULL, &v));
+	close(fd);
+	MUST(shm_new_mutex(t, "m", &v));
+	MUST(shm_trylock(&v));
+	shm_detach(t);
+	shm_detach(s);
+}
+
+/* ---- Files ---- */
+
+/* A process that writes trusts no other user's file, unless it lets others write. */
+static void trusted(const char *name)
+{
+	if (geteuid() != 0)
+		skip("only root can give files away");
+	shm_segment *s = attach(name), *t;
+	WANT(chown(s->path, 1000, 1000) == 0);
+	const struct { mode_t file, mode; bool read_only, ok; } cases[] = {
+		{0600, 0600, false, false}, {0644, 0644, false, false}, {0640, 0644, false, false}, {0600, 0600, true, false},
+		{0644, 0644, true, true}, {0666, 0666, false, true}, {0660, 0660, false, true}, {0666, 0644, true, false}};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		shm_options o = {cases[i].mode, 0, cases[i].read_only, true, false};
+		WANT(chmod(s->path, cases[i].file) == 0);
+		IS(shm_attach(&t, name, &o), cases[i].ok ? 0 : SHM_EINSECURE);
+		if (cases[i].ok)
+			shm_detach(t);
+	}
+	WANT(chmod(s->path, 0644) == 0 && chown(s->path, 0, 0) == 0);
+	if (setresuid(1000, 1000, 1000) == 0) { /* root's files are trusted */
+		shm_options o = {0644, 0, true, true, false};
+		MUST(shm_attach(&t, name, &o));
+		shm_detach(t);
+	}
+}
+
+/* Counts the bytes of the segment's mapping that a core dump has. */
+static uint64_t dumped(const shm_segment *s)
+{
+	char *line = NULL;
+	size_t room = 0;
+	uintptr_t from = 0, to = 0, begin = (uintptr_t)s->mem;
+	uint64_t n = 0, all = 0;
+	FILE *f = fopen("/proc/self/smaps", "r");
+	WANT(f != NULL);
+	while (getline(&line, &room, f) > 0) {
+		uintptr_t a, b;
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &a, &b) == 2)
+			from = a, to = b;
+		if (strncmp(line, "VmFlags:", 8) != 0 || from < begin || from >= begin + s->length)
+			continue;
+		all += to - from;
+		if (strstr(line, " dd") == NULL)
+			n += to - from;
+	}
+	fclose(f);
+	free(line);
+	WANT(all == s->length);
+	return n;
+}
+
+/* A core dump has what is allocated, also what others have allocated. */
+static void dump(const char *name)
+{
+	shm_segment *s = attach(name), *t = attach(name);
+	shm_value v;
+	struct stat st;
+	WANT(fstat(s->fd, &st) == 0 && dumped(s) == (uint64_t)st.st_size && dumped(t) == (uint64_t)st.st_size);
+	MUST(shm_new_raw_array(s, "big", SHM_I64, 1 << 18, &v));
+	MUST(shm_find(t, "big", &v));
+	WANT(fstat(s->fd, &st) == 0 && st.st_size > 2 << 20 && dumped(s) == (uint64_t)st.st_size && dumped(t) == (uint64_t)st.st_size);
+	shm_detach(t);
+	shm_detach(s);
+}
+
+/* The next who needs space gives back what a process that died had reserved. */
+static void gives_back(const char *name)
+{
+	shm_segment *s = attach(name);
+	shm_value v;
+	struct stat st;
+	uint64_t allocated;
+	WANT(shm_unseal_bytes_(&s->header->allocated, &allocated));
+	WANT(fallocate(s->fd, 0, (off_t)allocated, 32 << 20) == 0);
+	WANT(fstat(s->fd, &st) == 0 && st.st_blocks >= (32 << 20) / 512);
+	MUST(shm_new_raw_array(s, "a", SHM_I64, 1 << 13, &v));
+	WANT(shm_unseal_bytes_(&s->header->allocated, &allocated) && fstat(s->fd, &st) == 0);
+	if ((uint64_t)st.st_blocks * 512 > allocated + (64 << 10))
+		want(false, "the space is given back", __LINE__);
+	for (uint64_t i = 0; i < 1 << 13; i++)
+		WANT(shm_ptr_i64(&v, NULL)[i] == 0);
+	shm_detach(s);
+}
+
+static int entries(const char *dir)
+{
+	int n = 0;
+	DIR *d = opendir(dir);
+	WANT(d != NULL);
+	while (readdir(d) != NULL)
+		n++;
+	closedir(d);
+	return n - 2;
+}
+
+/* Each call that creation can do without has a second way. */
+static void creation(const char *dir)
+{
+	char path[512];
+	shm_segment *s, *t;
+	shm_value v;
+	const int tmpfile_refused[] = {0, EOPNOTSUPP, EISDIR, EINVAL, ENOSYS, EPERM};
+	const int link_refused[] = {0, EACCES, EPERM, EXDEV, ENOENT, ENOSYS, EOPNOTSUPP};
+	const int rename_refused[] = {0, EINVAL, ENOSYS, EPERM, EOPNOTSUPP};
+	const shm_options exclusive = {0640, 1 << 20, false, false, true};
+	snprintf(path, sizeof path, "%s/segment", dir);
+	hook.path = path;
+	umask(077);
+	for (int i = 0; i < 6; i++)
+		for (int j = 0; j < 7; j++)
+			for (int k = 0; k < 5; k++) {
+				struct stat st;
+				bool must_rename = tmpfile_refused[i] != 0 || link_refused[j] != 0;
+				hook.tmpfile = tmpfile_refused[i];
+				hook.link = link_refused[j];
+				hook.rename = rename_refused[k];
+				int err = shm_attach(&s, path, &exclusive);
+				if (must_rename && hook.rename != 0 && hook.link != 0) {
+					IS(err, hook.link == EACCES || hook.link == EXDEV || hook.link == ENOENT ? -hook.link : SHM_EFILESYSTEM);
+					WANT(entries(dir) == 0);
+					continue;
+				}
+				IS(err, 0);
+				MUST(shm_new_number(s, "n", SHM_I64, NULL, &v));
+				WANT(entries(dir) == 1 && stat(path, &st) == 0 && st.st_nlink == 1 && (st.st_mode & 0777) == 0640);
+				IS(shm_attach(&t, path, &exclusive), -EEXIST);
+				WANT(entries(dir) == 1);
+				shm_detach(s);
+				unlink(path);
+			}
+	/* The file is on the disk before its name is, and the name when the call returns.
+	 * Memory needs neither. */
+	const struct { long type; int tmpfile, rename; const char *log; } orders[] = {
+		{0xef53, 0, 0, "cafld"}, {0xef53, EOPNOTSUPP, 0, "cafrd"}, {0xef53, EOPNOTSUPP, EINVAL, "cafld"},
+		{SHM_TMPFS_, 0, 0, "cal"}, {SHM_RAMFS_, EOPNOTSUPP, 0, "car"}};
+	memset(&hook, 0, sizeof hook);
+	hook.path = path;
+	hook.cow = true; /* copy-on-write goes before any data come */
+	for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
+		hook.type = orders[i].type;
+		hook.tmpfile = orders[i].tmpfile;
+		hook.rename = orders[i].rename;
+		memset(hook.log, 0, sizeof hook.log);
+		MUST(shm_attach(&s, path, NULL));
+		shm_detach(s);
+		if (strcmp(hook.log, orders[i].log) != 0) {
+			fprintf(stderr, "case %zu: the calls are %s, want %s\n", i, hook.log, orders[i].log);
+			exit(1);
+		}
+		unlink(path);
+	}
+	/* Large pages hold no segment. */
+	hook.tmpfile = 0;
+	hook.type = (long)SHM_HUGETLBFS_;
+	IS(shm_attach(&s, path, NULL), SHM_EFILESYSTEM);
+	WANT(entries(dir) == 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct { const char *mode; void (*run)(const char *); } modes[] = {
+		{"grown", grown}, {"refused", refused}, {"cancelled", cancelled}, {"closed", closed}, {"unprivileged", unprivileged},
+		{"blocked", blocked}, {"trusted", trusted}, {"dump", dump}, {"gives back", gives_back}, {"creation", creation}};
+	for (size_t i = 0; argc == 3 && i < sizeof modes / sizeof modes[0]; i++)
+		if (strcmp(argv[1], modes[i].mode) == 0) {
+			modes[i].run(argv[2]);
+			return 0;
+		}
+	fprintf(stderr, "usage: faults MODE NAME\n");
+	return 2;
+}
