@@ -26,8 +26,11 @@ import (
 //
 // The tag has a name, or else the value has the field's name. Options follow: len=N
 // is the number of elements of an array or bytes of a C string (without it, Bind
-// takes the length found); unit=TEXT and help=TEXT are stored with a value that is
-// made here, and tools show them. help comes last, because its text may have
+// takes the length found); unit=TEXT, hint=NAME and help=TEXT are stored with a value
+// that is made here, and tools show them. The hint says what the value means:
+// duration (in nanoseconds), time (in nanoseconds since 1970), text, counter or
+// gauge. A number of type time.Duration has the hint duration without being asked.
+// help comes last, because its text may have
 // commas.
 //
 // Bind does not look into structs inside the struct, embedded ones included. Bind
@@ -147,8 +150,13 @@ func parseBindTag(field reflect.StructField) (l format.Label, n int, err error) 
 			}
 		case key == "unit" && value != "":
 			l.Unit = value
+		case key == "hint":
+			var ok bool
+			if l.Hint, ok = format.ParseHint(value); !ok {
+				return l, 0, errs.Invalid("option %q: the hints are duration, time, text, counter and gauge", option)
+			}
 		default:
-			return l, 0, errs.Invalid("option %q is unknown; the options are len, unit and help", option)
+			return l, 0, errs.Invalid("option %q is unknown; the options are len, unit, hint and help", option)
 		}
 	}
 	return l, n, nil

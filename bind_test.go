@@ -19,9 +19,9 @@ import (
 type handles struct {
 	Raw    shm.RawValue[int8]       `shm:"raw,unit=parts"`
 	Value  shm.Value[time.Duration] `shm:"wait,unit=ns,help=how long, at most, a=b: \"now\""`
-	Atomic shm.Atomic[uint32]       `shm:",help="`
+	Atomic shm.Atomic[uint32]       `shm:",hint=counter,help="`
 	Raws   shm.RawArray[float64]    `shm:"raws,len=3"`
-	Array  shm.Array[int16]         `shm:"array,len=5,unit=°C,help=of each room"`
+	Array  shm.Array[int16]         `shm:"array,len=5,unit=°C,hint=gauge,help=of each room"`
 	Record shm.RawStruct[[16]byte]  `shm:"uuid"`
 	Struct shm.Struct[pair]         // has the field's name
 	Chars  shm.CharArray            `shm:"chars,unit=bytes,len=7"`
@@ -39,7 +39,7 @@ var binder = shmtest.Helper("binder", func(args []string) error {
 		return err
 	}
 	for e := range s.Entries() {
-		fmt.Printf("%s|%s|%s|%d|%s\n", e.Name, e.Unit, e.Help, e.Len, e.Access)
+		fmt.Printf("%s|%s|%s|%s|%d|%s\n", e.Name, e.Unit, e.Hint, e.Help, e.Len, e.Access)
 	}
 	var h struct {
 		Value shm.Value[time.Duration] `shm:"wait"`
@@ -81,16 +81,16 @@ func TestBind(t *testing.T) {
 	}
 	p := shmtest.Start(t, binder, name)
 	for _, want := range []string{
-		"raw|parts||0|raw",
-		`wait|ns|how long, at most, a=b: "now"|0|locked`,
-		"Atomic|||0|atomic",
-		"raws|||3|raw",
-		"array|°C|of each room|5|locked",
-		"uuid|||0|raw",
-		"Struct|||0|published",
-		"chars|bytes||7|raw",
-		"text|||9|published",
-		"lock||of all that|0|locked",
+		"raw|parts|||0|raw",
+		`wait|ns|duration|how long, at most, a=b: "now"|0|locked`,
+		"Atomic||counter||0|atomic",
+		"raws||||3|raw",
+		"array|°C|gauge|of each room|5|locked",
+		"uuid||||0|raw",
+		"Struct||||0|published",
+		"chars|bytes|||7|raw",
+		"text||||9|published",
+		"lock|||of all that|0|locked",
 		"1m1s 5 4 ninebytes",
 	} {
 		p.Expect(want)
@@ -127,8 +127,11 @@ func TestBindRefuses(t *testing.T) {
 		"segment":        {&one[*shm.Segment]{}, fs.ErrInvalid, "is not a handle"},
 		"nested":         {&one[one[good]]{}, fs.ErrInvalid, "is not a handle"},
 		"interface":      {&one[any]{}, fs.ErrInvalid, "is not a handle"},
-		"unfit":          {&one[shm.Struct[string]]{}, &unfit, "F: "},
-		"no length":      {&one[shm.String]{}, fs.ErrNotExist, "F: "},
+		"hint": {&struct {
+			F good `shm:"f,hint=many"`
+		}{}, fs.ErrInvalid, "the hints are"},
+		"unfit":     {&one[shm.Struct[string]]{}, &unfit, "F: "},
+		"no length": {&one[shm.String]{}, fs.ErrNotExist, "F: "},
 		"len on a number": {&struct {
 			F shm.Value[int8] `shm:"f,len=3"`
 		}{}, fs.ErrInvalid, "no length"},

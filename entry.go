@@ -27,6 +27,7 @@ type Entry struct {
 	Access  Access
 	Unit    string
 	Help    string
+	Hint    string // duration, time, text, counter or gauge: what the value means; "" if nobody said
 	Pid     int    // of the process that made the value
 	Program string // name of that process's program
 	Offset  int64  // of the value, or the first of its two slots, in bytes from the start of the segment
@@ -40,7 +41,7 @@ type Entry struct {
 // entry returns the Entry of a record.
 func (s *Segment) entry(m *mapping, r *format.Record) Entry {
 	e := Entry{
-		Name: r.Name, Layout: layoutFrom(r.Layout), Len: int(r.Count), Access: Access(r.Access), Unit: r.Unit, Help: r.Help,
+		Name: r.Name, Layout: layoutFrom(r.Layout), Len: int(r.Count), Access: Access(r.Access), Unit: r.Unit, Help: r.Help, Hint: r.Hint.String(),
 		Pid: int(r.Pid), Program: r.Program, Offset: r.Elements(), s: s, m: m, record: r,
 	}
 	e.Size, _ = r.SlotSize()
@@ -55,10 +56,12 @@ func (s *Segment) Entries() iter.Seq[Entry] {
 		if err != nil {
 			return
 		}
-		// If another process has damaged the directory, the list ends early. The next
-		// constructor returns the error.
-		_ = s.read(m)
-		for _, r := range m.dir.All() {
+		for r, err := range m.dir.All(s.file) {
+			if err != nil {
+				// Another process has damaged the directory, or it is beyond what this
+				// process could map. Whoever asks for such a value by its name gets the error.
+				return
+			}
 			if !yield(s.entry(m, r)) {
 				return
 			}
@@ -72,17 +75,12 @@ func (s *Segment) Lookup(name string) (Entry, bool) {
 	if err != nil {
 		return Entry{}, false
 	}
-	_ = s.read(m)
-	r := m.dir.Known(name)
-	if r == nil {
+	var r *format.Record
+	err = m.region.Guarded(func() (err error) { r, err = m.dir.Find(s.file, name); return err })
+	if err != nil || r == nil {
 		return Entry{}, false
 	}
 	return s.entry(m, r), true
-}
-
-// read adds to the index the values that other processes have made.
-func (s *Segment) read(m *mapping) error {
-	return m.region.Guarded(func() error { return m.dir.Read(s.file) })
 }
 
 // WaitFor sleeps until a process has made the value of that name, and returns it.

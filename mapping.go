@@ -12,7 +12,6 @@ import (
 	"example.org/shm/internal/directory"
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
-	"example.org/shm/internal/killpoint"
 	"example.org/shm/internal/lease"
 	"example.org/shm/internal/mem"
 	"example.org/shm/internal/race"
@@ -62,7 +61,7 @@ var attached = struct {
 // It reserves size bytes of address space, or as many as the system allows, but
 // at least need. It maps foreign memory anew each time: that has no locks, so
 // nothing needs to be shared.
-func attach(f *os.File, key sys.Key, path string, size, need int64, readOnly, foreign bool) (*mapping, error) {
+func attach(f *os.File, key sys.Key, path string, size, need int64, readOnly, foreign bool, home uint64) (*mapping, error) {
 	if !foreign {
 		if m := pin(key, readOnly, nil); m != nil {
 			return m, nil
@@ -70,7 +69,7 @@ func attach(f *os.File, key sys.Key, path string, size, need int64, readOnly, fo
 	}
 	// The table's lock is not held here: Map may wait for cleanups, and some of
 	// them take that lock.
-	m, err := newMapping(f, path, size, need, readOnly, foreign)
+	m, err := newMapping(f, path, size, need, readOnly, foreign, home)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +136,7 @@ func (m *mapping) detach() {
 	}
 }
 
-func newMapping(f *os.File, path string, size, need int64, readOnly, foreign bool) (*mapping, error) {
+func newMapping(f *os.File, path string, size, need int64, readOnly, foreign bool, home uint64) (*mapping, error) {
 	memory, err := mem.Map(f, path, size, need, readOnly)
 	if err != nil {
 		return nil, err
@@ -152,7 +151,7 @@ func newMapping(f *os.File, path string, size, need int64, readOnly, foreign boo
 	if !foreign {
 		m.header = mem.At[format.Header](&m.region, 0)
 		m.party.Init(m.header, &m.own.control, path, readOnly)
-		m.dir.Init(&m.region, m.header, &m.party.Owner)
+		m.dir.Init(&m.region, m.header, &m.party.Owner, home)
 	}
 	runtime.AddCleanup(m, (*resources).release, m.own)
 	sys.MappingIdle(1)
@@ -168,50 +167,30 @@ func (r *resources) release() {
 	sys.MappingReleased()
 }
 
-// prepare does what a mapping needs before its first use: it resets lock words that
-// an earlier boot left, and reads the directory.
-func (m *mapping) prepare(f *os.File) error {
+// prepare does what a mapping needs before its first use. unfit is why the sizes in
+// the header do not fit each other, or nil.
+func (m *mapping) prepare(f *os.File, unfit error) error {
 	return m.region.Guarded(func() error {
-		if !m.region.ReadOnly {
-			if err := m.recoverBoot(f); err != nil {
-				return err
-			}
+		switch {
+		case !m.region.ReadOnly:
+			return m.dir.Attach(f, unfit)
+		case unfit != nil:
+			return errs.Path("open", m.region.Path, unfit)
 		}
-		return m.dir.Read(f)
+		return m.dir.Check(f)
 	})
 }
 
-// recoverBoot resets the locks of a file that outlived a reboot, because no owner of
-// that boot lives. It changes nothing while any process holds a lease: that process
-// is on another host that shares the file.
-func (m *mapping) recoverBoot(f *os.File) error {
-	mine := format.BootStamp(sys.BootID())
-	if boot, _ := m.header.Boot.Load(); mine == 0 || boot == mine {
-		return nil
+// homeOf returns what the header of a segment has in this boot of the system, if it
+// is in this very file; 0 if the system does not say.
+func homeOf(f *os.File, key sys.Key, identity uint64) uint64 {
+	boot := sys.BootID()
+	if sys.InMemory(f) {
+		boot = "" // no file outlives its system, but a container may have a boot id of its own
+	} else if boot == "" {
+		return 0
 	}
-	unlock, err := m.party.LockAllocation(f)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if boot, _ := m.header.Boot.Load(); boot == mine {
-		return nil // another process was first
-	}
-	if lease.AnyHeld(f) {
-		return nil
-	}
-	if err := m.dir.Read(f); err != nil {
-		return err
-	}
-	for _, r := range m.dir.All() {
-		if r.HasLock() {
-			robust.Reset(mem.At[format.LockCell](&m.region, r.Data))
-		}
-	}
-	m.party.SkipIDs()
-	m.header.Boot.Store(mine) // last: if this process dies before, the next one repeats all of it
-	killpoint.At(killpoint.BootStored)
-	return nil
+	return format.Home(boot, key.Ino, identity)
 }
 
 // size returns how many bytes are allocated.
@@ -248,17 +227,18 @@ func attachFile(f *os.File, path string, opt Options) (*mapping, error) {
 		if size == 0 {
 			return nil, errs.Path("open", path, fmt.Errorf("%w: the file is empty", ErrFormat))
 		}
-		return attach(f, key, path, size, size, opt.ReadOnly, true)
+		return attach(f, key, path, size, size, opt.ReadOnly, true, 0)
 	}
-	key, size, maxSize, err := readHeader(f, path)
+	key, size, start, err := readHeader(f, path)
 	if err != nil {
 		return nil, err
 	}
-	m, err := attach(f, key, path, maxSize, min(size, maxSize), opt.ReadOnly, false)
+	home := homeOf(f, key, start.Identity)
+	m, err := attach(f, key, path, start.MaxSize, min(size, start.MaxSize), opt.ReadOnly, false, home)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.prepare(f); err != nil {
+	if err := m.prepare(f, start.Unfit); err != nil {
 		m.detach()
 		return nil, err
 	}
@@ -268,26 +248,27 @@ func attachFile(f *os.File, path string, opt Options) (*mapping, error) {
 // readHeader reads the header until it is valid, or stays invalid: a copy that is
 // made while another process adds values may have an old word beside a new one.
 // It takes the file's size after the copy, because the file only grows.
-func readHeader(f *os.File, path string) (key sys.Key, size, maxSize int64, err error) {
+func readHeader(f *os.File, path string) (key sys.Key, size int64, s format.Start, err error) {
 	const tries = 100 // against a peer that never stops writing
 	var before []byte
 	for range tries {
 		start := make([]byte, format.TableOffset)
 		n, err := f.ReadAt(start, 0)
 		if err != nil && err != io.EOF {
-			return key, 0, 0, err
+			return key, 0, s, err
 		}
 		start = start[:n] // CheckHeader refuses too short a file
 		if key, size, err = sys.Identify(f, path); err != nil {
-			return key, 0, 0, err
+			return key, 0, s, err
 		}
-		if maxSize, err = format.CheckHeader(start, size); err == nil {
-			return key, size, maxSize, nil
-		}
-		if before != nil && bytes.Equal(start, before) {
-			return key, 0, 0, errs.Path("open", path, err)
+		s, err = format.CheckHeader(start, size)
+		switch same := before != nil && bytes.Equal(start, before); {
+		case err == nil && (s.Unfit == nil || same):
+			return key, size, s, nil
+		case same:
+			return key, 0, s, errs.Path("open", path, err)
 		}
 		before = start
 	}
-	return key, 0, 0, errs.Path("open", path, fmt.Errorf("%w: the header kept changing while it was read", ErrFormat))
+	return key, 0, s, errs.Path("open", path, fmt.Errorf("%w: the header kept changing while it was read", ErrFormat))
 }

@@ -16,7 +16,7 @@ func TestPrepareAfterTheFileWasCutOff(t *testing.T) {
 	if err := os.Truncate(Path(name), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.m.Load().prepare(s.File()); !errors.Is(err, ErrFormat) || !shmtest.IsPathError(err, Path(name)) {
+	if err := s.m.Load().prepare(s.File(), nil); !errors.Is(err, ErrFormat) || !shmtest.IsPathError(err, Path(name)) {
 		t.Errorf("%v, want an ErrFormat that names the path", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/killpoint"
@@ -103,6 +104,9 @@ func placeOne[T any](s *Segment, l format.Label, access format.Access, init T) (
 	form, err := layoutFor[T]()
 	if err != nil {
 		return nil, nil, err
+	}
+	if _, ok := any((*T)(nil)).(*time.Duration); ok && l.Hint == format.HintNone {
+		l.Hint = format.HintDuration
 	}
 	return s.place(format.Shape{Label: l, Layout: form, Access: access, Kind: format.KindSingle}, func(m *mapping, r *format.Record) {
 		if !r.Grows() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"sync/atomic"
 
@@ -128,7 +129,7 @@ func Remove(name string) error {
 func Path(name string) string { return sys.Path(name) }
 
 func newHeader(opt Options) []byte {
-	return format.NewHeader(opt.MaxSize, format.FirstAllocation, format.BootStamp(sys.BootID()))
+	return format.NewHeader(opt.MaxSize, format.FirstAllocation, rand.Uint64())
 }
 
 func create(name, path string, opt Options) (*Segment, error) {

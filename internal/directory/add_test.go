@@ -30,7 +30,7 @@ func TestAdd(t *testing.T) {
 		{Access: format.Locked, Kind: format.KindMutex, Label: format.Label{Name: "mutex"}},
 		{Layout: of[int32](), Count: 9, Access: format.Locked, Kind: format.KindArray, Label: format.Label{Name: "locked", Unit: "m", Help: "a help text"}},
 	}
-	end := int64(format.HeaderSize)
+	end := m.used()
 	for i, want := range shapes {
 		calls := 0
 		r, err := m.add(want, func(r *format.Record) {
@@ -46,10 +46,10 @@ func TestAdd(t *testing.T) {
 		if calls != 1 || m.data(r)[0] != byte(i+1) {
 			t.Errorf("%s: %d calls of init; what it wrote is %d", want.Name, calls, m.data(r)[0])
 		}
-		if r.Index != i || r.Label != want.Label || r.Kind != want.Kind || r.Access != want.Access || r.Count != want.Count || r.Capacity != want.Room() {
+		if r.Start != end || r.Label != want.Label || r.Kind != want.Kind || r.Access != want.Access || r.Count != want.Count || r.Capacity != want.Room() {
 			t.Errorf("%s: the record is %+v", want.Name, r)
 		}
-		if r.Pid != int32(os.Getpid()) || r.Program != sys.Program()[:min(format.RecordFixed-56, len(sys.Program()))] {
+		if r.Pid != int32(os.Getpid()) || r.Program != sys.Program()[:min(format.RecordFixed-72, len(sys.Program()))] {
 			t.Errorf("%s: its maker is %+v", want.Name, r.Maker)
 		}
 		if r.Data < end+format.RecordFixed || r.Data%format.Line != 0 || r.Data+r.DataSize(r.Capacity) != m.used() {
@@ -60,24 +60,25 @@ func TestAdd(t *testing.T) {
 		if size, err := sys.FileSize(m.File, m.Path); !ok || allocated < end || size < allocated || err != nil {
 			t.Errorf("%s: of %d used bytes %d are allocated, and the file has %d; %v", want.Name, end, allocated, size, err)
 		}
-		if m.Known(want.Name) != r || m.found(want.Name) != r || len(m.All()) != i+1 || m.All()[i] != r {
-			t.Errorf("%s: the index does not have the record", want.Name)
+		if all := m.all(); m.found(want.Name) != r || len(all) != i+1 || describe(all[i]) != describe(r) {
+			t.Errorf("%s: the directory does not have the record", want.Name)
 		}
 	}
 	for i, want := range shapes {
 		r, err := m.add(want, func(*format.Record) { t.Errorf("%s: init of a value that exists", want.Name) })
-		if err != nil || r != m.All()[i] || m.used() != end || m.data(r)[0] != byte(i+1) {
+		if err != nil || r != m.found(want.Name) || m.used() != end || m.data(r)[0] != byte(i+1) {
 			t.Errorf("%s: added again: %v, %v", want.Name, r, err)
 		}
 	}
 	// Whatever the other shape is: the caller compares.
-	if r, err := m.add(array("number", 5), nil); err != nil || r != m.All()[0] || m.used() != end {
+	if r, err := m.add(array("number", 5), nil); err != nil || r != m.found("number") || m.used() != end {
 		t.Errorf("another shape of a name that exists: %v, %v", r, err)
 	}
 }
 
 func TestAddOfWhatCannotBe(t *testing.T) {
 	m := newMapping(t)
+	empty := m.used()
 	long := number("long")
 	long.Help = strings.Repeat("x", format.MaxHelp+1)
 	for what, want := range map[string]*format.Shape{
@@ -89,7 +90,7 @@ func TestAddOfWhatCannotBe(t *testing.T) {
 			t.Errorf("%s: %v, %v", what, r, err)
 		}
 	}
-	if m.used() != format.HeaderSize || len(m.All()) != 0 {
+	if m.used() != empty || len(m.all()) != 0 {
 		t.Error("something was added")
 	}
 }
@@ -149,8 +150,8 @@ func TestAddAtTheSameTime(t *testing.T) {
 		}
 	}
 	for _, m := range mappings {
-		if err := m.read(); err != nil || len(m.All()) != names {
-			t.Errorf("a mapping has %d values; %v", len(m.All()), err)
+		if got := m.allNames(); len(got) != names {
+			t.Errorf("a mapping has %d values", len(got))
 		}
 	}
 }
@@ -187,8 +188,8 @@ func TestWriterThatDies(t *testing.T) {
 	if dirty, ok := m.Header.Dirty.Bytes(); !ok || dirty > m.used() {
 		t.Errorf("up to byte %d may be dirty still, of %d used", dirty, m.used())
 	}
-	if r := m.again(false).found("small"); r.Index != 1 {
-		t.Errorf("its index is %d", r.Index)
+	if names := m.again(false).allNames(); !slices.Equal(names, []string{"first", "small"}) {
+		t.Errorf("the values are %q", names)
 	}
 	// Nor does it harm the next one of that name.
 	if r := m.added(array("gone", 100000)); !zero(m.data(r)) {
@@ -284,7 +285,7 @@ func TestGrowth(t *testing.T) {
 	}
 	is := func(what string, r *format.Record, want *format.Shape) {
 		t.Helper()
-		if r.Layout.Format != want.Layout.Format || r.Index != old.Index || r.Data != old.Data || r.Capacity != old.Capacity ||
+		if r.Layout.Format != want.Layout.Format || r.Start != old.Start || r.Data != old.Data || r.Capacity != old.Capacity ||
 			r.Elements() != old.Elements() || r.Kind != format.KindSingle || r.Access != format.Published || r.Label != first.Label || r.Maker != old.Maker {
 			t.Errorf("%s: %+v, before %+v", what, r, was)
 		}
@@ -313,12 +314,12 @@ func TestGrowth(t *testing.T) {
 			t.Error("a record was added for nothing")
 		}
 	}
-	if old.Layout != was.Layout || old.Index != was.Index || old.Label != was.Label {
+	if old.Layout != was.Layout || old.Label != was.Label {
 		t.Error("a record has changed")
 	}
 	for what, m := range map[string]mapping{"its mapping": m, "watcher": watcher, "read-only": ro} {
-		if err := m.read(); err != nil || len(m.All()) != 3 || m.All()[1] != m.Known("s") || m.All()[2].Name != "after" || m.data(m.All()[1])[format.LockedOffset] != 7 {
-			t.Errorf("%s: %d values; %v", what, len(m.All()), err)
+		if all := m.all(); len(all) != 3 || all[1] != m.found("s") || all[2].Name != "after" || m.data(all[1])[format.LockedOffset] != 7 {
+			t.Errorf("%s: %d values", what, len(all))
 		}
 	}
 }

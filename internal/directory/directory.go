@@ -1,27 +1,27 @@
-// Package directory finds and adds the named values of a segment.
+// Package directory finds, lists and adds the named values of a segment.
 //
-// A [Directory] is this process's index of the records in one mapping. Records
-// are only ever appended, and one store of header.Used publishes them. So the
-// index grows from the last "used" that it saw, and it reads no record twice.
+// Records are only ever appended, and one store of header.Used publishes them. The
+// index in the segment leads from a name to its record. A [Directory] reads a record
+// when somebody asks for it, so a segment with many values costs a process no more
+// than the values that it uses.
 //
 // The package may import mem, format, layout, lease, wait, sys, errs and
-// killpoint. directory.go reads what others have published, add.go appends.
+// killpoint. From below to above: table.go has the slots of an index, directory.go
+// reads records, index.go finds them by the index, find.go finds and lists values.
+// append.go appends records, enter.go enters them in the index, repair.go puts a file
+// in order that outlived its system, add.go adds values.
 //
 // Invariants:
-//   - The name of records[i] is unique, and i is its Index. byName has each of
-//     them. seen is the end of the last of them.
-//   - Each offset in them is below verified: bytes that the file was seen to
-//     have.
-//   - A record never changes. If a value grows, a new record replaces it here,
-//     because handles keep the old one.
+//   - A record never changes. If a struct grows, a new record has its name.
+//   - The slots of the index lead to all records up to header.Indexed. A process
+//     loads header.Indexed before it looks into the slots, and looks at the records
+//     from there on afterwards, so it misses no name that any process has found.
+//   - No access is beyond verified: bytes that the file was seen to have.
 package directory
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 
 	"example.org/shm/internal/errs"
@@ -33,118 +33,58 @@ import (
 	"example.org/shm/internal/wait"
 )
 
-// Directory is the index of one mapping's named values. It is safe for
-// concurrent use. Init must be called before any other method.
+// Directory is one mapping's view of the named values. It is safe for concurrent
+// use. Init must be called before any other method.
 type Directory struct {
 	region *mem.Region
 	header *format.Header
 	owner  *lease.Owner
+	home   uint64     // of this process's system and file; 0: unknown
 	names  wait.Group // goroutines that wait for a name
 
 	mu       sync.RWMutex
-	byName   map[string]*format.Record
-	records  []*format.Record
+	known    map[string]*format.Record // by name: values that were asked for
 	layouts  map[string]*layout.Layout // by format: most segments have few
-	seen     int64
+	table    table
+	used     int64 // the largest that was seen
 	verified int64
 }
 
-// Init sets the mapping that the directory describes, with its header and its owner.
-func (d *Directory) Init(region *mem.Region, header *format.Header, owner *lease.Owner) {
-	d.region, d.header, d.owner = region, header, owner
-	d.byName, d.layouts, d.seen = map[string]*format.Record{}, map[string]*layout.Layout{}, format.HeaderSize
+// Init sets the mapping that the directory describes, with its header and its
+// owner. home is what format.Home returns for the file, or 0.
+func (d *Directory) Init(region *mem.Region, header *format.Header, owner *lease.Owner, home uint64) {
+	d.region, d.header, d.owner, d.home = region, header, owner, home
+	d.known, d.layouts = map[string]*format.Record{}, map[string]*layout.Layout{}
 }
 
-// Known returns the value of that name if the index has it; nil otherwise. It
-// does not read what others have published since.
-func (d *Directory) Known(name string) *format.Record {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.byName[name]
-}
-
-// All returns all values in the index, oldest first.
-func (d *Directory) All() []*format.Record {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return slices.Clone(d.records)
-}
-
-// Find reads what others have published, and returns the value of that name, nil
-// if there is none. A value that is known already is returned even if others have
-// grown the segment beyond what this process could map.
+// decode reads the record at an offset, which ends by end.
 //
-// Preconditions: the caller is inside region.Guarded.
-func (d *Directory) Find(f *os.File, name string) (*format.Record, error) {
-	err := d.Read(f)
-	r := d.Known(name)
-	if r != nil && errors.Is(err, errs.Full) {
-		err = nil
+// Preconditions: the file is known to have the bytes up to end.
+func (d *Directory) decode(off, end int64) (r *format.Record, size int64, err error) {
+	if off < format.HeaderSize || off >= end {
+		return nil, 0, d.fail("open", fmt.Errorf("%w: no record can be at byte %d of %d", errs.Format, off, end))
 	}
-	return r, err
+	if r, size, err = format.Decode(d.region.Bytes, off, end, d.layouts); err != nil {
+		return nil, 0, d.fail("open", err)
+	}
+	return r, size, nil
 }
 
-// Read takes what others have published into the index. f is the segment's file.
-//
-// Preconditions: the caller is inside region.Guarded.
-func (d *Directory) Read(f *os.File) error {
+// readUsed returns how many bytes the records take, and makes sure that they can be
+// touched here. d.mu is held.
+func (d *Directory) readUsed(f *os.File) (int64, error) {
 	used, ok := d.header.Used.Bytes()
-	d.mu.RLock()
-	current := ok && used == d.seen
-	d.mu.RUnlock()
-	if current {
-		return nil
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.readLocked(f)
-}
-
-// readLocked is Read for a caller that holds d.mu.
-func (d *Directory) readLocked(f *os.File) error {
-	used, ok := d.header.Used.Bytes()
-	if !ok || used < d.seen {
-		return d.fail("open", fmt.Errorf("%w: %d bytes are used, after %d", errs.Format, used, d.seen))
+	if !ok || used < d.used || used < format.HeaderSize {
+		return 0, d.fail("open", fmt.Errorf("%w: %d bytes are used, after %d", errs.Format, used, d.used))
 	}
 	if err := d.reach(f, used); err != nil {
-		return err
+		return 0, err
 	}
-	for d.seen < used {
-		r, size, err := format.Decode(d.region.Bytes, d.seen, used, d.layouts)
-		if err != nil {
-			return d.fail("open", err)
-		}
-		if err := d.index(r); err != nil {
-			return d.fail("open", fmt.Errorf("%w: record at %d: %w", errs.Format, d.seen, err))
-		}
-		d.seen += size
-	}
-	return nil
+	d.used = used
+	return used, nil
 }
 
 func (d *Directory) fail(op string, err error) error { return errs.Path(op, d.region.Path, err) }
-
-// index takes a record into the index. d.mu is held.
-func (d *Directory) index(r *format.Record) error {
-	old := d.byName[r.Name]
-	if r.Kind == format.KindGrowth {
-		want := &format.Shape{Layout: r.Layout, Count: r.Count, Access: r.Access, Kind: format.KindSingle}
-		if old == nil || !want.Outgrows(old) || r.Capacity != old.Capacity {
-			return fmt.Errorf("%q does not grow into %q", r.Name, r.Layout.Format)
-		}
-		grown := *old
-		grown.Layout = r.Layout
-		d.records[old.Index], d.byName[r.Name] = &grown, &grown
-		return nil
-	}
-	if old != nil {
-		return fmt.Errorf("a second value is named %q", r.Name)
-	}
-	r.Index = len(d.records)
-	d.byName[r.Name] = r
-	d.records = append(d.records, r)
-	return nil
-}
 
 // reach makes sure that the first end bytes, which another process may have
 // allocated, can be touched here. d.mu is held.
@@ -171,22 +111,3 @@ func (d *Directory) verify(f *os.File, end int64) error {
 	d.verified = size
 	return nil
 }
-
-// Await sleeps until the directory has the name, and returns its value. If stop
-// returns an error, Await returns that error. Rouse makes it call stop.
-func (d *Directory) Await(ctx context.Context, f *os.File, name string, stop func() error) (r *format.Record, err error) {
-	err = d.names.Wait(ctx, d.owner, &d.header.Names, d.header.Used.Word.Load, func() (bool, error) {
-		if err := stop(); err != nil {
-			return false, err
-		}
-		err := d.region.Guarded(func() (err error) {
-			r, err = d.Find(f, name)
-			return err
-		})
-		return r != nil, err
-	})
-	return r, err
-}
-
-// Rouse makes all goroutines in Await call stop.
-func (d *Directory) Rouse() { d.names.Rouse(d.owner, &d.header.Names) }

@@ -16,6 +16,7 @@ import (
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem/memtest"
 	"example.org/shm/internal/shmtest"
+	"example.org/shm/internal/wait"
 )
 
 // What one mapping adds is found by the others: of this process, read-only, and of
@@ -43,9 +44,6 @@ func TestFindWhatOthersAdd(t *testing.T) {
 			}
 		}
 		for _, o := range others {
-			if o.Known(name) != nil {
-				t.Error("Known reads what others have published")
-			}
 			if r := o.found(name); describe(r) != want || o.data(r)[n-1] != 0 {
 				t.Errorf("found %s, want %s", describe(r), want)
 			}
@@ -53,29 +51,15 @@ func TestFindWhatOthersAdd(t *testing.T) {
 	}
 	p.Wait()
 	late := m.again(false)
-	if err := late.read(); err != nil {
-		t.Fatal(err)
-	}
 	for _, o := range append(others, m, late) {
-		var names []string
-		for i, r := range o.All() {
-			names = append(names, r.Name)
-			if r.Index != i || o.Known(r.Name) != r {
-				t.Errorf("value %d has index %d", i, r.Index)
-			}
-		}
-		if !slices.Equal(names, []string{"value0", "value1", "value2", "value3"}) {
+		if names := o.allNames(); !slices.Equal(names, []string{"value0", "value1", "value2", "value3"}) {
 			t.Errorf("the values are %q", names)
 		}
-	}
-	m.All()[0] = nil // a copy
-	if m.All()[0] == nil {
-		t.Error("the caller's change of All has changed the index")
 	}
 }
 
 // Records that no process adds which follows the rules: names twice, and growth of
-// what does not grow into that.
+// what does not grow into that. Only the name in question suffers.
 func TestRecordsThatContradict(t *testing.T) {
 	type one struct{ A int64 }
 	type two struct{ A, B int64 }
@@ -85,46 +69,51 @@ func TestRecordsThatContradict(t *testing.T) {
 	for what, c := range map[string]struct {
 		shape    *format.Shape
 		capacity int64
+		of       string // whose growth it says that it is
 		ok       bool
 	}{
-		"a new name":                     {number("new"), 8, true},
-		"a name twice":                   {number("n"), 8, false},
-		"a name twice, another shape":    {array("n", 3), 3, false},
-		"growth":                         {growth(published[two]("s")), room, true},
-		"growth of nothing":              {growth(published[two]("none")), room, false},
-		"growth of a number":             {growth(published[two]("n")), room, false},
-		"growth into the same":           {growth(published[one]("s")), room, false},
-		"growth into something else":     {growth(published[other]("s")), room, false},
-		"growth with another capacity":   {growth(published[two]("s")), room + 64, false},
-		"growth into what is not longer": {growth(published[int64]("s")), room, false},
+		"a new name":                     {number("new"), 8, "", true},
+		"a name twice":                   {number("n"), 8, "", true},
+		"a name twice, another shape":    {array("n", 3), 3, "", true},
+		"growth":                         {growth(published[two]("s")), room, "s", true},
+		"growth of another":              {growth(published[two]("s")), room, "n", false},
+		"growth of a number":             {growth(published[two]("n")), room, "n", false},
+		"growth into the same":           {growth(published[one]("s")), room, "s", false},
+		"growth into something else":     {growth(published[other]("s")), room, "s", false},
+		"growth with another capacity":   {growth(published[two]("s")), room + 64, "s", false},
+		"growth into what is not longer": {growth(published[int64]("s")), room, "s", false},
 	} {
 		m := newMapping(t)
-		m.added(number("n"))
-		m.added(published[one]("s"))
-		watcher := m.again(false)
+		n, s := m.added(number("n")), m.added(published[one]("s"))
+		watcher := m.again(true)
 		watcher.found("s")
-		m.publish(c.shape, c.capacity)
-		for who, m := range map[string]mapping{"a mapping that reads on": watcher, "a new mapping": m.again(true)} {
-			_, err := m.find(c.shape.Name)
-			if (err == nil) != c.ok || err != nil && !m.isPath(err, errs.Format) {
-				t.Errorf("%s: %s: %v", what, who, err)
-			}
-			if n, s := m.Known("n"), m.Known("s"); n == nil || s == nil || n.Index != 0 || s.Index != 1 {
-				t.Errorf("%s: %s has lost what came before", what, who)
-			}
-			if c.ok {
-				continue
-			}
-			if _, err := m.find("n"); !errors.Is(err, errs.Format) {
-				t.Errorf("%s: %s: the next call: %v", what, who, err)
+		older := int64(0)
+		if c.of != "" {
+			older = m.found(c.of).Start
+		}
+		m.publish(c.shape, c.capacity, older)
+		check := func(when string) {
+			t.Helper()
+			for who, m := range map[string]mapping{"a mapping that reads on": watcher, "a new mapping": m.again(true)} {
+				for name, first := range map[string]*format.Record{"n": n, "s": s} {
+					r, err := m.find(name)
+					if name == c.shape.Name && !c.ok && m.isPath(err, errs.Format) {
+						continue
+					}
+					if err != nil || r.Data != first.Data || r.Capacity != first.Capacity {
+						t.Errorf("%s: %s%s: %s: %v, %v", what, who, when, name, r, err)
+					}
+				}
+				if r, err := m.find("new"); (c.shape.Name == "new") != (r != nil) || err != nil {
+					t.Errorf("%s: %s%s: a new name: %v, %v", what, who, when, r, err)
+				}
 			}
 		}
-		if c.ok {
-			continue
-		}
-		used := m.used()
-		if _, err := m.add(number("more"), nil); !m.isPath(err, errs.Format) || m.used() != used {
-			t.Errorf("%s: Add: %v", what, err)
+		check("")
+		m.added(number("more"))
+		check(", once it is in the index")
+		if r := watcher.found("more"); describe(r) != describe(m.found("more")) {
+			t.Errorf("%s: what came later is at %s", what, describe(r))
 		}
 	}
 }
@@ -175,8 +164,8 @@ func TestPeerBreaksWhatWasValid(t *testing.T) {
 				t.Errorf("%s: Find: %v, %v", c.name, r, err)
 			}
 		}
-		if all := m.All(); len(all) != 1 || all[0] != first || m.Known("first") != first || m.data(first)[0] != 1 {
-			t.Errorf("%s: the value has gone", c.name)
+		if r, err := m.find("first"); r != first || err != nil || m.data(first)[0] != 1 {
+			t.Errorf("%s: the value has gone: %v", c.name, err)
 		}
 	}
 }
@@ -268,7 +257,7 @@ func TestAwait(t *testing.T) {
 				t.Errorf("%s: %v, %v", what, r, err)
 			}
 		}
-		if r, err := m.Await(t.Context(), m.File, name, goOn); err != nil || r != m.Known(name) {
+		if r, err := m.Await(t.Context(), m.File, name, goOn); err != nil || describe(r) != describe(m.found(name)) {
 			t.Errorf("of a value that exists: %v, %v", r, err)
 		}
 	}
@@ -314,8 +303,9 @@ func TestAwaitThatEnds(t *testing.T) {
 			t.Errorf("the ends of others have ended it: %v, %v", steady.r, steady.err)
 		default:
 		}
-		m.publish(number("n"), 8) // a second one, and nobody is told
-		if r, err := steady.end(t, "the one beside a corrupt record"); r != nil || !o.isPath(err, errs.Format) {
+		m.Header.Used.Word.Add(1)
+		wait.Changed(&m.Header.Names)
+		if r, err := steady.end(t, "the one beside a damaged header"); r != nil || !o.isPath(err, errs.Format) {
 			t.Errorf("corrupt: %v, %v", r, err)
 		}
 	}

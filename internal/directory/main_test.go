@@ -33,6 +33,14 @@ func newMapping(t shmtest.TB) mapping {
 	return mapped(t, memtest.New(t))
 }
 
+// home is where all processes of these tests are.
+const home = 12345
+
+// attach is Attach as the root package calls it.
+func (m mapping) attach(unfit error) error {
+	return m.Guarded(func() error { return m.Attach(m.File, unfit) })
+}
+
 // again maps the file once more.
 func (m mapping) again(readOnly bool) mapping {
 	m.t.Helper()
@@ -43,9 +51,15 @@ func mapped(t shmtest.TB, s *memtest.Segment) mapping {
 	owner, d := new(lease.Owner), new(Directory)
 	owner.Init(s.Header, new(lease.Control), s.Path, s.ReadOnly)
 	owner.ShareAllocation(new(sync.Mutex))
-	d.Init(&s.Region, s.Header, owner)
+	d.Init(&s.Region, s.Header, owner, home)
 	memtest.Keep(d)
-	return mapping{s, d, t}
+	m := mapping{s, d, t}
+	if !s.ReadOnly {
+		if err := m.attach(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
 }
 
 // add is Add as the root package calls it.
@@ -82,8 +96,26 @@ func (m mapping) found(name string) *format.Record {
 	return r
 }
 
-// read is Read as the root package calls it.
-func (m mapping) read() error { return m.Guarded(func() error { return m.Read(m.File) }) }
+// all returns what All yields.
+func (m mapping) all() (all []*format.Record) {
+	m.t.Helper()
+	for r, err := range m.All(m.File) {
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// allNames returns the names of all values.
+func (m mapping) allNames() (names []string) {
+	m.t.Helper()
+	for _, r := range m.all() {
+		names = append(names, r.Name)
+	}
+	return names
+}
 
 // used returns how many bytes are used.
 func (m mapping) used() int64 {
@@ -95,10 +127,11 @@ func (m mapping) used() int64 {
 	return n
 }
 
-// publish appends a record as a faulty process may do, which asks for no name.
-func (m mapping) publish(s *format.Shape, capacity int64) {
+// publish appends a record as a faulty process may do, which asks for no name and
+// enters nothing in the index. older is the offset of the struct's own record.
+func (m mapping) publish(s *format.Shape, capacity, older int64) {
 	m.t.Helper()
-	meta, size := s.Encode(capacity, format.Maker{})
+	meta, size := s.Encode(capacity, format.Maker{}, older)
 	off := m.used()
 	copy(mem.Slice[byte](&m.Region, off, len(meta)), meta)
 	m.Header.Used.StoreBytes(off + size)
@@ -170,8 +203,8 @@ var peer = shmtest.Helper("peer", func(args []string) error {
 	})
 })
 
-// describe says which value a record is, where, and how large.
-func describe(r *format.Record) string { return fmt.Sprint(r.Index, " ", r.Data, " ", r.Capacity) }
+// describe says where a value is, and how large.
+func describe(r *format.Record) string { return fmt.Sprint(r.Start, " ", r.Data, " ", r.Capacity) }
 
 // isPath reports whether err is a *fs.PathError of the segment that wraps want.
 func (m mapping) isPath(err, want error) bool {

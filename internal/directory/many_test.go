@@ -19,19 +19,17 @@ func TestManyNames(t *testing.T) {
 	m := newMapping(t)
 	other := m.again(true)
 	const n = 3000
+	var added []string
 	for from := 0; from < n; from += n / 3 {
 		for i := from; i < from+n/3; i++ {
-			if r := m.added(number(strconv.Itoa(i))); r.Index != i {
-				t.Fatalf("value %d has index %d", i, r.Index)
-			}
+			added = append(added, describe(m.added(number(strconv.Itoa(i)))))
 		}
 		for _, i := range rand.Perm(from + n/3) {
-			known := other.Known(strconv.Itoa(i))
 			r := other.found(strconv.Itoa(i))
-			if r.Index != i {
-				t.Fatalf("value %d has index %d", i, r.Index)
+			if describe(r) != added[i] {
+				t.Fatalf("value %d is at %s, want %s", i, describe(r), added[i])
 			}
-			if known != nil && known != r {
+			if other.found(strconv.Itoa(i)) != r {
 				t.Fatalf("value %d was read again", i)
 			}
 		}
@@ -55,18 +53,20 @@ func TestFindBesideAdd(t *testing.T) {
 		wg.Go(func() {
 			for i := range n {
 				m, name := mappings[(i+g)%2], fmt.Sprint(g, "/", i)
-				if r, err := m.add(number(name), nil); err != nil || m.Known(name) != r {
+				if r, err := m.add(number(name), nil); err != nil || m.found(name) != r {
 					t.Errorf("%s: %v, %v", name, r, err)
 				}
 			}
 		})
 		wg.Go(func() {
 			for i := 0; i < n; {
-				for at, r := range m.All() {
-					if r.Index != at {
-						t.Errorf("value %d has index %d", at, r.Index)
+				before := int64(0)
+				for _, r := range m.all() {
+					if r.Start <= before {
+						t.Errorf("a value at %d is listed after one at %d", r.Start, before)
 						return
 					}
+					before = r.Start
 				}
 				r, err := m.find(fmt.Sprint(g, "/", i))
 				if err != nil {
@@ -80,7 +80,7 @@ func TestFindBesideAdd(t *testing.T) {
 		})
 	}
 	shmtest.Within(t, "all are found", wg.Wait)
-	if got := len(m.All()); got != adders*n {
+	if got := len(m.all()); got != adders*n {
 		t.Errorf("%d values of %d are found", got, adders*n)
 	}
 }
@@ -114,8 +114,8 @@ func TestProcessesAddTheSame(t *testing.T) {
 			p.Expect(own[i])
 		}
 	}
-	if got := m.again(true); got.read() != nil || len(got.All()) != names {
-		t.Errorf("there are %d values of %d", len(got.All()), names)
+	if got := m.again(true).allNames(); len(got) != names {
+		t.Errorf("there are %d values of %d", len(got), names)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestInitThatPanics(t *testing.T) {
 				panic("no")
 			})
 		})
-		if value != "no" || m.used() != used || m.Known("n") != nil {
+		if value != "no" || m.used() != used || shmtest.Must(m.find("n"))(t) != nil {
 			t.Errorf("after a panic with %v %d bytes are used, and were %d", value, m.used(), used)
 		}
 	}

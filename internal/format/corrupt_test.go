@@ -64,13 +64,17 @@ func image(t testing.TB) []byte {
 	t.Helper()
 	b := make([]byte, format.FirstAllocation)
 	copy(b, format.NewHeader(1<<20, format.FirstAllocation, 12345))
-	off := int64(format.HeaderSize)
-	var capacity int64
+	lines, _ := format.Unseal(binary.NativeEndian.Uint64(b[72:]))
+	off := int64(lines) * format.Line
+	var capacity, own int64
 	for _, s := range shapes(t) {
-		if s.Kind != format.KindGrowth { // it has the capacity of the record before
-			capacity = s.Room()
+		older := int64(0)
+		if s.Kind == format.KindGrowth { // it has the capacity of the record before
+			older = own
+		} else {
+			capacity, own = s.Room(), off
 		}
-		meta, size := s.Encode(capacity, maker)
+		meta, size := s.Encode(capacity, maker, older)
 		copy(b[off:], meta)
 		for i := off + int64(len(meta)); i < off+size; i++ {
 			b[i] = byte(i)
@@ -91,11 +95,15 @@ func read(t testing.TB, b []byte, layouts map[string]*layout.Layout) (records []
 			t.Fatalf("an error of another kind: %v", err)
 		}
 	}()
-	maxSize, err := format.CheckHeader(b[:min(len(b), format.TableOffset)], int64(len(b)))
+	start, err := format.CheckHeader(b[:min(len(b), format.TableOffset)], int64(len(b)))
 	if err != nil {
 		return nil, err
 	}
-	words := make([]int64, 3)
+	if start.Unfit != nil {
+		return nil, start.Unfit
+	}
+	maxSize := start.MaxSize
+	words := make([]int64, 4)
 	for i := range words {
 		var word format.Sealed
 		word.Word.Store(binary.NativeEndian.Uint64(b[format.Line+8*i:]))
@@ -105,8 +113,8 @@ func read(t testing.TB, b []byte, layouts map[string]*layout.Layout) (records []
 		}
 		words[i] = n
 	}
-	allocated, end, dirty := words[0], words[1], words[2]
-	if maxSize > format.MaxSegment || maxSize%format.Line != 0 || end > allocated || end < format.HeaderSize || dirty > allocated {
+	allocated, end, indexed, dirty := words[0], words[1], words[2], words[3]
+	if maxSize > format.MaxSegment || maxSize%format.Line != 0 || end > allocated || end < format.HeaderSize || dirty > allocated || indexed > end || indexed < format.HeaderSize {
 		t.Fatalf("%d bytes used and %d written of %d, at most %d", end, dirty, allocated, maxSize)
 	}
 	for off := int64(format.HeaderSize); off < end; {
@@ -127,7 +135,7 @@ func checkRecord(t testing.TB, b []byte, r *format.Record, off, size, end int64)
 	n, ok := r.SlotSize()
 	data := r.DataSize(r.Capacity)
 	switch {
-	case r.Kind < format.KindSingle || r.Kind > format.KindGrowth || r.Access < format.Raw || r.Access > format.Published:
+	case r.Kind < format.KindSingle || r.Kind > format.KindIndex || r.Access < format.Raw || r.Access > format.Published:
 		t.Fatalf("kind %d with access %d", r.Kind, r.Access)
 	case size <= 0 || size%format.Line != 0 || size > end-off:
 		t.Fatalf("record at %d of %d bytes, before %d", off, size, end)
@@ -139,7 +147,9 @@ func checkRecord(t testing.TB, b []byte, r *format.Record, off, size, end int64)
 		t.Fatalf("the layout has %d bytes, the record another number", r.Layout.Size)
 	case !ok || n > r.Capacity || r.Capacity > format.MaxSegment || r.Check() != nil:
 		t.Fatalf("a value of %d bytes in a slot of %d: %v", n, r.Capacity, r.Check())
-	case r.Kind != format.KindMutex && r.Layout == nil:
+	case r.Start != off || (r.Older != 0) != (r.Kind == format.KindGrowth) || r.Older < 0 || r.Older > off:
+		t.Fatalf("record at %d: it starts at %d, and the older one at %d", off, r.Start, r.Older)
+	case r.Kind != format.KindMutex && r.Kind != format.KindIndex && r.Layout == nil:
 		t.Fatalf("kind %d has no layout", r.Kind)
 	case r.Kind == format.KindMutex || r.Kind == format.KindGrowth:
 		return
@@ -157,6 +167,10 @@ func TestEncodeDecode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if index := records[0]; index.Kind != format.KindIndex || index.Count != format.IndexSlots || index.Start != format.HeaderSize {
+		t.Errorf("the first record is %+v", index)
+	}
+	records = records[1:]
 	want := shapes(t)
 	if len(records) != len(want) {
 		t.Fatalf("%d records, want %d", len(records), len(want))
@@ -171,12 +185,21 @@ func TestEncodeDecode(t *testing.T) {
 	} else if growth.Kind = format.KindSingle; !growth.Outgrows(records[7]) {
 		t.Error("the growth does not outgrow the record before")
 	}
+	grown, err := records[8].Grown(records[7])
+	if err != nil || grown.Layout != records[8].Layout || grown.Data != records[7].Data || grown.Start != records[7].Start || grown.Label != records[7].Label {
+		t.Errorf("grown: %+v, %v", grown, err)
+	}
+	for _, i := range []int{0, 4, 6, 10} {
+		if _, err := records[8].Grown(records[i]); !errors.Is(err, errs.Format) {
+			t.Errorf("grown from %q: %v", records[i].Name, err)
+		}
+	}
 }
 
 // unchecked reports whether the byte at off may be anything: the word of those
 // who wait for names, and what is in the values themselves.
 func unchecked(records []*format.Record, off int64) bool {
-	if off >= 104 && off < 108 {
+	if off >= 128 && off < 132 {
 		return true
 	}
 	for _, r := range records {
@@ -228,7 +251,7 @@ func TestForgedSegments(t *testing.T) {
 // themselves. Decode must not read past the end.
 func TestDecodeCutOff(t *testing.T) {
 	for _, s := range shapes(t) {
-		meta, size := s.Encode(s.Room(), maker)
+		meta, size := s.Encode(s.Room(), maker, 0)
 		whole := append(meta, make([]byte, size-int64(len(meta)))...)
 		for n := range size {
 			for _, claimed := range []int64{size, n} {
@@ -254,7 +277,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(valid[:format.TableOffset], false)
 	f.Add(valid[:format.HeaderSize+4*format.Line], false)
 	f.Add([]byte(nil), true)
-	for i, off := range []uint16{24, 64, 72, 80, format.HeaderSize, format.HeaderSize + 8, format.HeaderSize + 16, format.HeaderSize + 32, format.HeaderSize + 40, format.HeaderSize + 44, format.HeaderSize + format.RecordFixed} {
+	for i, off := range []uint16{24, 64, 72, 80, 112, format.HeaderSize, format.HeaderSize + 8, format.HeaderSize + 16, format.HeaderSize + 32, format.HeaderSize + 40, format.HeaderSize + 44, format.HeaderSize + format.RecordFixed} {
 		f.Add([]byte{byte(off >> 8), byte(off), byte(i), byte((off + 1) >> 8), byte(off + 1), 0xff}, true)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, patch bool) {

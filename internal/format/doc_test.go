@@ -28,7 +28,11 @@ func TestFormatDocFields(t *testing.T) {
 		"used":        place(unsafe.Offsetof(h.Used), unsafe.Sizeof(h.Used)),
 		"dirty":       place(unsafe.Offsetof(h.Dirty), unsafe.Sizeof(h.Dirty)),
 		"next id":     place(unsafe.Offsetof(h.NextID), unsafe.Sizeof(h.NextID)),
-		"boot":        place(unsafe.Offsetof(h.Boot), unsafe.Sizeof(h.Boot)),
+		"identity":    place(unsafe.Offsetof(h.Identity), unsafe.Sizeof(h.Identity)),
+		"indexed":     place(unsafe.Offsetof(h.Indexed), unsafe.Sizeof(h.Indexed)),
+		"home":        place(unsafe.Offsetof(h.Home), unsafe.Sizeof(h.Home)),
+		"index":       place(unsafe.Offsetof(h.Index), unsafe.Sizeof(h.Index)),
+		"values":      place(unsafe.Offsetof(h.Values), unsafe.Sizeof(h.Values)),
 		"names":       place(unsafe.Offsetof(h.Names), unsafe.Sizeof(h.Names)),
 	})
 	if unsafe.Offsetof(h.Table) != format.TableOffset || unsafe.Sizeof(h) != format.HeaderSize || unsafe.Offsetof(h.Check) != format.HeaderChecked {
@@ -67,14 +71,14 @@ func TestFormatDocRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	const pid, program = 4321, "a program"
-	s := format.Shape{Label: format.Label{Name: "name5", Unit: "unit_of7", Help: "help text"}, Layout: l, Count: 3, Access: format.Locked, Kind: format.KindArray}
-	meta, size := s.Encode(200, format.Maker{Pid: pid, Program: program})
+	s := format.Shape{Label: format.Label{Name: "name5", Unit: "unit_of7", Help: "help text", Hint: format.HintGauge}, Layout: l, Count: 3, Access: format.Locked, Kind: format.KindArray}
+	meta, size := s.Encode(200, format.Maker{Pid: pid, Program: program}, 77*format.Line)
 	whole := map[string]uint64{
 		"size": uint64(size), "data": uint64(len(meta)), "check": uint64(format.RecordChecksum(meta)), "count": 3, "element": 12, "capacity": 200,
 		"access": uint64(format.Locked), "kind": uint64(format.KindArray), "name": 5, "format": uint64(len(l.Format)), "unit": 8, "help": 9,
-		"pid": pid,
+		"pid": pid, "older": 77, "hint": uint64(format.HintGauge),
 	}
-	code := map[string]formattest.Place{"program": place(56, format.RecordFixed-56)}
+	code := map[string]formattest.Place{"program": place(72, format.RecordFixed-72)}
 	for name, where := range d.Offsets("record") {
 		b := make([]byte, 8)
 		switch want, ok := whole[name]; {

@@ -13,9 +13,12 @@ import (
 // Where things are in a record, in bytes from its start. A record is the fixed
 // part, then name, format, unit and help, then, from the next line on, the data.
 // Nothing before the data changes once the record is published.
+// The data of an index change.
 const (
-	RecordFixed = 112 // bytes of the fixed part
-	RecordCheck = 12  // offset of the checksum
+	RecordFixed   = 112 // bytes of the fixed part
+	RecordCheck   = 12  // offset of the checksum
+	recordHint    = 64  // offset of the hint, before some zeros
+	recordProgram = 72  // offset of the program
 )
 
 // Maker says which process made a record.
@@ -35,7 +38,8 @@ type Record struct {
 	Capacity int64 // bytes of one slot, or of the value
 	Shape
 	Maker
-	Index int // in the directory
+	Start int64 // offset of the record itself
+	Older int64 // of a growth record: offset of the struct's own record; 0 in others
 }
 
 // Outgrows reports whether s is what the record has with fields appended, and
@@ -57,14 +61,18 @@ func (r *Record) Elements() int64 {
 }
 
 // Encode returns the bytes of a new record up to its data, and the size of the
-// whole record. A program name that is too long is cut.
+// whole record. A program name that is too long is cut. older is the offset of the
+// record that a growth record is for, and 0 for others.
 //
 // Preconditions: Check returns nil.
-func (s *Shape) Encode(capacity int64, by Maker) (meta []byte, size int64) {
+func (s *Shape) Encode(capacity int64, by Maker, older int64) (meta []byte, size int64) {
 	var format string
-	var elem int
-	if s.Layout != nil {
+	elem := 0
+	switch {
+	case s.Layout != nil:
 		format, elem = s.Layout.Format, s.Layout.Size
+	case s.Kind == KindIndex:
+		elem = slotSize
 	}
 	texts := s.Name + format + s.Unit + s.Help
 	meta = make([]byte, RoundUp(RecordFixed+int64(len(texts))))
@@ -82,7 +90,9 @@ func (s *Shape) Encode(capacity int64, by Maker) (meta []byte, size int64) {
 	ne.PutUint16(meta[48:], uint16(len(s.Unit)))
 	ne.PutUint16(meta[50:], uint16(len(s.Help)))
 	ne.PutUint32(meta[52:], uint32(by.Pid))
-	copy(meta[56:RecordFixed], by.Program)
+	ne.PutUint64(meta[56:], uint64(older/Line))
+	meta[recordHint] = byte(s.Hint)
+	copy(meta[recordProgram:RecordFixed], by.Program)
 	copy(meta[RecordFixed:], texts)
 	ne.PutUint32(meta[RecordCheck:], RecordChecksum(meta))
 	return meta, size
@@ -118,26 +128,45 @@ func Decode(mem []byte, off, end int64, layouts map[string]*layout.Layout) (r *R
 	if ulen != RoundUp(RecordFixed+n+f+u+h) || f > MaxText {
 		return corrupt("texts of %d, %d, %d and %d bytes before byte %d", n, f, u, h, ulen)
 	}
-	meta := make([]byte, ulen)
+	var small [4 * Line]byte // most records are short
+	meta := small[:]
+	if ulen > int64(len(meta)) {
+		meta = make([]byte, ulen)
+	}
+	meta = meta[:ulen]
 	copy(meta, fixed[:])
 	copy(meta[RecordFixed:], mem[off+RecordFixed:off+ulen])
 	if RecordChecksum(meta) != ne.Uint32(meta[RecordCheck:]) {
 		return corrupt("checksum does not match")
 	}
-	texts := string(meta[RecordFixed : RecordFixed+n+f+u+h])
+	for _, zeros := range [][2]int64{{recordHint + 1, recordProgram}, {RecordFixed + n + f + u + h, ulen}} {
+		if i := nonZero(meta[zeros[0]:zeros[1]]); i >= 0 {
+			return corrupt("byte %d is not zero", zeros[0]+int64(i))
+		}
+	}
+	texts := string(meta[recordProgram : RecordFixed+n+f+u+h]) // one copy for all of them
+	program, _, _ := strings.Cut(texts[:RecordFixed-recordProgram], "\x00")
+	texts = texts[RecordFixed-recordProgram:]
 	r = &Record{
 		Shape: Shape{
-			Label: Label{Name: texts[:n], Unit: texts[n+f : n+f+u], Help: texts[n+f+u:]},
+			Label: Label{Name: texts[:n], Unit: texts[n+f : n+f+u], Help: texts[n+f+u:], Hint: Hint(meta[recordHint])},
 			Count: int64(ne.Uint64(meta[16:])), Access: Access(meta[40]), Kind: Kind(meta[41]),
 		},
-		Maker: Maker{Pid: int32(ne.Uint32(meta[52:])), Program: strings.TrimRight(string(meta[56:RecordFixed]), "\x00")},
-		Data:  off + ulen, Capacity: int64(ne.Uint64(meta[32:])),
+		Maker: Maker{Pid: int32(ne.Uint32(meta[52:])), Program: program},
+		Data:  off + ulen, Capacity: int64(ne.Uint64(meta[32:])), Start: off,
 	}
-	if r.Kind < KindSingle || r.Kind > KindGrowth || r.Access < Raw || r.Access > Published {
-		return corrupt("kind %d with access %d", r.Kind, r.Access)
+	older := ne.Uint64(meta[56:])
+	if older > uint64(off)/Line || (older != 0) != (r.Kind == KindGrowth) {
+		return corrupt("it is of kind %d, and line %d has an older record", r.Kind, older)
 	}
-	format := texts[n : n+f]
-	if r.Kind != KindMutex {
+	r.Older = int64(older) * Line
+	format, element := texts[n:n+f], ne.Uint64(meta[24:])
+	switch r.Kind {
+	case KindMutex, KindIndex:
+		if want := map[Kind]uint64{KindIndex: slotSize}[r.Kind]; f != 0 || element != want {
+			return corrupt("kind %d with a format of %d bytes and elements of %d bytes", r.Kind, f, element)
+		}
+	default:
 		if r.Layout = layouts[format]; r.Layout == nil {
 			l, err := layout.Parse(format)
 			if err != nil {
@@ -146,8 +175,8 @@ func Decode(mem []byte, off, end int64, layouts map[string]*layout.Layout) (r *R
 			r.Layout = &l
 			layouts[strings.Clone(format)] = r.Layout
 		}
-		if r.Layout.Format != format || uint64(r.Layout.Size) != ne.Uint64(meta[24:]) {
-			return corrupt("format %q of %d bytes", format, ne.Uint64(meta[24:]))
+		if r.Layout.Format != format || uint64(r.Layout.Size) != element {
+			return corrupt("format %q of %d bytes", format, element)
 		}
 	}
 	if err := r.Check(); err != nil {
@@ -159,4 +188,27 @@ func Decode(mem []byte, off, end int64, layouts map[string]*layout.Layout) (r *R
 		return corrupt("capacity of %d bytes, data of %d, for a value of %d", r.Capacity, size-ulen, need)
 	}
 	return r, size, nil
+}
+
+// nonZero returns the index of the first byte that is not zero, or -1.
+func nonZero(b []byte) int {
+	for i, c := range b {
+		if c != 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// Grown returns the record of a struct with the layout of a growth record.
+//
+// Preconditions: own was decoded at r.Older.
+func (r *Record) Grown(own *Record) (*Record, error) {
+	want := Shape{Layout: r.Layout, Access: r.Access, Kind: KindSingle}
+	if own.Name != r.Name || own.Data+own.DataSize(own.Capacity) > r.Start || !want.Outgrows(own) || r.Capacity != own.Capacity {
+		return nil, fmt.Errorf("%w: record at byte %d: %q does not grow into %q", errs.Format, r.Start, r.Name, r.Layout.Format)
+	}
+	grown := *own
+	grown.Layout = r.Layout
+	return &grown, nil
 }

@@ -29,12 +29,18 @@ func TestSealed(t *testing.T) {
 	}
 }
 
-// TestBootStamp: an unknown boot stays unknown, and a known one never looks
-// unknown.
-func TestBootStamp(t *testing.T) {
-	for id, want := range map[uint64]uint64{0: 0, 1: 1, 1 << 40: 1, 6: 7, 1<<64 - 1: format.SealedMax} {
-		if got := format.BootStamp(id); got != want {
-			t.Errorf("boot id %#x is %#x, want %#x", id, got, want)
+// A home differs with the boot, the file and the segment, and is never 0.
+func TestHome(t *testing.T) {
+	seen := map[uint64]bool{0: true}
+	for _, boot := range []string{"", "a\n", "b\n"} {
+		for _, inode := range []uint64{0, 1, 1 << 40} {
+			for _, identity := range []uint64{0, 7, 1 << 63} {
+				home := format.Home(boot, inode, identity)
+				if seen[home] || home > format.SealedMax || home != format.Home(boot, inode, identity) {
+					t.Errorf("boot %q, inode %d, identity %d: home %#x", boot, inode, identity, home)
+				}
+				seen[home] = true
+			}
 		}
 	}
 }

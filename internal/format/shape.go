@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -29,6 +30,7 @@ const (
 	KindChars                  // Count bytes of a C string
 	KindMutex                  // a lock and nothing else
 	KindGrowth                 // a longer layout for the struct that has the name already
+	KindIndex                  // the index of the directory, with Count slots and without a name
 )
 
 // Where things are in the data of a locked or published value, in bytes from its
@@ -50,6 +52,45 @@ type Label struct {
 	Name string
 	Unit string // of the number, such as bytes
 	Help string // what the value means
+	Hint Hint
+}
+
+// Hint says what a value means to people. It changes how a value is shown, and
+// nothing else. A number that no constant has means nothing.
+type Hint uint8
+
+const (
+	HintNone     Hint = 0
+	HintDuration Hint = 1 // a number of nanoseconds
+	HintTime     Hint = 2 // nanoseconds since 1970-01-01 UTC
+	HintText     Hint = 3 // the bytes are UTF-8
+	HintCounter  Hint = 4 // a number that only grows
+	HintGauge    Hint = 5 // a number that goes up and down
+)
+
+// hints has the name of each Hint.
+var hints = [...]string{"", "duration", "time", "text", "counter", "gauge"}
+
+// String returns the name of the hint, "" for one that means nothing.
+func (h Hint) String() string {
+	if int(h) < len(hints) {
+		return hints[h]
+	}
+	return ""
+}
+
+// ParseHint returns the hint of that name.
+func ParseHint(name string) (h Hint, ok bool) {
+	i := slices.Index(hints[:], name)
+	return Hint(max(i, 0)), i > 0
+}
+
+// kinds has the kinds of value that each access has.
+var kinds = map[Access][]Kind{
+	Raw:       {KindSingle, KindArray, KindChars, KindIndex},
+	Atomic:    {KindSingle},
+	Locked:    {KindSingle, KindArray, KindMutex},
+	Published: {KindSingle, KindChars, KindGrowth},
 }
 
 // Shape is what a constructor asks for and what a record says.
@@ -64,6 +105,13 @@ type Shape struct {
 // Check returns an error that says why a shape cannot be made, or nil.
 func (s *Shape) Check() error {
 	switch {
+	case !slices.Contains(kinds[s.Access], s.Kind):
+		return fmt.Errorf("kind %d with access %d", s.Kind, s.Access)
+	case s.Kind == KindIndex:
+		if s.Label != (Label{}) || s.Count < IndexSlots || s.Count > MaxIndexSlots || s.Count&(s.Count-1) != 0 {
+			return fmt.Errorf("an index of %d slots with the name %q", s.Count, s.Name)
+		}
+		return nil
 	case s.Name == "":
 		return errors.New("the name is empty")
 	case len(s.Name) > MaxName:
@@ -78,6 +126,12 @@ func (s *Shape) Check() error {
 		return fmt.Errorf("the format of the type has %d bytes, at most %d are allowed", len(s.Layout.Format), MaxText)
 	case s.Count < 0:
 		return fmt.Errorf("negative length %d", s.Count)
+	case (s.Count > 0) != (s.Kind == KindArray || s.Kind == KindChars):
+		return fmt.Errorf("kind %d with %d elements", s.Kind, s.Count)
+	case s.Kind == KindChars && s.Layout.Format != layout.Chars.Format:
+		return fmt.Errorf("characters with the format %q", s.Layout.Format)
+	case s.Kind == KindGrowth && (s.Unit != "" || s.Help != "" || s.Hint != HintNone):
+		return errors.New("a growth record with texts")
 	}
 	if _, ok := s.SlotSize(); !ok {
 		return fmt.Errorf("%d elements are more than a segment can hold", s.Count)
@@ -87,6 +141,9 @@ func (s *Shape) Check() error {
 
 // SlotSize returns the bytes of all elements. ok is false if they are too many.
 func (s *Shape) SlotSize() (n int64, ok bool) {
+	if s.Kind == KindIndex {
+		return slotSize * s.Count, true
+	}
 	if s.Layout == nil {
 		return 0, true
 	}

@@ -20,12 +20,6 @@ type Point int
 const (
 	_ Point = iota
 
-	// A lock of an earlier boot is reset.
-	ResetAbandoned
-	ResetWord
-	ResetProbed
-	ResetStarve
-
 	// A lock is taken.
 	LockedUncontended
 	LockedContext
@@ -65,9 +59,20 @@ const (
 	TableWritten
 	TablePublished
 
-	// A file of an earlier boot is recovered.
-	NextIDMoved
-	BootStored
+	// A file that outlived its system, or was copied, is repaired.
+	NextIDRaised
+	StaleOwnerMarked
+	StaleOwnerRemoved
+	AllocatedCorrected
+	DirtyCorrected
+	UsedCutBack
+	IndexReplaced
+	IndexForgotten
+	IndexCleared
+	ValuesForgotten
+	ValuesRecounted
+	IndexCompleted
+	HomeStored
 
 	// A value is added to the directory.
 	SpaceReserved
@@ -79,6 +84,11 @@ const (
 	ExtentInitialised
 	ValueInitialised
 	RecordPublished
+	SlotStored
+	ValuesCounted
+	IndexedStored
+	IndexFilled
+	IndexPublished
 
 	// A value changes.
 	NumberStored

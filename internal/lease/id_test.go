@@ -193,24 +193,53 @@ func TestReaderLocksTheLeases(t *testing.T) {
 	}
 }
 
-// SkipIDs leaves the ids that an earlier boot may have given out far behind.
-func TestSkipIDs(t *testing.T) {
+// No id that stands in a lock word is given out, and the owner stays for whoever
+// takes the lock over. An id far above the counter was never given out.
+func TestAdopt(t *testing.T) {
 	s := memtest.New(t)
 	o := newOwner(s)
-	for _, c := range [][2]uint64{
-		{1, 1 + 1<<20}, {format.MaxID - 1<<20, format.MaxID}, {format.MaxID - 5, format.MaxID + 1}, {format.MaxID + 1, format.MaxID + 1},
+	cell, _ := s.Cell(0)
+	living := taken(t, s)
+	held := shmtest.Opened(sys.Reopen(s.File, s.Path))(t)
+	const far = 3 << 20
+	if got, err := sys.TryLock(held, format.LeaseBase+far); !got {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		word        uint32
+		next, after uint64
+		removed     bool
+	}{
+		{0, 5, 5, false},
+		{format.KernelWaiters, 5, 5, false},
+		{living.ID(), 5, 5, false},
+		{4, 5, 5, false},
+		{5, 5, 6, false},
+		{9 | format.LocalWaiters, 5, 10, false},
+		{4 + nextIDGap | format.KernelWaiters, 5, 5 + nextIDGap, false},
+		{5 + nextIDGap, 5, 5, true},
+		{format.OwnerMask | format.KernelWaiters, 5, 5, true},
+		{format.MaxID, format.MaxID, format.MaxID + 1, false},
+		{format.MaxID, format.MaxID + 1, format.MaxID + 1, false},
+		{far, 5, 5, false}, // its lease is held
 	} {
-		s.Header.NextID.Store(c[0])
-		o.SkipIDs()
-		if got := next(t, s); got != c[1] {
-			t.Errorf("from %d to %d, want %d", c[0], got, c[1])
+		s.Header.NextID.Store(c.next)
+		cell.Word.Store(c.word)
+		cell.Abandoned.Store(0)
+		o.Adopt(s.File, cell)
+		want := c.word
+		if c.removed {
+			want = 0
+		}
+		if got := next(t, s); got != c.after || cell.Word.Load() != want || (cell.Abandoned.Load() == 1) != c.removed {
+			t.Errorf("word %#x, next id %d: now %#x, %d, abandoned %d", c.word, c.next, cell.Word.Load(), got, cell.Abandoned.Load())
 		}
 	}
 	damaged := format.Seal(7) + 1
 	s.Header.NextID.Word.Store(damaged)
-	o.SkipIDs()
-	if w := s.Header.NextID.Word.Load(); w != damaged {
-		t.Errorf("a damaged counter has become %#x", w)
+	cell.Word.Store(500)
+	if o.Adopt(s.File, cell); s.Header.NextID.Word.Load() != damaged || cell.Word.Load() != 500 {
+		t.Errorf("a damaged counter has become %#x", s.Header.NextID.Word.Load())
 	}
 }
 

@@ -438,15 +438,6 @@ func (o *Owner) MayProbe(probed *atomic.Int64, every time.Duration) bool {
 	return true
 }
 
-// SkipIDs moves the id counter far ahead, so that no id which an earlier boot of
-// the system gave out is given again. The caller holds the allocation lock.
-func (o *Owner) SkipIDs() {
-	if n, ok := o.header.NextID.Load(); ok {
-		o.header.NextID.Store(min(n+1<<20, format.MaxID+1))
-		killpoint.At(killpoint.NextIDMoved)
-	}
-}
-
 // Process returns what the table says of the process that attached under an id;
 // 0 and "" if its entry has been reused.
 func (o *Owner) Process(id uint32) (pid int, program string) {

@@ -269,32 +269,3 @@ func TestAbandoned(t *testing.T) {
 	mu.UnlockAfter(true)
 	mark(false, "after one that finished a function")
 }
-
-// A cell of an earlier boot is free, marked if it had an owner, and otherwise
-// keeps what it counts.
-func TestReset(t *testing.T) {
-	for word, abandoned := range map[uint32]bool{
-		0: false, format.KernelWaiters: false, format.LocalWaiters | format.KernelWaiters: false,
-		1: true, format.OwnerMask: true, 5 | format.LocalWaiters: true, 5 | format.KernelWaiters: true,
-	} {
-		var c format.LockCell
-		for _, w := range []interface{ Store(uint32) }{&c.Word, &c.Change.Word, &c.Starve, &c.Takeovers, &c.Extent} {
-			w.Store(7)
-		}
-		c.Word.Store(word)
-		c.Probed.Store(7)
-		c.Commit.Store(7)
-		Reset(&c)
-		if c.Word.Load() != 0 || c.Starve.Load() != 0 || c.Probed.Load() != 0 || (c.Abandoned.Load() == 1) != abandoned {
-			t.Errorf("word %#x: %#x, starve %d, probed %d, abandoned %d", word, c.Word.Load(), c.Starve.Load(), c.Probed.Load(), c.Abandoned.Load())
-		}
-		if c.Change.Word.Load() != 7 || c.Takeovers.Load() != 7 || c.Extent.Load() != 7 || c.Commit.Load() != 7 {
-			t.Errorf("word %#x: something has changed that is not the lock's", word)
-		}
-		c.Word.Store(0)
-		was := c.Abandoned.Load()
-		if Reset(&c); c.Abandoned.Load() != was {
-			t.Errorf("word %#x: a second time the mark has changed", word)
-		}
-	}
-}

@@ -172,18 +172,3 @@ func (l *Lock) Await(ctx context.Context, version func() uint64, ok func() bool)
 	}
 	return nil
 }
-
-// Reset puts a cell that an earlier boot of the system left in order. No owner of
-// that boot lives.
-func Reset(c *format.LockCell) {
-	if c.Word.Load()&format.OwnerMask != 0 {
-		c.Abandoned.Store(1)
-		killpoint.At(killpoint.ResetAbandoned)
-	}
-	c.Word.Store(0)
-	killpoint.At(killpoint.ResetWord)
-	c.Probed.Store(0)
-	killpoint.At(killpoint.ResetProbed)
-	c.Starve.Store(0)
-	killpoint.At(killpoint.ResetStarve)
-}

@@ -26,7 +26,7 @@ const capacity = 1000
 
 // value is the published value that all mappings have.
 var value = &format.Record{
-	Data: format.HeaderSize + 5*format.Line, Capacity: capacity,
+	Data: format.HeaderSize + 85*format.Line, Capacity: capacity,
 	Shape: format.Shape{Access: format.Published, Kind: format.KindSingle, Label: format.Label{Name: "v"}},
 }
 

@@ -12,27 +12,33 @@
 //
 //   - Publication. [CreateNamed] gives a file its name only when its bytes are
 //     complete, by one step that fails if the name exists.
+//
 //   - Reservation. After [Reserve] returns, no access to the reserved bytes of a
 //     mapping fails for lack of space.
+//
 //   - Byte locks. A lock belongs to one open file description, excludes all
 //     others on the system, also in another container, and is released by the
 //     system when the description is closed or its last process ends, however
 //     it ends. The byte need not exist: offsets up to 1<<62 + 1<<30 are used.
 //     [Locked] asks whether another description holds a lock, without taking one.
+//
 //   - Descriptions. [Reopen] makes a description that no other process shares.
 //     No child process inherits a descriptor that this package makes.
+//
 //   - Sleeping. [FutexWait] and [FutexWake] work between processes that map the
 //     same page of a file at different addresses. The comparison of the word and
 //     the start of the sleep are one step, as seen by a process that changes the
 //     word and then wakes sleepers.
+//
 //   - Clock. [Monotonic] is the same clock in all processes of the system.
+//
 //   - Identity. [Key] is the same for two descriptors exactly if they are of the
 //     same file.
 //
 //   - Memory. [InMemory] returns true only for a file that no reboot outlives.
 //
-// A hint may fail: [WatchPid] may return nil, [CanWaitAny] may return false, and
-// [BootID] and [PidNamespace] may return 0. Then the module works more slowly,
+// A hint may fail: [WatchPid] may return nil, [CanWaitAny] may return false, [BootID]
+// may return "", and [PidNamespace] may return 0. Then the module works more slowly,
 // or leaves out a check, and is still correct.
 //
 // Unless a function says otherwise, its calls are repeated after a signal, a

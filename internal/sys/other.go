@@ -63,6 +63,14 @@ func Reserve(_ *os.File, path string, _, _ int64) error {
 	return errs.Path("allocate", path, errPlatform)
 }
 
+// ReserveAgain fails on this system.
+func ReserveAgain(_ *os.File, path string, _ int64) error {
+	return errs.Path("allocate", path, errors.ErrUnsupported)
+}
+
+// Release does nothing on this system.
+func Release(*os.File, int64, int64) {}
+
 // Reopen fails on this system.
 func Reopen(_ *os.File, path string) (*os.File, error) {
 	return nil, errs.Path("reopen", path, errPlatform)
@@ -121,8 +129,8 @@ func CanWaitAny() bool { return false }
 // Monotonic returns the time of day on this system.
 func Monotonic() int64 { return time.Now().UnixNano() }
 
-// BootID returns 0 on this system.
-func BootID() uint64 { return 0 }
+// BootID returns "" on this system.
+func BootID() string { return "" }
 
 // PidNamespace returns 0 on this system.
 func PidNamespace() uint64 { return 0 }

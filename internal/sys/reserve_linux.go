@@ -15,23 +15,48 @@ import (
 // long as the filesystem needs. The error is an *fs.PathError, of
 // syscall.ENOSPC for a full filesystem.
 func Reserve(f *os.File, path string, off, end int64) error {
+	at, err := reserve(f, off, end)
+	if err != nil {
+		Release(f, off, at-off)
+		return errs.Path("allocate", path, err)
+	}
+	return nil
+}
+
+// ReserveAgain is Reserve for the first end bytes of a file that has them, such as a
+// copy with holes. It changes no byte, and gives nothing back after an error.
+func ReserveAgain(f *os.File, path string, end int64) error {
+	if _, err := reserve(f, 0, end); err != nil {
+		return errs.Path("allocate", path, err)
+	}
+	return nil
+}
+
+// reserve allocates the bytes from off to end. After an error only those from at on
+// are certain not to be allocated.
+func reserve(f *os.File, off, end int64) (at int64, err error) {
 	// In steps: a signal undoes a whole call, and Go sends many.
 	const step = 16 << 20
-	for at := off; at < end; at += step {
+	for at = off; at < end; at += step {
 		n := min(step, end-at)
 		err := withDescriptor(f, func(fd int) error { return unix.Fallocate(fd, 0, at, n) })
 		if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
 			err = fill(f, at, n)
 		}
 		if err != nil {
-			// A filesystem that cannot do this keeps the space for the next value.
-			_ = withDescriptor(f, func(fd int) error {
-				return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, at+n-off)
-			})
-			return errs.Path("allocate", path, err)
+			return at + n, err
 		}
 	}
-	return nil
+	return end, nil
+}
+
+// Release gives back the space of n bytes from off on, whose contents are lost; the
+// length of the file stays. A filesystem that cannot do this keeps the space. It
+// never blocks for long.
+func Release(f *os.File, off, n int64) {
+	_ = withDescriptor(f, func(fd int) error {
+		return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+	})
 }
 
 // fill reserves space where fallocate is missing, by writing zeros past the end of

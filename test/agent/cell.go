@@ -43,6 +43,13 @@ func Header(t shmtest.TB, s *shm.Segment) *format.Header {
 	return HeaderOf(Map(t, s))
 }
 
+// Away makes a segment in a file look as another boot of the system has left it, or
+// as the copy of another file.
+func Away(h *format.Header) {
+	home, _ := h.Home.Load()
+	h.Home.Store((home ^ 2) & format.SealedMax)
+}
+
 // HeaderOf returns the header of a segment that is mapped from its start.
 func HeaderOf(r *mem.Region) *format.Header { return mem.At[format.Header](r, 0) }
 

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,7 +20,6 @@ import (
 	"example.org/shm/internal/killpoint"
 	"example.org/shm/internal/mem"
 	"example.org/shm/internal/shmtest"
-	"example.org/shm/internal/sys"
 	"example.org/shm/test/agent"
 )
 
@@ -69,16 +69,29 @@ func killedAt(t *testing.T, point killpoint.Point, after int) bool {
 }
 
 // pastBoot makes a file look as an earlier boot of the system, and a process that
-// died while it added a value, have left it.
+// died while it added a value, have left it: the index has lost a name, the counter
+// of ids is older than the locks, and one lock has an id that was never given out.
 func pastBoot(t *testing.T, path string) {
 	t.Helper()
 	region := agent.MapFile(t, path)
 	h := agent.HeaderOf(region)
+	index, _ := h.Index.Bytes()
+	slots := mem.Slice[uint64](region, index+128, format.IndexSlots)
+	slots[slices.IndexFunc(slots, func(s uint64) bool { return s != 0 })] = 0
+	h.NextID.Store(1)
+	s, err := shm.Open(path, &shm.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent.Cell(t, s, "row").Word.Store(format.MaxID - 1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 	used, ok := h.Used.Bytes()
 	if !ok {
 		t.Fatal("the header has no size")
 	}
-	h.Boot.Store(format.BootStamp(sys.BootID()) ^ 2)
+	agent.Away(h)
 	dirt := strings.Repeat("dirt", 64)
 	copy(mem.Slice[byte](region, used, len(dirt)), dirt)
 	h.Dirty.StoreBytes(used + int64(len(dirt)))
@@ -145,6 +158,18 @@ func inOrder(t *testing.T, where, path string) {
 		fail("%v", err)
 	} else if p := another.Load(); p != (pair{1, 1}) && p != (pair{2, 2}) {
 		fail("a struct started as %+v", p)
+	}
+	listed := map[string]bool{}
+	for e := range s.Entries() {
+		if found, ok := s.Lookup(e.Name); !ok || found.Offset != e.Offset || listed[e.Name] {
+			fail("%q is listed at %d, and found at %d: %v", e.Name, e.Offset, found.Offset, ok)
+		}
+		listed[e.Name] = true
+	}
+	for _, name := range []string{"n", "orphan", "pair", "text", "large struct", "row", "another"} {
+		if !listed[name] {
+			fail("%q is not listed", name)
+		}
 	}
 	fresh, err := shm.NewRawArray[byte](s, "fresh", 4096)
 	if err != nil {

@@ -97,6 +97,11 @@ func (v *victimised) add() error {
 	if _, err := shm.NewStruct(v.s, "another", pair{1, 1}); err != nil {
 		return err
 	}
+	for i := range format.IndexSlots / 2 { // the index gets too small
+		if _, err := shm.NewRawValue(v.s, fmt.Sprint("one of many ", i), 0.5); err != nil {
+			return err
+		}
+	}
 	later, err := shm.NewStruct(v.s, "pair", trio{})
 	if err != nil {
 		return err

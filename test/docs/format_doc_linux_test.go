@@ -17,7 +17,6 @@ import (
 	"example.org/shm/internal/format/formattest"
 	"example.org/shm/internal/layout"
 	"example.org/shm/internal/shmtest"
-	"example.org/shm/internal/sys"
 	"example.org/shm/test/agent"
 )
 
@@ -30,7 +29,7 @@ var formatConstants = map[string]string{
 	"maxText": "format.MaxText", "maxHelp": "format.MaxHelp", "numberOffset": "format.NumberOffset", "lockedOffset": "format.LockedOffset",
 	"ownerMask": "format.OwnerMask", "wordL": "format.LocalWaiters", "wordW": "format.KernelWaiters", "maxID": "format.MaxID",
 	"awaited": "format.Awaited", "allocationByte": "format.AllocationByte", "leaseBase": "format.LeaseBase",
-	"bootSkip": "lease.Owner.SkipIDs", "probeEvery": "robust.probeEvery", "shortSleep": "wait.Short", "maxTries": "slots.maxTries",
+	"nextIDGap": "lease.nextIDGap", "indexSlots": "format.IndexSlots", "maxIndexSlots": "format.MaxIndexSlots", "probeEvery": "robust.probeEvery", "shortSleep": "wait.Short", "maxTries": "slots.maxTries",
 }
 
 func TestFormatDocConstants(t *testing.T) {
@@ -49,12 +48,6 @@ func TestFormatDocConstants(t *testing.T) {
 			doc = uint64(pause)
 		} else {
 			doc = d.Number(row[1])
-		}
-		if name == "bootSkip" {
-			if code := bootSkip(t); code != doc {
-				t.Errorf("%s is %d in FORMAT.md, %d in the code", name, doc, code)
-			}
-			continue
 		}
 		pkg, constantName, _ := strings.Cut(where, ".")
 		if checkedPackages[pkg] == nil {
@@ -89,6 +82,12 @@ func TestFormatDocConstants(t *testing.T) {
 	if got := fmt.Sprintf("% x", format.Magic); !strings.Contains(d.Text, "| magic | 0 | 8 | "+got+":") {
 		t.Errorf("the magic number is %s", got)
 	}
+	for i, row := range d.Table("hints") {
+		code, name, _ := strings.Cut(row[0], " ")
+		if h := format.Hint(d.Number(code)); int(h) != i || h.String() != name {
+			t.Errorf("hint %d is %q, FORMAT.md has %s", i, h, row[0])
+		}
+	}
 	for _, row := range d.Table("sealed") {
 		if n, w := d.Number(row[0]), d.Number(row[1]); format.Seal(n) != w {
 			t.Errorf("sealed %d is %#x, FORMAT.md has %#x", n, format.Seal(n), w)
@@ -107,21 +106,6 @@ func longest(t *testing.T, set func(s *format.Shape, text string)) int {
 	}
 	t.Fatal("there is no limit")
 	return 0
-}
-
-// bootSkip returns how many ids are skipped after a reboot.
-func bootSkip(t *testing.T) uint64 {
-	t.Helper()
-	if sys.BootID() == 0 {
-		t.Skip("the system does not tell its boots apart")
-	}
-	name := shmtest.Name(t)
-	h := agent.Header(t, shmtest.Opened(shm.Open(name, nil))(t))
-	before, _ := h.NextID.Load()
-	h.Boot.Store(format.BootStamp(sys.BootID()) ^ 2)
-	shmtest.Opened(shm.Open(name, nil))(t)
-	after, _ := h.NextID.Load()
-	return after - before
 }
 
 // records reads the directory of a segment.
@@ -151,7 +135,7 @@ func TestFormatDocValues(t *testing.T) {
 		return int(d.Number(n)), name
 	}
 	kinds := map[format.Kind]string{
-		format.KindSingle: "single", format.KindArray: "array", format.KindChars: "chars", format.KindMutex: "mutex", format.KindGrowth: "growth",
+		format.KindSingle: "single", format.KindArray: "array", format.KindChars: "chars", format.KindMutex: "mutex", format.KindGrowth: "growth", format.KindIndex: "index",
 	}
 	seen := map[format.Kind]bool{}
 	l := shmtest.Must(layout.Of[int64]())(t)
@@ -191,7 +175,7 @@ func TestFormatDocValues(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	all := records(t, s)
+	all := records(t, s)[1:] // the first one is the index
 	if len(all) != 10 {
 		t.Errorf("%d records", len(all))
 	}
@@ -253,12 +237,14 @@ func TestFormatDocDump(t *testing.T) {
 		}
 	}
 	var h format.Header
-	hide(int(unsafe.Offsetof(h.Boot)), 8)
+	hide(int(unsafe.Offsetof(h.Identity)), 8)
+	hide(int(unsafe.Offsetof(h.Check)), 4)
+	hide(int(unsafe.Offsetof(h.Home)), 8)
 	hide(format.TableOffset+format.Line+4, format.Line-4) // of id 1
 	for off := int64(format.HeaderSize); off < used; off += int64(binary.NativeEndian.Uint64(memory[off:])) {
 		hide(int(off)+format.RecordCheck, 4)
 		hide(int(off)+52, 4)
-		hide(int(off)+56, format.RecordFixed-56)
+		hide(int(off)+72, format.RecordFixed-72)
 	}
 	got := dump(memory, hidden)
 	var want []string

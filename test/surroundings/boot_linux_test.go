@@ -2,13 +2,13 @@ package surroundings_test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 
 	"example.org/shm"
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/shmtest"
-	"example.org/shm/internal/sys"
 	"example.org/shm/test/agent"
 )
 
@@ -46,11 +46,8 @@ var bootOpener = shmtest.Helper("bootOpener", func(args []string) error {
 	return err
 })
 
-// thisBoot is what the header of a segment has for this boot of the system.
-func thisBoot() uint64 { return format.BootStamp(sys.BootID()) }
-
 // startBootHolder returns a segment in a file, as another boot of the system leaves
-// it: its header, which the caller may change, has another boot. Two of its locks are
+// it: its header, which the caller may change, has another home. Two of its locks are
 // held by a process that lives.
 func startBootHolder(t *testing.T) (path string, h *format.Header, holder *shmtest.Process) {
 	t.Helper()
@@ -58,7 +55,7 @@ func startBootHolder(t *testing.T) (path string, h *format.Header, holder *shmte
 	holder = shmtest.Start(t, bootHolder, path)
 	holder.Expect("locked")
 	h = agent.HeaderOf(agent.MapFile(t, path))
-	h.Boot.Store((thisBoot() + 2) & format.SealedMax)
+	agent.Away(h)
 	return path, h, holder
 }
 
@@ -81,26 +78,23 @@ func nextID(t *testing.T, h *format.Header) uint64 {
 	return n
 }
 
-func TestLocksOfAnEarlierBootAreFree(t *testing.T) {
+// After a reboot each lock is taken over by whoever asks for it first.
+func TestLocksOfAnEarlierBootAreTakenOver(t *testing.T) {
 	path, h := crashed(t)
 	before := nextID(t, h)
+	away, _ := h.Home.Load()
 	s := shmtest.Opened(shm.Open(path, nil))(t)
-	if boot, _ := h.Boot.Load(); boot != thisBoot() {
-		t.Fatalf("boot %#x, this is %#x", boot, thisBoot())
+	if home, _ := h.Home.Load(); home == away {
+		t.Fatalf("the home is %#x still", home)
 	}
-	if next := nextID(t, h); next != before+1<<20 {
+	if next := nextID(t, h); next != before {
 		t.Fatalf("the next id is %d, after %d", next, before)
 	}
 	v := shmtest.Must(shm.NewValue(s, "n", int64(0)))(t)
 	for name, mu := range map[string]*shm.Mutex{"mutex": shmtest.Must(shm.NewMutex(s, "mutex"))(t), "n": v.Mutex()} {
-		cell := agent.Cell(t, s, name)
-		if w := cell.Word.Load(); w != 0 {
-			t.Fatalf("%s: the word is %#x", name, w)
+		if !mu.TryLock() {
+			t.Fatalf("%s: the lock of a dead process cannot be had", name)
 		}
-		if n := cell.Takeovers.Load(); n != 0 {
-			t.Fatalf("%s: %d takeovers", name, n)
-		}
-		mu.Lock()
 		if !mu.Abandoned() {
 			t.Fatalf("%s: the next holder is not told that the system went down", name)
 		}
@@ -116,6 +110,21 @@ func TestLocksOfAnEarlierBootAreFree(t *testing.T) {
 	}
 }
 
+// Where each container has a boot id of its own, ids are used up no faster than
+// elsewhere.
+func TestBootsInTurnSkipNoID(t *testing.T) {
+	path, h := crashed(t)
+	before := nextID(t, h)
+	const rounds = 50
+	for range rounds {
+		agent.Away(h)
+		shmtest.Start(t, bootOpener, path).Wait()
+	}
+	if next := nextID(t, h); next != before+rounds {
+		t.Fatalf("after %d processes the next id is %d, it was %d", rounds, next, before)
+	}
+}
+
 func TestProcessesOpenAfterABootTogether(t *testing.T) {
 	path, h := crashed(t)
 	before := nextID(t, h)
@@ -127,26 +136,27 @@ func TestProcessesOpenAfterABootTogether(t *testing.T) {
 	for _, p := range all {
 		p.Wait()
 	}
-	if next := nextID(t, h); next < before+1<<20+processes || next >= before+2<<20 {
+	if next := nextID(t, h); next < before+processes || next > before+2*processes {
 		t.Fatalf("the next id is %d, after %d", next, before)
 	}
 }
 
-// If a process holds a lease, the file may be shared with another host, whose boot
-// is the other one.
-func TestLeasesOfAnotherHostAreRespected(t *testing.T) {
+// If a process holds a lease, the file may be shared with a container that has a
+// boot id of its own.
+func TestLeasesOfAnotherBootAreRespected(t *testing.T) {
 	path, h, holder := startBootHolder(t)
 	before := nextID(t, h)
+	away, _ := h.Home.Load()
 	s := shmtest.Opened(shm.Open(path, nil))(t)
 	mu := shmtest.Must(shm.NewMutex(s, "mutex"))(t)
 	if mu.TryLock() {
 		t.Fatal("a holder that lives is robbed")
 	}
-	if next := nextID(t, h); next >= before+1<<20 {
+	if next := nextID(t, h); next != before+1 {
 		t.Fatalf("the next id is %d, after %d", next, before)
 	}
-	if boot, _ := h.Boot.Load(); boot == thisBoot() {
-		t.Fatal("the boot is taken for this one")
+	if home, _ := h.Home.Load(); home != away {
+		t.Fatal("the home has changed while a process uses the segment")
 	}
 	holder.Kill()
 	mu.Lock()
@@ -154,4 +164,33 @@ func TestLeasesOfAnotherHostAreRespected(t *testing.T) {
 		t.Fatal("the next holder is not told that the last one is dead")
 	}
 	mu.Unlock()
+}
+
+// A copy of a segment that is in use may have a counter of ids that is older than
+// its locks. No id in a lock word is given out again, so nobody waits for itself.
+func TestCopyOfALiveFile(t *testing.T) {
+	path, h, holder := startBootHolder(t)
+	agent.Away(h) // at home again
+	owner := agent.Cell(t, shmtest.Opened(shm.Open(path, nil))(t), "mutex").Word.Load() & format.OwnerMask
+	bytes := shmtest.Must(os.ReadFile(path))(t)
+	copied := filepath.Join(t.TempDir(), "copy")
+	if err := os.WriteFile(copied, bytes, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	late := agent.HeaderOf(agent.MapFile(t, copied))
+	late.NextID.Store(uint64(owner)) // as cp may have read it before the holder took its id
+	s := shmtest.Opened(shm.Open(copied, nil))(t)
+	if next := nextID(t, late); next <= uint64(owner) {
+		t.Fatalf("the next id of the copy is %d, and a lock has %d", next, owner)
+	}
+	mu := shmtest.Must(shm.NewMutex(s, "mutex"))(t)
+	if !mu.TryLock() || !mu.Abandoned() {
+		t.Fatal("the copy's lock cannot be had, or is not marked")
+	}
+	mu.Unlock()
+	original := shmtest.Opened(shm.Open(path, nil))(t)
+	if shmtest.Must(shm.NewMutex(original, "mutex"))(t).TryLock() {
+		t.Fatal("the holder of the original is robbed")
+	}
+	holder.Kill()
 }

@@ -28,7 +28,7 @@ func Forge(b []byte) {
 		return
 	}
 	ne.PutUint32(b[format.HeaderChecked:], crc32.ChecksumIEEE(b[:format.HeaderChecked]))
-	for i := range 5 {
+	for i := range 8 {
 		word := b[format.Line+8*i:]
 		ne.PutUint64(word, format.Seal(ne.Uint64(word)&format.SealedMax))
 	}

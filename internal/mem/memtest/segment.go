@@ -14,6 +14,9 @@ import (
 	"example.org/shm/internal/sys"
 )
 
+// cells is the offset of the first cell. It is after the record of the index.
+const cells = format.FirstAllocation/2/format.Line*format.Line + 128*format.Line
+
 // MaxSize is the maximum size of a new segment, in bytes.
 const MaxSize = 4 << 20
 
@@ -28,7 +31,7 @@ type Segment struct {
 func New(t shmtest.TB) *Segment {
 	t.Helper()
 	path := sys.Path(shmtest.Name(t))
-	header := format.NewHeader(MaxSize, format.FirstAllocation, format.BootStamp(sys.BootID()))
+	header := format.NewHeader(MaxSize, format.FirstAllocation, 1)
 	shmtest.Opened(sys.CreateNamed(path, 0o600, header, format.FirstAllocation))(t)
 	return Open(t, path, false)
 }
@@ -52,7 +55,7 @@ func Open(t shmtest.TB, path string, readOnly bool) *Segment {
 // Cell returns the lock cell at a place of its own for each i, and its offset.
 // There are 100 of them. No record describes them.
 func (s *Segment) Cell(i int) (cell *format.LockCell, off int64) {
-	off = format.HeaderSize + int64(i)*format.Line
+	off = cells + int64(i)*format.Line
 	return mem.At[format.LockCell](&s.Region, off), off
 }
 

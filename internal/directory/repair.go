@@ -1,0 +1,192 @@
+package directory
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"example.org/shm/internal/errs"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/killpoint"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/sys"
+)
+
+// repairWait is how long a process that attaches waits for the allocation lock.
+// Another one that adds a value has it for a short time, and who may only read the
+// file can keep it.
+const repairWait = time.Second
+
+// Attach puts a file in order that has outlived the system which wrote it, or was
+// copied, and validates the index. No lock word is reset: its owner is dead, and
+// whoever asks for the lock takes it over. unfit is why the sizes in the header do
+// not fit each other, or nil: what the power failure left is put right, or the error
+// is unfit.
+//
+// Preconditions: the caller is inside region.Guarded, and may write.
+func (d *Directory) Attach(f *os.File, unfit error) error {
+	if d.foreignHome() && !d.inUse(f) {
+		if err := d.settleIn(f, unfit); err != nil {
+			return err
+		}
+	} else if unfit != nil {
+		return d.fail("open", unfit)
+	}
+	return d.Check(f)
+}
+
+// settleIn repairs the file if the allocation lock can be had soon. Without it only
+// the ids are put in order, unless the sizes must be.
+func (d *Directory) settleIn(f *os.File, unfit error) error {
+	unlock, locked, err := d.owner.LockAllocationWithin(f, repairWait)
+	if err != nil {
+		return err
+	}
+	if locked {
+		defer unlock()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case !locked && unfit != nil:
+		return d.fail("open", fmt.Errorf("%w; and another process keeps byte %d of the file locked, so this cannot be repaired", unfit, format.AllocationByte))
+	case !locked:
+		d.adoptOwners(f)
+	case d.foreignHome(): // no other process was faster
+		return d.repair(f)
+	}
+	return nil
+}
+
+// foreignHome reports whether the header has another home than this process.
+func (d *Directory) foreignHome() bool {
+	home, ok := d.header.Home.Load()
+	return d.home != 0 && ok && home != d.home
+}
+
+// inUse reports whether a process holds a lease of the segment in this very system,
+// whatever the home is: a container may have a boot id of its own. That process has
+// put the file in order.
+func (d *Directory) inUse(f *os.File) bool { return d.owner.AnyHeld(f) }
+
+// repair puts the directory in order, and then the ids. The caller holds the
+// allocation lock and d.mu. A process that dies inside leaves a file which the next
+// one can repair.
+func (d *Directory) repair(f *os.File) error {
+	size, err := sys.FileSize(f, d.region.Path)
+	if err != nil {
+		return err
+	}
+	used, ok := d.header.Used.Bytes()
+	if !ok {
+		return d.fail("open", fmt.Errorf("%w: damaged header", errs.Format))
+	}
+	if used > int64(len(d.region.Bytes)) {
+		return d.reach(f, used)
+	}
+	allocated := min(size/sys.PageSize*sys.PageSize, int64(len(d.region.Bytes))/format.Line*format.Line)
+	if err := sys.ReserveAgain(f, d.region.Path, allocated); err != nil {
+		return err
+	}
+	d.verified, d.used = size, min(used, allocated)
+	d.header.Allocated.StoreBytes(allocated)
+	killpoint.At(killpoint.AllocatedCorrected)
+
+	end, table, sound := d.survey(f)
+	if table == 0 {
+		return d.fail("open", fmt.Errorf("%w: no record of an index is left", errs.Format))
+	}
+	d.header.Dirty.StoreBytes(allocated) // pages beyond an old used may have reached the disk
+	killpoint.At(killpoint.DirtyCorrected)
+	if !sound {
+		// From now on nobody trusts the slots. A process that dies leaves the rest to
+		// the next one that completes the index.
+		d.header.Indexed.StoreBytes(format.HeaderSize)
+		killpoint.At(killpoint.IndexForgotten)
+		d.header.Index.StoreBytes(table)
+		killpoint.At(killpoint.IndexReplaced)
+	}
+	d.header.Used.StoreBytes(end)
+	killpoint.At(killpoint.UsedCutBack)
+	d.used = end
+	clear(d.known)
+	if !sound {
+		t, err := d.indexAt(table)
+		if err != nil {
+			return err
+		}
+		d.table = t
+		for i := range t.slots {
+			t.slots[i].Store(0)
+		}
+		killpoint.At(killpoint.IndexCleared)
+		d.header.Values.Store(0)
+		killpoint.At(killpoint.ValuesForgotten)
+		if err := d.complete(f); err != nil {
+			return err
+		}
+	}
+	d.adoptOwners(f)
+	d.header.Home.Store(d.home) // last: if this process dies before, the next one repeats all of it
+	killpoint.At(killpoint.HomeStored)
+	return nil
+}
+
+// survey reads all records. It returns the end of the last one that is valid, and the
+// offset of the index: the one to which the header leads, or else the last one; 0 if
+// there is none. sound reports whether exactly these records are in that index, and
+// the header says so.
+func (d *Directory) survey(f *os.File) (end, table int64, sound bool) {
+	want, ok := d.header.Index.Bytes()
+	current, err := d.indexAt(want)
+	sound = ok && err == nil
+	names, last := uint64(0), int64(0)
+	end = format.HeaderSize
+	for end < d.used {
+		r, size, err := format.Decode(d.region.Bytes, end, d.used, d.layouts)
+		if err == nil && r.Kind == format.KindGrowth {
+			var own *format.Record
+			if own, _, err = d.decode(r.Older, end); err == nil {
+				_, err = r.Grown(own)
+			}
+		}
+		if err != nil {
+			break
+		}
+		switch {
+		case r.Kind == format.KindIndex:
+			if last != want {
+				last = end
+			}
+		case sound:
+			_, found, err := d.search(f, current, r.Name)
+			sound = err == nil && found != nil && found.Start >= end
+			if r.Kind != format.KindGrowth {
+				names++
+			}
+		}
+		end += size
+	}
+	indexed, _ := d.header.Indexed.Bytes()
+	values, _ := d.header.Values.Load()
+	sound = sound && last == want && indexed == end && values == names && current.inUse() == names
+	return end, last, sound
+}
+
+// adoptOwners makes sure that no id in a lock word is given out again.
+func (d *Directory) adoptOwners(f *os.File) {
+	used, ok := d.header.Used.Bytes()
+	if !ok || d.reach(f, used) != nil {
+		return
+	}
+	for off := int64(format.HeaderSize); off < used; {
+		r, size, err := format.Decode(d.region.Bytes, off, used, d.layouts)
+		if err != nil {
+			return
+		}
+		if r.HasLock() && r.Kind != format.KindGrowth {
+			d.owner.Adopt(f, mem.At[format.LockCell](d.region, r.Data))
+		}
+		off += size
+	}
+}
