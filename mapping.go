@@ -61,7 +61,7 @@ var attached = struct {
 // It reserves size bytes of address space, or as many as the system allows, but
 // at least need. It maps foreign memory anew each time: that has no locks, so
 // nothing needs to be shared.
-func attach(f *os.File, key sys.Key, path string, size, need int64, readOnly, foreign bool, home uint64) (*mapping, error) {
+func attach(f *os.File, key sys.Key, path string, size, need int64, readOnly, foreign bool, home directory.Home) (*mapping, error) {
 	if !foreign {
 		if m := pin(key, readOnly, nil); m != nil {
 			return m, nil
@@ -69,7 +69,7 @@ func attach(f *os.File, key sys.Key, path string, size, need int64, readOnly, fo
 	}
 	// The table's lock is not held here: Map may wait for cleanups, and some of
 	// them take that lock.
-	m, err := newMapping(f, path, size, need, readOnly, foreign, home)
+	m, err := newMapping(f, key, path, size, need, readOnly, foreign, home)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (m *mapping) detach() {
 	}
 }
 
-func newMapping(f *os.File, path string, size, need int64, readOnly, foreign bool, home uint64) (*mapping, error) {
+func newMapping(f *os.File, key sys.Key, path string, size, need int64, readOnly, foreign bool, home directory.Home) (*mapping, error) {
 	memory, err := mem.Map(f, path, size, need, readOnly)
 	if err != nil {
 		return nil, err
@@ -151,6 +151,7 @@ func newMapping(f *os.File, path string, size, need int64, readOnly, foreign boo
 	if !foreign {
 		m.header = mem.At[format.Header](&m.region, 0)
 		m.party.Init(m.header, &m.own.control, path, readOnly)
+		m.party.Remember(key)
 		m.dir.Init(&m.region, m.header, &m.party.Owner, home)
 	}
 	runtime.AddCleanup(m, (*resources).release, m.own)
@@ -181,16 +182,16 @@ func (m *mapping) prepare(f *os.File, unfit error) error {
 	})
 }
 
-// homeOf returns what the header of a segment has in this boot of the system, if it
-// is in this very file; 0 if the system does not say.
-func homeOf(f *os.File, key sys.Key, identity uint64) uint64 {
+// homeOf returns where a segment is, if it is in this very file.
+func homeOf(f *os.File, key sys.Key, identity uint64) directory.Home {
 	boot := sys.BootID()
-	if sys.InMemory(f) {
-		boot = "" // no file outlives its system, but a container may have a boot id of its own
-	} else if boot == "" {
-		return 0
+	if sys.InMemory(f) { // a container may have a boot id of its own
+		return directory.Home{Stamp: format.Home("", key.Ino, identity), InMemory: true}
 	}
-	return format.Home(boot, key.Ino, identity)
+	if boot == "" {
+		return directory.Home{} // the system does not say
+	}
+	return directory.Home{Stamp: format.Home(boot, key.Ino, identity)}
 }
 
 // size returns how many bytes are allocated.
@@ -227,7 +228,7 @@ func attachFile(f *os.File, path string, opt Options) (*mapping, error) {
 		if size == 0 {
 			return nil, errs.Path("open", path, fmt.Errorf("%w: the file is empty", ErrFormat))
 		}
-		return attach(f, key, path, size, size, opt.ReadOnly, true, 0)
+		return attach(f, key, path, size, size, opt.ReadOnly, true, directory.Home{})
 	}
 	key, size, start, err := readHeader(f, path)
 	if err != nil {

@@ -158,14 +158,6 @@ func openOwned(name, path string, f *os.File, opt Options) (*Segment, error) {
 	if err != nil {
 		return nil, sys.CloseAfter(f, err)
 	}
-	if m.header != nil {
-		key, _, err := sys.Identify(f, path)
-		if err != nil {
-			m.detach()
-			return nil, sys.CloseAfter(f, err)
-		}
-		m.party.Remember(key)
-	}
 	s := &Segment{name: name, file: f}
 	s.m.Store(m)
 	return s, nil

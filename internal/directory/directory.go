@@ -39,7 +39,7 @@ type Directory struct {
 	region *mem.Region
 	header *format.Header
 	owner  *lease.Owner
-	home   uint64     // of this process's system and file; 0: unknown
+	home   Home
 	names  wait.Group // goroutines that wait for a name
 
 	mu       sync.RWMutex
@@ -50,9 +50,15 @@ type Directory struct {
 	verified int64
 }
 
-// Init sets the mapping that the directory describes, with its header and its
-// owner. home is what format.Home returns for the file, or 0.
-func (d *Directory) Init(region *mem.Region, header *format.Header, owner *lease.Owner, home uint64) {
+// Home is where and when the leases of a segment are valid, as this process sees it.
+type Home struct {
+	Stamp    uint64 // what format.Home returns; 0: unknown
+	InMemory bool   // no file of this filesystem outlives the system
+}
+
+// Init sets the mapping that the directory describes, with its header, its owner and
+// its home.
+func (d *Directory) Init(region *mem.Region, header *format.Header, owner *lease.Owner, home Home) {
 	d.region, d.header, d.owner, d.home = region, header, owner, home
 	d.known, d.layouts = map[string]*format.Record{}, map[string]*layout.Layout{}
 }

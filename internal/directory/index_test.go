@@ -147,7 +147,7 @@ func TestHostileSlots(t *testing.T) {
 		knew.found("n")
 		spoil(m, m.slots())
 		o := mapping{m.Segment, new(Directory), t}
-		o.Init(&m.Region, m.Header, m.owner, home)
+		o.Init(&m.Region, m.Header, m.owner, Home{home, false})
 		for _, o := range []mapping{knew, o} {
 			if r, err := o.find("x"); r != nil || err != nil && !m.isPath(err, errs.Format) {
 				t.Errorf("%s: find: %v, %v", what, r, err)

@@ -51,7 +51,7 @@ func mapped(t shmtest.TB, s *memtest.Segment) mapping {
 	owner, d := new(lease.Owner), new(Directory)
 	owner.Init(s.Header, new(lease.Control), s.Path, s.ReadOnly)
 	owner.ShareAllocation(new(sync.Mutex))
-	d.Init(&s.Region, s.Header, owner, home)
+	d.Init(&s.Region, s.Header, owner, Home{home, false})
 	memtest.Keep(d)
 	m := mapping{s, d, t}
 	if !s.ReadOnly {

@@ -25,6 +25,7 @@ const repairWait = time.Second
 //
 // Preconditions: the caller is inside region.Guarded, and may write.
 func (d *Directory) Attach(f *os.File, unfit error) error {
+	d.moveIn()
 	if d.foreignHome() && !d.inUse(f) {
 		if err := d.settleIn(f, unfit); err != nil {
 			return err
@@ -33,6 +34,20 @@ func (d *Directory) Attach(f *os.File, unfit error) error {
 		return d.fail("open", unfit)
 	}
 	return d.Check(f)
+}
+
+// moveIn makes this process's home that of a segment in memory to which nobody has
+// come yet: there is nothing to repair, no id was given out, and no value was made.
+// Elsewhere such a header may be what a power failure has left beside newer pages.
+func (d *Directory) moveIn() {
+	h := d.header
+	first, _ := h.NextID.Load()
+	values, _ := h.Values.Load()
+	indexed, _ := h.Indexed.Bytes()
+	if used, _ := h.Used.Bytes(); d.home.InMemory && first == 1 && values == 0 && used == indexed {
+		h.Home.Word.CompareAndSwap(format.Seal(0), format.Seal(d.home.Stamp))
+		killpoint.At(killpoint.HomeChosen)
+	}
 }
 
 // settleIn repairs the file if the allocation lock can be had soon. Without it only
@@ -61,7 +76,7 @@ func (d *Directory) settleIn(f *os.File, unfit error) error {
 // foreignHome reports whether the header has another home than this process.
 func (d *Directory) foreignHome() bool {
 	home, ok := d.header.Home.Load()
-	return d.home != 0 && ok && home != d.home
+	return d.home.Stamp != 0 && ok && home != d.home.Stamp
 }
 
 // inUse reports whether a process holds a lease of the segment in this very system,
@@ -127,7 +142,7 @@ func (d *Directory) repair(f *os.File) error {
 		}
 	}
 	d.adoptOwners(f)
-	d.header.Home.Store(d.home) // last: if this process dies before, the next one repeats all of it
+	d.header.Home.Store(d.home.Stamp) // last: if this process dies before, the next one repeats all of it
 	killpoint.At(killpoint.HomeStored)
 	return nil
 }

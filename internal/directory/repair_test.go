@@ -95,7 +95,7 @@ func TestPowerFailure(t *testing.T) {
 		m.away()
 		fail(m, &before, end)
 		o := mapping{m.Segment, new(Directory), t}
-		o.Init(&m.Region, m.Header, m.owner, home)
+		o.Init(&m.Region, m.Header, m.owner, Home{home, false})
 		if err := o.attach(o.unfit()); err != nil {
 			t.Errorf("%s: %v", what, err)
 			continue
@@ -160,7 +160,7 @@ func TestAttachBesideWhoKeepsTheLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := mapping{m.Segment, new(Directory), t}
-	o.Init(&m.Region, m.Header, m.owner, home)
+	o.Init(&m.Region, m.Header, m.owner, Home{home, false})
 	if err := o.attach(nil); err != nil {
 		t.Fatal(err)
 	}

@@ -73,6 +73,7 @@ const (
 	ValuesRecounted
 	IndexCompleted
 	HomeStored
+	HomeChosen
 
 	// A value is added to the directory.
 	SpaceReserved

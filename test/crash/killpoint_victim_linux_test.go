@@ -66,6 +66,9 @@ var victim = shmtest.Helper("victim", func(args []string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := shm.Anonymous(nil); err != nil { // a new one
+		return err
+	}
 	v := &victimised{s: s}
 	if err := shm.Bind(s, &v.world); err != nil {
 		return err
