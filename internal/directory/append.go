@@ -64,7 +64,7 @@ func (d *Directory) wipe(f *os.File, off int64) error {
 // grow makes sure that the first end bytes are allocated.
 func (d *Directory) grow(f *os.File, end int64) error {
 	allocated, ok := d.header.Allocated.Bytes()
-	if !ok {
+	if !ok || allocated < d.used {
 		return d.fail("allocate", fmt.Errorf("%w: the allocated size is damaged", errs.Format))
 	}
 	limit := int64(len(d.region.Bytes))

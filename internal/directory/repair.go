@@ -108,6 +108,10 @@ func (d *Directory) repair(f *os.File) error {
 	killpoint.At(killpoint.AllocatedCorrected)
 
 	end, table, sound := d.survey(f)
+	if end < d.used && len(d.known) > 0 {
+		// Handles may lead to what would be cut off.
+		return d.fail("open", fmt.Errorf("%w: the record at byte %d is damaged; close the segment and open it again", errs.Format, end))
+	}
 	if table == 0 {
 		return d.fail("open", fmt.Errorf("%w: no record of an index is left", errs.Format))
 	}

@@ -179,6 +179,25 @@ func TestAttachBesideWhoKeepsTheLock(t *testing.T) {
 	o.mustBeIndexed("after another value")
 }
 
+// Who has found values does not cut the directory back, even if it is damaged.
+func TestNoCutBelowHandles(t *testing.T) {
+	m, _ := filled(t)
+	used := m.used()
+	m.found("value0")
+	m.found("value39")
+	m.Bytes[m.found("value20").Start] ^= 1
+	m.away()
+	for range 2 {
+		if _, err := m.add(number("more"), nil); !m.isPath(err, errs.Format) || m.used() != used {
+			t.Fatalf("%v; %d bytes of %d are used", err, m.used(), used)
+		}
+	}
+	m.found("value39")
+	if o := m.again(false); o.used() == used || shmtest.Must(o.find("value39"))(t) != nil {
+		t.Error("who comes anew does not cut it back")
+	}
+}
+
 // A segment that processes use, in a container with another boot id, stays as it is.
 func TestAwayAndInUse(t *testing.T) {
 	m, _ := filled(t)
