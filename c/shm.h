@@ -139,7 +139,10 @@ enum shm_error {
 
 /* How the memory of a value is synchronised, and which kind of value it is. */
 enum shm_access { SHM_RAW = 1, SHM_ATOMIC = 2, SHM_LOCKED = 3, SHM_PUBLISHED = 4 };
-enum shm_kind { SHM_SINGLE = 1, SHM_ARRAY = 2, SHM_CHARS = 3, SHM_MUTEX = 4, SHM_GROWTH_ = 5 };
+enum shm_kind { SHM_SINGLE = 1, SHM_ARRAY = 2, SHM_CHARS = 3, SHM_MUTEX = 4, SHM_GROWTH_ = 5, SHM_INDEX_ = 6 };
+
+/* What a value means to people. It changes how a value is shown, and nothing else. */
+enum shm_hint { SHM_DURATION = 1, SHM_TIME = 2, SHM_TEXT = 3, SHM_COUNTER = 4, SHM_GAUGE = 5 };
 
 /* Formats of PEP 3118. Write the format of a struct with these:
  * "T{" SHM_I64 ":hits:" SHM_F32 ":load:" "4x}". */
@@ -187,6 +190,7 @@ typedef struct shm_value {
 	uint64_t end;           /* bytes up to the end of the last field; 0: a struct has grown into its padding, and no program may publish */
 	uint64_t record;        /* offset of the record in the segment */
 	uint8_t access, kind;   /* enum shm_access, enum shm_kind */
+	uint8_t hint;           /* enum shm_hint; another number means nothing */
 	char code;              /* type code of a number, one of b B h H i I q Q f d ? c; otherwise 0 */
 } shm_value;
 
@@ -283,6 +287,10 @@ enum {
 	SHM_TABLE_LEN_ = 512,
 	SHM_HEADER_ = SHM_TABLE_OFFSET_ + SHM_TABLE_LEN_ * SHM_LINE_, /* offset of the first record */
 	SHM_FIRST_ = 64 << 10,                                        /* bytes of a new segment's file */
+	SHM_INDEX_SLOTS_ = 512,                                       /* of the index of a new segment */
+	SHM_INDEX_MOST_ = 1 << 24,
+	SHM_TAG_SHIFT_ = 40, /* in a slot of an index: the tag of a name, and the line of a record */
+	SHM_ID_GAP_ = 1 << 20, /* an id that far above the next one was never given out */
 	SHM_RECORD_FIXED_ = 112,
 	SHM_RECORD_CHECK_ = 12,
 	SHM_NAME_MAX_ = 255,
@@ -317,6 +325,7 @@ enum { SHM_STARVE_KERNEL_ = 1, SHM_STARVE_GO_ = 2 };
 #define SHM_BLIND_NS_ INT64_C(1000000000) /* without probes after a probe that failed; other processes probe meanwhile */
 #define SHM_LOOK_NS_ INT64_C(4000000000)  /* the longest time-out of a process that awaits a change */
 #define SHM_RO_LOOK_NS_ INT64_C(250000000) /* the same in a read-only attachment, which cannot set SHM_AWAITED_ */
+#define SHM_SETTLE_NS_ INT64_C(1000000000) /* the longest wait for the allocation lock when attaching */
 #define SHM_READ_NS_ INT64_C(10000000)   /* the longest wait for the lock of a reader that was overtaken */
 
 struct shm_cell_ {
@@ -336,18 +345,19 @@ struct shm_entry_ {
 struct shm_header_ {
 	char magic[8];
 	uint32_t version, order, size, table_len;
-	uint64_t max_size;
+	uint64_t max_size, identity;
 	uint32_t check;
-	unsigned char zero[28];
-	uint64_t allocated, used, dirty, next_id, boot; /* sealed words */
+	unsigned char zero[20];
+	uint64_t allocated, used, indexed, dirty, next_id, home, index, values; /* sealed words */
 	uint32_t names;
-	unsigned char zero2[148];
+	unsigned char zero2[124];
 	/* the table follows */
 };
 
 SHM_ASSERT_(sizeof(struct shm_cell_) == SHM_LINE_ && offsetof(struct shm_cell_, commit) == 32, "lock cell");
 SHM_ASSERT_(sizeof(struct shm_header_) == SHM_TABLE_OFFSET_ && offsetof(struct shm_header_, allocated) == 64 &&
-	offsetof(struct shm_header_, names) == 104 && sizeof(struct shm_entry_) == SHM_LINE_, "header");
+	offsetof(struct shm_header_, check) == 40 &&
+	offsetof(struct shm_header_, names) == 128 && sizeof(struct shm_entry_) == SHM_LINE_, "header");
 
 /* ---- The state of this process ---- */
 
@@ -361,8 +371,9 @@ struct shm_segment {
 	unsigned char *mem; /* the whole reserved address range */
 	struct shm_header_ *header;
 	uint64_t length;
-	uint64_t seen;  /* records that end here or before are valid; only grows */
 	uint64_t bytes; /* the file has had so many bytes; only grows */
+	uint64_t table; /* the index that was seen last: its line, and the binary logarithm of its slots above that; 0: none */
+	uint64_t where; /* the home of this boot and this file, or 0 */
 	uint32_t id;    /* 0 if it has none yet, and always in a read-only attachment */
 	bool read_only;
 	int fd, ctl;    /* ctl is -1 if there is none yet */
@@ -607,6 +618,7 @@ static inline uint64_t shm_count_(const char **p, const char *end)
 /* The field names that a parser has seen, as a hash table. */
 struct shm_names_ {
 	const char *format;
+	uint32_t mask; /* of the entries in use, a power of two minus 1 */
 	struct {
 		uint16_t name;   /* where the name starts in the format; 0: this entry is free */
 		uint16_t fields; /* where the fields of its struct start */
@@ -622,7 +634,7 @@ static inline bool shm_add_name_(struct shm_names_ *t, const char *fields, const
 	for (size_t i = 0; i < n; i++)
 		h = ((h ^ (unsigned char)name[i]) * 0x01000193U) ^ (h >> 15);
 	for (h ^= h >> 16;; h++) {
-		size_t i = h % SHM_NAMES_;
+		size_t i = h & t->mask;
 		if (t->seen[i].name == 0) {
 			t->seen[i].name = (uint16_t)(name - t->format);
 			t->seen[i].fields = (uint16_t)(fields - t->format);
@@ -723,8 +735,11 @@ static inline bool shm_parse_(const char *format, size_t n, uint64_t *size, uint
 	if (n > SHM_FORMAT_MAX_)
 		return false;
 	names.format = format;
+	names.mask = 15;
+	while (names.mask + 1 < SHM_NAMES_ && names.mask < n / 4)
+		names.mask = names.mask * 2 + 1;
 	if (memchr(format, '{', n) != NULL)
-		memset(names.seen, 0, sizeof names.seen);
+		memset(names.seen, 0, (names.mask + 1) * sizeof names.seen[0]);
 	return shm_parse_item_(&p, end, SHM_DEPTH_, &names, size, last) && p == end;
 }
 
@@ -751,7 +766,7 @@ struct shm_shape_ {
 	const char *name, *format;
 	size_t name_length, format_length;
 	uint64_t size;  /* bytes of an element */
-	int64_t count;  /* elements of an array, bytes of a C string, 0 for a single value, -1 for that of the existing value */
+	int64_t count;  /* elements of an array, bytes of a C string, slots of an index, 0 for a single value, -1 for that of the existing value */
 	uint8_t access, kind;
 };
 
@@ -760,9 +775,11 @@ struct shm_record_ {
 	struct shm_shape_ shape; /* its texts point into meta */
 	unsigned char *meta;     /* the caller frees it */
 	uint64_t offset, length, data, capacity;
+	uint64_t older; /* of a growth record: offset of the struct's own record */
 	uint32_t pid;
+	uint8_t hint;
 	bool grown; /* the shape is that of a growth record */
-	char program[57];
+	char program[41];
 };
 
 static inline bool shm_has_lock_(const struct shm_shape_ *s) { return s->access == SHM_LOCKED || s->access == SHM_PUBLISHED; }
@@ -773,7 +790,7 @@ static inline bool shm_slot_size_(const struct shm_shape_ *s, uint64_t *n)
 {
 	uint64_t count = s->count > 0 ? (uint64_t)s->count : 1;
 	*n = 0;
-	if (s->format_length == 0)
+	if (s->kind == SHM_MUTEX)
 		return true;
 	if (s->count < 0 || s->size == 0 || count > SHM_MAX_SEGMENT_ / s->size)
 		return false;
@@ -802,11 +819,47 @@ static inline uint64_t shm_elements_(const struct shm_shape_ *s)
 	return shm_has_lock_(s) ? SHM_LINE_ : 0;
 }
 
-static inline bool shm_valid_texts_(const struct shm_shape_ *s, size_t unit, size_t help)
+/* Reports whether the format is that of a number, which is what arrays have: no array
+ * and no struct. It is one of the codes of valid formats. */
+static inline bool shm_number_(const char *format, size_t n)
+{
+	return n >= 2 && n <= 3 && format[0] == SHM_ORDER[0] && format[1] != 'T' && format[1] != '(';
+}
+
+/* Reports whether one store writes a number of the format. Such numbers can be locked. */
+static inline bool shm_word_(const char *format, size_t n)
+{
+	return shm_number_(format, n) && format[1] != '?' && format[1] != 'c' && (n == 2 || format[2] != 'd');
+}
+
+/* Reports whether a value can be. Its format is valid. */
+static inline bool shm_valid_shape_(const struct shm_shape_ *s, size_t unit, size_t help, uint8_t hint)
 {
 	uint64_t n;
-	return s->name_length > 0 && s->name_length <= SHM_NAME_MAX_ && unit <= SHM_NAME_MAX_ && help <= SHM_HELP_MAX_ &&
-		s->count >= 0 && shm_utf8_(s->name, s->name_length) && shm_slot_size_(s, &n);
+	bool fits, counted = s->kind == SHM_ARRAY || s->kind == SHM_CHARS;
+	if (s->count < 0 || !shm_slot_size_(s, &n))
+		return false;
+	if (s->kind == SHM_INDEX_)
+		return s->access == SHM_RAW && s->name_length == 0 && unit == 0 && help == 0 && hint == 0 && s->count >= SHM_INDEX_SLOTS_ &&
+			s->count <= SHM_INDEX_MOST_ && (s->count & (s->count - 1)) == 0;
+	switch (s->access) {
+	case SHM_RAW:
+		fits = s->kind == SHM_SINGLE || s->kind == SHM_CHARS || (s->kind == SHM_ARRAY && shm_number_(s->format, s->format_length));
+		break;
+	case SHM_ATOMIC:
+		fits = s->kind == SHM_SINGLE && s->format_length == 2 && strchr("iIqQ", s->format[1]) != NULL;
+		break;
+	case SHM_LOCKED:
+		fits = s->kind == SHM_MUTEX || (s->kind <= SHM_ARRAY && shm_word_(s->format, s->format_length));
+		break;
+	case SHM_PUBLISHED:
+		fits = s->kind == SHM_SINGLE || s->kind == SHM_CHARS || (s->kind == SHM_GROWTH_ && unit == 0 && help == 0 && hint == 0);
+		break;
+	default:
+		return false;
+	}
+	return fits && counted == (s->count > 0) && (s->kind != SHM_CHARS || (s->format_length == 2 && s->format[1] == 'c')) &&
+		s->name_length > 0 && s->name_length <= SHM_NAME_MAX_ && unit <= SHM_NAME_MAX_ && help <= SHM_HELP_MAX_ && shm_utf8_(s->name, s->name_length);
 }
 
 /* The fixed part of a record, as it is in memory. */
@@ -819,9 +872,12 @@ struct shm_fixed_ {
 	uint32_t format;
 	uint16_t unit, help;
 	uint32_t pid;
-	char program[56];
+	uint64_t older;
+	uint8_t hint;
+	unsigned char zero[7];
+	char program[40];
 };
-SHM_ASSERT_(sizeof(struct shm_fixed_) == SHM_RECORD_FIXED_ && offsetof(struct shm_fixed_, pid) == 52, "record");
+SHM_ASSERT_(sizeof(struct shm_fixed_) == SHM_RECORD_FIXED_ && offsetof(struct shm_fixed_, pid) == 52 && offsetof(struct shm_fixed_, program) == 72, "record");
 
 static inline uint32_t shm_check_record_(const unsigned char *meta, size_t n)
 {
@@ -831,15 +887,23 @@ static inline uint32_t shm_check_record_(const unsigned char *meta, size_t n)
 /* Copies the fixed part of a record and checks its sizes against end. */
 static inline bool shm_fixed_part_(const shm_segment *s, uint64_t off, uint64_t end, struct shm_fixed_ *f)
 {
-	if (end - off < SHM_RECORD_FIXED_)
+	if (off < SHM_HEADER_ || off >= end || end - off < SHM_RECORD_FIXED_)
 		return false;
 	memcpy(f, s->mem + off, sizeof *f);
 	return f->size <= end - off && f->size % SHM_LINE_ == 0 && f->meta >= SHM_RECORD_FIXED_ && f->meta % SHM_LINE_ == 0 && f->meta <= f->size &&
 		f->format <= SHM_FORMAT_MAX_ && f->meta == shm_round_((uint64_t)SHM_RECORD_FIXED_ + f->name + f->format + f->unit + f->help, SHM_LINE_);
 }
 
+static inline bool shm_zeros_(const unsigned char *b, const unsigned char *end)
+{
+	while (b < end && *b == 0)
+		b++;
+	return b == end;
+}
+
 /* Validates the record at off, which must end at end or before. It validates a copy,
- * which other processes cannot change. */
+ * which other processes cannot change.
+ * Precondition: the file is known to have the bytes up to end. */
 SHM_SLOW_ int shm_decode_(const shm_segment *s, uint64_t off, uint64_t end, struct shm_record_ *r)
 {
 	struct shm_fixed_ f;
@@ -865,14 +929,22 @@ SHM_SLOW_ int shm_decode_(const shm_segment *s, uint64_t off, uint64_t end, stru
 	r->data = off + f.meta;
 	r->capacity = f.capacity;
 	r->pid = f.pid;
+	r->hint = f.hint;
 	memcpy(r->program, f.program, sizeof f.program);
-	if (shm_check_record_(r->meta, f.meta) == f.check && f.kind >= SHM_SINGLE && f.kind <= SHM_GROWTH_ &&
-	    f.access >= SHM_RAW && f.access <= SHM_PUBLISHED &&
-	    (f.kind == SHM_MUTEX ? f.format == 0 : shm_parse_(r->shape.format, f.format, &size, &last)) && size == f.element &&
-	    shm_valid_texts_(&r->shape, f.unit, f.help) && shm_slot_size_(&r->shape, &need) && f.capacity >= need && f.capacity <= SHM_MAX_SEGMENT_ &&
-	    f.meta + shm_data_size_(&r->shape, f.capacity) == f.size &&
-	    (f.kind == SHM_GROWTH_ || f.kind == SHM_MUTEX || shm_elements_(&r->shape) + need <= shm_data_size_(&r->shape, f.capacity)))
+	bool formatted = f.kind != SHM_MUTEX && f.kind != SHM_INDEX_;
+	if (f.kind == SHM_INDEX_)
+		size = sizeof(uint64_t);
+	bool ok = shm_check_record_(r->meta, f.meta) == f.check && shm_zeros_(f.zero, f.zero + sizeof f.zero) &&
+		shm_zeros_(r->meta + SHM_RECORD_FIXED_ + f.name + f.format + f.unit + f.help, r->meta + f.meta) &&
+		f.older <= off / SHM_LINE_ && (f.older != 0) == (f.kind == SHM_GROWTH_) &&
+		(formatted ? shm_parse_(r->shape.format, f.format, &size, &last) : f.format == 0) && size == f.element &&
+		shm_valid_shape_(&r->shape, f.unit, f.help, f.hint) && shm_slot_size_(&r->shape, &need) && f.capacity >= need && f.capacity <= SHM_MAX_SEGMENT_ &&
+		f.meta + shm_data_size_(&r->shape, f.capacity) == f.size &&
+		(f.kind == SHM_GROWTH_ || f.kind == SHM_MUTEX || shm_elements_(&r->shape) + need <= shm_data_size_(&r->shape, f.capacity));
+	if (ok) {
+		r->older = f.older * SHM_LINE_;
 		return 0;
+	}
 	free(r->meta);
 	r->meta = NULL;
 	return SHM_EFORMAT;
@@ -952,8 +1024,9 @@ static inline int shm_reach_(shm_segment *s, uint64_t end)
 	return 0;
 }
 
-/* Reserves space on the filesystem, so that a later access cannot fault. */
-SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end)
+/* Reserves space on the filesystem, so that a later access cannot fault. If it fails, and
+ * the space is fresh, nobody uses it, and what there is of it is given back. */
+SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end, bool fresh)
 {
 	const uint64_t step = 16 << 20; /* small, as a signal undoes a whole call of fallocate */
 	for (uint64_t at = off; at < end; at += step) {
@@ -975,10 +1048,10 @@ SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end)
 					err = w == 0 ? ENOSPC : errno;
 			}
 		}
-		if (err != 0) {
+		if (err != 0 && fresh)
 			(void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)(at + n - off));
+		if (err != 0)
 			return -err;
-		}
 	}
 	return 0;
 }
@@ -1071,20 +1144,30 @@ SHM_SLOW_ int shm_reopen_(const shm_segment *s)
 	return SHM_ENOLEASE;
 }
 
-/* Returns 40 bits that identify this boot of the system, or 0 if the system does not
- * tell. */
-SHM_SLOW_ uint64_t shm_boot_id_(void)
+static inline uint64_t shm_hash_(uint64_t h, const void *bytes, size_t n) /* FNV-1a */
 {
-	unsigned char b[128];
-	uint64_t h = UINT64_C(14695981039346656037); /* FNV-1a */
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, b, sizeof b);
-	if (fd >= 0)
-		close(fd);
-	if (n <= 0)
-		return 0;
-	for (ssize_t i = 0; i < n; i++)
-		h = (h ^ b[i]) * UINT64_C(1099511628211);
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ ((const unsigned char *)bytes)[i]) * UINT64_C(1099511628211);
+	return h;
+}
+
+/* Returns 40 bits that say for which boot of the system and for which file the leases of
+ * a segment are valid, or 0 if the system does not tell its boots apart. Memory needs no
+ * boot: no reboot leaves it. */
+SHM_SLOW_ uint64_t shm_home_of_(uint32_t type, uint64_t inode, uint64_t identity)
+{
+	char boot[128];
+	uint64_t h = UINT64_C(14695981039346656037);
+	if (!shm_memory_(type)) {
+		int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? -1 : read(fd, boot, sizeof boot);
+		if (fd >= 0)
+			close(fd);
+		if (n <= 0)
+			return 0;
+		h = shm_hash_(h, boot, (size_t)n);
+	}
+	h = shm_hash_(shm_hash_(h, &inode, sizeof inode), &identity, sizeof identity);
 	return (h & SHM_SEALED_MAX_) | 1;
 }
 
@@ -1421,20 +1504,10 @@ static inline void shm_consistent(const shm_value *v)
 
 /* ---- The directory ---- */
 
-/* Validates the records that were published since the last call, each once. */
-SHM_SLOW_ int shm_extend_(shm_segment *s, uint64_t *used)
+/* Loads the end of the last record; the file has that much. */
+static inline int shm_used_(shm_segment *s, uint64_t *used)
 {
-	struct shm_record_ r;
-	uint64_t off = __atomic_load_n(&s->seen, __ATOMIC_ACQUIRE);
-	if (!shm_unseal_bytes_(&s->header->used, used) || *used < off)
-		return SHM_EFORMAT;
-	int err = shm_reach_(s, *used);
-	for (; err == 0 && off < *used; off += r.length)
-		if ((err = shm_decode_(s, off, *used, &r)) == 0)
-			free(r.meta);
-	if (err == 0)
-		__atomic_store_n(&s->seen, *used, __ATOMIC_RELEASE);
-	return err;
+	return !shm_unseal_bytes_(&s->header->used, used) || *used < SHM_HEADER_ ? SHM_EFORMAT : shm_reach_(s, *used);
 }
 
 static inline bool shm_same_format_(const struct shm_shape_ *a, const struct shm_shape_ *b)
@@ -1448,40 +1521,158 @@ static inline bool shm_outgrows_(const struct shm_shape_ *want, const struct shm
 		shm_extends_(want->format, want->format_length, r->shape.format, r->shape.format_length);
 }
 
+/* The slots of an index. Their number is a power of two. */
+struct shm_table_ {
+	uint64_t *slots, mask, start; /* start is the offset of its record */
+};
+
+/* Returns the tag of a name, at which the search for it begins. */
+static inline uint64_t shm_tag_(const char *name, size_t n) { return (uint32_t)(shm_crc_(0, name, n) * 0x9E3779B1U) >> 8; }
+
+static inline uint64_t *shm_slot_at_(const struct shm_table_ *t, uint64_t i) { return t->slots + (i & t->mask); }
+
+/* Makes the table of a valid record of an index. */
+static inline void shm_table_of_(const shm_segment *s, const struct shm_record_ *r, struct shm_table_ *t)
+{
+	t->slots = (uint64_t *)(void *)(s->mem + r->data);
+	t->mask = (uint64_t)r->shape.count - 1;
+	t->start = r->offset;
+}
+
+/* Validates the index at an offset. */
+static inline int shm_index_at_(const shm_segment *s, uint64_t start, uint64_t end, struct shm_table_ *t)
+{
+	struct shm_record_ r;
+	int err = shm_decode_(s, start, end, &r);
+	if (err != 0)
+		return err;
+	if (r.shape.kind == SHM_INDEX_)
+		shm_table_of_(s, &r, t);
+	free(r.meta);
+	return r.shape.kind == SHM_INDEX_ ? 0 : SHM_EFORMAT;
+}
+
+/* Finds the current index. It validates each once. Its data are 128 bytes behind the
+ * start of its record, as it has no texts. */
+static inline int shm_index_(shm_segment *s, struct shm_table_ *t)
+{
+	uint64_t start, used, known = __atomic_load_n(&s->table, __ATOMIC_ACQUIRE);
+	if (!shm_unseal_bytes_(&s->header->index, &start))
+		return SHM_EFORMAT;
+	if (known != 0 && start == (known & SHM_SEALED_MAX_) * SHM_LINE_) {
+		t->slots = (uint64_t *)(void *)(s->mem + start + shm_round_(SHM_RECORD_FIXED_, SHM_LINE_));
+		t->mask = (UINT64_C(1) << (known >> SHM_TAG_SHIFT_)) - 1;
+		t->start = start;
+		return 0;
+	}
+	int err = shm_used_(s, &used);
+	if (err == 0 && (err = shm_index_at_(s, start, used, t)) == 0)
+		__atomic_store_n(&s->table, start / SHM_LINE_ | (uint64_t)__builtin_ctzll(t->mask + 1) << SHM_TAG_SHIFT_, __ATOMIC_RELEASE);
+	return err;
+}
+
+/* Searches an index for a name. Returns 0 with the record to which it leads, -ENOENT, or
+ * an error. *slot is the slot, or the free one at which the search ended, or NULL if none
+ * is free. end is the end of the last record that counts; the records of a table in use
+ * may end later, and *used with them. */
+SHM_SLOW_ int shm_lookup_(shm_segment *s, const struct shm_table_ *t, const char *name, size_t n, uint64_t end, bool fixed_end, uint64_t **slot, struct shm_record_ *r)
+{
+	uint64_t tag = shm_tag_(name, n);
+	struct shm_fixed_ f;
+	r->meta = NULL;
+	*slot = NULL;
+	for (uint64_t i = 0; i <= t->mask; i++) {
+		uint64_t *at = shm_slot_at_(t, tag + i), w = __atomic_load_n(at, __ATOMIC_SEQ_CST), start = (w & SHM_SEALED_MAX_) * SHM_LINE_;
+		if (w == 0) {
+			*slot = at;
+			return -ENOENT;
+		}
+		if (w >> SHM_TAG_SHIFT_ != tag)
+			continue;
+		int err = start >= end && !fixed_end ? shm_used_(s, &end) : 0; /* it was published since */
+		if (err == 0 && !shm_fixed_part_(s, start, end, &f))
+			err = SHM_EFORMAT;
+		if (err == 0 && f.kind != SHM_INDEX_ && f.name == n && memcmp(s->mem + start + SHM_RECORD_FIXED_, name, n) == 0) {
+			*slot = at;
+			return shm_decode_(s, start, end, r);
+		}
+		if (err == 0 && (err = shm_decode_(s, start, end, r)) == 0) { /* another name of the same tag */
+			free(r->meta);
+			r->meta = NULL;
+		}
+		if (err != 0)
+			return err;
+	}
+	return -ENOENT;
+}
+
+/* Turns a growth record into the record of its struct with the longer layout, if the
+ * struct is where it says. Other records stay as they are. Frees r->meta if it fails. */
+SHM_SLOW_ int shm_own_(const shm_segment *s, struct shm_record_ *r)
+{
+	struct shm_record_ own;
+	if (r->shape.kind != SHM_GROWTH_)
+		return 0;
+	int err = shm_decode_(s, r->older, r->offset, &own);
+	if (err == 0) {
+		r->shape.kind = SHM_SINGLE;
+		if (own.shape.name_length != r->shape.name_length || memcmp(own.shape.name, r->shape.name, r->shape.name_length) != 0 ||
+		    !shm_outgrows_(&r->shape, &own) || own.capacity != r->capacity)
+			err = SHM_EFORMAT;
+		free(own.meta);
+	}
+	if (err != 0) {
+		free(r->meta);
+		r->meta = NULL;
+		return err;
+	}
+	own.meta = r->meta;
+	own.shape = r->shape;
+	own.grown = true;
+	*r = own;
+	return 0;
+}
+
+/* Finds the newest record of a name, as it is. The order of the loads matters: a name
+ * that is not in the index is in a record behind the end of what was indexed before. The
+ * first record of a name counts, or the last one of its growth. */
+SHM_SLOW_ int shm_newest_(shm_segment *s, const char *name, size_t n, uint64_t **slot, struct shm_record_ *r)
+{
+	struct shm_table_ t;
+	struct shm_record_ next;
+	uint64_t indexed, used;
+	r->meta = NULL;
+	*slot = NULL;
+	if (!shm_unseal_bytes_(&s->header->indexed, &indexed))
+		return SHM_EFORMAT;
+	int err = shm_used_(s, &used);
+	if (err != 0 || (err = shm_index_(s, &t)) != 0 || (err = shm_lookup_(s, &t, name, n, used, false, slot, r)) != -ENOENT || (err = shm_used_(s, &used)) != 0)
+		return err;
+	for (uint64_t off = shm_max_(indexed, SHM_HEADER_); off < used; off += next.length) {
+		if ((err = shm_decode_(s, off, used, &next)) != 0)
+			break;
+		bool same = next.shape.kind != SHM_INDEX_ && next.shape.name_length == n && memcmp(next.shape.name, name, n) == 0;
+		if (same && (r->meta == NULL || next.shape.kind == SHM_GROWTH_)) {
+			free(r->meta);
+			*r = next;
+		} else {
+			free(next.meta);
+		}
+	}
+	if (err != 0) {
+		free(r->meta);
+		r->meta = NULL;
+	}
+	return err != 0 ? err : r->meta == NULL ? -ENOENT : 0;
+}
+
 /* Finds the record of a name. If the value has grown, r->meta and r->shape are those of
  * the last growth record. The caller frees r->meta. Returns -ENOENT if there is none. */
 SHM_SLOW_ int shm_search_(shm_segment *s, const char *name, struct shm_record_ *r)
 {
-	size_t n = strlen(name);
-	uint64_t used, off = SHM_HEADER_;
-	struct shm_fixed_ f;
-	bool found = false;
-	r->meta = NULL;
-	int err = shm_extend_(s, &used);
-	for (; err == 0 && off < used; off += f.size) {
-		struct shm_record_ next;
-		if (!shm_fixed_part_(s, off, used, &f)) { /* checked again, as a peer may have overwritten it since */
-			err = SHM_EFORMAT;
-		} else if (f.name == n && memcmp(s->mem + off + SHM_RECORD_FIXED_, name, n) == 0 && (err = shm_decode_(s, off, off + f.size, &next)) == 0) {
-			bool growth = next.shape.kind == SHM_GROWTH_;
-			next.shape.kind = growth ? (uint8_t)SHM_SINGLE : next.shape.kind;
-			if (growth != found || (found && (!shm_outgrows_(&next.shape, r) || next.capacity != r->capacity))) {
-				free(next.meta);
-				err = SHM_EFORMAT;
-			} else if (found) {
-				free(r->meta);
-				r->meta = next.meta;
-				r->shape = next.shape;
-				r->grown = true;
-			} else {
-				*r = next;
-				found = true;
-			}
-		}
-	}
-	if (err != 0)
-		free(r->meta);
-	return err != 0 ? err : found ? 0 : -ENOENT;
+	uint64_t *slot;
+	int err = shm_newest_(s, name, strlen(name), &slot, r);
+	return err != 0 ? err : shm_own_(s, r);
 }
 
 /* Returns the alignment in C of a valid type: that of its widest number. */
@@ -1541,6 +1732,7 @@ static inline void shm_handle_(shm_segment *s, const struct shm_record_ *r, shm_
 	v->record = r->offset;
 	v->access = h->access;
 	v->kind = h->kind;
+	v->hint = r->hint;
 	v->code = h->format_length == 2 ? h->format[1] : 0;
 	if (h->kind != SHM_MUTEX)
 		shm_parse_(h->format, h->format_length, &v->size, &v->end);
@@ -1584,18 +1776,14 @@ SHM_SLOW_ int shm_grow_(shm_segment *s, uint64_t end)
 		int err = shm_stat_(s, s->ctl, &st);
 		if (err != 0)
 			return err;
-		/* A process that died while it reserved space has left some above allocated.
-		 * Nobody counts on it, and a value of another size may need it elsewhere. */
-		if ((uint64_t)st.st_size > allocated)
-			(void)fallocate(s->ctl, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)allocated, st.st_size - (off_t)allocated);
 		/* It allocates an eighth more than needed, and just what is needed if the
-		 * filesystem is full. */
-		uint64_t exact = shm_round_(end, page), extra = shm_max_(end / 8, SHM_FIRST_);
+		 * filesystem is full. The last page may end beyond the maximum size. */
+		uint64_t exact = shm_min_(shm_round_(end, page), s->length), extra = shm_max_(end / 8, SHM_FIRST_);
 		uint64_t target = shm_min_((end + extra) / page * page, s->length / page * page);
 		target = shm_max_(target, exact);
-		err = shm_reserve_(s->ctl, allocated, target);
+		err = shm_reserve_(s->ctl, allocated, target, true);
 		if (err != 0 && target > exact)
-			err = shm_reserve_(s->ctl, allocated, target = exact);
+			err = shm_reserve_(s->ctl, allocated, target = exact, true);
 		if (err != 0)
 			return err;
 		shm_store_sealed_(&s->header->allocated, target / SHM_LINE_);
@@ -1603,44 +1791,78 @@ SHM_SLOW_ int shm_grow_(shm_segment *s, uint64_t end)
 	return shm_reach_(s, end);
 }
 
-/* Appends a record at off, the end of the last record. The caller holds the allocation
- * lock. The store to used publishes the record. If the process dies before that store,
- * there is no new value, and the next process that appends a record clears the bytes
- * that were written above used. */
-SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_t capacity, const void *init, uint64_t off)
+/* Fills a new index with the slots of the old one. */
+static inline void shm_fill_index_(const struct shm_table_ *from, const struct shm_table_ *to)
+{
+	for (uint64_t i = 0; i <= from->mask; i++) {
+		uint64_t w = __atomic_load_n(from->slots + i, __ATOMIC_RELAXED), j = w >> SHM_TAG_SHIFT_;
+		if (w == 0)
+			continue;
+		while (__atomic_load_n(shm_slot_at_(to, j), __ATOMIC_RELAXED) != 0)
+			j++;
+		__atomic_store_n(shm_slot_at_(to, j), w, __ATOMIC_RELAXED);
+	}
+}
+
+/* Writes the bytes of a new record before its data. The caller frees *meta. */
+static inline int shm_encode_(const struct shm_shape_ *want, uint64_t capacity, uint64_t older, bool named, struct shm_fixed_ *f, unsigned char **meta)
+{
+	memset(f, 0, sizeof *f);
+	f->meta = (uint32_t)shm_round_(SHM_RECORD_FIXED_ + want->name_length + want->format_length, SHM_LINE_);
+	f->size = f->meta + shm_data_size_(want, capacity);
+	f->count = (uint64_t)want->count;
+	f->element = want->size;
+	f->capacity = capacity;
+	f->access = want->access;
+	f->kind = want->kind;
+	f->name = (uint16_t)want->name_length;
+	f->format = (uint32_t)want->format_length;
+	f->older = older / SHM_LINE_;
+	if (named) {
+		f->pid = (uint32_t)getpid();
+		memcpy(f->program, program_invocation_short_name, strnlen(program_invocation_short_name, sizeof f->program));
+	}
+	*meta = (unsigned char *)calloc(1, f->meta);
+	if (*meta == NULL)
+		return -ENOMEM;
+	memcpy(*meta, f, sizeof *f);
+	if (want->name_length > 0)
+		memcpy(*meta + sizeof *f, want->name, want->name_length);
+	if (want->format_length > 0)
+		memcpy(*meta + sizeof *f + want->name_length, want->format, want->format_length);
+	f->check = shm_check_record_(*meta, f->meta);
+	memcpy(*meta + SHM_RECORD_CHECK_, &f->check, 4);
+	return 0;
+}
+
+/* Appends a record at the end of the last one. The caller holds the allocation lock. The
+ * store to used publishes the record. If the process dies before that store, there is no
+ * new value, and the next process that appends a record clears the bytes that were
+ * written above used. from is the old index of a new one, otherwise NULL. */
+SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_t capacity, uint64_t older, const void *init, const struct shm_table_ *from, uint64_t *start)
 {
 	struct shm_fixed_ f;
-	uint64_t dirty, n, last;
-	memset(&f, 0, sizeof f);
-	f.meta = (uint32_t)shm_round_(SHM_RECORD_FIXED_ + want->name_length + want->format_length, SHM_LINE_);
-	f.size = f.meta + shm_data_size_(want, capacity);
-	f.count = (uint64_t)want->count;
-	f.element = want->size;
-	f.capacity = capacity;
-	f.access = want->access;
-	f.kind = want->kind;
-	f.name = (uint16_t)want->name_length;
-	f.format = (uint32_t)want->format_length;
-	f.pid = (uint32_t)getpid();
-	memcpy(f.program, program_invocation_short_name, strnlen(program_invocation_short_name, sizeof f.program));
-	unsigned char *meta = (unsigned char *)calloc(1, f.meta), *at = s->mem + off;
-	if (meta == NULL)
-		return -ENOMEM;
-	memcpy(meta, &f, sizeof f);
-	memcpy(meta + sizeof f, want->name, want->name_length);
-	if (want->format_length > 0)
-		memcpy(meta + sizeof f + want->name_length, want->format, want->format_length);
-	f.check = shm_check_record_(meta, f.meta);
-	memcpy(meta + SHM_RECORD_CHECK_, &f.check, 4);
-	int err = shm_grow_(s, off + f.size);
+	struct shm_table_ to;
+	uint64_t dirty, n, last, off;
+	unsigned char *meta;
+	bool filled = init != NULL || from != NULL;
+	int err = shm_used_(s, &off);
+	if (err != 0 || (err = shm_encode_(want, capacity, older, true, &f, &meta)) != 0)
+		return err;
+	unsigned char *at = s->mem + off;
+	err = shm_grow_(s, off + f.size);
 	if (err == 0 && !shm_unseal_bytes_(&s->header->dirty, &dirty))
 		err = SHM_EFORMAT;
 	if (err == 0 && (err = shm_reach_(s, dirty)) == 0) {
 		if (off < dirty)
 			memset(at, 0, dirty - off);
-		shm_store_sealed_(&s->header->dirty, (off + (init != NULL ? f.size : f.meta)) / SHM_LINE_);
+		shm_store_sealed_(&s->header->dirty, (off + (filled ? f.size : f.meta)) / SHM_LINE_);
 		memcpy(at, meta, f.meta);
-		if (init != NULL && shm_slot_size_(want, &n)) {
+		if (from != NULL) {
+			to.slots = (uint64_t *)(void *)(at + f.meta);
+			to.mask = (uint64_t)want->count - 1;
+			shm_fill_index_(from, &to);
+		} else if (init != NULL && shm_slot_size_(want, &n)) {
 			if (shm_grows_(want)) { /* tail padding stays zero, as a longer type may have a field there */
 				shm_parse_(want->format, want->format_length, &last, &n);
 				((struct shm_cell_ *)(void *)(at + f.meta))->extent = (uint32_t)want->size;
@@ -1648,10 +1870,249 @@ SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_
 			memcpy(at + f.meta + shm_elements_(want), init, n);
 		}
 		shm_store_sealed_(&s->header->used, (off + f.size) / SHM_LINE_); /* publishes */
-		shm_changed_(&s->header->names);
+		*start = off;
 	}
 	free(meta);
 	return err;
+}
+
+/* ---- The index, for the holder of the allocation lock ---- */
+
+static inline uint64_t shm_in_use_(const struct shm_table_ *t)
+{
+	uint64_t n = 0;
+	for (uint64_t i = 0; i <= t->mask; i++)
+		n += __atomic_load_n(t->slots + i, __ATOMIC_RELAXED) != 0;
+	return n;
+}
+
+/* Makes room in the index for one name more than it has: a larger index if more than half
+ * of the slots would be in use. If there is no room for one, the old index serves on
+ * until only one slot is free. */
+SHM_SLOW_ int shm_widen_(shm_segment *s, uint64_t values)
+{
+	struct shm_table_ t;
+	struct shm_shape_ want;
+	uint64_t start;
+	int err = shm_index_(s, &t);
+	if (err != 0)
+		return err;
+	uint64_t slots = t.mask + 1;
+	if (2 * (values + 1) <= slots)
+		return 0;
+	if (slots < SHM_INDEX_MOST_) {
+		memset(&want, 0, sizeof want);
+		want.name = want.format = "";
+		want.size = sizeof(uint64_t);
+		want.count = (int64_t)(2 * slots);
+		want.access = SHM_RAW;
+		want.kind = SHM_INDEX_;
+		if (shm_append_(s, &want, 2 * slots * sizeof(uint64_t), 0, NULL, &t, &start) == 0) {
+			shm_store_sealed_(&s->header->index, start / SHM_LINE_);
+			return 0;
+		}
+	}
+	return values + 2 > slots ? SHM_EFULL : 0;
+}
+
+/* Makes the index lead to a record, unless it leads to that or to a newer one of the name
+ * already. A second value of a name, which only a faulty process publishes, stays hidden.
+ * Adds 1 to *values if the name is new. */
+SHM_SLOW_ int shm_enter_(shm_segment *s, const struct shm_record_ *r, uint64_t *values)
+{
+	struct shm_table_ t;
+	struct shm_record_ old;
+	uint64_t used, *slot;
+	int err = shm_used_(s, &used);
+	if (err != 0 || (err = shm_index_(s, &t)) != 0)
+		return err;
+	err = shm_lookup_(s, &t, r->shape.name, r->shape.name_length, used, true, &slot, &old);
+	if (err != 0 && err != -ENOENT)
+		return err;
+	bool add = err == -ENOENT, stays = !add && (old.offset >= r->offset || r->shape.kind != SHM_GROWTH_);
+	free(old.meta);
+	if (stays)
+		return 0;
+	if (slot == NULL)
+		return SHM_EFULL;
+	__atomic_store_n(slot, shm_tag_(r->shape.name, r->shape.name_length) << SHM_TAG_SHIFT_ | r->offset / SHM_LINE_, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (add)
+		shm_store_sealed_(&s->header->values, ++*values);
+	return 0;
+}
+
+/* Takes the records into the index that a process has published which died before it
+ * could do so. */
+SHM_SLOW_ int shm_complete_(shm_segment *s)
+{
+	struct shm_table_ t;
+	struct shm_record_ r;
+	uint64_t indexed, used, values;
+	if (!shm_unseal_bytes_(&s->header->indexed, &indexed) || indexed < SHM_HEADER_)
+		return SHM_EFORMAT;
+	int err = shm_used_(s, &used);
+	if (err != 0 || indexed >= used || (err = shm_index_(s, &t)) != 0)
+		return err;
+	values = shm_in_use_(&t); /* the process that died may not have counted a name that it entered */
+	while (err == 0 && indexed < used) {
+		if ((err = shm_decode_(s, indexed, used, &r)) != 0)
+			return err;
+		if (r.shape.kind != SHM_INDEX_ && (err = shm_widen_(s, values)) == 0)
+			err = shm_enter_(s, &r, &values);
+		free(r.meta);
+		indexed += r.length;
+		if (err == 0)
+			err = shm_used_(s, &used); /* a larger index may have come */
+	}
+	if (err == 0) {
+		shm_store_sealed_(&s->header->values, values);
+		shm_store_sealed_(&s->header->indexed, used / SHM_LINE_);
+	}
+	return err;
+}
+
+/* ---- After a reboot or a copy ---- */
+
+/* Reports whether the segment was last put in order for another boot or another file. */
+static inline bool shm_foreign_(const shm_segment *s)
+{
+	uint64_t home;
+	return s->where != 0 && shm_unseal_(&s->header->home, &home) && home != s->where;
+}
+
+/* Reports whether another attachment of this system has a lease, whatever the home is: a
+ * container may have a boot id of its own. It has put the segment in order. */
+static inline bool shm_in_use_by_others_(const shm_segment *s)
+{
+	struct flock l;
+	struct stat st;
+	int fd = s->ctl >= 0 ? s->ctl : s->fd;
+	return shm_file_lock_(fd, F_OFD_GETLK, F_RDLCK, SHM_LEASE_BASE_, (int64_t)SHM_OWNER_MASK_ + 1, &l) != 0 || l.l_type != F_UNLCK || shm_stat_(s, fd, &st) != 0;
+}
+
+/* Makes this home that of a segment to which nobody has come yet. */
+static inline void shm_move_in_(shm_segment *s)
+{
+	uint64_t next, values, used, indexed, nobody = shm_seal_(0);
+	if (s->where != 0 && shm_unseal_(&s->header->next_id, &next) && next == 1 && shm_unseal_(&s->header->values, &values) && values == 0 &&
+	    shm_unseal_(&s->header->used, &used) && shm_unseal_(&s->header->indexed, &indexed) && used == indexed)
+		__atomic_compare_exchange_n(&s->header->home, &nobody, shm_seal_(s->where), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+/* Makes sure that the owner in a lock word is not an id that is given out again. An id
+ * far beyond the next one was never given out. */
+static inline void shm_adopt_(shm_segment *s, struct shm_cell_ *c)
+{
+	for (;;) {
+		uint32_t w = __atomic_load_n(&c->word, __ATOMIC_SEQ_CST), id = w & SHM_OWNER_MASK_;
+		uint64_t next;
+		if (id == 0 || !shm_unseal_(&s->header->next_id, &next) || id < next)
+			return;
+		if (id < next + SHM_ID_GAP_) {
+			uint64_t sealed = shm_seal_(next);
+			__atomic_compare_exchange_n(&s->header->next_id, &sealed, shm_seal_((uint64_t)id + 1), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+			continue;
+		}
+		if (shm_leased_(s, id) != 0)
+			return;
+		__atomic_store_n(&c->abandoned, 1, __ATOMIC_SEQ_CST);
+		if (shm_cas_(&c->word, w, 0))
+			return;
+	}
+}
+
+static inline void shm_adopt_all_(shm_segment *s)
+{
+	struct shm_record_ r;
+	uint64_t used;
+	if (shm_used_(s, &used) != 0)
+		return;
+	for (uint64_t off = SHM_HEADER_; off < used && shm_decode_(s, off, used, &r) == 0; off += r.length) {
+		free(r.meta);
+		if (shm_has_lock_(&r.shape) && r.shape.kind != SHM_GROWTH_)
+			shm_adopt_(s, (struct shm_cell_ *)(void *)(s->mem + r.data));
+	}
+}
+
+/* Reads all records up to limit. *end is the end of the last one that is valid. *table is
+ * the offset of the index: the one to which the header leads, or else the last one; 0 if
+ * there is none. Reports whether exactly these records are in that index, and the header
+ * says so. */
+SHM_SLOW_ bool shm_survey_(shm_segment *s, uint64_t limit, uint64_t *end, uint64_t *table)
+{
+	struct shm_table_ t;
+	struct shm_record_ r, found;
+	uint64_t want, names = 0, indexed, values, *slot, off = SHM_HEADER_;
+	bool sound = shm_unseal_bytes_(&s->header->index, &want) && shm_index_at_(s, want, limit, &t) == 0;
+	*table = 0;
+	while (off < limit && shm_decode_(s, off, limit, &r) == 0) {
+		uint8_t kind = r.shape.kind;
+		uint64_t length = r.length;
+		if (kind == SHM_INDEX_ && *table != want)
+			*table = off;
+		if (kind != SHM_INDEX_ && sound) {
+			sound = shm_lookup_(s, &t, r.shape.name, r.shape.name_length, limit, true, &slot, &found) == 0;
+			sound = sound && found.offset >= off;
+			free(found.meta);
+		}
+		names += kind != SHM_INDEX_ && kind != SHM_GROWTH_;
+		if (shm_own_(s, &r) != 0)
+			break;
+		free(r.meta);
+		off += length;
+	}
+	*end = off;
+	return sound && *table == want && shm_unseal_bytes_(&s->header->indexed, &indexed) && indexed == off &&
+		shm_unseal_(&s->header->values, &values) && values == names && shm_in_use_(&t) == names;
+}
+
+/* Puts a segment in order whose pages may have reached the disk in any order, or that was
+ * copied while it was in use. No lock word is reset: its owner is dead, and whoever asks
+ * for the lock takes it over. The caller holds the allocation lock. A process that dies
+ * inside leaves a segment that the next one can repair. */
+SHM_SLOW_ int shm_repair_(shm_segment *s)
+{
+	struct shm_table_ t;
+	struct stat st;
+	uint64_t used, end, table, page = shm_page_();
+	int err = shm_stat_(s, s->ctl, &st);
+	if (err != 0)
+		return err;
+	if (!shm_unseal_bytes_(&s->header->used, &used))
+		return SHM_EFORMAT;
+	if (used > s->length)
+		return SHM_EFULL;
+	uint64_t allocated = shm_min_((uint64_t)st.st_size / page * page, s->length);
+	if ((err = shm_reserve_(s->ctl, 0, allocated, false)) != 0)
+		return err;
+	shm_store_sealed_(&s->header->allocated, allocated / SHM_LINE_);
+	if ((err = shm_reach_(s, allocated)) != 0)
+		return err;
+	bool sound = shm_survey_(s, shm_min_(used, allocated), &end, &table);
+	if (table == 0)
+		return SHM_EFORMAT;
+	shm_store_sealed_(&s->header->dirty, allocated / SHM_LINE_); /* pages beyond an old used may have reached the disk */
+	if (!sound) {
+		/* From now on nobody trusts the slots. If this process dies, the next one that
+		 * completes the index does the rest. */
+		shm_store_sealed_(&s->header->indexed, SHM_HEADER_ / SHM_LINE_);
+		shm_store_sealed_(&s->header->index, table / SHM_LINE_);
+	}
+	shm_store_sealed_(&s->header->used, end / SHM_LINE_);
+	__atomic_store_n(&s->table, 0, __ATOMIC_RELEASE);
+	if (!sound) {
+		if ((err = shm_index_(s, &t)) != 0)
+			return err;
+		for (uint64_t i = 0; i <= t.mask; i++)
+			__atomic_store_n(t.slots + i, 0, __ATOMIC_RELAXED);
+		shm_store_sealed_(&s->header->values, 0);
+		if ((err = shm_complete_(s)) != 0)
+			return err;
+	}
+	shm_adopt_all_(s);
+	shm_store_sealed_(&s->header->home, s->where); /* last: if this process dies before, the next one repeats all of it */
+	return 0;
 }
 
 static inline void shm_unlock_allocation_(void *arg)
@@ -1683,35 +2144,81 @@ SHM_SLOW_ int shm_lock_allocation_(shm_segment *s, int state)
 	return err;
 }
 
-/* Makes a value, or appends fields to a struct, unless another process was first. */
-SHM_SLOW_ int shm_create_(shm_segment *s, const struct shm_shape_ *want, const void *init, struct shm_record_ *r, int state)
+/* Puts right what others have left: an earlier boot of the system, or a process that died
+ * while it made a value. It may have reserved space above allocated. Nobody counts on
+ * that, and another program may need it. */
+static inline int shm_order_(shm_segment *s)
+{
+	struct stat st;
+	uint64_t allocated;
+	int err = shm_foreign_(s) && !shm_in_use_by_others_(s) ? shm_repair_(s) : 0;
+	if (err == 0)
+		err = shm_stat_(s, s->ctl, &st);
+	if (err == 0 && !shm_unseal_bytes_(&s->header->allocated, &allocated))
+		err = SHM_EFORMAT;
+	if (err == 0 && (uint64_t)st.st_size > allocated)
+		(void)fallocate(s->ctl, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)allocated, st.st_size - (off_t)allocated);
+	return err != 0 ? err : shm_complete_(s);
+}
+
+/* Adds a value, or fields to a struct, unless another process was first. The caller holds
+ * the allocation lock. */
+SHM_SLOW_ int shm_add_(shm_segment *s, const struct shm_shape_ *want, const void *init, struct shm_record_ *r)
 {
 	struct shm_shape_ growth;
-	uint64_t capacity, used;
+	struct shm_record_ made;
+	uint64_t capacity, used, values, start, older = 0;
+	int err = shm_search_(s, want->name, r);
+	if (err == 0 && !shm_outgrows_(want, r))
+		return 0;
+	if (err != 0 && err != -ENOENT)
+		return err;
+	shm_slot_size_(want, &capacity);
+	if (err == 0) {
+		growth = *want;
+		growth.kind = SHM_GROWTH_;
+		want = &growth;
+		init = NULL;
+		capacity = r->capacity;
+		older = r->offset;
+		free(r->meta);
+		r->meta = NULL;
+	} else if (shm_grows_(want)) {
+		capacity = shm_round_(capacity + capacity / 2, SHM_LINE_); /* room for fields that later programs append */
+	}
+	if (!shm_unseal_(&s->header->values, &values))
+		return SHM_EFORMAT;
+	if ((older == 0 && (err = shm_widen_(s, values)) != 0) || (err = shm_append_(s, want, capacity, older, init, NULL, &start)) != 0 ||
+	    (err = shm_used_(s, &used)) != 0 || (err = shm_decode_(s, start, used, &made)) != 0)
+		return err;
+	err = shm_enter_(s, &made, &values);
+	free(made.meta);
+	if (err != 0)
+		return err;
+	shm_store_sealed_(&s->header->indexed, used / SHM_LINE_);
+	shm_changed_(&s->header->names);
+	return shm_search_(s, want->name, r);
+}
+
+/* Opens ctl, unless it is open. */
+static inline int shm_own_control_(shm_segment *s)
+{
 	pthread_mutex_lock(&s->home->mutex);
 	if (s->pid != getpid())
 		shm_forget_(s);
 	int err = shm_control_(s);
 	pthread_mutex_unlock(&s->home->mutex);
+	return err;
+}
+
+/* Makes a value, or appends fields to a struct, unless another process was first. */
+SHM_SLOW_ int shm_create_(shm_segment *s, const struct shm_shape_ *want, const void *init, struct shm_record_ *r, int state)
+{
+	int err = shm_own_control_(s);
 	if (err != 0 || (err = shm_lock_allocation_(s, state)) != 0)
 		return err;
-	err = shm_search_(s, want->name, r);
-	bool absent = err == -ENOENT, outgrows = err == 0 && shm_outgrows_(want, r);
-	if (absent || outgrows) {
-		shm_slot_size_(want, &capacity);
-		if (absent && shm_grows_(want))
-			capacity = shm_round_(capacity + capacity / 2, SHM_LINE_); /* room for fields that later programs append */
-		if (outgrows) {
-			growth = *want;
-			growth.kind = SHM_GROWTH_;
-			want = &growth;
-			init = NULL;
-			capacity = r->capacity;
-			free(r->meta);
-		}
-		if ((err = shm_extend_(s, &used)) == 0 && (err = shm_append_(s, want, capacity, init, used)) == 0)
-			err = shm_search_(s, want->name, r);
-	}
+	if ((err = shm_order_(s)) == 0)
+		err = shm_add_(s, want, init, r);
 	shm_unlock_allocation_(s);
 	return err;
 }
@@ -1721,7 +2228,7 @@ static inline int shm_find_or_make_(shm_segment *s, const char *name, uint8_t ac
 {
 	struct shm_record_ r;
 	struct shm_shape_ want;
-	uint64_t end = 0, n;
+	uint64_t end = 0;
 	memset(v, 0, sizeof *v);
 	memset(&want, 0, sizeof want);
 	want.name = name;
@@ -1749,7 +2256,7 @@ static inline int shm_find_or_make_(shm_segment *s, const char *name, uint8_t ac
 		/* Characters are elements of arrays: no single value of any language is one. */
 		if (kind == SHM_SINGLE && format[want.format_length - 1] == 'c')
 			return -EINVAL;
-		if (!shm_valid_texts_(&want, 0, 0) || !shm_slot_size_(&want, &n) || (access == SHM_LOCKED && kind == SHM_SINGLE && want.size > SHM_LINE_ - SHM_NUMBER_))
+		if (!shm_valid_shape_(&want, 0, 0, 0))
 			return -EINVAL;
 		r.meta = NULL;
 	} else if (err != 0) {
@@ -1789,15 +2296,15 @@ SHM_SLOW_ int shm_place_(shm_segment *s, const char *name, uint8_t access, uint8
 /* Turns the count of a constructor into the count of a shape. 0 becomes -1. */
 static inline int64_t shm_as_found_(uint64_t n) { return n == 0 ? -1 : n > SHM_MAX_SEGMENT_ ? (int64_t)SHM_MAX_SEGMENT_ + 1 : (int64_t)n; }
 
-/* Reports whether the format is that of a number, which is what arrays have: no bool, no
- * character, no array and no struct. */
+/* Reports whether the elements of an array can have the format: a number that is neither
+ * a bool nor a character. */
 static inline bool shm_numeric_(const char *format)
 {
-	return format[0] == SHM_ORDER[0] && format[1] != 0 && strchr("?cT(", format[1]) == NULL;
+	size_t n = strlen(format);
+	return shm_number_(format, n) && format[1] != '?' && format[1] != 'c';
 }
 
-/* Reports whether a number of the format can be locked: one store has to write it. */
-static inline bool shm_word_(const char *format) { return shm_numeric_(format) && strcmp(format + 1, "Zd") != 0; }
+static inline bool shm_lockable_(const char *format) { return shm_word_(format, strlen(format)); }
 
 SHM_USE_ static inline int shm_new_raw(shm_segment *s, const char *name, const char *format, const void *init, shm_value *v)
 {
@@ -1823,12 +2330,12 @@ SHM_USE_ static inline int shm_new_atomic(shm_segment *s, const char *name, cons
 
 SHM_USE_ static inline int shm_new_number(shm_segment *s, const char *name, const char *format, const void *init, shm_value *v)
 {
-	return !shm_word_(format) ? -EINVAL : shm_place_(s, name, SHM_LOCKED, SHM_SINGLE, format, 0, init, v);
+	return !shm_lockable_(format) ? -EINVAL : shm_place_(s, name, SHM_LOCKED, SHM_SINGLE, format, 0, init, v);
 }
 
 SHM_USE_ static inline int shm_new_array(shm_segment *s, const char *name, const char *format, uint64_t count, shm_value *v)
 {
-	return !shm_word_(format) ? -EINVAL : shm_place_(s, name, SHM_LOCKED, SHM_ARRAY, format, shm_as_found_(count), NULL, v);
+	return !shm_lockable_(format) ? -EINVAL : shm_place_(s, name, SHM_LOCKED, SHM_ARRAY, format, shm_as_found_(count), NULL, v);
 }
 
 SHM_USE_ static inline int shm_new_struct(shm_segment *s, const char *name, const char *format, size_t size, const void *init, shm_value *v)
@@ -1854,7 +2361,7 @@ static inline int shm_record_of_(const shm_value *v, struct shm_record_ *r)
 {
 	char name[SHM_NAME_MAX_ + 1];
 	uint64_t used;
-	int state = shm_hold_off_(), err = shm_extend_(v->segment, &used);
+	int state = shm_hold_off_(), err = shm_used_(v->segment, &used);
 	if (err == 0 && (err = shm_decode_(v->segment, v->record, used, r)) == 0) {
 		memcpy(name, r->shape.name, r->shape.name_length);
 		name[r->shape.name_length] = 0;
@@ -1869,12 +2376,18 @@ SHM_SLOW_ int shm_describe(const shm_value *v, char *buffer, size_t n)
 {
 	static const char *const access[] = {"", "raw", "atomic", "locked", "published"};
 	static const char *const kind[] = {"", "single", "array", "chars", "mutex", ""};
+	static const char *const hint[] = {"", ", a duration", ", a time", ", text", ", a counter", ", a gauge"};
 	struct shm_record_ r;
 	int err = shm_record_of_(v, &r);
 	if (err != 0)
 		return err;
-	int length = snprintf(buffer, n, "%s %s of %.*s, %llu bytes each, count %lld, made by %s (pid %u)", access[r.shape.access], kind[r.shape.kind],
-		(int)r.shape.format_length, r.shape.format, (unsigned long long)r.shape.size, (long long)r.shape.count, r.program, (unsigned)r.pid);
+	if (!shm_utf8_(r.program, strlen(r.program))) /* any bytes may be there: a terminal must not obey them */
+		for (char *p = r.program; *p != 0; p++)
+			if (*p < ' ' || *p > '~')
+				*p = '?';
+	int length = snprintf(buffer, n, "%s %s of %.*s, %llu bytes each, count %lld%s, made by %s (pid %u)", access[r.shape.access], kind[r.shape.kind],
+		(int)r.shape.format_length, r.shape.format, (unsigned long long)r.shape.size, (long long)r.shape.count,
+		r.hint < sizeof hint / sizeof hint[0] ? hint[r.hint] : "", r.program, (unsigned)r.pid);
 	free(r.meta);
 	return length;
 }
@@ -2182,54 +2695,74 @@ SHM_USE_ static inline int shm_publish_text(const shm_value *v, const char *text
 
 /* ---- Segments ---- */
 
-/* Writes the header of a new segment. The table of ids after it starts as zeros. */
-static inline void shm_new_header_(struct shm_header_ *h, uint64_t max_size)
+/* Returns a random number. */
+static inline uint64_t shm_random_(void)
+{
+	uint64_t n = 0;
+	static uint32_t count;
+	struct timespec t;
+	if (syscall(SYS_getrandom, &n, sizeof n, 1 /* GRND_NONBLOCK */) == (long)sizeof n)
+		return n;
+	clock_gettime(CLOCK_REALTIME, &t); /* the system is too young, or too old, for random numbers */
+	uint64_t parts[] = {(uint64_t)t.tv_sec, (uint64_t)t.tv_nsec, (uint64_t)shm_now_(), (uint64_t)getpid(), (uintptr_t)&n, __atomic_fetch_add(&count, 1, __ATOMIC_RELAXED)};
+	return shm_hash_(UINT64_C(14695981039346656037), parts, sizeof parts);
+}
+
+/* Makes the header of a new segment. The table of ids after it starts as zeros. The first
+ * record, of an index, comes behind that. */
+static inline void shm_new_header_(struct shm_header_ *h, uint64_t max_size, uint64_t used, uint32_t type, uint64_t inode)
 {
 	memset(h, 0, sizeof *h);
 	memcpy(h->magic, SHM_MAGIC_, sizeof h->magic);
-	h->version = 1;
+	h->version = 2;
 	h->order = 0x01020304;
 	h->size = SHM_HEADER_;
 	h->table_len = SHM_TABLE_LEN_;
 	h->max_size = max_size;
+	h->identity = shm_random_();
 	h->check = shm_crc_(0, h, offsetof(struct shm_header_, check));
 	h->allocated = shm_seal_(SHM_FIRST_ / SHM_LINE_);
-	h->used = h->dirty = shm_seal_(SHM_HEADER_ / SHM_LINE_);
+	h->used = h->indexed = h->dirty = shm_seal_(used / SHM_LINE_);
 	h->next_id = shm_seal_(1);
-	h->boot = shm_seal_(shm_boot_id_());
+	h->home = shm_seal_(shm_home_of_(type, inode, h->identity));
+	h->index = shm_seal_(SHM_HEADER_ / SHM_LINE_);
 }
 
-/* Validates a copy of the header, and its sizes against the size of the file. */
+/* Validates a copy of the header, and its sizes against the size of the file. Returns 1 if
+ * only the sizes do not fit each other: its pages may have reached the disk in any order
+ * before the power failed. */
 static inline int shm_check_header_(const struct shm_header_ *h, uint64_t file_size)
 {
-	const unsigned char *b = (const unsigned char *)h;
-	uint64_t allocated, used, dirty, other;
+	uint64_t allocated, used, indexed, dirty, index, other;
 	if (memcmp(h->magic, SHM_MAGIC_, sizeof h->magic) != 0)
 		return SHM_EFORMAT;
 	if (h->order == 0x04030201)
 		return SHM_EVERSION;
-	if (h->order != 0x01020304 || shm_crc_(0, h, offsetof(struct shm_header_, check)) != h->check)
+	if (h->order != 0x01020304)
 		return SHM_EFORMAT;
-	if (h->version != 1)
+	if (h->version != 2)
 		return SHM_EVERSION;
-	for (size_t i = offsetof(struct shm_header_, zero); i < sizeof *h; i++)
-		if (b[i] != 0 && (i < offsetof(struct shm_header_, allocated) || i >= offsetof(struct shm_header_, zero2)))
-			return SHM_EFORMAT;
-	bool ok = h->size == SHM_HEADER_ && h->table_len == SHM_TABLE_LEN_ &&
-		h->max_size <= SHM_MAX_SEGMENT_ && h->max_size >= SHM_HEADER_ && h->max_size % SHM_LINE_ == 0 &&
-		shm_unseal_bytes_(&h->allocated, &allocated) && shm_unseal_bytes_(&h->used, &used) && shm_unseal_bytes_(&h->dirty, &dirty) &&
-		shm_unseal_(&h->next_id, &other) && shm_unseal_(&h->boot, &other) &&
-		allocated <= h->max_size && allocated <= file_size && used <= allocated && used >= SHM_HEADER_ && dirty <= allocated;
-	return ok ? 0 : SHM_EFORMAT;
+	if (shm_crc_(0, h, offsetof(struct shm_header_, check)) != h->check || !shm_zeros_(h->zero, h->zero + sizeof h->zero) ||
+	    !shm_zeros_(h->zero2, h->zero2 + sizeof h->zero2))
+		return SHM_EFORMAT;
+	if (h->size != SHM_HEADER_ || h->table_len != SHM_TABLE_LEN_ || h->max_size > SHM_MAX_SEGMENT_ || h->max_size < SHM_FIRST_ || h->max_size % SHM_LINE_ != 0 ||
+	    !shm_unseal_bytes_(&h->allocated, &allocated) || !shm_unseal_bytes_(&h->used, &used) || !shm_unseal_bytes_(&h->indexed, &indexed) ||
+	    !shm_unseal_bytes_(&h->dirty, &dirty) || !shm_unseal_bytes_(&h->index, &index) || !shm_unseal_(&h->next_id, &other) ||
+	    !shm_unseal_(&h->home, &other) || !shm_unseal_(&h->values, &other) ||
+	    shm_max_(shm_max_(shm_max_(allocated, used), shm_max_(indexed, dirty)), index) > h->max_size || file_size < SHM_FIRST_)
+		return SHM_EFORMAT;
+	bool fits = index >= SHM_HEADER_ && index < used && used <= allocated && indexed >= SHM_HEADER_ && indexed <= used && dirty <= allocated && allocated <= file_size;
+	return fits ? 0 : 1;
 }
 
 /* Reads the header until it is valid, or until two copies are the same. A copy that is
  * made while another process adds values may have an old word next to a new one. */
-static inline int shm_read_header_(int fd, uint64_t *file_size, uint64_t *max_size)
+static inline int shm_read_header_(int fd, uint64_t *file_size, struct shm_header_ *h)
 {
 	struct shm_header_ now, before;
 	struct stat st;
 	int err = SHM_EFORMAT;
+	memset(h, 0, sizeof *h);
 	memset(&before, 0, sizeof before);
 	for (int tries = 0; tries < 100; tries++) {
 		if (fstat(fd, &st) != 0)
@@ -2245,7 +2778,7 @@ static inline int shm_read_header_(int fd, uint64_t *file_size, uint64_t *max_si
 		if (n < (ssize_t)sizeof now)
 			return SHM_EFORMAT;
 		*file_size = (uint64_t)st.st_size;
-		*max_size = now.max_size;
+		*h = now;
 		if ((err = shm_check_header_(&now, *file_size)) == 0 || memcmp(&now, &before, sizeof now) == 0)
 			return err;
 		before = now;
@@ -2253,42 +2786,35 @@ static inline int shm_read_header_(int fd, uint64_t *file_size, uint64_t *max_si
 	return err;
 }
 
-/* Frees the locks of a file that is older than the last reboot, as no owner of that time
- * lives. It changes nothing while any lease is held: the holder is then a process on
- * another host that shares the file. */
-SHM_SLOW_ int shm_recover_boot_(shm_segment *s)
+/* Puts a segment in order that has another home. It waits for the allocation lock no
+ * longer than a second: a process that may only read the file can keep it. unfit says
+ * that the sizes in the header do not fit each other. */
+SHM_SLOW_ int shm_settle_in_(shm_segment *s, bool unfit)
 {
-	uint64_t mine = shm_boot_id_(), boot, used, n;
-	struct shm_record_ r;
+	const struct timespec pause = {0, 5000000};
 	struct flock l;
-	if (mine == 0 || (shm_unseal_(&s->header->boot, &boot) && boot == mine))
-		return 0;
-	int err = shm_control_(s);
-	if (err != 0 || (err = shm_file_lock_(s->ctl, F_OFD_SETLKW, F_WRLCK, 0, 1, &l)) != 0)
-		return err;
-	if (!(shm_unseal_(&s->header->boot, &boot) && boot == mine) &&
-	    shm_file_lock_(s->ctl, F_OFD_GETLK, F_RDLCK, SHM_LEASE_BASE_, (int64_t)SHM_OWNER_MASK_ + 1, &l) == 0 && l.l_type == F_UNLCK &&
-	    (err = shm_extend_(s, &used)) == 0) {
-		for (uint64_t off = SHM_HEADER_; err == 0 && off < used; off += r.length) {
-			if ((err = shm_decode_(s, off, used, &r)) != 0)
-				break;
-			free(r.meta);
-			if (!shm_has_lock_(&r.shape) || r.shape.kind == SHM_GROWTH_)
-				continue;
-			struct shm_cell_ *c = (struct shm_cell_ *)(void *)(s->mem + r.data);
-			if ((__atomic_load_n(&c->word, __ATOMIC_SEQ_CST) & SHM_OWNER_MASK_) != 0)
-				__atomic_store_n(&c->abandoned, 1, __ATOMIC_SEQ_CST);
-			__atomic_store_n(&c->word, 0, __ATOMIC_SEQ_CST);
-			__atomic_store_n(&c->probed, 0, __ATOMIC_SEQ_CST);
-			__atomic_store_n(&c->starve, 0, __ATOMIC_SEQ_CST);
-		}
-		if (err == 0) {
-			if (shm_unseal_(&s->header->next_id, &n))
-				shm_store_sealed_(&s->header->next_id, shm_min_(n + (1 << 20), (uint64_t)SHM_OWNER_MASK_ + 1));
-			shm_store_sealed_(&s->header->boot, mine); /* the last store: if the process dies before it, the next one repeats everything */
-		}
+	struct stat st;
+	shm_move_in_(s);
+	if (!shm_foreign_(s) || shm_in_use_by_others_(s))
+		return unfit ? SHM_EFORMAT : 0;
+	int err = shm_own_control_(s);
+	if (err != 0) /* it makes no values and takes no lease, so it repairs nothing either */
+		return unfit || err != SHM_ENOLEASE ? err : 0;
+	pthread_mutex_lock(&s->gate);
+	for (int64_t until = shm_until_(SHM_SETTLE_NS_);;) {
+		err = shm_file_lock_(s->ctl, F_OFD_SETLK, F_WRLCK, 0, 1, &l);
+		if ((err != -EAGAIN && err != -EACCES) || shm_now_() >= until)
+			break;
+		nanosleep(&pause, NULL);
 	}
-	shm_file_lock_(s->ctl, F_OFD_SETLK, F_UNLCK, 0, 1, &l);
+	if (err == 0 && (err = shm_stat_(s, s->ctl, &st)) == 0 && shm_foreign_(s)) {
+		err = shm_repair_(s);
+	} else if (err == -EAGAIN || err == -EACCES) {
+		err = unfit ? SHM_EFORMAT : 0;
+		if (!unfit)
+			shm_adopt_all_(s);
+	}
+	shm_unlock_allocation_(s);
 	return err;
 }
 
@@ -2320,12 +2846,17 @@ static inline void shm_remove_segment_(shm_segment *s)
 /* Attaches to the file of fd. The segment owns fd; after an error it is closed. */
 SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, const shm_options *o)
 {
-	uint64_t size = 0, max_size = 0, used, page = shm_page_();
+	uint64_t size = 0, page = shm_page_();
+	struct shm_header_ header;
+	struct shm_table_ t;
 	struct stat st;
 	uint32_t type;
 	int err = shm_filesystem_(fd, &type);
 	if (err == 0)
-		err = shm_read_header_(fd, &size, &max_size);
+		err = shm_read_header_(fd, &size, &header);
+	bool unfit = err == 1;
+	if (unfit)
+		err = o->read_only ? SHM_EFORMAT : 0;
 	if (err == 0 && fstat(fd, &st) != 0)
 		err = -errno;
 	shm_segment *s = (shm_segment *)calloc(1, sizeof *s);
@@ -2341,12 +2872,12 @@ SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, con
 	s->pid = getpid();
 	s->read_only = o->read_only;
 	s->home = &shm_home_;
-	s->seen = SHM_HEADER_;
+	s->where = shm_home_of_(type, st.st_ino, header.identity);
 	pthread_mutex_init(&s->gate, NULL);
 	if (path != NULL && (s->path = strdup(path)) == NULL)
 		err = -ENOMEM;
-	uint64_t need = shm_min_(size, max_size);
-	for (s->length = max_size; err == 0; s->length = shm_round_(s->length / 2, page)) {
+	uint64_t need = shm_min_(size, header.max_size);
+	for (s->length = header.max_size; err == 0; s->length = shm_round_(s->length / 2, page)) {
 		void *mem = s->length > (uint64_t)INTPTR_MAX ? MAP_FAILED : mmap(NULL, s->length, o->read_only ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (mem != MAP_FAILED) {
 			s->mem = (unsigned char *)mem;
@@ -2371,9 +2902,9 @@ SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, con
 		shm_dumped_(s, shm_round_(s->bytes, page), s->length, false);
 	}
 	if (err == 0 && !s->read_only)
-		err = shm_recover_boot_(s);
+		err = shm_settle_in_(s, unfit);
 	if (err == 0)
-		err = shm_extend_(s, &used);
+		err = shm_index_(s, &t);
 	if (err != 0) {
 		shm_remove_segment_(s);
 		return err;
@@ -2382,13 +2913,29 @@ SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, con
 	return 0;
 }
 
+static inline int shm_write_(int fd, const void *bytes, size_t n, uint64_t off)
+{
+	for (size_t done = 0; done < n;) {
+		ssize_t w = pwrite(fd, (const char *)bytes + done, n - done, (off_t)(off + done));
+		if (w > 0)
+			done += (size_t)w;
+		else if (w == 0 || errno != EINTR)
+			return w == 0 ? -EIO : -errno;
+	}
+	return 0;
+}
+
 /* Gives a new file its mode, its space and its header, and brings them to the disk. So
  * after a power failure a name never leads to a file of zeros. */
 SHM_SLOW_ int shm_build_(int fd, mode_t mode, uint64_t max_size)
 {
 	struct shm_header_ header;
+	struct shm_shape_ index;
+	struct shm_fixed_ f;
+	struct stat st;
 	struct flock l;
 	uint32_t type;
+	unsigned char *meta;
 	int flags = 0, err = shm_filesystem_(fd, &type);
 	if (err != 0)
 		return err;
@@ -2401,16 +2948,25 @@ SHM_SLOW_ int shm_build_(int fd, mode_t mode, uint64_t max_size)
 		return -errno;
 	if (shm_file_lock_(fd, F_OFD_GETLK, F_WRLCK, 0, 1, &l) != 0)
 		return SHM_EFILESYSTEM;
-	if ((err = shm_reserve_(fd, 0, SHM_FIRST_)) != 0)
+	if ((err = shm_reserve_(fd, 0, SHM_FIRST_, true)) != 0)
 		return err;
-	shm_new_header_(&header, max_size);
-	for (size_t n = 0; n < sizeof header;) {
-		ssize_t w = pwrite(fd, (const char *)&header + n, sizeof header - n, (off_t)n);
-		if (w > 0)
-			n += (size_t)w;
-		else if (w == 0 || errno != EINTR)
-			return w == 0 ? -EIO : -errno;
-	}
+	if (fstat(fd, &st) != 0)
+		return -errno;
+	memset(&index, 0, sizeof index);
+	index.name = index.format = "";
+	index.size = sizeof(uint64_t);
+	index.count = SHM_INDEX_SLOTS_;
+	index.access = SHM_RAW;
+	index.kind = SHM_INDEX_;
+	if ((err = shm_encode_(&index, SHM_INDEX_SLOTS_ * sizeof(uint64_t), 0, false, &f, &meta)) != 0)
+		return err;
+	shm_new_header_(&header, max_size, SHM_HEADER_ + f.size, type, st.st_ino);
+	err = shm_write_(fd, meta, f.meta, SHM_HEADER_);
+	free(meta);
+	if (err == 0)
+		err = shm_write_(fd, &header, sizeof header, 0);
+	if (err != 0)
+		return err;
 	void *mem = mmap(NULL, SHM_FIRST_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (mem == MAP_FAILED)
 		return errno == ENODEV ? SHM_EFILESYSTEM : -errno;

@@ -611,7 +611,10 @@ static bool try_all(int fd, char (*names)[64], int n)
 			continue;
 		(void)shm_describe(&v, text, sizeof text);
 		uint64_t bytes = v.kind == SHM_MUTEX ? 0 : shm_length_(&v) * v.size, slots = v.access == SHM_PUBLISHED ? 2 : 1;
-		const unsigned char *end = s->mem + s->seen;
+		uint64_t used;
+		if (shm_used_(s, &used) != 0)
+			continue;
+		const unsigned char *end = s->mem + used;
 		WANT(bytes <= v.capacity && (v.data == NULL || v.data + bytes + (slots - 1) * shm_round_(v.capacity, 64) <= end));
 		WANT(v.cell == NULL || (const unsigned char *)(v.cell + 1) <= end);
 		sink = shm_ptr_i64(&v, NULL);
@@ -655,7 +658,7 @@ static void hostile(const char *path, int rounds)
 		at[n] = off;
 		off += f.size;
 	}
-	length = (ssize_t)size; /* an access past the end is to fault */
+	length = (ssize_t)shm_max_(size, SHM_FIRST_); /* an access past the end is to fault */
 	h->allocated = h->used;
 	seed = 88172645463325252;
 	for (int round = 0; round < rounds; round++) {
@@ -667,7 +670,7 @@ static void hostile(const char *path, int rounds)
 			switch (dice(7)) {
 			case 0: { /* a sealed word of the header */
 				uint64_t w = shm_seal_(dice(2) == 0 ? dice(3000) : odd_number() & SHM_SEALED_MAX_);
-				memcpy(bad + 64 + 8 * dice(5), &w, 8);
+				memcpy(bad + 64 + 8 * dice(8), &w, 8);
 				break;
 			}
 			case 1: /* any byte */
