@@ -45,36 +45,33 @@ class Array(Locked):
     def __setitem__(self, i, x):
         """Set an element, or all elements of a slice. If one of them does not fit, nothing is changed."""
         obj, mutex = self._obj, self._mutex
-        if isinstance(i, slice):
-            indices = range(*i.indices(len(obj)))
-            # All elements are converted before the first is written, so that an
-            # element that does not fit leaves the slice unchanged.
-            new = [self._element(y) for y in x]
-            if len(new) != len(indices):
-                raise ValueError(
-                    f"cannot set {len(indices)} elements of Array {mutex.name!r} to {len(new)} values: "
-                    "a slice keeps its length"
-                )
-        else:
-            indices, new = (i,), (self._element(x),)
-        mutex.__enter__()
-        try:
-            for j, y in zip(indices, new):
-                obj[j] = y
-        finally:
-            mutex.__exit__()
+        if not isinstance(i, slice):
+            mutex.put(obj.__setitem__, i, self._element(x))
+            return
+        indices = range(*i.indices(len(obj)))
+        # All elements are converted before the first is written, so that an
+        # element that does not fit leaves the slice unchanged.
+        new = [self._element(y) for y in x]
+        if len(new) != len(indices):
+            raise ValueError(
+                f"cannot set {len(indices)} elements of Array {mutex.name!r} to {len(new)} values: "
+                "a slice keeps its length"
+            )
+        mutex.change(self._set, indices, new)
+
+    def _set(self, indices, new):
+        for j, y in zip(indices, new):
+            self._obj[j] = y
 
     load, store = __getitem__, __setitem__
 
     def add(self, i, delta):
         """Add delta to element i and return the sum. Integers wrap around."""
-        mutex = self._mutex
-        mutex.__enter__()
-        try:
-            self._obj[i] = self._element(self[i] + delta)
-            return self[i]
-        finally:
-            mutex.__exit__()
+        return self._mutex.change(self._add, i, delta)
+
+    def _add(self, i, delta):
+        self._obj[i] = self._element(self[i] + delta)
+        return self[i]
 
     def wait_for(self, ok, timeout=None):
         """Sleep until ok(self) is true, or until `timeout` seconds are over; return whether ok(self) is true."""

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import threading
 import weakref
 
 from . import header, record
@@ -10,6 +9,7 @@ from .atomics import fence
 from .errors import FormatError, FullError, LayoutError, ReadOnlyError
 from .file import naming, require
 from .memory import PAGE
+from .reentry import Exclusion
 
 _WINDOW = 64 << 10  # bytes that one read takes
 
@@ -21,6 +21,11 @@ class Directory:
     least `verified` bytes, and every offset in the records is below that. A Record
     object never changes, since handles hold it: when a value grows, a new object
     replaces it.
+
+    A signal handler may come between any two steps, and raise or use the directory. So
+    a record is added first and `seen` stored afterwards, and a record that is added
+    again changes nothing. Nobody appends before the records up to `used` are read
+    again, under the allocation lock, which a handler cannot take inside `place`.
     """
 
     def __init__(self, mapping):
@@ -28,7 +33,7 @@ class Directory:
         self.by_name = {}
         self.seen = header.SIZE
         self.verified = 0
-        self.lock = threading.RLock()
+        self.lock = Exclusion()
 
     @property
     def m(self):
@@ -44,30 +49,37 @@ class Directory:
         fence()
         if used == self.seen and self.verified:
             return
-        with self.lock:
-            used = header.load_lines(self.m.used, self.m.path)
-            if used < self.seen:
-                raise FormatError(f"{self.m.path}: corrupt header: {used} bytes used, but {self.seen} were used before")
-            self.verify(used)
-            start, window = self.seen, b""
-            while self.seen < used:
-                for n in (record.FIXED, None):  # the fixed part gives the length of the whole
-                    at = self.seen - start
-                    if n is None:
-                        n = record.length_of(window[at : at + record.FIXED], self.seen, used)
-                    if at + n > len(window):
-                        start, at = self.seen, 0
-                        window = os.pread(self.m.fd, min(max(n, _WINDOW), used - start), start)
-                try:
-                    r = record.decode(window[at : at + n], self.seen, used)
-                    self.add(r)
-                except FormatError as e:
-                    raise FormatError(f"{self.m.path}: {e}") from None
-                self.seen += r.size
+        self.lock.run(self._extend)
+
+    def _extend(self):
+        before = self.seen  # first, as a handler may come before the next line and read more
+        used = header.load_lines(self.m.used, self.m.path)
+        if used < before:
+            raise FormatError(f"{self.m.path}: corrupt header: {used} bytes used, but {before} were used before")
+        self.verify(used)
+        next, start, window = self.seen, self.seen, b""
+        while next < used:
+            for n in (record.FIXED, None):  # the fixed part gives the length of the whole
+                at = next - start
+                if n is None:
+                    n = record.length_of(window[at : at + record.FIXED], next, used)
+                if at + n > len(window):
+                    start, at = next, 0
+                    window = os.pread(self.m.fd, min(max(n, _WINDOW), used - start), start)
+            try:
+                r = record.decode(window[at : at + n], next, used)
+                self.add(r)
+            except FormatError as e:
+                raise FormatError(f"{self.m.path}: {e}") from None
+            next += r.size
+            self.seen = max(self.seen, next)
 
     def add(self, r):
         """Add a record to the index. The caller holds the lock."""
         old = self.by_name.get(r.name)
+        if old is not None and old.newest >= r.offset:
+            return  # it was added before an exception
+        r.newest = r.offset
         if r.kind == record.GROWTH:
             wanted = record.Shape(r.name, r.layout, r.access, record.SINGLE, r.count)
             if old is None or not wanted.outgrows(old) or r.capacity != old.capacity:
@@ -77,7 +89,7 @@ class Directory:
             grown = record.Record(old.name, r.layout, old.access, old.kind, old.count, old.unit, old.help)
             for attribute in ("offset", "data", "size", "capacity", "pid", "program"):
                 setattr(grown, attribute, getattr(old, attribute))
-            r = grown
+            grown.newest, r = r.offset, grown
         elif old is not None:
             raise FormatError(f"corrupt record at byte {r.offset}: a second value {r.name!r}")
         self.by_name[r.name] = r
@@ -138,30 +150,33 @@ class Directory:
         bytes that were written above "used".
         """
         want.check()
+        return self.m.lease.allocating(self._append, want, init)
+
+    def _append(self, want, init):
         m = self.m
-        with m.lease.allocating(), self.lock:
-            self.extend()
-            old = self.by_name.get(want.name)
-            if old is not None and not want.outgrows(old):
-                return old  # another process or thread was first
-            capacity = want.room
-            if old is not None:
-                want = record.Shape(want.name, want.layout, want.access, record.GROWTH, want.count)
-                init, capacity = None, old.capacity
-            meta, size = want.encode(capacity)
-            start = self.seen
-            self._grow(start + size)
-            self._wipe(start)
-            r = record.decode(meta, start, start + size)
-            header.store_lines(m.dirty, start + size if init else r.data)
-            ctypes.memmove(m.address(start, len(meta)), meta, len(meta))
-            if init:
-                init(r)
+        self.extend()
+        old = self.by_name.get(want.name)
+        if old is not None and not want.outgrows(old):
+            return old  # another process or thread was first
+        capacity = want.room
+        if old is not None:
+            want = record.Shape(want.name, want.layout, want.access, record.GROWTH, want.count)
+            init, capacity = None, old.capacity
+        meta, size = want.encode(capacity)
+        start = self.seen
+        self._grow(start + size)
+        self._wipe(start)
+        r = record.decode(meta, start, start + size)
+        header.store_lines(m.dirty, start + size if init else r.data)
+        ctypes.memmove(m.address(start, len(meta)), meta, len(meta))
+        if init:
+            init(r)
+        try:
             header.store_lines(m.used, start + size)  # publishes
-            self.seen = start + size
-            self.add(r)
+        finally:
             m.names.changed()
-            return self.by_name[r.name]
+        self.extend()
+        return self.by_name[want.name]
 
     def _wipe(self, start):
         """Clear the bytes that a process may have written before it died in _create."""

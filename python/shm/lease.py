@@ -5,13 +5,11 @@ file description. The kernel frees it when the process ends and the description 
 it, in any pid namespace. Nothing else proves that an owner is gone.
 """
 
-import contextlib
 import ctypes
 import errno
 import fcntl
 import os
 import struct
-import threading
 import weakref
 
 from . import file, futex, header
@@ -19,6 +17,7 @@ from .atomics import cas_8, store_release
 from .cell import LockCell
 from .errors import FormatError, FullError, LockError
 from .record import PROGRAM
+from .reentry import Exclusion
 
 BASE = 1 << 62  # the byte of id 0, which no file is long enough to have
 ALLOCATION = 0  # the byte of the header whose lock is the allocation lock: it is held while a record is appended
@@ -28,24 +27,26 @@ _MAX_SKIPPED = 32  # ids to skip, so that processes that live long keep their en
 
 _OFD_GETLK, _OFD_SETLK, _OFD_SETLKW = 36, 37, 38
 _FLOCK = struct.Struct("hhqqi4x")  # type, whence, start, length, pid
+_LOCK_ALLOCATION = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, ALLOCATION, 1, 0)
+_UNLOCK_ALLOCATION = _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, ALLOCATION, 1, 0)
 
 # Held while a control description is opened, as a child has to know the description
 # to close it.
-_taking = threading.RLock()
+_taking = Exclusion()
 
 
 def before_fork():
     """Hold the lock during a fork, so that no other thread is about to open a control description."""
-    _taking.acquire()
+    _taking.hold()
 
 
 def in_parent():
-    _taking.release()
+    _taking.let_go()
 
 
 def in_child():
     global _taking
-    _taking = threading.RLock()
+    _taking = Exclusion()
 
 
 def _lock_byte(fd, command, kind, start, length=1):
@@ -69,7 +70,7 @@ class Lease:
         """Have no id, as at the start and in a child process."""
         self.id = 0
         self.pid = os.getpid()
-        self._control = None
+        self._once = {}  # "control": the control description; "id": the id. Each is set by one step.
         self._finalizer = None
         self._dead = set()  # ids whose lease was free once: no process gets them again
         self._blind_until = 0
@@ -81,12 +82,18 @@ class Lease:
 
     def control(self):
         """Return the control description. It is opened again, never duplicated, so that no child shares it."""
-        with _taking:
-            if self._control is None:
-                self._control = file.reopen(self.fd, self.path)
-                self._finalizer = weakref.finalize(self, os.close, self._control)
-                self._finalizer.atexit = False  # the end of the process frees it; until then threads may hold locks
-            return self._control
+        if not self._once:
+            _taking.run(self._open_control)
+        return self._once["control"]
+
+    def _open_control(self):
+        fd = file.reopen(self.fd, self.path)
+        # A handler may have opened one in between.
+        if self._once.setdefault("control", fd) != fd:
+            os.close(fd)
+            return
+        self._finalizer = weakref.finalize(self, os.close, fd)
+        self._finalizer.atexit = False  # the end of the process frees it; until then threads may hold locks
 
     def drop_inherited(self):
         """In a child, close the parent's description. It must not unlock, which would end the parent's lease."""
@@ -94,46 +101,67 @@ class Lease:
             self._finalizer()
         self.start_anew()
 
-    @contextlib.contextmanager
-    def allocating(self):
-        """Hold the allocation lock, which excludes all threads and processes that append records."""
+    def allocating(self, function, *args):
+        """Call the function with the allocation lock, which excludes all threads and processes that append records.
+
+        Raises RuntimeError in a signal handler that has interrupted such a call: the
+        records are half written then, and the lock is this process's already.
+        """
         m = self._mapping()
-        with m.lock:
+        if m.lock.inside():
+            raise RuntimeError(
+                f"{m.path}: a signal handler, or a finalizer, cannot make a value while it interrupts its thread in "
+                "making one: make the values before, or let the main program do it"
+            )
+        return m.lock.run(self._allocating, function, args)
+
+    def _allocating(self, function, args):
+        try:
+            fd, set, wait = self.control(), _OFD_SETLK, _OFD_SETLKW
+        except OSError:
+            # A parent or a child may share fd. An OFD lock on it would not exclude
+            # them, and a POSIX lock does.
+            fd, set, wait = self.fd, fcntl.F_SETLK, fcntl.F_SETLKW
+        # The kernel locks and unlocks inside one C function each, so no handler comes
+        # between the lock and the try block. CPython 3.9 may call one before a finally
+        # block; the outer one is there for that.
+        try:
             try:
-                fd, set, wait = self.control(), _OFD_SETLK, _OFD_SETLKW
-            except OSError:
-                # A parent or a child may share fd. An OFD lock on it would not exclude
-                # them, and a POSIX lock does.
-                fd, set, wait = m.fd, fcntl.F_SETLK, fcntl.F_SETLKW
-            _lock_byte(fd, wait, fcntl.F_WRLCK, ALLOCATION)
-            try:
-                yield
+                fcntl.fcntl(fd, wait, _LOCK_ALLOCATION)
+                return function(*args)
             finally:
-                _lock_byte(fd, set, fcntl.F_UNLCK, ALLOCATION)
+                fcntl.fcntl(fd, set, _UNLOCK_ALLOCATION)
+        finally:
+            fcntl.fcntl(fd, set, _UNLOCK_ALLOCATION)
 
     def take(self):
         """Take an id and its lease, unless this process has one. Raises LockError with the reason.
 
         The order is: id, lease, table, first use of the id.
         """
-        with _taking:
-            if self.id:
-                return
-            try:
-                control = self.control()
-                id = self._new_id(control)
-            except LockError:
-                raise
-            except OSError as e:
-                raise LockError(f"{self.path}: a lock needs a lease, which this process cannot take: {e}") from e
-            entry = header.TABLE + id % header.TABLE_LEN * header.LINE
-            m = self._mapping()
-            m.at(ctypes.c_uint32, entry).value = 0
-            m.at(ctypes.c_uint32, entry + 4).value = os.getpid()
-            m.at(ctypes.c_uint64, entry + 8).value = _pid_namespace()
-            m.at(ctypes.c_char * 48, entry + 16).raw = os.fsencode(PROGRAM)[:48].ljust(48, b"\0")
-            store_release(m.at(ctypes.c_uint32, entry), id)
-            self.id = id
+        if not self.id:
+            _taking.run(self._take)
+
+    def _take(self):
+        if self.id:
+            return
+        try:
+            control = self.control()
+            id = self._new_id(control)
+        except LockError:
+            raise
+        except OSError as e:
+            raise LockError(f"{self.path}: a lock needs a lease, which this process cannot take: {e}") from e
+        entry = header.TABLE + id % header.TABLE_LEN * header.LINE
+        m = self._mapping()
+        m.at(ctypes.c_uint32, entry).value = 0
+        m.at(ctypes.c_uint32, entry + 4).value = os.getpid()
+        m.at(ctypes.c_uint64, entry + 8).value = _pid_namespace()
+        m.at(ctypes.c_char * 48, entry + 16).raw = os.fsencode(PROGRAM)[:48].ljust(48, b"\0")
+        store_release(m.at(ctypes.c_uint32, entry), id)
+        # A handler may have taken another id in between, and use it already. Then that
+        # one is the id, and this one is never used.
+        self.id = self._once.setdefault("id", id)
 
     def _new_id(self, control):
         """Take an id that no process had before, and its lease."""
@@ -188,7 +216,7 @@ class Lease:
         if id == self.id:
             return True  # a probe through the description that holds the lock would say that it is free
         try:
-            alive = self._leased(self._control, id)
+            alive = self._leased(self._once["control"], id)
         except OSError:
             self._blind_until = futex.monotonic() + _BLIND_FOR
             return True
@@ -205,21 +233,24 @@ class Lease:
         m, mine = self._mapping(), boot_id()
         if not mine or header.unseal(m.boot.value) == mine:
             return
-        with self.allocating():
-            if header.unseal(m.boot.value) == mine:
-                return  # another process was first
-            if _lock_byte(m.fd, _OFD_GETLK, fcntl.F_RDLCK, BASE, MAX_ID + 1) != fcntl.F_UNLCK:
-                return
-            m.directory.extend()
-            for r in m.directory.by_name.values():
-                if r.has_lock:
-                    m.at(LockCell, r.data).reset()
-            n = header.unseal(m.next_id.value)
-            if n is not None:
-                m.next_id.value = header.seal(min(n + (1 << 20), MAX_ID + 1))
-            # This store is the last. If the process dies before it, the next one that
-            # attaches repeats everything.
-            store_release(m.boot, header.seal(mine))
+        self.allocating(self._recover_boot, mine)
+
+    def _recover_boot(self, mine):
+        m = self._mapping()
+        if header.unseal(m.boot.value) == mine:
+            return  # another process was first
+        if _lock_byte(m.fd, _OFD_GETLK, fcntl.F_RDLCK, BASE, MAX_ID + 1) != fcntl.F_UNLCK:
+            return
+        m.directory.extend()
+        for r in m.directory.by_name.values():
+            if r.has_lock:
+                m.at(LockCell, r.data).reset()
+        n = header.unseal(m.next_id.value)
+        if n is not None:
+            m.next_id.value = header.seal(min(n + (1 << 20), MAX_ID + 1))
+        # This store is the last. If the process dies before it, the next one that
+        # attaches repeats everything.
+        store_release(m.boot, header.seal(mine))
 
 
 def boot_id():

@@ -2,16 +2,16 @@
 
 import ctypes
 import os
-import threading
 import weakref
 
 from . import header, lease, memory
 from .change import Change
 from .directory import Directory
 from .file import open_again, read_header
+from .reentry import Exclusion
 
 _attached = {}  # (device, inode, read_only) to a weak reference, so that each file is mapped once
-_lock = threading.RLock()
+_lock = Exclusion()
 
 
 class Mapping:
@@ -33,7 +33,8 @@ class Mapping:
         )
         self.lease = lease.Lease(self)
         self.names = Change(self.at(ctypes.c_uint32, header.NAMES), self.lease, read_only)
-        self.mutexes = weakref.WeakValueDictionary()  # offset of the cell to its one Mutex
+        self.holds = {}  # offset of a lock cell to its one Hold, which is kept as long as the mapping
+        self.mutexes = weakref.WeakValueDictionary()  # offset of a lock cell to a Mutex
         self.start_anew()
         weakref.finalize(self, os.close, fd).atexit = False
 
@@ -42,15 +43,15 @@ class Mapping:
 
         Threads that do not exist in the child may have held the old ones.
         """
-        self.lock = threading.RLock()  # guards mutexes, and excludes other threads that append records
+        self.lock = Exclusion()  # excludes other threads that append records
         self.directory = Directory(self)
 
     def forked(self):
         """In a child process, hold no lock of the parent, and have no id."""
         self.lease.drop_inherited()
         self.start_anew()
-        for mutex in self.mutexes.values():
-            mutex.start_anew()
+        for hold in self.holds.values():
+            hold.start_anew()
 
     def __reduce__(self):
         """Pickle the path of the file, so that the process that unpickles it attaches to the file.
@@ -91,22 +92,28 @@ def attach(fd, path, read_only):
     The Mapping owns the descriptor. If there is an error or the file is mapped already,
     attach closes the descriptor. Raises FormatError, VersionError, OSError.
     """
-    with _lock:
-        try:
-            st, max_size = read_header(fd, path)
-            key = st.st_dev, st.st_ino, read_only
-            m = _attached.get(key, lambda: None)()
-            if m is None:
-                m = Mapping(fd, path, max_size, min(st.st_size, max_size), read_only)
-                fd = None
-                _attached[key] = weakref.ref(m, lambda ref: _attached.get(key) is ref and _attached.pop(key))
-        finally:
-            if fd is not None:
-                os.close(fd)
+    m = _lock.run(_attach, fd, path, read_only)
     if not read_only:
         m.lease.recover_boot()
     m.directory.extend()
     return m
+
+
+def _attach(fd, path, read_only):
+    try:
+        st, max_size = read_header(fd, path)
+        key = st.st_dev, st.st_ino, read_only
+        m = _attached.get(key, lambda: None)()
+        if m is None:
+            m = Mapping(fd, path, max_size, min(st.st_size, max_size), read_only)
+            fd = None
+            # A handler may have attached in between. The first Mapping is the one.
+            ref = weakref.ref(m, lambda ref: _attached.get(key) is ref and _attached.pop(key))
+            m = _attached.setdefault(key, ref)() or m
+        return m
+    finally:
+        if fd is not None:
+            os.close(fd)
 
 
 def _attach_again(path, device, inode, read_only):
@@ -115,18 +122,18 @@ def _attach_again(path, device, inode, read_only):
 
 
 def _before_fork():
-    _lock.acquire()
+    _lock.hold()
     lease.before_fork()
 
 
 def _in_parent():
     lease.in_parent()
-    _lock.release()
+    _lock.let_go()
 
 
 def _in_child():
     global _lock
-    _lock = threading.RLock()
+    _lock = Exclusion()
     lease.in_child()
     for ref in list(_attached.values()):
         m = ref()

@@ -1,13 +1,49 @@
-"""Locks between processes, and between the threads of each process."""
+"""Locks between processes, and between the threads of each process.
+
+Each process has one lock for its own threads, the gate. A thread takes the gate
+first, so that only one thread of a process competes for the lock word, which has
+room for the id of a process and not of a thread. Gate and word are what is true of
+the lock in this process. A signal handler may interrupt acquire and release between
+any two steps, and raise, or use the same lock (see reentry.py). What it finds:
+
+    gate            word    held    what that is
+    free            not us  False   nobody here has the lock
+    this thread's   not us  False   before the word is taken, or after it is released
+    this thread's   us      False   the word is just taken, or is about to be released
+    this thread's   us      True    this thread holds the lock
+    free            us      False   left over by two exceptions in a row
+
+Invariants:
+
+- A thread changes the state only while it has the gate. The word gets this
+  process's id only from such a thread, and loses it before the gate is released.
+- `held` is set after the word is taken, and cleared before it is released. So if it
+  is set, the thread of the gate holds the lock, whatever interrupts it.
+- `depth` counts the acquires of the gate's thread beyond the first, among them those
+  of a handler. A handler that finds the word taken uses it and leaves it: nothing
+  that the lock guards is half changed then, as its thread is before or after that.
+  A handler that finds the word free takes it, notes in `taken` at which depth, and
+  releases it at that depth.
+- An exception in acquire or release brings the lock back to a known depth, whatever
+  was done until then (return_to). If a second one interrupts that, the next acquire of
+  the thread finds the gate its own, and no frame of acquire or release below it:
+  it takes what was left over for its own.
+- `free` is 0 and `mine` is the id whenever the gate is free. compare_exchange
+  overwrites them when it fails. Nested acquires and releases use words of their own.
+- While `editing` is set, the thread of the gate reads the value and writes what it
+  has made of it. A change in between, by a handler or by the function that update
+  calls, would be lost, or would lose that of the editor, and raises RuntimeError.
+"""
 
 import ctypes
-from _thread import RLock, get_ident
+from _thread import RLock
 
 from . import futex
 from .atomics import SEQ_CST, WEAK, cas_4, cas_8, compare_exchange_4, function
 from .cell import KERNEL_WAITERS, OWNER_MASK, STARVE_GO, STARVE_KERNEL, LockCell
 from .change import Change
 from .errors import ReadOnlyError
+from .reentry import interrupted
 
 _PROBE_EVERY = 4_000_000  # ns between two probes of an owner's lease, by all processes together
 _SHORT_SLEEP = 4_000_000  # ns of a first sleep in the kernel; after it the waiter asks for a reservation
@@ -24,6 +60,41 @@ _never_free = ctypes.c_uint32(OWNER_MASK)
 _NEVER_FREE = ctypes.byref(_never_free)
 
 
+class Hold:
+    """What this process has of one lock: the gate, and who holds it. The mapping has one for each lock.
+
+    It lives as long as the mapping. So a lock that is held is not forgotten when the
+    last Mutex of it is collected.
+    """
+
+    __slots__ = (
+        "acquire", "release", "owned", "held", "depth", "taken", "clear_mark", "editing", "at", "id", "free", "free_ref",
+        "mine", "mine_ref",
+    )  # fmt: skip
+
+    def __init__(self):
+        self.start_anew()
+
+    def start_anew(self):
+        """Have no holder and no id, as at the start and in a child process."""
+        self.at, self.id = _NEVER_FREE, 0
+        self.free, self.mine = ctypes.c_uint32(0), ctypes.c_uint32(0)
+        self.free_ref, self.mine_ref = ctypes.byref(self.free), ctypes.byref(self.mine)
+        gate = RLock()  # an RLock knows its owner; it is never acquired twice
+        self.acquire, self.release, self.owned = gate.acquire, gate.release, gate._is_owned
+        self.settle()
+
+    def settle(self):
+        """Have no holder. The thread has the gate, or there is no other thread."""
+        self.held = self.clear_mark = False
+        self.depth = self.taken = self.editing = 0
+        self.free.value, self.mine.value = 0, self.id
+
+    def level(self):
+        """Return how often this thread has acquired the lock, less one: -1 if it has not."""
+        return self.depth if self.owned() else -1
+
+
 class Mutex:
     """A lock between processes and threads that survives the death of its holder.
 
@@ -31,27 +102,14 @@ class Mutex:
     it again. If a process is killed while it holds the lock, the next one that asks,
     or that already waits, takes the lock over, and `abandoned` tells it so. A process
     that lives never loses the lock, however long it holds it, and even while it is
-    stopped. All methods are safe for concurrent use.
+    stopped. All methods are safe for concurrent use, and in signal handlers.
 
     The lock works on after close of the segment. A child made by os.fork holds no
     lock, whatever its parent holds. If the segment is read-only, acquire raises
     ReadOnlyError. If this process cannot take locks at all, acquire raises LockError.
-
-    Each process has one lock for its own threads, the gate. A thread takes the gate
-    first, so that only one thread of a process competes for the lock word, which has
-    room for the id of a process and not of a thread.
     """
 
-    # Invariants: the lock word has this process's id if and only if a thread holds the
-    # gate, has taken the word and has not released it. compare_exchange overwrites
-    # _free and _mine when it fails; they get their values back right before the gate
-    # is released. _id is set before _at.
-
-    __slots__ = (
-        "name", "_mapping", "_cell", "_word", "_change_word", "_change", "_gate_acquire", "_gate_release",
-        "_gate_is_owned", "_owner", "_depth", "_clear_mark", "_at", "_id", "_free", "_free_ref", "_mine", "_mine_ref",
-        "__weakref__",
-    )  # fmt: skip
+    __slots__ = ("name", "_mapping", "_cell", "_word", "_change_word", "_change", "_hold", "__weakref__")
 
     def __init__(self, mapping, record):
         self.name, self._mapping = record.name, mapping
@@ -59,81 +117,65 @@ class Mutex:
         self._word = mapping.at(ctypes.c_uint32, record.data)
         self._change_word = mapping.at(ctypes.c_uint32, record.data + 4)
         self._change = Change(self._change_word, mapping.lease, mapping.read_only)
-        self.start_anew()
-
-    def start_anew(self):
-        """Have no holder and no id, as at the start and in a child process."""
-        self._at, self._id = _NEVER_FREE, 0
-        self._free, self._mine = ctypes.c_uint32(0), ctypes.c_uint32(0)
-        self._free_ref, self._mine_ref = ctypes.byref(self._free), ctypes.byref(self._mine)
-        gate = RLock()  # an RLock knows its owner; it is never acquired twice
-        self._gate_acquire, self._gate_release, self._gate_is_owned = gate.acquire, gate.release, gate._is_owned
-        self._owner = self._depth = 0
-        self._clear_mark = False
+        self._hold = mapping.holds.setdefault(record.data, Hold())
 
     def __repr__(self):
         return f"<Mutex {self.name!r}>"
 
-    def _bind(self):
-        """Take an id and its lease. Raises ReadOnlyError, LockError."""
-        if self._mapping.read_only:
-            raise ReadOnlyError(
-                f"cannot lock {self.name!r}: {self._mapping.path} is mapped read-only; "
-                "open the segment without readonly"
-            )
-        lease = self._mapping.lease
-        lease.take()
-        self._mine.value = self._id = lease.id
-        self._at = ctypes.byref(self._word)
+    def __eq__(self, other):
+        return isinstance(other, Mutex) and self._hold is other._hold
+
+    def __hash__(self):
+        return hash(self._hold)
 
     def __reduce__(self):
         return _mutex_again, (self._mapping, self.name)
 
     def __enter__(self):
-        me = get_ident()
-        if self._owner == me:
-            self._depth += 1
-            return True
+        hold = self._hold
+        if hold.owned():
+            if hold.held:
+                hold.depth += 1
+                return True
+            return self._acquire_again(True, None)
         try:
-            self._gate_acquire()
-            if not compare_exchange_4(self._at, self._free_ref, self._id, SEQ_CST, SEQ_CST):
+            hold.acquire()
+            if not compare_exchange_4(hold.at, hold.free_ref, hold.id, SEQ_CST, SEQ_CST):
                 self._take(True, None)
-            self._owner = me
+            hold.held = True
             return True
         except BaseException:
-            self._clean_up()
+            self.return_to(-1)
             raise
 
     def __exit__(self, kind=None, value=None, traceback=None):
-        depth = self._depth
+        hold = self._hold
+        depth = hold.depth
+        if not (hold.held or depth):
+            raise self._not_held("release")
         try:
-            if self._owner != get_ident():
-                raise RuntimeError(
-                    f"release of {self.name!r} by a thread that does not hold it (lock word {self._word.value:#x})"
-                )
+            if not hold.owned():
+                raise self._not_held("release")
             if kind is not None:
                 # The block did not end normally, so the memory may be half changed: the
                 # mark is set, and stays even if the block has called abandoned.
-                self._clear_mark = False
+                hold.clear_mark = False
                 self._cell.abandoned = 1
             if depth:
-                self._depth = depth - 1
+                self.return_to(depth - 1)
                 return
-            if self._clear_mark:
+            if hold.clear_mark:
                 # The mark is cleared only now, while the lock is still held. If the
                 # process dies after it was told and before this line, the mark stays for
                 # the next holder.
-                self._clear_mark = False
+                hold.clear_mark = False
                 self._cell.abandoned = 0
-            self._owner = 0
-            if not compare_exchange_4(self._at, self._mine_ref, 0, SEQ_CST, SEQ_CST):
+            hold.held = False
+            if not compare_exchange_4(hold.at, hold.mine_ref, 0, SEQ_CST, SEQ_CST):
                 self._release_word()
-            self._gate_release()
+            hold.release()
         except BaseException:
-            if not depth:
-                self._clean_up()
-            elif self._gate_is_owned():
-                self._depth = depth - 1
+            self.return_to(depth - 1)
             raise
         # This follows the release. Whoever awaits a change sets the bit before it looks,
         # so it either sees the change, or is woken here.
@@ -148,23 +190,23 @@ class Mutex:
         """
         if timeout is None:
             timeout = -1
-        if blocking and timeout == -1:
-            return self.__enter__()
-        me = get_ident()
-        if self._owner == me:
-            self._depth += 1
-            return True
+        hold = self._hold
         until = None if timeout < 0 else futex.monotonic() + int(timeout * 1e9)
-        try:
-            if not self._gate_acquire(blocking, timeout):
-                return False
-            if self._take(blocking, until):
-                self._owner = me
+        if hold.owned():
+            if hold.held:
+                hold.depth += 1
                 return True
-            self._gate_release()
+            return self._acquire_again(blocking, until)
+        try:
+            if not hold.acquire(blocking, timeout):
+                return False
+            if compare_exchange_4(hold.at, hold.free_ref, hold.id, SEQ_CST, SEQ_CST) or self._take(blocking, until):
+                hold.held = True
+                return True
+            hold.release()
             return False
         except BaseException:
-            self._clean_up()
+            self.return_to(-1)
             raise
 
     def release(self):
@@ -182,10 +224,11 @@ class Mutex:
         every later holder, until one that has called it releases the lock. Raises
         RuntimeError if this thread does not hold the lock.
         """
-        if self._owner != get_ident():
-            raise RuntimeError(f"abandoned of {self.name!r} by a thread that does not hold it")
+        hold = self._hold
+        if not (hold.owned() and (hold.held or hold.depth)):
+            raise self._not_held("abandoned")
         told = self._cell.abandoned != 0
-        self._clear_mark = self._clear_mark or told
+        hold.clear_mark = hold.clear_mark or told
         return told
 
     def wait_for(self, look, timeout=None):
@@ -196,28 +239,161 @@ class Mutex:
         """
         return self._change.wait_for(look, timeout)
 
-    # The slow paths. Their caller holds the gate.
+    # What the values use. Each change notes the level first, and goes back to it after
+    # an exception.
+
+    def put(self, function, *args):
+        """Return function(*args), called with the lock held. The function is one in C, which no handler interrupts.
+
+        Raises RuntimeError inside another change of the value by this thread.
+        """
+        hold = self._hold
+        level = hold.depth if hold.owned() else -1
+        try:
+            self.__enter__()
+            if hold.editing:
+                raise self.overlap()
+            result = function(*args)
+            self.__exit__()
+            return result
+        except BaseException:
+            self.return_to(level)
+            raise
+
+    def change(self, function, *args):
+        """Return function(*args), called with the lock held. The function reads the value, and writes a new one.
+
+        Raises RuntimeError inside another change of the value by this thread.
+        """
+        hold = self._hold
+        level = hold.depth if hold.owned() else -1
+        try:
+            self.__enter__()
+            self.begin_edit()
+            result = function(*args)
+            hold.editing = 0
+            self.__exit__()
+            return result
+        except BaseException:
+            self.return_to(level)
+            raise
+
+    def begin_edit(self):
+        """Note that the thread, which has just acquired the lock, is going to read the value and to replace it."""
+        hold = self._hold
+        if hold.editing:
+            raise self.overlap()
+        hold.editing = 1 + hold.depth
+
+    def overlap(self):
+        """Return the exception for a change inside a change of the same value."""
+        return RuntimeError(
+            f"cannot change {self.name!r} while this thread is inside another change of it, such as update or edit, "
+            "as one of the two would be lost: change it there or afterwards; in a signal handler, note what is to be "
+            "done, and let the main program do it"
+        )
+
+    def return_to(self, level):
+        """Bring the lock back to a level, whatever this thread has done or left undone since."""
+        hold = self._hold
+        if not hold.owned():
+            return  # the last level, -1, is the one before the gate was acquired
+        if hold.editing > level + 1:
+            hold.editing = 0
+        if level >= 0:
+            hold.depth = level
+            if hold.taken > level:
+                self._release_nested(level)
+            return
+        hold.settle()
+        try:
+            if hold.id and self._word.value & OWNER_MASK == hold.id:
+                self._release_word()
+        finally:
+            hold.release()
+        # The interrupted release may have left the wake-ups out.
+        futex.wake(self._word, 1)
+        self._change.changed()
+
+    def _not_held(self, what):
+        return RuntimeError(
+            f"{what} of {self.name!r} by a thread that does not hold it (lock word {self._word.value:#x})"
+        )
+
+    # The slow paths. Their caller has the gate.
+
+    def _acquire_again(self, blocking, until):
+        """Acquire the lock in a thread that has the gate and does not hold the lock; return whether it was acquired."""
+        hold = self._hold
+        if not interrupted(_STEPS, 3, lambda frame: frame.f_locals["self"]._hold is hold):
+            # An exception left the gate with this thread, and perhaps the word.
+            try:
+                hold.settle()
+                hold.held = self._take(blocking, until)
+                if not hold.held:
+                    hold.release()
+                return hold.held
+            except BaseException:
+                self.return_to(-1)
+                raise
+        depth = hold.depth
+        try:
+            hold.depth = depth + 1
+            if not hold.id or self._word.value & OWNER_MASK != hold.id:
+                hold.taken = depth + 1
+                if not self._take(blocking, until):
+                    hold.depth = hold.taken = depth
+                    return False
+            return True
+        except BaseException:
+            self.return_to(depth)
+            raise
+
+    def _release_nested(self, level):
+        """Release the word that was taken above a level, by a handler."""
+        hold = self._hold
+        if self._word.value & OWNER_MASK == hold.id:
+            self._release_word()
+        hold.taken = level
+        self._change.changed()
+
+    def _bind(self):
+        """Take an id and its lease. Raises ReadOnlyError, LockError."""
+        if self._mapping.read_only:
+            raise ReadOnlyError(
+                f"cannot lock {self.name!r}: {self._mapping.path} is mapped read-only; "
+                "open the segment without readonly"
+            )
+        lease, hold = self._mapping.lease, self._hold
+        lease.take()
+        hold.mine.value = hold.id = lease.id
+        hold.at = ctypes.byref(self._word)
 
     def _take(self, blocking, until):
         """Take the lock word, which was not free; return whether it was taken before the time-out."""
-        self._free.value = 0
-        lease = self._mapping.lease
-        if self._id == 0:
+        lease, hold = self._mapping.lease, self._hold
+        if not hold.owned():
+            hold.acquire()  # a handler has forked, and this is the child, whose gates are new
+        hold.free.value = 0
+        if hold.at is _NEVER_FREE:
             self._bind()
+        me = hold.id
         start, slept, pause = futex.monotonic(), False, _SHORT_SLEEP
         try:
             while True:
                 w = self._word.value
                 owner = w & OWNER_MASK
+                if owner == me:
+                    return True  # left over by exceptions, or taken by a handler that has interrupted this
                 if owner == 0:
                     # Only a thread that has slept in the kernel may take a reserved word.
                     # It leaves KERNEL_WAITERS set, as others may still sleep there.
                     waiters = KERNEL_WAITERS if slept else 0
-                    if (w == 0 or slept) and cas_4(self._word, w, self._id | waiters):
+                    if (w == 0 or slept) and cas_4(self._word, w, me | waiters):
                         return True
                     if w == 0 or slept:
                         continue
-                    if not blocking and self._may_probe() and cas_4(self._word, w, self._id | KERNEL_WAITERS):
+                    if not blocking and self._may_probe() and cas_4(self._word, w, me | KERNEL_WAITERS):
                         return True  # no waiter came for the reservation
                 else:
                     taken, probed = self._take_over(w)
@@ -268,9 +444,15 @@ class Mutex:
                 return False, False
             if lease.alive(owner):
                 return False, True
-        if not cas_4(self._word, w, self._id | KERNEL_WAITERS):
-            return False, True
-        self._cell.abandoned = 1
+        me = self._hold.id
+        try:
+            if not cas_4(self._word, w, me | KERNEL_WAITERS):
+                return False, True
+            self._cell.abandoned = 1
+        except BaseException:  # of a handler; the next holder has to be told all the same
+            if self._word.value & OWNER_MASK == me:
+                self._cell.abandoned = 1
+            raise
         _fetch_add_4(ctypes.byref(self._cell, LockCell.takeovers.offset), 1)
         # The dead owner may have made a change and not woken those who await it.
         self._change.wake_all()
@@ -278,14 +460,15 @@ class Mutex:
 
     def _release_word(self):
         """Release a lock word that has other bits than this process's id."""
-        self._mine.value = self._id
+        hold = self._hold
+        hold.mine.value = hold.id
         starve = 0
         while True:
             w = self._word.value
-            if w & OWNER_MASK != self._id or not self._id:
+            if w & OWNER_MASK != hold.id or not hold.id:
                 raise RuntimeError(
                     f"release of {self.name!r}, which is held by id {w & OWNER_MASK}, "
-                    f"and not by this process, whose id is {self._id}"
+                    f"and not by this process, whose id is {hold.id}"
                 )
             if w & KERNEL_WAITERS:
                 # starve is cleared by the thread that reserves the lock, not by the one that
@@ -304,20 +487,11 @@ class Mutex:
         if futex.wake(self._word, 1) == 0 and starve != STARVE_GO and cas_4(self._word, KERNEL_WAITERS, 0):
             futex.wake(self._word, 1)  # a waiter may have come meanwhile and sleep on the reserved word
 
-    def _clean_up(self):
-        """Release the lock word and the gate after an exception, if this thread holds them.
 
-        A signal handler can raise an exception at any step of the lock.
-        """
-        if not self._gate_is_owned():
-            return
-        self._owner = 0
-        self._free.value = 0
-        try:
-            if self._id and self._word.value & OWNER_MASK == self._id:
-                self._release_word()
-        finally:
-            self._gate_release()
+# The functions in which the state is between two states of the table above.
+_STEPS = {
+    f.__code__ for f in (Mutex.__enter__, Mutex.__exit__, Mutex.acquire, Mutex._acquire_again, Mutex.return_to)
+}
 
 
 def _mutex_again(mapping, name):
@@ -326,9 +500,8 @@ def _mutex_again(mapping, name):
 
 
 def mutex_of(mapping, record):
-    """Return the Mutex of a record that has a lock. There is one Mutex for each record."""
-    with mapping.lock:
-        mutex = mapping.mutexes.get(record.data)
-        if mutex is None:
-            mutex = mapping.mutexes[record.data] = Mutex(mapping, record)
-        return mutex
+    """Return a Mutex of a record that has a lock. All Mutexes of one record are the same lock."""
+    mutex = mapping.mutexes.get(record.data)
+    if mutex is None:
+        mutex = mapping.mutexes[record.data] = Mutex(mapping, record)
+    return mutex

@@ -1,6 +1,5 @@
 """Structs and strings that change as a whole."""
 
-import contextlib
 import ctypes
 import time
 
@@ -47,11 +46,16 @@ class Slots:
             if self.count.value == count:
                 return x
             tries += 1
-            if tries % _MAX_TRIES == 0 and self._lock_briefly():
+            if tries % _MAX_TRIES == 0:
+                level = self.mutex._hold.level()
                 try:
-                    return copy(self.data[self.count.value & 1])
-                finally:
-                    self.mutex.__exit__()
+                    if self._lock_briefly():
+                        x = copy(self.data[self.count.value & 1])
+                        self.mutex.__exit__()
+                        return x
+                except BaseException:
+                    self.mutex.return_to(level)
+                    raise
 
     def _lock_briefly(self):
         """Take the lock, or give up after a short time; return whether it was taken."""
@@ -126,45 +130,76 @@ class Struct(Locked):
 
     def store(self, x):
         """Commit an object of the type, or an argument of its constructor, such as a tuple of fields."""
-        x = instance(self._type, x)
-        with self._changing():
-            self._slots.publish(ctypes.addressof(x), self._end)
+        self._mutex.change(self._commit, instance(self._type, x))
 
     value = property(load, store, doc="A copy of the struct: load and store.")
 
-    @contextlib.contextmanager
     def edit(self):
         """Take the lock, yield a copy, and commit it at the end: `with s.edit() as p: p.x += 1`.
 
-        If the block raises, nothing is committed.
+        If the block raises, nothing is committed. Other changes of the struct by this
+        thread inside the block raise RuntimeError, since the copy would replace them.
         """
-        with self._changing():
-            x = self._type.from_buffer_copy(self._slots.committed())
-            yield x
-            self._slots.publish(ctypes.addressof(x), self._end)
+        return _Edit(self)
 
     def update(self, f):
         """Call f with a copy, and commit the copy as f has changed it. If f raises, nothing is committed."""
-        with self.edit() as x:
-            f(x)
+        self._mutex.change(self._update, f)
 
-    @contextlib.contextmanager
-    def _changing(self):
-        mutex = self._mutex
-        mutex.__enter__()
+    def _update(self, f):
+        x = self._type.from_buffer_copy(self._slots.committed())
         try:
-            if not self._extended:
-                self._slots.extend(ctypes.sizeof(self._type))
-                self._extended = True
-            yield
+            f(x)
         except BaseException:
-            mutex._clear_mark = False  # the block did not end normally, so the abandoned mark stays
+            self._mutex._hold.clear_mark = False  # f did not return normally, so the abandoned mark stays
             raise
-        finally:
-            mutex.__exit__()
+        self._commit(x)
+
+    def _commit(self, x):
+        """Commit an object of the type. The caller holds the lock."""
+        if not self._extended:
+            self._slots.extend(ctypes.sizeof(self._type))
+            self._extended = True
+        self._slots.publish(ctypes.addressof(x), self._end)
 
     def __repr__(self):
         return f"<Struct {self._mutex.name!r} = {text_of(self.load())}>"
+
+
+class _Edit:
+    """The with statement of Struct.edit."""
+
+    __slots__ = ("_struct", "_copy", "_level")
+
+    def __init__(self, struct):
+        self._struct = struct
+
+    def __enter__(self):
+        struct = self._struct
+        mutex = struct._mutex
+        self._level = level = mutex._hold.level()
+        try:
+            mutex.__enter__()
+            mutex.begin_edit()
+            self._copy = x = struct._type.from_buffer_copy(struct._slots.committed())
+            return x
+        except BaseException:
+            mutex.return_to(level)
+            raise
+
+    def __exit__(self, kind, value, traceback):
+        struct = self._struct
+        mutex = struct._mutex
+        try:
+            if kind is None:
+                struct._commit(self._copy)
+            else:
+                mutex._hold.clear_mark = False  # the block did not end normally, so the abandoned mark stays
+            mutex._hold.editing = 0
+            mutex.__exit__()
+        except BaseException:
+            mutex.return_to(self._level)
+            raise
 
 
 class String(Locked):
@@ -203,8 +238,7 @@ class String(Locked):
             )
         if len(text) < self._slots.capacity:
             text += b"\0"
-        with self._mutex:
-            self._slots.publish(text, len(text), carry=False)
+        self._mutex.change(self._slots.publish, text, len(text), False)
 
     value = property(load, store, doc="The string as bytes: load and store.")
 

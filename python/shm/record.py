@@ -145,6 +145,7 @@ class Record(Shape):
     """A validated copy of a record. offset is the offset of the record in the segment."""
 
     offset = data = capacity = size = pid = 0
+    newest = -1  # offset of the last growth record that was added to it, or its own offset, once it is in a directory
     program = ""
 
     @property

@@ -120,8 +120,7 @@ class Segment:
     def __init__(self, name, mapping):
         self.name = name
         self._mapping = mapping
-        # Maps a name to its record and value, so that there is one object for each, and
-        # an offset to its Mutex, so that a Mutex lives as long as the Segment.
+        # Maps a name to its record and value, so that there is one object for each.
         self._values = {}
 
     def __enter__(self):
@@ -162,8 +161,7 @@ class Segment:
     def _records(self):
         directory = self._attached().directory
         directory.extend()
-        with directory.lock:
-            return list(directory.by_name.values())
+        return list(directory.by_name.values())
 
     def __iter__(self):
         """Yield the names, oldest first."""
@@ -213,9 +211,9 @@ class Segment:
     def _value_of(self, m, r, t=None):
         """Return the value of a record. A struct may be of another type t that fits."""
         if r.kind == MUTEX and r.access == LOCKED:
-            return self._mutex(m, r)
+            return mutex_of(m, r)
         if r.access == PUBLISHED and r.kind in (SINGLE, CHARS):
-            slots = Slots(m, r, self._mutex(m, r))
+            slots = Slots(m, r, mutex_of(m, r))
             if r.kind == CHARS:
                 return String(slots, r.count)
             layout = r.layout if t is None else layout_of(t)
@@ -231,17 +229,12 @@ class Segment:
         if r.access == LOCKED and number and number != "Zd":
             t = ctype.type_of(r.layout, m.read_only)
             if r.kind == SINGLE:
-                return Value(m.at(ctype.read_only_number(t) if m.read_only else t, r.elements), self._mutex(m, r))
+                return Value(m.at(ctype.read_only_number(t) if m.read_only else t, r.elements), mutex_of(m, r))
             if r.kind == ARRAY:
-                return Array(m.at(ctype.array_type(t, r.count, m.read_only), r.elements), self._mutex(m, r))
+                return Array(m.at(ctype.array_type(t, r.count, m.read_only), r.elements), mutex_of(m, r))
         raise FormatError(
             f"{m.path}: value {r.name!r} is {r.describe()}, which this version of the package does not know"
         )
-
-    def _mutex(self, m, r):
-        mutex = mutex_of(m, r)
-        self._values[r.data] = mutex  # a Mutex must not be collected while it is held
-        return mutex
 
     # Making values.
 

@@ -1,11 +1,22 @@
 """Numbers with a lock, and integers with atomic operations."""
 
 import ctypes
-from _thread import get_ident
+import functools
+import sys
 
 from .atomics import SEQ_CST, WEAK, compare_exchange_4, compare_exchange_8, fence, function
 from .errors import ReadOnlyError
 from .locked import Locked, pickled
+
+
+# CPython 3.9 calls signal handlers between any two instructions, also in the middle of
+# an addition. There the usual integers are added to by one function in C, so that
+# handlers can add as well.
+_FETCH_ADD = {
+    t: function(f"fetch_add_{ctypes.sizeof(t)}", t)
+    for t in (ctypes.c_int32, ctypes.c_uint32, ctypes.c_int64, ctypes.c_uint64)
+    if sys.version_info < (3, 10)
+}
 
 
 class Value(Locked):
@@ -19,10 +30,12 @@ class Value(Locked):
     ReadOnlyError.
     """
 
-    __slots__ = ("_obj",)
+    __slots__ = ("_obj", "_fetch_add")
 
     def __init__(self, obj, mutex):
         self._obj, self._mutex = obj, mutex
+        f = _FETCH_ADD.get(type(obj))
+        self._fetch_add = f and functools.partial(f, ctypes.byref(obj))
 
     def get_obj(self):
         """Return the ctypes object, without its lock. Other processes see each change of it at once."""
@@ -38,64 +51,82 @@ class Value(Locked):
     def store(self, x):
         """Set the number as ctypes does: an integer wraps around, and another type raises TypeError."""
         mutex = self._mutex
-        if mutex._owner == get_ident():
+        hold = mutex._hold
+        owned = hold.owned()
+        if owned and hold.held and not hold.editing:
             self._obj.value = x
             return
-        mutex.__enter__()
+        level = hold.depth if owned else -1
         try:
+            mutex.__enter__()
+            if hold.editing:
+                raise mutex.overlap()
             self._obj.value = x
-        finally:
             mutex.__exit__()
+        except BaseException:
+            mutex.return_to(level)
+            raise
 
     value = property(load, store, doc="The number: load and store.")
 
     def swap(self, x):
         """Set the number and return the old one."""
-        mutex = self._mutex
-        mutex.__enter__()
-        try:
-            old = self._obj.value
-            self._obj.value = x
-            return old
-        finally:
-            mutex.__exit__()
+        return self._mutex.change(self._swap, x)
+
+    def _swap(self, x):
+        old = self._obj.value
+        self._obj.value = x
+        return old
 
     def compare_and_swap(self, old, new):
         """Set the number to new if it equals old; return whether it did. It compares bits, so a NaN equals itself."""
         t = type(self._obj)
-        old, new = bytes(t(old)), t(new).value
-        mutex = self._mutex
-        mutex.__enter__()
-        try:
-            same = bytes(self._obj) == old
-            if same:
-                self._obj.value = new
-            return same
-        finally:
-            mutex.__exit__()
+        return self._mutex.change(self._compare_and_swap, bytes(t(old)), t(new).value)
+
+    def _compare_and_swap(self, old, new):
+        same = bytes(self._obj) == old
+        if same:
+            self._obj.value = new
+        return same
 
     def add(self, delta):
         """Add delta and return the sum. Integers wrap around."""
-        mutex, obj = self._mutex, self._obj
-        mutex.__enter__()
+        mutex, obj, fetch_add = self._mutex, self._obj, self._fetch_add
+        hold = mutex._hold
+        level = hold.depth if hold.owned() else -1
         try:
-            obj.value += delta
-            return obj.value
-        finally:
+            mutex.__enter__()
+            if hold.editing:
+                raise mutex.overlap()
+            if fetch_add is None:
+                hold.editing = 1 + hold.depth
+                obj.value += delta
+                sum = obj.value
+                hold.editing = 0
+            else:
+                t = type(obj)
+                sum = t(fetch_add(t(delta), SEQ_CST) + delta).value
             mutex.__exit__()
+            return sum
+        except BaseException:
+            mutex.return_to(level)
+            raise
 
     def update(self, f):
-        """Set the number x to f(x) and return it. If f raises, the number stays as it was."""
-        mutex, obj = self._mutex, self._obj
-        mutex.__enter__()
+        """Set the number x to f(x) and return it. If f raises, the number stays as it was.
+
+        Changes of the number by f raise RuntimeError, since the number that f returns
+        would replace them.
+        """
+        return self._mutex.change(self._update, f)
+
+    def _update(self, f):
         try:
-            obj.value = f(obj.value)
-            return obj.value
+            self._obj.value = f(self._obj.value)
+            return self._obj.value
         except BaseException:
-            mutex._clear_mark = False  # f did not return normally, so the abandoned mark stays
+            self._mutex._hold.clear_mark = False  # f did not return normally, so the abandoned mark stays
             raise
-        finally:
-            mutex.__exit__()
 
     def __repr__(self):
         return f"<Value {self._mutex.name!r} = {self.load()!r}>"

@@ -1,5 +1,6 @@
 """Helpers of the tests. The Go tests run the tests of this package, and name a Go peer in the environment."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -23,13 +24,18 @@ def eventually(what, ok, seconds=20):
         time.sleep(0.001)
 
 
+def end_with_parent():
+    """In a new process, ask to be killed when its parent ends, however that ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+
+
 class Process:
     """A process that gets lines, and answers each with a line."""
 
     def __init__(self, *command, **environment):
         self.p = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment}, preexec_fn=end_with_parent,
         )  # fmt: skip
         self.pid = self.p.pid
 

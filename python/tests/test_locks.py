@@ -1,5 +1,6 @@
 """Tests the lock between Go and Python, and holders that are killed."""
 
+import gc
 import os
 import random
 import signal
@@ -118,7 +119,7 @@ class Locks(Case):
         self.assertEqual(self.lock._take_over(seen), (False, True))
         self.assertEqual(self.lock._word.value, held)
         # A probe through the description that holds the lease says that it is free.
-        self.assertTrue(self.lock._mapping.lease.alive(self.lock._id))
+        self.assertTrue(self.lock._mapping.lease.alive(self.lock._hold.id))
 
     def test_stopped_holder_is_not_robbed(self):
         holder = self.python(HOLDER)
@@ -203,6 +204,20 @@ class Locks(Case):
             other.value += 1
         self.assertEqual(self.v.value, 1)
 
+    def test_held_beyond_close(self):
+        """A lock that is held when its Segment and its last handle go is still held, by the same thread."""
+        with shm.open(self.name) as other:
+            other.mutex("m").acquire()
+        del other
+        gc.collect()
+        lock = self.seg.mutex("m")
+        self.assertTrue(lock.locked())
+        self.assertTrue(lock.acquire(timeout=20))
+        lock.release()
+        self.assertTrue(lock.locked())
+        lock.release()
+        self.assertFalse(lock.locked())
+
     def test_works_after_close(self):
         self.lock.acquire()
         self.seg.close()
@@ -227,10 +242,11 @@ class Locks(Case):
             p = pair.load()
             self.assertEqual(p.A[0], p.A[4095])
             if i % 10 == 0:
-                with pair.edit() as p:
-                    p.A[0] += 1000
-                    p.A[4095] += 1000
-                    pair.store(p)  # two commits while the lock is held once
+                with pair.get_lock():  # two commits while the lock is held once
+                    for _ in range(2):
+                        with pair.edit() as p:
+                            p.A[0] += 1000
+                            p.A[4095] += 1000
         self.assertEqual(go.line(), "ok")
 
     def test_overtaken_reader(self):
@@ -338,16 +354,16 @@ class Forks(Case):
 
     def test_child_has_its_own_id(self):
         self.v.add(1)
-        mine = self.lock._id
+        mine = self.lock._hold.id
 
         def body():
-            if self.lock._id != 0:
+            if self.lock._hold.id != 0:
                 return 1
             self.v.add(1)
-            return 0 if self.lock._id not in (0, mine) else 2
+            return 0 if self.lock._hold.id not in (0, mine) else 2
 
         self.assertEqual(self.reap(self.child(body)), 0)
-        self.assertEqual(self.lock._id, mine)
+        self.assertEqual(self.lock._hold.id, mine)
         self.v.add(1)
         self.assertEqual(self.v.value, 3)
 

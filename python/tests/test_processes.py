@@ -1,11 +1,9 @@
-"""Tests multiprocessing, fork, many threads, and exceptions of signal handlers at every step of the lock."""
+"""Tests multiprocessing, fork, many threads, and waits that a signal ends. test_interrupts.py has the rest of signals."""
 
-import dis
 import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 import unittest
 
@@ -128,14 +126,14 @@ class Forks(Case):
         def generation(ids):
             with lock:
                 v.value += 1
-                ids = ids + [lock._id]
+                ids = ids + [lock._hold.id]
                 if len(set(ids)) != len(ids):
                     return 1
                 if len(ids) == 4:
                     return 0
 
                 def child():
-                    if lock.acquire(timeout=0.01) or lock._owner:
+                    if lock.acquire(timeout=0.01) or lock._hold.held:
                         return 2
                     os.write(w, b"x")
                     return generation(ids)
@@ -268,77 +266,6 @@ class Interrupts(Case):
             self.assertEqual(go.tell("unlock"), "unlocked")
         self.assertEqual(waiter.tell(""), "added")
         self.assertEqual((v.value, word.value), (1, 0))
-
-    def test_at_every_step(self):
-        """An exception at any instruction of the lock leaves it free, with the two documented exceptions."""
-        seg = self.open()
-        lock = seg.value("n", "q").get_lock()
-        # At these instructions only CPython 3.9 and 3.10 look for signals, or they are the
-        # call of __exit__ itself.
-        unsafe = {
-            ("__enter__", "LOAD_CONST"), ("__enter__", "RETURN_VALUE"), ("__enter__", "RETURN_CONST"), ("__exit__", None),
-            ("__exit__", "RESUME"), ("__exit__", "LOAD_FAST"), ("__exit__", "LOAD_ATTR"), ("__exit__", "STORE_FAST"),
-            ("__exit__", "SETUP_FINALLY"), ("__exit__", "NOP"),
-        }  # fmt: skip
-        for how in ("free", "a dead holder", "recursive"):
-            step = 0
-            while True:
-                step += 1
-                if how == "a dead holder":
-                    lock._cell.word, lock._cell.probed = OWNER_MASK - 5 | KERNEL_WAITERS, 0
-                if how == "recursive":
-                    lock.acquire()
-                place = interrupted(lock, step)
-                if how == "recursive":
-                    if lock._depth:  # held once more often than it was taken
-                        self.assertIn(place, unsafe)
-                        lock.release()
-                    lock.release()
-                elif lock._owner:
-                    self.assertIn(place, unsafe)
-                    lock.release()
-                self.assertEqual(
-                    (lock._owner, lock._depth, lock._gate_is_owned(), lock._word.value & OWNER_MASK == lock._id != 0),
-                    (0, 0, False, False), (how, step, place),
-                )  # fmt: skip
-                if place is None:
-                    break
-            self.assertGreater(step, 10)
-        with lock:
-            self.assertFalse(lock.acquire(blocking=False) and lock.release())
-
-
-def interrupted(lock, step):
-    """Run an empty with statement, and interrupt it at an instruction of the lock.
-
-    step counts the instructions from 1. Return the place, or None if there are fewer.
-    """
-    place = None
-    by_line = sys.version_info >= (3, 13)  # 3.13.0 traces some instructions only
-
-    def trace(frame, event, _):
-        nonlocal step, place
-        if frame.f_code.co_filename != mutex.__file__:
-            return None
-        frame.f_trace_opcodes, frame.f_trace_lines = not by_line, by_line
-        if event in ("call", "line", "opcode"):
-            step -= 1
-            if step == 0:
-                at = (i.opname for i in dis.get_instructions(frame.f_code) if i.offset == frame.f_lasti)
-                place = frame.f_code.co_name, next(at, None)
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return trace
-
-    sys.settrace(trace)
-    try:
-        with lock:
-            pass
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(None)
-    return place
 
 
 if __name__ == "__main__":

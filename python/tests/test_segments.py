@@ -181,7 +181,7 @@ class Opening(Case):
                 "import sys, shm; seg = shm.open(sys.argv[1]); lock = seg['n'].get_lock()\n"
                 "assert lock._word.value == 0 and lock._cell.takeovers == 0\n"
                 "with lock: assert lock.abandoned()\n"
-                "assert lock._id > 1 << 20\n"
+                "assert lock._hold.id > 1 << 20\n"
             )
             subprocess.run([sys.executable, "-c", program, path], check=True)
             go = self.go("agent", path)
