@@ -57,7 +57,8 @@ class Directory:
         if used < before:
             raise FormatError(f"{self.m.path}: corrupt header: {used} bytes used, but {before} were used before")
         self.verify(used)
-        next, start, window = self.seen, self.seen, b""
+        next = start = self.seen
+        window = b""
         while next < used:
             for n in (record.FIXED, None):  # the fixed part gives the length of the whole
                 at = next - start
