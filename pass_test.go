@@ -9,9 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"example.org/shm"
 	"example.org/shm/internal/shmtest"
@@ -78,7 +80,7 @@ func TestPass(t *testing.T) {
 	for _, name := range []string{name, ""} {
 		p := shmtest.StartCmd(t, passChild, func(cmd *exec.Cmd) {
 			both(cmd)
-			if len(cmd.ExtraFiles) != 2 {
+			if len(cmd.ExtraFiles) != 2*2 { // each with its socket
 				t.Errorf("%d files for two segments", len(cmd.ExtraFiles))
 			}
 		}, name)
@@ -168,13 +170,19 @@ func TestInheritedRefuses(t *testing.T) {
 	defer w.Close()
 	variable := passVariable + fmt.Sprintf("%x", "x")
 	for value, want := range map[string]error{
-		"":           fs.ErrInvalid,
-		"3":          fs.ErrInvalid,
-		"x:1:2":      fs.ErrInvalid,
-		"-1:1:2":     fs.ErrInvalid,
-		"1:1:2":      fs.ErrInvalid,
-		"3:-1:2":     fs.ErrInvalid,
-		"999999:1:2": fs.ErrNotExist,
+		"":             fs.ErrInvalid,
+		"3":            fs.ErrInvalid,
+		"x:1:2":        fs.ErrInvalid,
+		"-1:1:2":       fs.ErrInvalid,
+		"1:1:2":        fs.ErrInvalid,
+		"3:-1:2":       fs.ErrInvalid,
+		"3:1:2:":       fs.ErrInvalid,
+		"3:1:2:x":      fs.ErrInvalid,
+		"3:1:2:2":      fs.ErrInvalid,
+		"3:1:2:3:4":    fs.ErrInvalid,
+		"3:1":          fs.ErrInvalid,
+		"999999:1:2":   fs.ErrNotExist,
+		"999999:1:2:3": fs.ErrNotExist,
 	} {
 		t.Setenv(variable, value)
 		if _, err := shm.Inherited("x", nil); !errors.Is(err, want) {
@@ -252,6 +260,198 @@ var passSurvivor = shmtest.Helper("passSurvivor", func(args []string) error {
 	fmt.Println("locked", mu.Abandoned())
 	return nil
 })
+
+// passWorker attaches to what its parent has passed, as often and in the way that it is
+// told, and adds 1 to a value each time, also to one that it makes. Between two times
+// nothing is left of the first. Then it takes the mutex, and keeps it.
+var passWorker = shmtest.Helper("passWorker", func(args []string) error {
+	file := os.NewFile(3, "inherited")
+	attach := func() (err error) {
+		var s *shm.Segment
+		if args[0] == "OpenFile" {
+			s, err = shm.OpenFile(file, nil)
+		} else {
+			s, err = shm.Inherited(args[1], nil)
+		}
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{"n", "new", "raw"} {
+			v, err := shm.NewValue(s, name, int64(0))
+			if err != nil {
+				return err
+			}
+			v.Add(1)
+		}
+		return s.Close()
+	}
+	for range 3 {
+		if err := attach(); err != nil {
+			return err
+		}
+		runtime.GC() // It unmaps what nobody uses.
+		time.Sleep(10 * time.Millisecond)
+	}
+	s, err := shm.Inherited(args[1], nil)
+	if err != nil {
+		return err
+	}
+	mu, err := shm.NewMutex(s, "mu")
+	if err != nil {
+		return err
+	}
+	mu.Lock()
+	fmt.Println("locked by", os.Getuid())
+	return shmtest.Replies(func([]string) (string, error) { return "", file.Close() })
+})
+
+// A worker with fewer rights than its parent gets from it what it needs for locks and
+// for new values, whatever the segment is. Its locks end with it.
+func TestPassToAnotherUser(t *testing.T) {
+	asNobody := shmtest.AsNobody(t)
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for what, s := range map[string]*shm.Segment{
+		"named": open(t, shmtest.Name(t), nil), "for all": open(t, shmtest.Name(t), &shm.Options{Mode: 0o666}),
+		"file": open(t, filepath.Join(dir, "segment"), nil), "anonymous": shmtest.Opened(shm.Anonymous(nil))(t),
+	} {
+		v, mu := shmtest.Must(shm.NewValue(s, "n", int64(0)))(t), shmtest.Must(shm.NewMutex(s, "mu"))(t)
+		for _, how := range []string{"Inherited", "OpenFile"} {
+			p := shmtest.StartCmd(t, passWorker, func(cmd *exec.Cmd) { asNobody(cmd); s.Pass(cmd) }, how, s.Name())
+			if got := p.Line(); got != "locked by 65534" {
+				t.Fatalf("%s, %s: %s", what, how, got)
+			}
+			if mu.TryLock() {
+				t.Fatalf("%s, %s: the worker that holds the lock is robbed", what, how)
+			}
+			p.Kill()
+			if mu.Lock(); !mu.Abandoned() {
+				t.Fatalf("%s, %s: the lock of the worker does not end with it", what, how)
+			}
+			mu.Unlock()
+		}
+		if n := shmtest.Must(shm.NewValue(s, "new", int64(0)))(t).Load(); v.Load() != 6 || n != 6 {
+			t.Errorf("%s: %d and %d", what, v.Load(), n)
+		}
+	}
+}
+
+// A description ends with the command that has not been started, or whose child does not
+// attach.
+func TestPassForNobody(t *testing.T) {
+	s := shmtest.Opened(shm.Anonymous(nil))(t)
+	left := func() (n int) {
+		for _, e := range shmtest.Must(os.ReadDir("/proc/self/fd"))(t) {
+			if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+				n++
+			}
+		}
+		return n
+	}
+	before := left()
+	func() {
+		for range 10 {
+			s.Pass(exec.Command("none"))
+			cmd := exec.Command("true")
+			s.Pass(cmd)
+			if err := cmd.Run(); err != nil {
+				t.Skip(err)
+			}
+		}
+		if got := left(); got < before+20 {
+			t.Errorf("%d sockets, %d before", got, before)
+		}
+	}()
+	shmtest.Eventually(t, "the sockets are closed", func() bool { runtime.GC(); return left() <= before })
+}
+
+// A reader hands over no more than it has.
+func TestPassOfAReader(t *testing.T) {
+	name := shmtest.Name(t)
+	shmtest.Must(shm.NewValue(open(t, name, nil), "n", int64(0)))(t)
+	s := open(t, name, &shm.Options{ReadOnly: true})
+	cmd := exec.Command("true")
+	if s.Pass(cmd); len(cmd.ExtraFiles) != 1 {
+		t.Errorf("%d files", len(cmd.ExtraFiles))
+	}
+}
+
+// passPoor passes its segment while it has no descriptor left for a socket.
+var passPoor = shmtest.Helper("passPoor", func([]string) error {
+	s, err := shm.Anonymous(nil)
+	if err != nil {
+		return err
+	}
+	if _, err := shm.NewValue(s, "n", int64(0)); err != nil {
+		return err
+	}
+	cmd, err := shmtest.Command(passChild, "")
+	if err != nil {
+		return err
+	}
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		return err
+	}
+	none := old
+	none.Cur = 0
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		return err
+	}
+	s.Pass(cmd)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		return err
+	}
+	out, err := cmd.CombinedOutput()
+	fmt.Printf("%d %s", len(cmd.ExtraFiles), out)
+	return err
+})
+
+// Where the system refuses what is for the child's lease, Pass leaves it out.
+func TestPassWithoutASocket(t *testing.T) {
+	p := shmtest.Start(t, passPoor)
+	p.Expect("1 2 true")
+	p.Wait()
+}
+
+// passSocket has an environment of its parent, in which the socket's number is that of
+// another socket by now.
+var passSocket = shmtest.Helper("passSocket", func([]string) error {
+	s, err := shm.Inherited("", nil)
+	if err != nil {
+		return err
+	}
+	if _, err := shm.NewValue(s, "n", int64(0)); err != nil {
+		return err
+	}
+	b := make([]byte, 10)
+	n, err := os.NewFile(4, "socket").Read(b)
+	fmt.Printf("%s %v\n", b[:n], err)
+	return nil
+})
+
+// The number of the socket may be that of another socket of the child.
+func TestPassLeavesOtherSocketsAlone(t *testing.T) {
+	s := shmtest.Opened(shm.Anonymous(nil))(t)
+	ends, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := os.NewFile(uintptr(ends[0]), "socket"), os.NewFile(uintptr(ends[1]), "socket")
+	defer theirs.Close()
+	if _, err := ours.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	ours.Close()
+	p := shmtest.StartCmd(t, passSocket, func(cmd *exec.Cmd) {
+		s.Pass(cmd)
+		cmd.ExtraFiles[1] = theirs
+	})
+	p.Expect("x <nil>")
+	p.Wait()
+}
 
 // A child that inherits all that its parent had does not keep the parent's locks.
 func TestLeaseIsNotInherited(t *testing.T) {

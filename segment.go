@@ -112,6 +112,7 @@ func OpenFile(f *os.File, o *Options) (*Segment, error) {
 	if _, _, err := sys.Identify(own, f.Name()); err != nil {
 		return nil, sys.CloseAfter(own, err)
 	}
+	receiveDescription(own, f.Name(), opt)
 	return openOwned(f.Name(), f.Name(), own, opt)
 }
 

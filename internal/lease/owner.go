@@ -52,12 +52,43 @@ const (
 
 // Control is the open file description that holds a mapping's lease and takes
 // the allocation lock. The zero value has no file yet.
-type Control struct{ file *os.File }
+type Control struct {
+	file  *os.File
+	kept  bool  // the file is in the variable passed, and stays open
+	lease int64 // byte of the lease; 0: none
+}
 
 // Close drops the lease.
 func (c *Control) Close() {
-	if c.file != nil {
+	switch {
+	case c.kept && c.lease != 0:
+		sys.Unlock(c.file, c.lease)
+	case c.file != nil && !c.kept:
 		_ = c.file.Close()
+	}
+}
+
+// passed has the descriptions that this process's parent has handed over. They stay
+// open, for a process that can have no other: it may attach again after its last
+// mapping of the file has ended. No two mappings in use have one at a time.
+var passed = struct {
+	sync.Mutex
+	files map[sys.Key]*os.File
+}{files: map[sys.Key]*os.File{}}
+
+// Receive takes the description of a file that the parent of this process has left for
+// its lease in a socket. What cannot be received is left alone: the process opens the
+// file itself then.
+func Receive(socket int, key sys.Key, path string) {
+	passed.Lock()
+	defer passed.Unlock()
+	file, err := sys.Receive(socket, key, path)
+	switch {
+	case err != nil:
+	case passed.files[key] != nil:
+		_ = file.Close() // One is enough.
+	default:
+		passed.files[key] = file
 	}
 }
 
@@ -97,6 +128,15 @@ func (o *Owner) Remember(key sys.Key) {
 	if o.key == (sys.Key{}) {
 		o.key = key
 	}
+	if o.control.file == nil || o.control.kept {
+		return
+	}
+	passed.Lock()
+	defer passed.Unlock()
+	if file := passed.files[key]; file != nil { // This process opens the file by itself.
+		_ = file.Close()
+		delete(passed.files, key)
+	}
 }
 
 // ID returns the mapping's id; 0 before Take.
@@ -118,11 +158,22 @@ func (o *Owner) WakeBit() uint32 {
 	return 1 << (uint(os.Getpid()) % 32)
 }
 
-// description returns the control file. It is opened anew, never duplicated, so
-// that no child process shares it. o.mu is held.
+// description returns the control file. It is the one that the parent of this process
+// has handed over for this, or is opened anew. It is never duplicated, so that no child
+// process shares it. o.mu is held.
 func (o *Owner) description(f *os.File) (*os.File, error) {
 	if o.control.file != nil {
 		return o.control.file, nil
+	}
+	passed.Lock()
+	file := passed.files[o.key]
+	passed.Unlock()
+	if file != nil {
+		if err := o.check(file); err != nil {
+			return nil, err
+		}
+		o.control.file, o.control.kept = file, true
+		return file, nil
 	}
 	file, err := sys.Reopen(f, o.path)
 	if err != nil {
@@ -265,6 +316,7 @@ func (o *Owner) Take(f *os.File) error {
 	if err != nil {
 		return fmt.Errorf("no lock without a lease: %w", err)
 	}
+	o.control.lease = format.LeaseBase + int64(id)
 	entry := o.entry(id)
 	entry.ID.Store(0)
 	killpoint.At(killpoint.TableCleared)

@@ -136,12 +136,15 @@ func keyOf(t *testing.T, f *os.File) sys.Key {
 
 func TestChildrenInheritNothing(t *testing.T) {
 	f := file(t, 1)
+	end := shmtest.Opened(sys.Send(f))(t)
 	for what, made := range map[string]*os.File{
 		"OpenExisting":    shmtest.Must(sys.OpenExisting(f.Name(), false))(t),
 		"CreateNamed":     shmtest.Must(sys.CreateNamed(filepath.Join(t.TempDir(), "x"), 0o600, header, created))(t),
 		"CreateAnonymous": shmtest.Must(sys.CreateAnonymous(header, created))(t),
 		"Reopen":          shmtest.Must(sys.Reopen(f, f.Name()))(t),
 		"Duplicate":       shmtest.Must(sys.Duplicate(f, false))(t),
+		"Send":            shmtest.Must(sys.Send(f))(t),
+		"Receive":         shmtest.Must(sys.Receive(duplicateOf(t, end), keyOf(t, f), "x"))(t),
 		"Adopt":           shmtest.Must(sys.Adopt(int(f.Fd()), keyOf(t, f), "x", false))(t),
 	} {
 		if flags := shmtest.Must(unix.FcntlInt(made.Fd(), unix.F_GETFD, 0))(t); flags&unix.FD_CLOEXEC == 0 {

@@ -23,6 +23,7 @@
 //     [Locked] asks whether another description holds a lock, without taking one.
 //
 //   - Descriptions. [Reopen] makes a description that no other process shares.
+//     [Send] and [Receive] move one to a child process, and leave no other descriptor.
 //     No child process inherits a descriptor that this package makes.
 //
 //   - Sleeping. [FutexWait] and [FutexWake] work between processes that map the

@@ -84,6 +84,12 @@ func Duplicate(f *os.File, _ bool) (*os.File, error) {
 // Adopt fails on this system.
 func Adopt(int, Key, string, bool) (*os.File, error) { return nil, errPlatform }
 
+// Send fails on this system.
+func Send(f *os.File) (*os.File, error) { return nil, errs.Path("socketpair", f.Name(), errPlatform) }
+
+// Receive fails on this system.
+func Receive(int, Key, string) (*os.File, error) { return nil, errPlatform }
+
 // Remove fails on this system.
 func Remove(path string) error { return errs.Path("remove", path, errPlatform) }
 

@@ -92,7 +92,7 @@ def inherited(name="", *, readonly=False):
     place = os.environ.get("SHM_SEGMENT_" + name.encode().hex(), "")
     missing = FileNotFoundError(errno.ENOENT, "the parent process passed no segment of this name", name)
     try:
-        fd, device, inode = map(int, place.split(":"))
+        fd, device, inode = map(int, place.split(":")[:3])
         st = os.fstat(fd)
     except (ValueError, OverflowError, OSError):
         raise missing from None

@@ -117,6 +117,61 @@ func TestDescriptorsThatCannotBeReopened(t *testing.T) {
 	})
 }
 
+// worker makes values in the segment that its parent has passed.
+var worker = shmtest.Helper("worker", func(args []string) error {
+	s, err := shm.Inherited(args[0], nil)
+	if err != nil {
+		return err
+	}
+	v, err := shm.NewValue(s, "n", int64(0))
+	if err != nil {
+		return err
+	}
+	for i := range 100 {
+		other, err := shm.Inherited(args[0], nil) // whose Close drops no lock
+		if err != nil {
+			return err
+		}
+		if err := other.Close(); err != nil {
+			return err
+		}
+		a, err := shm.NewRawArray[uint32](s, fmt.Sprintf("%s-%d", args[1], i), 100)
+		if err != nil {
+			return err
+		}
+		for j, x := range a.All() {
+			if x != 0 {
+				return fmt.Errorf("array %d[%d] starts as %#x", i, j, x)
+			}
+			a.Set(j, 1)
+		}
+		v.Add(1)
+	}
+	return nil
+})
+
+// Workers that cannot open the file make values at the same time as others, in a
+// segment that was passed to them.
+func TestUnprivilegedWorkersMakeValues(t *testing.T) {
+	asNobody := shmtest.AsNobody(t)
+	name := shmtest.Name(t)
+	s := shmtest.Opened(shm.Open(name, nil))(t)
+	var all []*shmtest.Process
+	for i := range 4 {
+		all = append(all, shmtest.StartCmd(t, worker, func(cmd *exec.Cmd) { asNobody(cmd); s.Pass(cmd) }, name, fmt.Sprint(i)))
+	}
+	for i := range 100 {
+		shmtest.Must(shm.NewRawArray[uint32](s, fmt.Sprintf("own-%d", i), 100))(t).Set(0, 1)
+	}
+	for _, p := range all {
+		p.Wait()
+	}
+	again := shmtest.Opened(shm.Open(name, nil))(t)
+	if n, sum := len(slices.Collect(again.Entries())), shmtest.Must(shm.NewValue(again, "n", int64(0)))(t).Load(); n != 5*100+1 || sum != 4*100 {
+		t.Fatalf("%d values, and %d additions", n, sum)
+	}
+}
+
 // Whoever has the descriptor of an anonymous segment may take its locks.
 func TestAnonymousLocksForAnotherUser(t *testing.T) {
 	asNobody := shmtest.AsNobody(t)
