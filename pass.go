@@ -1,57 +1,16 @@
 package shm
 
 import (
-	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/lease"
 	"example.org/shm/internal/sys"
 )
-
-// passPrefix starts the name of the environment variable that tells a child where
-// an inherited segment is. The segment's name in hexadecimal follows it. The
-// variable's value is the text of a passing.
-const passPrefix = "SHM_SEGMENT_"
-
-// passing is what the environment says of a segment that was passed.
-type passing struct {
-	fd     int
-	key    sys.Key
-	socket int // in which a description for the child's lease waits; 0: none
-}
-
-// String returns descriptor:device:inode, and :socket if there is one.
-func (p passing) String() string {
-	if p.socket == 0 {
-		return fmt.Sprintf("%d:%v", p.fd, p.key)
-	}
-	return fmt.Sprintf("%d:%v:%d", p.fd, p.key, p.socket)
-}
-
-// parsePassing reads what String returns.
-func parsePassing(value string) (p passing, ok bool) {
-	words := strings.Split(value, ":")
-	if len(words) != 3 && len(words) != 4 {
-		return p, false
-	}
-	numbers := make([]uint64, 4)
-	for i, w := range words {
-		n, err := strconv.ParseUint(w, 10, 64)
-		isDescriptor := i == 0 || i == 3
-		if err != nil || isDescriptor && (n < 3 || n > math.MaxInt32) {
-			return p, false
-		}
-		numbers[i] = n
-	}
-	return passing{int(numbers[0]), sys.Key{Dev: numbers[1], Ino: numbers[2]}, int(numbers[3])}, true
-}
 
 // Pass hands the segment to the process that cmd will start. It adds the segment's
 // file to cmd.ExtraFiles, and a socket, and says in cmd.Env which they are. The child
@@ -73,7 +32,7 @@ func (s *Segment) Pass(cmd *exec.Cmd) {
 	if err != nil {
 		panic(fmt.Errorf("shm: Pass: %w", err))
 	}
-	variable := passPrefix + hex.EncodeToString([]byte(s.name)) + "="
+	variable := lease.PassVariable(s.name) + "="
 	if cmd.Env == nil {
 		cmd.Env = cmd.Environ()
 	}
@@ -82,32 +41,33 @@ func (s *Segment) Pass(cmd *exec.Cmd) {
 		if !ok {
 			continue
 		}
-		old, ok := parsePassing(value)
-		if !ok || !old.in(cmd) {
+		old, ok := lease.ParsePassing(value)
+		if !ok || !passes(cmd, old) {
 			continue
 		}
-		if old.key != key {
+		if old.Key != key {
 			panic(fmt.Sprintf("shm: Pass: the command has another segment named %q already", s.name))
 		}
 		return
 	}
-	p := passing{fd: 3 + len(cmd.ExtraFiles), key: key}
+	p := lease.Passing{FD: 3 + len(cmd.ExtraFiles), Key: key}
 	cmd.ExtraFiles = append(cmd.ExtraFiles, s.file)
 	if socket := m.sendDescription(s.file, key); socket != nil {
-		p.socket = 3 + len(cmd.ExtraFiles)
+		p.Socket = 3 + len(cmd.ExtraFiles)
 		cmd.ExtraFiles = append(cmd.ExtraFiles, socket)
 	}
 	cmd.Env = append(cmd.Env, variable+p.String()) // the last one of a name counts
 }
 
-// in reports whether p describes one of the command's files. Otherwise it comes from a
-// parent of this process.
-func (p passing) in(cmd *exec.Cmd) bool {
-	if p.fd-3 >= len(cmd.ExtraFiles) || cmd.ExtraFiles[p.fd-3] == nil {
+// passes reports whether p describes one of the command's files. Otherwise it comes from
+// a parent of this process.
+func passes(cmd *exec.Cmd, p lease.Passing) bool {
+	n := p.FD - 3
+	if n >= len(cmd.ExtraFiles) || cmd.ExtraFiles[n] == nil {
 		return false
 	}
-	key, _, err := sys.Identify(cmd.ExtraFiles[p.fd-3], p.String())
-	return err == nil && key == p.key
+	key, _, err := sys.Identify(cmd.ExtraFiles[n], p.String())
+	return err == nil && key == p.Key
 }
 
 // sendDescription opens the segment's file f anew, for the lease of a child, and
@@ -134,24 +94,6 @@ func (m *mapping) sendDescription(f *os.File, key sys.Key) *os.File {
 	return socket
 }
 
-// receiveDescription takes what sendDescription of a parent has left for the lease of
-// this process, if f is a segment that the parent has passed.
-func receiveDescription(f *os.File, path string, opt Options) {
-	if opt.Foreign || opt.ReadOnly {
-		return
-	}
-	key, _, err := sys.Identify(f, path)
-	if err != nil {
-		return // Whoever attaches finds out.
-	}
-	for _, e := range os.Environ() {
-		name, value, _ := strings.Cut(e, "=")
-		if p, ok := parsePassing(value); ok && strings.HasPrefix(name, passPrefix) && p.key == key && p.socket != 0 {
-			lease.Receive(p.socket, key, path)
-		}
-	}
-}
-
 // Inherited attaches to the segment of that name that the parent process handed
 // over with Pass. The name of an anonymous segment is "". Inherited may be called
 // more than once. The descriptor stays open in this process, and is closed in the
@@ -168,15 +110,15 @@ func Inherited(name string, o *Options) (*Segment, error) {
 	if opt.Exclusive {
 		return fail(fmt.Errorf("%w: an inherited segment exists", fs.ErrExist))
 	}
-	value, ok := os.LookupEnv(passPrefix + hex.EncodeToString([]byte(name)))
+	value, ok := os.LookupEnv(lease.PassVariable(name))
 	if !ok {
 		return fail(fmt.Errorf("%w: no segment of this name was passed", fs.ErrNotExist))
 	}
-	p, ok := parsePassing(value)
+	p, ok := lease.ParsePassing(value)
 	if !ok {
 		return fail(fmt.Errorf("%w: %q in the environment is no descriptor", fs.ErrInvalid, value))
 	}
-	f, err := sys.Adopt(p.fd, p.key, name, opt.ReadOnly)
+	f, err := sys.Adopt(p.FD, p.Key, name, opt.ReadOnly)
 	if err != nil {
 		return fail(err)
 	}
@@ -184,6 +126,8 @@ func Inherited(name string, o *Options) (*Segment, error) {
 	if name != "" {
 		path = Path(name)
 	}
-	receiveDescription(f, path, opt)
+	if !opt.Foreign && !opt.ReadOnly {
+		lease.Receive(p.Key, path)
+	}
 	return openOwned(name, path, f, opt)
 }

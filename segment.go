@@ -10,6 +10,7 @@ import (
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
+	"example.org/shm/internal/lease"
 	"example.org/shm/internal/sys"
 )
 
@@ -109,10 +110,13 @@ func OpenFile(f *os.File, o *Options) (*Segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := sys.Identify(own, f.Name()); err != nil {
+	key, _, err := sys.Identify(own, f.Name())
+	if err != nil {
 		return nil, sys.CloseAfter(own, err)
 	}
-	receiveDescription(own, f.Name(), opt)
+	if !opt.Foreign && !opt.ReadOnly {
+		lease.Receive(key, f.Name())
+	}
 	return openOwned(f.Name(), f.Name(), own, opt)
 }
 

@@ -20,7 +20,6 @@ import (
 	"example.org/shm/internal/mem/memtest"
 	"example.org/shm/internal/shmtest"
 	"example.org/shm/internal/sys"
-	"golang.org/x/sys/unix"
 )
 
 // The allocation lock excludes goroutines of one mapping, mappings of one process
@@ -250,96 +249,5 @@ func TestAllocationLockWithin(t *testing.T) {
 	unlock()
 	if _, ok, err := o.LockAllocationWithin(closed(t), time.Minute); ok || !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("of a closed file: %v, %v", ok, err)
-	}
-}
-
-// handOver does what a parent and its child do: it leaves a description in a socket, and
-// receives it.
-func handOver(t *testing.T, s *memtest.Segment) sys.Key {
-	t.Helper()
-	key, _, err := sys.Identify(s.File, s.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	description := shmtest.Must(sys.Reopen(s.File, s.Path))(t)
-	end := shmtest.Opened(sys.Send(description))(t)
-	if err := description.Close(); err != nil {
-		t.Fatal(err)
-	}
-	Receive(shmtest.Must(unix.FcntlInt(end.Fd(), unix.F_DUPFD_CLOEXEC, 3))(t), key, s.Path)
-	t.Cleanup(func() {
-		passed.Lock()
-		defer passed.Unlock()
-		if f := passed.files[key]; f != nil {
-			_ = f.Close()
-			delete(passed.files, key)
-		}
-	})
-	return key
-}
-
-// An owner uses the description that was handed over, and the next owner after it does
-// so again: this process may have no other way to one.
-func TestDescriptionThatWasHandedOver(t *testing.T) {
-	s := memtest.New(t)
-	key := handOver(t, s)
-	own := passed.files[key]
-	if own == nil {
-		t.Fatal("nothing was received")
-	}
-	handOver(t, s)
-	if passed.files[key] != own {
-		t.Error("a second description takes the place of the first")
-	}
-	var before uint32
-	for range 3 {
-		o := newOwner(s)
-		o.Remember(key)
-		if err := o.Take(s.File); err != nil || o.control.file != own || o.ID() <= before {
-			t.Fatalf("id %d, after %d, through another description: %v; %v", o.ID(), before, o.control.file != own, err)
-		}
-		if !o.Held(s.File, o.ID()) {
-			t.Error("it holds no lease")
-		}
-		o.Remember(key) // as the second attachment does
-		o.control.Close()
-		if Held(s.File, o.ID()) {
-			t.Error("a mapping that has ended keeps its lease")
-		}
-		before = o.ID()
-	}
-	o := newOwner(s)
-	o.Remember(key)
-	unlock, err := o.LockAllocation(s.File)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unlock()
-	o.control.Close() // It has no lease.
-	if _, _, err := sys.Identify(own, ""); err != nil {
-		t.Errorf("it is closed: %v", err)
-	}
-}
-
-// A mapping that has a description of its own needs no other.
-func TestDescriptionThatIsNotNeeded(t *testing.T) {
-	s := memtest.New(t)
-	o := taken(t, s)
-	file := o.control.file
-	key := handOver(t, s)
-	own := passed.files[key]
-	o.Remember(key)
-	if _, _, err := sys.Identify(own, ""); !errors.Is(err, fs.ErrClosed) || passed.files[key] != nil || o.control.file != file {
-		t.Errorf("it is kept: %v", err)
-	}
-}
-
-// What cannot be received is left alone.
-func TestNothingIsHandedOver(t *testing.T) {
-	s := memtest.New(t)
-	o := taken(t, s)
-	Receive(int(s.File.Fd()), o.key, s.Path)
-	if passed.files[o.key] != nil || !o.Alive(taken(t, s).ID()) {
-		t.Error("a file was taken for a socket")
 	}
 }

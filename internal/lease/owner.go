@@ -68,30 +68,6 @@ func (c *Control) Close() {
 	}
 }
 
-// passed has the descriptions that this process's parent has handed over. They stay
-// open, for a process that can have no other: it may attach again after its last
-// mapping of the file has ended. No two mappings in use have one at a time.
-var passed = struct {
-	sync.Mutex
-	files map[sys.Key]*os.File
-}{files: map[sys.Key]*os.File{}}
-
-// Receive takes the description of a file that the parent of this process has left for
-// its lease in a socket. What cannot be received is left alone: the process opens the
-// file itself then.
-func Receive(socket int, key sys.Key, path string) {
-	passed.Lock()
-	defer passed.Unlock()
-	file, err := sys.Receive(socket, key, path)
-	switch {
-	case err != nil:
-	case passed.files[key] != nil:
-		_ = file.Close() // One is enough.
-	default:
-		passed.files[key] = file
-	}
-}
-
 // Owner is one mapping of a segment as an owner of locks. It is safe for
 // concurrent use. Init must be called before any other method.
 type Owner struct {
