@@ -1,8 +1,10 @@
 package shm
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"runtime"
@@ -11,6 +13,7 @@ import (
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem"
+	"example.org/shm/internal/robust"
 	"example.org/shm/internal/text"
 )
 
@@ -91,15 +94,27 @@ func (s *Segment) WaitFor(ctx context.Context, name string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	r, err := m.dir.Await(ctx, s.file, name, func() error {
-		_, err := s.attachedMapping()
+	var r *format.Record
+	err = m.region.Guarded(func() (err error) {
+		r, err = m.dir.Await(ctx, s.file, name, func() error {
+			_, err := s.attachedMapping()
+			return err
+		})
 		return err
 	})
 	if err != nil {
-		return Entry{}, fmt.Errorf("shm: waiting for value %q: %w", name, s.closedError(err))
+		return Entry{}, errs.Wrap(s.closedError(err), "waiting for value %q", name)
 	}
 	return s.entry(m, r), nil
 }
+
+// maxShown is how many bytes a value may have so that Any, Text and Parse handle it,
+// and maxText how many the text may have. The lengths come from memory that others
+// write, and a file may claim more than any machine has.
+const (
+	maxShown = 16 << 20
+	maxText  = 64 << 20
+)
 
 // Any returns a copy of the value as a Go value: a number or a bool of the exact
 // type; a string for characters, up to the first NUL; a slice for any other array,
@@ -108,11 +123,23 @@ func (s *Segment) WaitFor(ctx context.Context, name string) (Entry, error) {
 //
 // A Struct or a String is the copy of one commit. A number, or an element of an
 // array, is one load. A raw struct or a C string may be copied while it changes.
+//
+// Instead of a value of more than 16 MiB, or of more than 250,000 fields and strings,
+// Any returns an error that wraps ErrTooLong. If another program has cut the file off, it returns
+// an error that wraps ErrFormat.
 func (e Entry) Any() any {
 	if e.record.Layout == nil {
 		return nil
 	}
-	return text.Value(e.record.Whole(), e.load())
+	l := e.record.Whole()
+	if text.TooMany(l) {
+		return errs.Wrap(fmt.Errorf("%w: %d bytes in too many parts", ErrTooLong, e.Size), "value %q", e.Name)
+	}
+	b, err := e.load()
+	if err != nil {
+		return err
+	}
+	return text.Value(l, b)
 }
 
 // Text returns the value in one line, as Go writes it: numbers, true and false;
@@ -121,21 +148,37 @@ func (e Entry) Any() any {
 // in order. A NaN other than math.NaN shows its bits, NaN(0x7ff8000000000002), and
 // a complex number with such a part is complex(0, NaN(…)). For a Mutex it returns
 // the state of the lock.
+//
+// A value of more than 16 MiB, or with a text of more than 64 MiB, is a text that says
+// what it is and how large, such as <a RawArray[uint8] of 1099511627776 elements, too
+// large to show>. A value in a file that another program has cut off is a text in
+// such brackets that says so.
 func (e Entry) Text() string {
 	if e.record.Layout == nil {
 		lock, _ := e.Lock()
 		return lock.String()
 	}
-	return string(text.Append(nil, e.record.Whole(), e.load()))
+	b, err := e.load()
+	if err == nil {
+		var all bool
+		if b, all = text.Append(nil, e.record.Whole(), b, maxText); all {
+			return string(b)
+		}
+	} else if !errors.Is(err, ErrTooLong) {
+		return fmt.Sprintf("<%v>", err)
+	}
+	return fmt.Sprintf("<%s, %d bytes, too large to show>", handleType(e.Access, *e.record.Layout, e.Len, false), e.Size)
 }
 
 // Lock returns the state of the value's lock, without waiting for the lock. It
 // returns false for a value that has none.
-func (e Entry) Lock() (LockInfo, bool) {
+// If another program has cut the file off, it returns the zero LockInfo and true.
+func (e Entry) Lock() (l LockInfo, locks bool) {
 	if !e.record.HasLock() {
 		return LockInfo{}, false
 	}
-	return e.m.lockInfo(e.s.file, e.record), true
+	_ = e.m.region.Guarded(func() error { l = e.m.lockInfo(e.s.file, e.record); return nil })
+	return l, true
 }
 
 // Parse sets the value from a text. It accepts whatever Text returns, and then sets
@@ -147,11 +190,13 @@ func (e Entry) Lock() (LockInfo, bool) {
 //
 // Parse waits for the lock of a value that has one, as Store does. The error wraps
 // fs.ErrInvalid if the text does not describe such a value, or the value is a Mutex;
-// strconv.ErrRange if a number does not fit; ErrTooLong; ErrReadOnly; ErrClosed.
-// Then nothing is changed.
+// strconv.ErrRange if a number does not fit; ErrTooLong, also if the value has more
+// than 16 MiB; ErrReadOnly; ErrClosed. Then nothing is changed. It wraps ErrFormat if
+// another program has cut the file off; then a part may be written. A change that
+// leaves all bits as they were wakes nobody.
 func (e Entry) Parse(text string) error {
-	if err := e.parse(text); err != nil {
-		return fmt.Errorf("shm: value %q: %w", e.record.Name, err)
+	if err := e.m.region.Guarded(func() error { return e.parse(text) }); err != nil {
+		return errs.Wrap(err, "value %q", e.record.Name)
 	}
 	return nil
 }
@@ -167,6 +212,9 @@ func (e Entry) parse(from string) error {
 	if r.Layout == nil {
 		return errs.Invalid("a Mutex cannot be set from a text")
 	}
+	if e.Size > maxShown {
+		return tooLong(e.Size)
+	}
 	patches, err := text.Parse(r.Whole(), from)
 	if err != nil {
 		return err
@@ -180,9 +228,28 @@ func (e Entry) parse(from string) error {
 	return nil
 }
 
+func tooLong(size int64) error {
+	return fmt.Errorf("%w: %d bytes are more than %d", ErrTooLong, size, maxShown)
+}
+
 // load returns a copy of the value's bytes. Every number of up to 8 bytes in it is
 // whole, because load reads words to which the number is aligned.
-func (e Entry) load() []byte {
+func (e Entry) load() (b []byte, err error) {
+	if e.Size > maxShown {
+		err = tooLong(e.Size)
+	} else {
+		err = e.m.region.Guarded(func() error { b = e.loadBytes(); return nil })
+	}
+	if err != nil {
+		return nil, errs.Wrap(err, "value %q", e.Name)
+	}
+	return b, nil
+}
+
+// loadBytes is load of a value that is not too large.
+//
+// Preconditions: the caller is inside region.Guarded.
+func (e Entry) loadBytes() []byte {
 	r := e.record
 	b := make([]byte, e.Size)
 	if r.Access == format.Published {
@@ -191,8 +258,8 @@ func (e Entry) load() []byte {
 		s.Read(func(slot []byte) { mem.CopyBytes(b, slot[:len(b)]) })
 		return b
 	}
-	if r.Access == format.Raw && r.Kind == format.KindSingle {
-		e.m.file.cells.Shadow(r.Data).Read()
+	if r.Access == format.Raw {
+		e.m.file.cells.Shadow(r.Data, len(b)).Read(0, len(b))
 	} else {
 		defer e.m.file.cells.Token(r.Data).Acquire()
 	}
@@ -210,28 +277,54 @@ func (e Entry) store(patches []text.Patch) {
 		if r.Grows() {
 			s.Reach(uint32(e.Size))
 		}
+		changed := false
 		s.Lock.Acquire()
-		s.Amend(func(idle []byte) {
+		defer func() { unlock(s.Lock, changed) }()
+		changed = s.Amend(func(idle []byte) {
 			for _, p := range patches {
 				copy(idle[p.Off:], p.Bytes)
 			}
 		})
-		s.Lock.Unlock()
 	case r.Access == format.Locked:
 		mu := m.lockOf(r)
+		changed := true
 		mu.Acquire()
+		defer func() { unlock(mu, changed) }()
 		mu.Token.Release()
+		changed = e.differs(patches)
 		e.storeNumbers(patches)
-		mu.Unlock()
 	default:
-		if r.Access == format.Raw && r.Kind == format.KindSingle {
-			m.file.cells.Shadow(r.Data).Write()
+		if r.Access == format.Raw {
+			shadow := m.file.cells.Shadow(r.Data, int(e.Size))
+			for _, p := range patches {
+				shadow.Write(p.Off, len(p.Bytes))
+			}
 		} else {
 			m.file.cells.Token(r.Data).Release()
 		}
 		e.storeNumbers(patches)
 	}
 	runtime.KeepAlive(m)
+}
+
+// unlock releases a lock, and wakes who awaits a change if there was one.
+func unlock(mu *robust.Lock, changed bool) {
+	if changed {
+		mu.Unlock()
+	} else {
+		mu.Release()
+	}
+}
+
+// differs reports whether the patches change a bit of the value, which is not a
+// published one.
+func (e Entry) differs(patches []text.Patch) bool {
+	for _, p := range patches {
+		if !bytes.Equal(p.Bytes, mem.Slice[byte](&e.m.region, e.record.Elements()+int64(p.Off), len(p.Bytes))) {
+			return true
+		}
+	}
+	return false
 }
 
 // storeNumbers writes each number of up to 8 bytes by one store. It copies what is

@@ -47,10 +47,11 @@ var fastPaths = map[string]int{
 	"MutexUnlock":               1,
 }
 
-// Calls off the fast path: what panics, what waits, and what copies the fields
+// Calls off the fast path: what panics, what waits, what compares because somebody
+// awaits a change, and what copies the fields
 // that only a newer program knows.
 var (
-	slowPath = regexp.MustCompile(`(?i)\.(lockOpen|lockWait|tryLockSlow|unlockSlow|wakeAll|loadSlow|finish|unlockAfter|fill|mustOwn|carry)$|^runtime\.(go)?panic|^runtime\.(memmove$|morestack)`)
+	slowPath = regexp.MustCompile(`(?i)\.(lockOpen|lockWait|tryLockSlow|unlockSlow|wakeAll|loadSlow|finish|unlockAfter|fill|same|mustOwn|carry)$|^runtime\.(go)?panic|^runtime\.(memmove$|morestack)`)
 	leaf     = regexp.MustCompile(`(?i)\.mustBeOpen$`) // it calls nothing unless it panics
 )
 

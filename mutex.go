@@ -2,6 +2,7 @@ package shm
 
 import (
 	"context"
+	"iter"
 
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem"
@@ -23,7 +24,9 @@ import (
 // process that unlocks and locks again at once cannot starve another one.
 //
 // After Close of the segment a held lock stays held, Unlock works, and Lock panics
-// with ErrClosed. In a read-only attachment Lock panics with ErrReadOnly.
+// with ErrClosed. In a read-only attachment Lock panics with ErrReadOnly. If several
+// Segments of this process have the file open, what is said here of Close is said of
+// the last of them.
 //
 // Source: futex(2), and fcntl(2) on open file description locks. docs/FORMAT.md
 // describes the protocol, and docs/model has a model of it.
@@ -61,13 +64,18 @@ func (m *mapping) lockOf(r *format.Record) *robust.Lock {
 func mutexOf(l *robust.Lock) *Mutex { return l.Outer.(*Mutex) }
 
 // Lock takes the lock, and waits for it. It panics with ErrClosed after Close of
-// the segment, and with ErrReadOnly in a read-only attachment. LockContext and
-// TryLock do the same.
+// the segment, also if it waits at that time, and with ErrReadOnly in a read-only
+// attachment. LockContext and TryLock do the same, except that Close ends a
+// LockContext that waits with an error.
 func (mu *Mutex) Lock() { mu.lock.Lock() }
 
 // LockContext is Lock with a limit. If ctx is done before the lock is taken, it
-// returns an error that wraps the context's, and the lock is not held.
-func (mu *Mutex) LockContext(ctx context.Context) error { return mu.lock.LockContext(ctx) }
+// returns an error that wraps the context's, and the lock is not held. If Close comes
+// first, the error wraps ErrClosed. If another program has cut the file off, it wraps
+// ErrFormat.
+func (mu *Mutex) LockContext(ctx context.Context) error {
+	return mu.m.region.Guarded(func() error { return mu.lock.LockContext(ctx) })
+}
 
 // TryLock takes the lock if it is free, or if its owner is dead, and reports
 // whether it did. It does not wait.
@@ -83,3 +91,40 @@ func (mu *Mutex) Unlock() { mu.lock.Unlock() }
 // every later holder, until one calls Abandoned and then unlocks. Load, Store, Add
 // and Update do not change what it returns.
 func (mu *Mutex) Abandoned() bool { return mu.lock.Abandoned() }
+
+// changes is the method Changes of the types with a lock mu. look returns the newest
+// value with its number, or the number seen, with the value last seen, if there is no
+// newer one. The first time seen is 0; a value with the number 0 exists all the same.
+// guarded calls a function that touches the memory.
+func changes[T any](ctx context.Context, guarded func(func() error) error, mu *robust.Lock, version func() uint64, look func(seen uint64, last T) (uint64, T)) iter.Seq2[uint64, T] {
+	return func(yield func(uint64, T) bool) {
+		over := mu.Watch(ctx)
+		var n uint64
+		var x T
+		for first := true; !over(); first = false {
+			err := guarded(func() error {
+				return mu.Await(ctx, version, func() bool {
+					if over() {
+						return false
+					}
+					seen := n
+					n, x = look(seen, x)
+					return first || n != seen
+				})
+			})
+			if err != nil || !yield(n, x) {
+				return
+			}
+		}
+	}
+}
+
+// afterFault ends a change that has panicked with cause, and returns what
+// Region.Faulted does. If the lock is held, it is released, provided that its own
+// memory is there.
+func (mu *Mutex) afterFault(held, old bool, cause any) error {
+	if held {
+		_ = mu.m.region.Guarded(func() error { mu.lock.Release(); return nil })
+	}
+	return mu.m.region.Faulted(old, cause)
+}

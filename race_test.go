@@ -44,6 +44,15 @@ func TestRaceDetector(t *testing.T) {
 			if wrong := strings.HasPrefix(name, "wrong: "); reported != wrong {
 				t.Errorf("reported: %v (%v)\n%s", reported, err, out)
 			}
+			// Both accesses are shown with the line of the program that makes them.
+			if strings.Contains(name, "Raw") || strings.Contains(name, "CharArray") {
+				for report := range strings.SplitSeq(string(out), "WARNING: DATA RACE") {
+					access, _, _ := strings.Cut(report, "\nGoroutine ")
+					if reported && strings.Contains(access, "revious") && strings.Count(access, "testdata/race/main.go:") < 2 {
+						t.Errorf("a report without the program's lines:\n%s", report)
+					}
+				}
+			}
 			if !reported && err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}

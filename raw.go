@@ -63,12 +63,12 @@ func RawValueAt[T Numeric](s *Segment, off int64) (RawValue[T], error) {
 }
 
 func rawValueAt[T Numeric](m *mapping, off int64) RawValue[T] {
-	return RawValue[T]{m.file.cells.Shadow(off), mem.At[T](&m.region, off), m}
+	return RawValue[T]{m.file.cells.Shadow(off, int(mem.Size[T]())), mem.At[T](&m.region, off), m}
 }
 
 // Get returns the number.
 func (v RawValue[T]) Get() T {
-	v.shadow.Read()
+	v.shadow.Read(0, int(mem.Size[T]()))
 	x := *v.p
 	runtime.KeepAlive(v.m)
 	return x
@@ -76,10 +76,11 @@ func (v RawValue[T]) Get() T {
 
 // Set stores x.
 func (v RawValue[T]) Set(x T) {
-	v.shadow.Write()
+	v.shadow.Write(0, int(mem.Size[T]()))
 	*v.p = x
 	runtime.KeepAlive(v.m)
 }
 
-// Ptr returns the address of the number, valid until Close of the segment.
+// Ptr returns the address of the number, valid until Close of the segment. The race
+// detector, which sees Get and Set, does not see what is done through the pointer.
 func (v RawValue[T]) Ptr() *T { return v.p }

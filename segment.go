@@ -241,6 +241,12 @@ func (s *Segment) Sync() error {
 // Slice and Bytes returned after Close. Handles still work: the memory, and the
 // locks held, stay until no handle can reach them. The name stays, and other
 // processes are not affected.
+//
+// Close ends what waits: WaitFor of this Segment, Await and LockContext return
+// ErrClosed, Changes ends, and a Mutex.Lock that waits panics with ErrClosed. Changes
+// of values, such as Store and UpdateContext, go on. All Segments of this process that
+// have one file open in the same mode share its memory and their handles. So Await,
+// Changes and the locks end only when the last of those Segments is closed.
 func (s *Segment) Close() error {
 	m := s.m.Swap(nil)
 	if m == nil {
@@ -248,9 +254,8 @@ func (s *Segment) Close() error {
 	}
 	m.detach()
 	if m.header != nil {
-		// WaitFor returns ErrClosed. If another program has cut the file off, there is no
-		// word to wake it by.
-		_ = m.region.Guarded(func() error { m.dir.Rouse(); return nil })
+		m.dir.Rouse() // WaitFor returns ErrClosed
+		m.locks.EndWaits()
 	}
 	return s.file.Close()
 }

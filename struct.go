@@ -2,10 +2,12 @@ package shm
 
 import (
 	"context"
-	"fmt"
+	"iter"
 	"runtime"
 
+	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
+	"example.org/shm/internal/layout"
 	"example.org/shm/internal/mem"
 	"example.org/shm/internal/race"
 	"example.org/shm/internal/slots"
@@ -20,9 +22,10 @@ import (
 //
 // Source: multiprocessing.sharedctypes.RawValue of a ctypes.Structure.
 type RawStruct[T any] struct {
-	p     *T
-	m     *mapping
-	bools []mem.ByteRange
+	shadow race.Shadow
+	p      *T
+	m      *mapping
+	bools  []mem.ByteRange
 }
 
 // NewRawStruct attaches to the struct of that name, or makes it with the value
@@ -37,7 +40,7 @@ func newRawStruct[T any](s *Segment, l format.Label, init T) (RawStruct[T], erro
 	if err != nil {
 		return RawStruct[T]{}, err
 	}
-	return RawStruct[T]{mem.At[T](&m.region, r.Data), m, mem.Bools[T]()}, nil
+	return rawStructAt[T](m, r.Data), nil
 }
 
 // RawStructAt returns the struct at off bytes from the start of a foreign segment.
@@ -52,12 +55,17 @@ func RawStructAt[T any](s *Segment, off int64) (RawStruct[T], error) {
 	if err != nil {
 		return RawStruct[T]{}, err
 	}
-	return RawStruct[T]{mem.At[T](&m.region, off), m, mem.Bools[T]()}, nil
+	return rawStructAt[T](m, off), nil
+}
+
+func rawStructAt[T any](m *mapping, off int64) RawStruct[T] {
+	return RawStruct[T]{m.file.cells.Shadow(off, int(mem.Size[T]())), mem.At[T](&m.region, off), m, mem.Bools[T]()}
 }
 
 // Get returns a copy. Its bools are 0 or 1, whatever is in memory: the Go compiler
 // relies on that, and a faulty peer may have stored 77.
 func (v RawStruct[T]) Get() T {
+	v.shadow.Read(0, int(mem.Size[T]()))
 	x := *v.p
 	if v.bools != nil {
 		mem.Normalise(&x, v.bools)
@@ -68,12 +76,14 @@ func (v RawStruct[T]) Get() T {
 
 // Set stores x, field by field.
 func (v RawStruct[T]) Set(x T) {
+	v.shadow.Write(0, int(mem.Size[T]()))
 	*v.p = x
 	runtime.KeepAlive(v.m)
 }
 
 // Ptr returns the address of the struct, valid until Close of the segment. A bool
-// read through it may be neither true nor false if another process is faulty.
+// read through it may be neither true nor false if another process is faulty. The race
+// detector, which sees Get and Set, does not see what is done through the pointer.
 func (v RawStruct[T]) Ptr() *T { return v.p }
 
 // Struct is a struct, or any other type of fixed size, that changes as a whole.
@@ -88,17 +98,19 @@ func (v RawStruct[T]) Ptr() *T { return v.p }
 // a writer grows the value; if that writer's type is longer still, the attachment
 // is not told.
 //
-// A Struct works after Close of its segment. In a read-only attachment Load and
-// Await work, and the other methods panic with ErrReadOnly.
+// A Struct works after Close of its segment, but nothing is awaited any more. In a
+// read-only attachment Load, Await and Changes work, and the other methods panic with
+// ErrReadOnly.
 type Struct[T any] struct{ s *structSlots[T] }
 
 type structSlots[T any] struct {
 	slots.Pair
 	at      [2]*T
 	bools   []mem.ByteRange
-	end     int    // bytes up to the end of the last field; tail padding may be another type's field
-	whole   uint32 // the extent of a slot that holds a T and nothing else; 1<<32-1 if tail padding may
-	scratch T      // Update's copy; guarded by the lock
+	end     int            // bytes up to the end of the last field; tail padding may be another type's field
+	whole   uint32         // the extent of a slot that holds a T and nothing else; 1<<32-1 if tail padding may
+	padded  *layout.Layout // of T, if it has padding; else nil
+	scratch T              // Update's copy; guarded by the lock
 }
 
 // NewStruct attaches to the struct of that name, or makes it with the value init.
@@ -121,19 +133,24 @@ func newStruct[T any](s *Segment, l format.Label, init T) (Struct[T], error) {
 	pair := m.slotsOf(r)
 	if !m.region.ReadOnly {
 		if err := m.region.Guarded(func() error { pair.Reach(uint32(form.Size)); return nil }); err != nil {
-			return Struct[T]{}, fmt.Errorf("shm: value %q: %w", l.Name, err)
+			return Struct[T]{}, errs.Wrap(err, "value %q", l.Name)
 		}
+	}
+	var padded *layout.Layout
+	if form.Padded() {
+		padded = form
 	}
 	whole := uint32(form.End())
 	if form.End() < form.Size {
 		whole = 1<<32 - 1
 	}
 	return Struct[T]{&structSlots[T]{
-		Pair:  *pair,
-		at:    [2]*T{mem.At[T](&m.region, r.Elements()), mem.At[T](&m.region, r.Elements()+format.RoundUp(r.Capacity))},
-		bools: mem.Bools[T](),
-		end:   form.End(),
-		whole: whole,
+		Pair:   *pair,
+		at:     [2]*T{mem.At[T](&m.region, r.Elements()), mem.At[T](&m.region, r.Elements()+format.RoundUp(r.Capacity))},
+		bools:  mem.Bools[T](),
+		end:    form.End(),
+		whole:  whole,
+		padded: padded,
 	}}, nil
 }
 
@@ -160,12 +177,18 @@ func (v Struct[T]) Load() (x T) {
 // suffice.
 //
 //go:noinline
-func (s *structSlots[T]) loadSlow() (x T) {
-	s.Read(func(slot []byte) { mem.CopyBytes(mem.BytesOf(&x), slot) })
+func (s *structSlots[T]) loadSlow() T {
+	_, x := s.newest()
+	return x
+}
+
+// newest returns the newest commit and its number.
+func (s *structSlots[T]) newest() (count uint64, x T) {
+	count = s.Read(func(slot []byte) { mem.CopyBytes(mem.BytesOf(&x), slot) })
 	if s.bools != nil {
 		mem.Normalise(&x, s.bools)
 	}
-	return x
+	return count, x
 }
 
 // Store commits x.
@@ -174,14 +197,19 @@ func (v Struct[T]) Store(x T) {
 	mu := s.Lock
 	mu.Acquire()
 	count := s.Cell.Commit.Load()
-	if s.Cell.Extent.Load() == s.whole {
+	changed := true
+	switch {
+	case mu.Awaited() && s.same(count, &x):
+		changed = false
+	case s.Cell.Extent.Load() == s.whole:
 		*s.at[(count+1)&1] = x
-	} else {
+		s.Publish(count)
+	default:
 		s.fill(count, &x)
+		s.Publish(count)
 	}
-	s.Publish(count)
 	if left := mu.Free(); left != 0 {
-		mu.Finish(left)
+		mu.Finish(left, changed)
 	}
 	runtime.KeepAlive(s)
 }
@@ -195,9 +223,20 @@ func (s *structSlots[T]) fill(count uint64, x *T) {
 	copy(s.Data[(count+1)&1][:s.end], mem.BytesOf(x))
 }
 
+// same reports whether *x is what is committed, bit by bit. The caller holds the lock.
+//
+//go:noinline
+func (s *structSlots[T]) same(count uint64, x *T) bool {
+	if mem.SameBytes(s.at[count&1], x) {
+		return true
+	}
+	return s.padded != nil && s.padded.SameData(s.Data[count&1][:s.padded.Size], mem.BytesOf(x))
+}
+
 // Update calls f with a copy of the struct, and commits what f made of it. f must
 // not keep the pointer, and must not call Store or Update of this Struct. If f
-// panics or calls runtime.Goexit, Update commits nothing and releases the lock.
+// panics or calls runtime.Goexit, Update commits nothing and releases the lock. If f
+// leaves all bits as they were, Update commits nothing and wakes nobody.
 func (v Struct[T]) Update(f func(*T)) {
 	s := v.s
 	mu := s.Lock
@@ -205,26 +244,79 @@ func (v Struct[T]) Update(f func(*T)) {
 	held := mu
 	defer func() {
 		if held != nil { // f did not return
-			held.UnlockAfter(false)
+			held.ReleaseAfter(false)
 		}
 	}()
-	count := s.Cell.Commit.Load()
+	count := s.draw()
+	f(&s.scratch)
+	changed := s.commit(count)
+	held = nil
+	if left := mu.FreeAfter(); left != 0 {
+		mu.Finish(left, changed)
+	}
+	runtime.KeepAlive(s)
+}
+
+// draw copies what is committed to scratch, and returns its number. The caller holds
+// the lock.
+func (s *structSlots[T]) draw() (count uint64) {
+	count = s.Cell.Commit.Load()
 	s.scratch = *s.at[count&1]
 	if s.bools != nil {
 		mem.Normalise(&s.scratch, s.bools)
 	}
-	f(&s.scratch)
-	if s.Cell.Extent.Load() == s.whole {
+	return count
+}
+
+// commit commits scratch, if it is not what is committed, and reports whether it did.
+// The caller holds the lock.
+func (s *structSlots[T]) commit(count uint64) (changed bool) {
+	switch {
+	case s.same(count, &s.scratch):
+		return false
+	case s.Cell.Extent.Load() == s.whole:
 		mem.CopyFields(s.at[(count+1)&1], &s.scratch)
-	} else {
+	default:
 		s.fill(count, &s.scratch)
 	}
 	s.Publish(count)
-	held = nil
-	if left := mu.FreeAfter(); left != 0 {
-		mu.Finish(left)
-	}
-	runtime.KeepAlive(s)
+	return true
+}
+
+// UpdateContext is Update that can be given up, and refused. If ctx is done before the
+// lock is taken, the error wraps the context's and f was not called; ctx does not
+// limit f. If f returns an error, nothing is committed, nobody is woken, and
+// UpdateContext returns the error as it is. The error wraps ErrFormat if another
+// program has cut the file off.
+func (v Struct[T]) UpdateContext(ctx context.Context, f func(*T) error) error {
+	s := v.s
+	return s.guarded(func() (err error) {
+		if err := s.Lock.AcquireContext(ctx); err != nil {
+			return err
+		}
+		returned, changed := false, false
+		defer func() {
+			if changed {
+				s.Lock.UnlockAfter(returned)
+			} else {
+				s.Lock.ReleaseAfter(returned)
+			}
+			runtime.KeepAlive(s)
+		}()
+		count := s.draw()
+		err = f(&s.scratch)
+		returned = true
+		if err == nil {
+			changed = s.commit(count)
+		}
+		return err
+	})
+}
+
+// StoreContext is Store that can be given up: if ctx is done before the lock is taken,
+// nothing is committed and the error wraps the context's.
+func (v Struct[T]) StoreContext(ctx context.Context, x T) error {
+	return v.UpdateContext(ctx, func(p *T) error { *p = x; return nil })
 }
 
 // Await sleeps until ok returns true for the struct, and then returns the struct. If
@@ -232,11 +324,32 @@ func (v Struct[T]) Update(f func(*T)) {
 // context's. See Value.Await.
 func (v Struct[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 	var x T
-	err := v.s.Lock.Await(ctx, v.s.Cell.Commit.Load, func() bool {
-		x = v.Load()
-		return ok(x)
+	err := v.s.guarded(func() error {
+		return v.s.Lock.Await(ctx, v.s.Cell.Commit.Load, func() bool {
+			x = v.Load()
+			return ok(x)
+		})
 	})
 	return x, err
+}
+
+// Changes yields the newest commit with its number, and then each newer one, until ctx
+// is done, or a Close ends it as it ends Await. It waits in between as Await does. The body of the
+// loop may take its time, and change the struct: Changes then yields the newest commit
+// and skips those before it. No commit is yielded twice.
+//
+// Numbers of commits rise by one and never repeat as long as the segment lives, in all
+// processes. An Update that leaves all bits as they were is no commit. A Store of what
+// is there already may be one.
+func (v Struct[T]) Changes(ctx context.Context) iter.Seq2[uint64, T] {
+	s := v.s
+	return changes(ctx, s.guarded, s.Lock, s.Cell.Commit.Load, func(uint64, T) (uint64, T) { return s.newest() })
+}
+
+// guarded calls f, which touches the memory, and returns an error if the file was cut
+// off.
+func (s *structSlots[T]) guarded(f func() error) error {
+	return mutexOf(s.Lock).m.region.Guarded(f)
 }
 
 // Mutex returns the lock that Store and Update take. While you hold it, only Load

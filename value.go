@@ -3,6 +3,7 @@ package shm
 import (
 	"context"
 	"fmt"
+	"iter"
 	"runtime"
 
 	"example.org/shm/internal/format"
@@ -29,8 +30,9 @@ type Word interface {
 // function given to Update must not call this Value's Store, Swap, Add,
 // CompareAndSwap or Update: that is a self-deadlock.
 //
-// A Value works after Close of its segment. In a read-only attachment Load and
-// Await work, and the other methods panic with ErrReadOnly.
+// A Value works after Close of its segment, but nothing is awaited any more. In a
+// read-only attachment Load, Await and Changes work, and the other methods panic with
+// ErrReadOnly.
 //
 // Source: multiprocessing.sharedctypes.Value. Its get_lock is Mutex and its
 // get_obj is Raw. v.value += 1 takes the lock twice there; Add is one change.
@@ -120,11 +122,33 @@ func (v Value[T]) Add(delta T) (sum T) {
 
 // Update calls f with the number, stores the result and returns it. It holds the lock
 // while it calls f. If f panics or calls runtime.Goexit, Update releases the lock and the number
-// stays as it was.
+// stays as it was. A change that leaves all bits as they were, by whatever method,
+// wakes nobody that awaits one.
 func (v Value[T]) Update(f func(T) T) (x T) {
 	x = update(v.race, v.p, v.mu, f)
 	runtime.KeepAlive(v.m)
 	return x
+}
+
+// UpdateContext is Update that can be given up, and refused. If ctx is done before the
+// lock is taken, the error wraps the context's and f was not called; ctx does not
+// limit f. If f returns an error, nothing is changed, nobody is woken, and
+// UpdateContext returns the error as it is. With any error x is the number as it
+// stands. The error wraps ErrFormat if another program has cut the file off.
+func (v Value[T]) UpdateContext(ctx context.Context, f func(T) (T, error)) (x T, err error) {
+	err = v.guarded(func() (err error) {
+		x, err = updateContext(ctx, v.race, v.p, v.mu, f)
+		return err
+	})
+	runtime.KeepAlive(v.m)
+	return x, err
+}
+
+// StoreContext is Store that can be given up: if ctx is done before the lock is taken,
+// nothing is changed and the error wraps the context's.
+func (v Value[T]) StoreContext(ctx context.Context, x T) error {
+	_, err := v.UpdateContext(ctx, func(T) (T, error) { return x, nil })
+	return err
 }
 
 // The functions below are the verbs of Value and Array. They take the parts of the
@@ -135,9 +159,10 @@ func (v Value[T]) Update(f func(T) T) (x T) {
 
 func store[T Word](told numberRace, p *T, mu *robust.Lock, x T) {
 	mu.Acquire()
+	old := *p
 	put(told, p, x)
 	if left := mu.Free(); left != 0 {
-		mu.Finish(left)
+		mu.Finish(left, differ(old, x))
 	}
 	runtime.KeepAlive(mu)
 }
@@ -147,7 +172,7 @@ func swap[T Word](told numberRace, p *T, mu *robust.Lock, x T) (old T) {
 	old = *p
 	put(told, p, x)
 	if left := mu.Free(); left != 0 {
-		mu.Finish(left)
+		mu.Finish(left, differ(old, x))
 	}
 	runtime.KeepAlive(mu)
 	return old
@@ -155,12 +180,12 @@ func swap[T Word](told numberRace, p *T, mu *robust.Lock, x T) (old T) {
 
 func compareAndSwap[T Word](told numberRace, p *T, mu *robust.Lock, old, x T) (swapped bool) {
 	mu.Acquire()
-	if mem.Bits(*p) == mem.Bits(old) {
+	if !differ(*p, old) {
 		put(told, p, x)
 		swapped = true
 	}
 	if left := mu.Free(); left != 0 {
-		mu.Finish(left)
+		mu.Finish(left, swapped && differ(old, x))
 	}
 	runtime.KeepAlive(mu)
 	return swapped
@@ -168,10 +193,11 @@ func compareAndSwap[T Word](told numberRace, p *T, mu *robust.Lock, old, x T) (s
 
 func add[T Word](told numberRace, p *T, mu *robust.Lock, delta T) (sum T) {
 	mu.Acquire()
-	sum = *p + delta
+	old := *p
+	sum = old + delta
 	put(told, p, sum)
 	if left := mu.Free(); left != 0 {
-		mu.Finish(left)
+		mu.Finish(left, differ(old, sum))
 	}
 	runtime.KeepAlive(mu)
 	return sum
@@ -182,44 +208,112 @@ func update[T Word](told numberRace, p *T, mu *robust.Lock, f func(T) T) (x T) {
 	held := mu
 	defer func() {
 		if held != nil { // f did not return
-			held.UnlockAfter(false)
+			held.ReleaseAfter(false)
 		}
 	}()
-	x = f(*p)
+	old := *p
+	x = f(old)
 	put(told, p, x)
 	held = nil
 	if left := mu.FreeAfter(); left != 0 {
-		mu.Finish(left)
+		mu.Finish(left, differ(old, x))
 	}
 	runtime.KeepAlive(mu)
 	return x
 }
 
+func updateContext[T Word](ctx context.Context, told numberRace, p *T, mu *robust.Lock, f func(T) (T, error)) (x T, err error) {
+	if err := mu.AcquireContext(ctx); err != nil {
+		return mem.Load(p), err
+	}
+	returned, changed := false, false
+	defer func() {
+		if changed {
+			mu.UnlockAfter(returned)
+		} else {
+			mu.ReleaseAfter(returned)
+		}
+		runtime.KeepAlive(mu)
+	}()
+	old := *p
+	x, err = f(old)
+	returned = true
+	if err != nil {
+		return old, err
+	}
+	put(told, p, x)
+	changed = differ(old, x)
+	return x, nil
+}
+
+// differ reports whether two numbers have different bits.
+func differ[T Word](a, b T) bool { return mem.Bits(a) != mem.Bits(b) }
+
 // put stores x. The caller holds the lock.
 func put[T Word](told numberRace, p *T, x T) {
-	told.shadow.Write()
+	told.shadow.Write(0, int(mem.Size[T]()))
 	told.token.Release() // a Load may see the number before the unlock
 	mem.Store(p, x)
 	killpoint.At(killpoint.NumberStored)
 }
 
-// Await sleeps until ok returns true for the number, and then returns the number. If
-// ctx is done first, it returns the number last seen and an error that wraps the
-// context's. It calls ok again after any process has changed the number with the
-// methods of this type, or has unlocked its Mutex. ok must not change the value.
+// Await sleeps until ok returns true for the number, and then returns the number. It
+// calls ok again after any process has changed the number with the methods of this
+// type, or has unlocked its Mutex. ok must not change the value.
+//
+// If ctx is done first, Await returns the number last seen and an error that wraps the
+// context's. Close of the segment ends it likewise, with ErrClosed; if several Segments
+// of this process have the file open, the last Close does. The error wraps ErrFormat if
+// another program has cut the file off.
 //
 // An idle waiter costs next to nothing for the first 1,000 or so different values
 // that a process awaits (16 before Linux 5.16). Beyond that, one goroutine looks
 // at the values a hundred times a second. A read-only attachment cannot announce
 // that it waits, so it looks four times a second.
+//
+// Await learns nothing of the segment's name. If that is removed and another segment
+// made under it, nothing changes here any more: see Segment.Replaced.
 func (v Value[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 	var x T
-	version := func() uint64 { return mem.Bits(mem.Load(v.p)) }
-	err := v.mu.Await(ctx, version, func() bool {
-		x = v.Load()
-		return ok(x)
+	err := v.guarded(func() error {
+		return v.mu.Await(ctx, v.version, func() bool {
+			x = v.Load()
+			return ok(x)
+		})
 	})
 	return x, err
+}
+
+// Changes yields the number as it stands, and then each newer one, until ctx is done,
+// or a Close ends it as it ends Await. It waits in between as Await does. The body of the loop
+// may take its time, and change the value: Changes then yields the newest number and
+// skips those before it. It skips also a change after which the number has the bits
+// that were yielded last.
+//
+// A Value has no counter of its changes in memory. So the first of the two results counts what this loop
+// has got: 1, 2, 3. It tells nothing to another loop. (That of a Struct or a String
+// does.)
+func (v Value[T]) Changes(ctx context.Context) iter.Seq2[uint64, T] {
+	return changes(ctx, v.guarded, v.mu, v.version, func(seen uint64, last T) (uint64, T) {
+		x := v.Load()
+		if seen == 0 || differ(x, last) {
+			seen++
+		}
+		return seen, x
+	})
+}
+
+// version changes with the number.
+func (v Value[T]) version() uint64 { return mem.Bits(mem.Load(v.p)) }
+
+// guarded calls f, which touches the number and its lock, and returns an error if one of
+// them is in a file that was cut off. They may be in two files: see Synchronized.
+func (v Value[T]) guarded(f func() error) error {
+	lock := mutexOf(v.mu).m
+	if v.m == lock {
+		return lock.region.Guarded(f)
+	}
+	return lock.region.Guarded(func() error { return v.m.region.Guarded(f) })
 }
 
 // Mutex returns the lock that Store, Swap, CompareAndSwap, Add and Update take.

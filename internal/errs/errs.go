@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 )
 
 // Errors wrap one of these together with the path of the segment or the name of
@@ -28,6 +29,33 @@ var (
 // Path returns an *fs.PathError.
 func Path(op, path string, err error) error {
 	return &fs.PathError{Op: op, Path: path, Err: err}
+}
+
+// Prefix is how the texts of this module's errors begin.
+const Prefix = "shm: "
+
+// wrapped is an error with a text before it.
+type wrapped struct {
+	what string
+	err  error
+}
+
+// Wrap returns an error that says during what err occurred. Its text begins with
+// Prefix and has it once, although the text of err may have it too.
+func Wrap(err error, format string, args ...any) error {
+	return &wrapped{fmt.Sprintf(format, args...), err}
+}
+
+func (w *wrapped) Error() string { return Prefix + w.what + ": " + Inner(w.err) }
+func (w *wrapped) Unwrap() error { return w.err }
+
+// Inner returns the text of an error without the prefixes of the errors in it.
+func Inner(err error) string {
+	text := strings.TrimPrefix(err.Error(), Prefix)
+	for _, before := range []string{": ", " (", "\n"} {
+		text = strings.ReplaceAll(text, before+Prefix, before)
+	}
+	return text
 }
 
 // Invalid formats an error that wraps fs.ErrInvalid.

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 )
@@ -29,6 +30,48 @@ func (l Layout) String() string {
 }
 
 func (f Field) describe() string { return fmt.Sprintf("%s at %d", f.Layout.String(), f.Offset) }
+
+// Padded reports whether some bytes of the value are padding.
+func (l Layout) Padded() bool { return l.dataSize() < l.Size }
+
+// dataSize returns how many bytes are not padding.
+func (l Layout) dataSize() int {
+	dims, elem := l.Dims()
+	if elem.Fields == nil {
+		return l.Size
+	}
+	n := 0
+	for _, f := range elem.Fields {
+		n += f.Layout.dataSize()
+	}
+	for _, d := range dims {
+		n *= d
+	}
+	return n
+}
+
+// SameData reports whether two values have the same bits, whatever is in their
+// padding.
+//
+// Preconditions: both are as long as the layout says.
+func (l Layout) SameData(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	_, elem := l.Dims()
+	if elem.Fields == nil {
+		return false
+	}
+	for start := 0; start < len(a); start += elem.Size {
+		for _, f := range elem.Fields {
+			from, to := start+f.Offset, start+f.Offset+f.Layout.Size
+			if !f.Layout.SameData(a[from:to], b[from:to]) {
+				return false
+			}
+		}
+	}
+	return true
+}
 
 // maxDiff keeps an error about a struct of a thousand fields readable.
 const maxDiff = 16

@@ -41,6 +41,22 @@ func storePlain(p *atomic.Uint64, n uint64) {
 	*(*uint64)(unsafe.Pointer(p)) = n
 }
 
+// SameBytes reports whether the bytes of *a and *b are the same. It compares a small
+// type word by word, for the reason that CopyFields gives.
+func SameBytes[T any](a, b *T) bool {
+	const small = 128
+	if unsafe.Sizeof(*a) > small || unsafe.Sizeof(*a)%8 != 0 || unsafe.Alignof(*a) != 8 {
+		return bytes.Equal(BytesOf(a), BytesOf(b))
+	}
+	// SAFETY: as in CopyFields.
+	for off := uintptr(0); off < unsafe.Sizeof(*a); off += 8 {
+		if *(*uint64)(unsafe.Add(unsafe.Pointer(a), off)) != *(*uint64)(unsafe.Add(unsafe.Pointer(b), off)) {
+			return false
+		}
+	}
+	return true
+}
+
 // CopyFields copies *src to *dst. It copies a small type word by word, because a
 // wide load of fields that were just written one by one waits until those stores
 // have reached the cache.

@@ -12,7 +12,7 @@ type Cells struct{}
 func (*Cells) Token(int64) (t Token) { return }
 
 // Shadow returns an empty shadow.
-func (*Cells) Shadow(int64) (s Shadow) { return }
+func (*Cells) Shadow(int64, int) (s Shadow) { return }
 
 // Token reports the order that a lock or an atomic creates.
 type Token struct{}
@@ -26,8 +26,11 @@ func (Token) Release() {}
 // Shadow reports accesses without synchronisation.
 type Shadow struct{}
 
+// From returns an empty shadow.
+func (Shadow) From(int) (s Shadow) { return }
+
 // Read does nothing in this build.
-func (Shadow) Read() {}
+func (Shadow) Read(int, int) {}
 
 // Write does nothing in this build.
-func (Shadow) Write() {}
+func (Shadow) Write(int, int) {}

@@ -21,12 +21,17 @@ func TestUnlockTells(t *testing.T) {
 	_, p, mu, cell := locked(t)
 	free := func() {
 		if left := mu.Free(); left != 0 {
-			mu.Finish(left)
+			mu.Finish(left, true)
 		}
 	}
 	freeAfter := func() {
 		if left := mu.FreeAfter(); left != 0 {
-			mu.Finish(left)
+			mu.Finish(left, true)
+		}
+	}
+	still := func(left uint32) {
+		if left != 0 {
+			mu.Finish(left, false)
 		}
 	}
 	abandoned := func() { mu.Abandon(); mu.Abandoned() }
@@ -46,6 +51,12 @@ func TestUnlockTells(t *testing.T) {
 		{"Free with waiters", waiters, free, true},
 		{"FreeAfter", nil, freeAfter, true},
 		{"FreeAfter of an abandoned lock", abandoned, freeAfter, true},
+		{"Free without a change", nil, func() { still(mu.Free()) }, false},
+		{"Free without a change, with waiters", waiters, func() { still(mu.Free()) }, false},
+		{"FreeAfter without a change of an abandoned lock", abandoned, func() { still(mu.FreeAfter()) }, false},
+		{"ReleaseAfter", nil, func() { mu.ReleaseAfter(true) }, false},
+		{"ReleaseAfter with waiters", waiters, func() { mu.ReleaseAfter(false) }, false},
+		{"ReleaseAfter of an abandoned lock", abandoned, func() { mu.ReleaseAfter(true) }, false},
 		{"Release", nil, mu.Release, false},
 		{"Release with waiters", waiters, mu.Release, false},
 	} {

@@ -22,8 +22,12 @@ package robust
 
 import (
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
@@ -31,6 +35,7 @@ import (
 	"example.org/shm/internal/lease"
 	"example.org/shm/internal/mem"
 	"example.org/shm/internal/race"
+	"example.org/shm/internal/sys"
 	"example.org/shm/internal/wait"
 )
 
@@ -43,6 +48,7 @@ const instrumented = race.Enabled || killpoint.Enabled
 type Party struct {
 	lease.Owner
 	shut    atomic.Uint32 // 0 while the mapping may take locks, else a word that no lock has
+	closed  atomic.Uint32 // how often it was shut, times two
 	watches watches
 }
 
@@ -50,11 +56,30 @@ type Party struct {
 // unlocks twice or a faulty peer writes it.
 const noWord = format.LocalWaiters
 
-// Shut makes the public verbs panic with errs.Closed; Reopen ends that.
-func (p *Party) Shut() { p.shut.Store(noWord) }
+// Shut makes the public verbs panic with errs.Closed; Reopen ends that. Waits that
+// have begun before are to end: see Table.EndWaits.
+func (p *Party) Shut() {
+	p.shut.Store(noWord)
+	p.closed.Add(2)
+}
 
 // Reopen lets the public verbs take locks again.
 func (p *Party) Reopen() { p.shut.Store(0) }
+
+// goesOn is the opening of a wait that Shut does not end.
+const goesOn = 0
+
+// opening identifies the time from one Reopen to the next Shut. It is never goesOn.
+// A caller asks for it before it looks whether the party is shut.
+func (p *Party) opening() uint32 { return p.closed.Load() | 1 }
+
+// over returns errs.Closed if a wait of that opening has to end.
+func (p *Party) over(opening uint32) error {
+	if opening != goesOn && (p.opening() != opening || p.shut.Load() != 0) {
+		return errs.Closed
+	}
+	return nil
+}
 
 // Lock is this process's side of a lock in shared memory. Table.Get makes it. It is
 // safe for concurrent use, and must not be copied.
@@ -118,6 +143,44 @@ func (t *Table) Get(p *Party, cell *format.LockCell, off int64, name string, tok
 	return l
 }
 
+// EndWaits makes the waits end that Shut is to end: for a lock, and for a change
+// under one. It returns when none of those goroutines sleeps any more. It must be
+// called after Shut, and without a lock that a goroutine of this process needs to wake.
+func (t *Table) EndWaits() {
+	const tries = 1000 // where a file was cut off, no wake-up reaches a sleeper
+	t.mu.Lock()
+	locks := slices.Collect(maps.Values(t.byOff))
+	t.mu.Unlock()
+	for _, l := range locks { // all at once, so that each finds most of them awake below
+		l.group.Tell(l.party, l.change)
+		l.endWaits()
+	}
+	for _, l := range locks {
+		l.group.Rouse(l.party, l.change)
+		for i := 0; i < tries && l.endWaits(); i++ {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// endWaits wakes those who wait for this lock and have to give up. It reports
+// whether there are any. One of them may be on its way to sleep in the kernel, where
+// only the next wake-up reaches it.
+func (l *Lock) endWaits() (waiting bool) {
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	for w := l.queue.head; w != nil; w = w.next {
+		if l.party.over(w.opening) != nil {
+			waiting = true
+			w.signal()
+		}
+	}
+	if waiting {
+		sys.FutexWake(&l.cell.Word, math.MaxInt32, l.party.WakeBit())
+	}
+	return waiting
+}
+
 // Name returns the name of the value that the lock guards.
 func (l *Lock) Name() string { return l.name }
 
@@ -141,8 +204,13 @@ func (l *Lock) mustBeOpen() {
 		panic(fmt.Errorf("%w: lock of %q in %s", errs.ReadOnly, l.name, l.party.Path()))
 	}
 	if l.party.shut.Load() != 0 {
-		panic(fmt.Errorf("%w: lock of %q in %s", errs.Closed, l.name, l.party.Path()))
+		panic(l.closed(errs.Closed))
 	}
+}
+
+// closed says of which lock an error is errs.Closed.
+func (l *Lock) closed(err error) error {
+	return fmt.Errorf("%w: lock of %q in %s", err, l.name, l.party.Path())
 }
 
 // mustOwn panics unless this process holds the lock.

@@ -3,10 +3,15 @@
 package robust
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
@@ -79,7 +84,7 @@ func TestUncontendedLockWritesTheWord(t *testing.T) {
 		"LockSlow and Release":    {func() { _ = mu.LockSlow(t.Context()) }, mu.Release},
 		"Acquire and Free": {mu.Acquire, func() {
 			if left := mu.Free(); left != 0 {
-				mu.Finish(left)
+				mu.Finish(left, true)
 			}
 		}},
 	} {
@@ -182,7 +187,7 @@ func TestShut(t *testing.T) {
 	free := p.lock(1)
 	mu.Lock()
 	queued := make(chan struct{})
-	go func() { mu.Lock(); close(queued) }() // It asks before.
+	go func() { mu.Acquire(); close(queued) }()
 	parked(t, mu, 1)
 	p.Shut()
 	for what, lock := range map[string]func(){
@@ -199,7 +204,7 @@ func TestShut(t *testing.T) {
 		}
 	}
 	mu.Unlock()
-	shmtest.Within(t, "the lock of one that asked before", func() { <-queued })
+	shmtest.Within(t, "the lock of a verb that goes on", func() { <-queued })
 	mu.Unlock()
 	free.Acquire()
 	free.Release()
@@ -220,6 +225,90 @@ func TestShut(t *testing.T) {
 		t.Error("it cannot be locked again")
 	}
 	mu.Unlock()
+}
+
+// Shut ends each wait that it is to end, wherever that sleeps, and no other one.
+func TestShutEndsWaits(t *testing.T) {
+	for what, holder := range map[string]func(s *memtest.Segment, p *party) *Lock{
+		"held here":      func(_ *memtest.Segment, p *party) *Lock { return p.lock(0) },
+		"held elsewhere": func(s *memtest.Segment, _ *party) *Lock { return newParty(t, s).lock(0) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			s, p, mu, cell := locked(t)
+			held := holder(s, p)
+			held.Lock()
+			const each = 5
+			ended, goOn := make(chan error, 4*each), make(chan struct{}, each)
+			for range each {
+				go func() { ended <- mu.LockContext(context.Background()) }()
+				go func() {
+					err, _ := shmtest.Panic(mu.Lock).(error)
+					ended <- err
+				}()
+				go func() {
+					ended <- mu.Await(context.Background(), cell.Commit.Load, func() bool { return false })
+				}()
+				go func() { mu.Acquire(); goOn <- struct{}{} }()
+			}
+			parked(t, mu, 3*each)
+			time.Sleep(10 * time.Millisecond) // One of them sleeps in the kernel.
+			p.Shut()
+			p.locks.EndWaits()
+			p.Reopen() // They end all the same.
+			for range 3 * each {
+				shmtest.Within(t, "a wait ends", func() {
+					if err := <-ended; !errors.Is(err, errs.Closed) || !strings.Contains(err.Error(), s.Path) || strings.Count(err.Error(), "shm: ") != 1 {
+						t.Error(err)
+					}
+				})
+			}
+			if len(goOn) != 0 {
+				t.Error("a lock that is held was taken")
+			}
+			held.Unlock()
+			for range each {
+				shmtest.Within(t, "the lock of a verb that goes on", func() { <-goOn })
+				mu.Unlock()
+			}
+			if w := cell.Word.Load(); w&format.OwnerMask != 0 {
+				t.Errorf("the word is %#x", w)
+			}
+			mu.Lock()
+			mu.Unlock()
+			p.locks.EndWaits() // nobody
+		})
+	}
+}
+
+// One that waits and one that closes: whatever the moment, the wait ends at once.
+func TestShutBesideAWait(t *testing.T) {
+	_, p, mu, cell := locked(t)
+	mu.Lock()
+	for range shmtest.Rounds(300) {
+		ended := make(chan error, 2)
+		go func() { ended <- mu.Await(context.Background(), cell.Commit.Load, func() bool { return false }) }()
+		go func() {
+			defer func() {
+				if err, ok := recover().(error); ok {
+					ended <- err
+				}
+			}()
+			ended <- mu.LockContext(context.Background())
+		}()
+		for range rand.IntN(3) {
+			runtime.Gosched()
+		}
+		p.Shut()
+		p.locks.EndWaits()
+		for range 2 {
+			shmtest.Within(t, "a wait ends", func() {
+				if err := <-ended; !errors.Is(err, errs.Closed) {
+					t.Error(err)
+				}
+			})
+		}
+		p.Reopen()
+	}
 }
 
 // The mark stays for each holder until one has asked for it and finished.

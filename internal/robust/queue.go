@@ -18,8 +18,9 @@ type waiter struct {
 	next, prev *waiter
 	wake       chan struct{} // one token; it may be stale, so the receiver looks at the state again
 	since      int64
-	granted    bool // the word was kept for it, and it is out of the queue; guarded by queue.mu
-	slept      bool // in the kernel, or with a watch instead: others may be there still
+	opening    uint32 // of the party when the wait began, or goesOn
+	granted    bool   // the word was kept for it, and it is out of the queue; guarded by queue.mu
+	slept      bool   // in the kernel, or with a watch instead: others may be there still
 	timer      *time.Timer
 }
 
@@ -91,6 +92,20 @@ func (q *queue) remove(w *waiter) (wasHead bool) {
 	q.head = w.next
 	q.starving = q.head != nil && q.head.waitsLong()
 	return true
+}
+
+// drop takes w out, if it is there still, and wakes the new head.
+func (q *queue) drop(w *waiter) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for other := q.head; other != nil; other = other.next {
+		if other == w {
+			if q.remove(w) && q.head != nil {
+				q.head.signal()
+			}
+			return
+		}
+	}
 }
 
 // turn reports whether w may compete for the word, and whether it owns the lock

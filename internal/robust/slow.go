@@ -41,18 +41,29 @@ const (
 //
 //go:noinline
 func (l *Lock) lockWait() {
-	if instrumented && l.cell.Word.CompareAndSwap(0, l.id) {
-		killpoint.At(killpoint.LockedUncontended)
-		l.Token.Acquire()
+	if l.lockedAtOnce() {
 		return
 	}
 	// Without a context that ends, only a panic leaves it without the lock.
 	_ = l.LockSlow(context.Background())
 }
 
+// lockedAtOnce is the fast path of a lock in an instrumented build.
+func (l *Lock) lockedAtOnce() bool {
+	if !instrumented || !l.cell.Word.CompareAndSwap(0, l.id) {
+		return false
+	}
+	killpoint.At(killpoint.LockedUncontended)
+	l.Token.Acquire()
+	return true
+}
+
 // LockSlow takes the lock or returns ctx's error. It does not try the fast path
 // first, and goes on after Shut.
-func (l *Lock) LockSlow(ctx context.Context) (err error) {
+func (l *Lock) LockSlow(ctx context.Context) error { return l.lockSlow(ctx, goesOn) }
+
+// lockSlow is LockSlow that returns errs.Closed when the opening is over.
+func (l *Lock) lockSlow(ctx context.Context, opening uint32) (err error) {
 	if l.party.ReadOnly() {
 		l.mustBeOpen()
 	}
@@ -77,15 +88,30 @@ func (l *Lock) LockSlow(ctx context.Context) (err error) {
 		return nil
 	}
 	me := waiters.Get().(*waiter)
-	me.granted, me.slept, me.since = false, false, sys.Monotonic()
+	me.granted, me.slept, me.since, me.opening = false, false, sys.Monotonic(), opening
 	select {
 	case <-me.wake: // a token of its last use
 	default:
 	}
+	returned := false
+	defer func() {
+		if !returned { // an access of the word has panicked: see mem.Region.Guarded
+			l.queue.drop(me)
+		}
+	}()
 	err = l.wait(ctx, me)
+	returned = true
 	me.prev, me.next = nil, nil
 	waiters.Put(me)
 	return err
+}
+
+// stop returns the error with which a wait has to end, if it has to.
+func (l *Lock) stop(ctx context.Context, me *waiter) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return l.party.over(me.opening)
 }
 
 // wait queues, then competes.
@@ -97,12 +123,12 @@ func (l *Lock) wait(ctx context.Context, me *waiter) error {
 		if head, granted = l.queue.turn(me); granted {
 			return nil
 		}
-		if err := ctx.Err(); err != nil {
+		if err := l.stop(ctx, me); err != nil {
 			return l.giveUp(me, err)
 		}
 	}
 	for {
-		if err := ctx.Err(); err != nil {
+		if err := l.stop(ctx, me); err != nil {
 			return l.giveUp(me, err)
 		}
 		w := l.cell.Word.Load()

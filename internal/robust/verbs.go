@@ -2,10 +2,10 @@ package robust
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"sync/atomic"
 
+	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/killpoint"
 	"example.org/shm/internal/wait"
@@ -24,22 +24,37 @@ func (l *Lock) Lock() {
 //
 //go:noinline
 func (l *Lock) lockOpen() {
+	opening := l.party.opening()
 	l.mustBeOpen()
-	l.lockWait()
+	if l.lockedAtOnce() {
+		return
+	}
+	if err := l.lockSlow(context.Background(), opening); err != nil {
+		panic(l.closed(err))
+	}
 }
 
 // LockContext is Lock with a limit: when ctx is done it returns the context's
-// error, and the lock is not held.
+// error, and the lock is not held. If the party is shut meanwhile, it returns
+// errs.Closed.
 func (l *Lock) LockContext(ctx context.Context) error {
+	opening := l.party.opening()
 	l.mustBeOpen()
+	return l.lockContext(ctx, opening)
+}
+
+// AcquireContext is LockContext for the verbs of values, which go on after Shut.
+func (l *Lock) AcquireContext(ctx context.Context) error { return l.lockContext(ctx, goesOn) }
+
+func (l *Lock) lockContext(ctx context.Context, opening uint32) error {
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("shm: locking %q: %w", l.name, err)
+		return errs.Wrap(err, "locking %q", l.name)
 	}
 	if l.cell.Word.CompareAndSwap(0, l.id) {
 		killpoint.At(killpoint.LockedContext)
 		l.Token.Acquire()
-	} else if err := l.LockSlow(ctx); err != nil {
-		return fmt.Errorf("shm: locking %q: %w", l.name, err)
+	} else if err := l.lockSlow(ctx, opening); err != nil {
+		return errs.Wrap(err, "locking %q in %s", l.name, l.party.Path())
 	}
 	runtime.KeepAlive(l)
 	return nil
@@ -62,14 +77,20 @@ func (l *Lock) TryLock() bool {
 // not hold it.
 func (l *Lock) Unlock() {
 	if left := l.FreeAfter(); left != 0 {
-		l.Finish(left)
+		l.Finish(left, true)
 	}
 	runtime.KeepAlive(l)
 }
 
 // UnlockAfter is Unlock after a function of the user's, which may have called
 // Abandoned. If it did not return normally, the mark stays.
-func (l *Lock) UnlockAfter(finished bool) {
+func (l *Lock) UnlockAfter(finished bool) { l.unlockAfter(finished, true) }
+
+// ReleaseAfter is UnlockAfter of a lock under which nothing was changed: it wakes
+// nobody that awaits a change.
+func (l *Lock) ReleaseAfter(finished bool) { l.unlockAfter(finished, false) }
+
+func (l *Lock) unlockAfter(finished, changed bool) {
 	if l.asked {
 		// The lock is still held here. If a process dies between Abandoned and
 		// Unlock, the mark stays for the next holder.
@@ -80,7 +101,7 @@ func (l *Lock) UnlockAfter(finished bool) {
 			killpoint.At(killpoint.AbandonedCleared)
 		}
 	}
-	l.Finish(held)
+	l.Finish(held, changed)
 }
 
 // Abandoned reports whether an earlier holder died, panicked or exited inside.
@@ -119,7 +140,7 @@ const (
 // A method that changes a value ends with
 //
 //	if left := l.Free(); left != 0 {
-//		l.Finish(left)
+//		l.Finish(left, true)
 //	}
 //
 // which the compiler inlines except for Finish. It looks for goroutines that await
@@ -141,20 +162,26 @@ func (l *Lock) FreeAfter() (left uint32) {
 }
 
 // Finish does what Free or FreeAfter has left to do: it releases the lock, and
-// wakes those that await a change.
+// wakes those that await a change, if there was one.
 //
 //go:noinline
-func (l *Lock) Finish(left uint32) {
+func (l *Lock) Finish(left uint32, changed bool) {
 	switch left {
 	case answered:
-		l.UnlockAfter(true)
+		l.unlockAfter(true, changed)
 		return
 	case held:
 		l.Release()
 	}
-	wait.Changed(l.change)
+	if changed {
+		wait.Changed(l.change)
+	}
 	runtime.KeepAlive(l)
 }
+
+// Awaited reports whether somebody may await a change, so that it pays to find out
+// whether there is one.
+func (l *Lock) Awaited() bool { return atomic.LoadUint32(l.changed)&format.Awaited != 0 }
 
 // Release releases the lock, and wakes waiters but not those that await a change.
 func (l *Lock) Release() {
@@ -163,12 +190,25 @@ func (l *Lock) Release() {
 	}
 }
 
-// Await sleeps until ok is true of what the lock guards, or ctx is done. version
-// changes with what ok looks at.
+// Await sleeps until ok is true of what the lock guards, ctx is done, or the party
+// is shut. version changes with what ok looks at.
 func (l *Lock) Await(ctx context.Context, version func() uint64, ok func() bool) error {
-	err := l.group.Wait(ctx, l.party, l.change, version, func() (bool, error) { return ok(), nil })
+	opening := l.party.opening()
+	err := l.group.Wait(ctx, l.party, l.change, version, func() (bool, error) {
+		if ok() {
+			return true, nil
+		}
+		return false, l.party.over(opening)
+	})
 	if err != nil {
-		return fmt.Errorf("shm: awaiting %q: %w", l.name, err)
+		return errs.Wrap(err, "awaiting %q in %s", l.name, l.party.Path())
 	}
 	return nil
+}
+
+// Watch returns a function that reports whether ctx is done, or the party shut,
+// since the call.
+func (l *Lock) Watch(ctx context.Context) (over func() bool) {
+	opening := l.party.opening()
+	return func() bool { return ctx.Err() != nil || l.party.over(opening) != nil }
 }

@@ -19,6 +19,7 @@
 package slots
 
 import (
+	"bytes"
 	"context"
 	"runtime"
 	"time"
@@ -65,12 +66,12 @@ const (
 	lockAtMost = 10 * time.Millisecond
 )
 
-// Read calls copySlot with the committed slot until no commit came in between.
-// copySlot makes its copy with loads that this processor keeps in order
-// (mem.CopyBytes).
-func (p *Pair) Read(copySlot func(slot []byte)) {
+// Read calls copySlot with the committed slot until no commit came in between, and
+// returns the number of that commit. copySlot makes its copy with loads that this
+// processor keeps in order (mem.CopyBytes).
+func (p *Pair) Read(copySlot func(slot []byte)) (count uint64) {
 	for tries := 1; ; tries++ {
-		count := p.Cell.Commit.Load()
+		count = p.Cell.Commit.Load()
 		copySlot(p.Data[count&1])
 		if p.Cell.Commit.Load() == count {
 			break
@@ -83,13 +84,15 @@ func (p *Pair) Read(copySlot func(slot []byte)) {
 			continue
 		}
 		if p.lockBriefly() {
-			copySlot(p.Data[p.Cell.Commit.Load()&1])
+			count = p.Cell.Commit.Load()
+			copySlot(p.Data[count&1])
 			p.Lock.Release()
 			break
 		}
 	}
 	p.Token.Acquire()
 	runtime.KeepAlive(p.region)
+	return count
 }
 
 func (p *Pair) lockBriefly() bool {
@@ -98,15 +101,20 @@ func (p *Pair) lockBriefly() bool {
 	return p.Lock.LockSlow(ctx) == nil
 }
 
-// Amend publishes a copy of the committed slot in which change has been made. The
-// caller holds the lock, and releases it before the next commit.
-func (p *Pair) Amend(change func(idle []byte)) {
+// Amend publishes a copy of the committed slot in which change has been made, unless
+// that leaves all bits as they were, and reports whether it did. The caller holds the
+// lock, and releases it before the next commit.
+func (p *Pair) Amend(change func(idle []byte)) (changed bool) {
 	count := p.Cell.Commit.Load()
 	idle := p.Data[(count+1)&1]
 	copy(idle, p.Data[count&1])
 	killpoint.At(killpoint.SlotCopied)
 	change(idle)
+	if bytes.Equal(idle, p.Data[count&1]) {
+		return false
+	}
 	p.Publish(count)
+	return true
 }
 
 // Publish commits the idle slot; count is the counter as the caller read it under

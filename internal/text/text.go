@@ -32,6 +32,39 @@ func goType(dims []int, elem layout.Layout) reflect.Type {
 	return t
 }
 
+// maxParts is how many fields, strings and slices a value may have so that Value
+// takes memory in proportion: each of them costs about a hundred bytes of it.
+const maxParts = 250_000
+
+// TooMany reports whether a value consists of too many parts for Value.
+func TooMany(l layout.Layout) bool { return parts(l) > maxParts }
+
+// parts counts the fields, strings and slices in a value, up to a little more than
+// maxParts.
+func parts(l layout.Layout) int {
+	dims, elem := l.Parts()
+	each := 0 // of an element
+	switch {
+	case elem.IsText():
+		each = 1
+	case elem.Number() == nil:
+		for _, f := range elem.Fields {
+			each += 1 + parts(f.Layout)
+		}
+		each++ // the map
+	}
+	total := each
+	for i := len(dims) - 1; i >= 0; i-- {
+		if total > 0 && dims[i] > maxParts/total+1 {
+			return maxParts + 1
+		}
+		if total *= dims[i]; i > 0 { // a slice in a slice
+			total++
+		}
+	}
+	return min(total, maxParts+1)
+}
+
 // Value returns a copy of the value as Go has it: a number or a bool of the exact
 // type, a string for characters up to the first NUL, a map[string]any for a
 // struct, and a slice for any other array, in as many levels as the array has
@@ -85,12 +118,28 @@ func decodeNumbers(b []byte, to any) {
 // fields in order, and a name that is not printable as a string literal. A NaN that is not the usual one shows its bits,
 // NaN(0x7ff8000000000002), and a complex number with such a part is
 // complex(0, NaN(…)).
-func Append(dst []byte, l layout.Layout, b []byte) []byte {
-	dims, elem := l.Parts()
-	return appendParts(dst, dims, elem, b)
+//
+// If the text is longer than limit, Append returns false, and a part of the text. A
+// field's name is there once for each element of an array, so a text can be thousands
+// of times as long as the value.
+func Append(dst []byte, l layout.Layout, b []byte, limit int) (text []byte, all bool) {
+	a := appender{len(dst) + limit}
+	dst = a.value(dst, l, b)
+	return dst, len(dst) <= a.limit
 }
 
-func appendParts(dst []byte, dims []int, elem layout.Layout, b []byte) []byte {
+// appender writes until the text is longer than limit.
+type appender struct{ limit int }
+
+func (a appender) value(dst []byte, l layout.Layout, b []byte) []byte {
+	dims, elem := l.Parts()
+	return a.parts(dst, dims, elem, b)
+}
+
+func (a appender) parts(dst []byte, dims []int, elem layout.Layout, b []byte) []byte {
+	if len(dst) > a.limit {
+		return dst
+	}
 	if len(dims) > 0 {
 		step := len(b) / dims[0]
 		dst = append(dst, '[')
@@ -98,7 +147,9 @@ func appendParts(dst []byte, dims []int, elem layout.Layout, b []byte) []byte {
 			if i > 0 {
 				dst = append(dst, ", "...)
 			}
-			dst = appendParts(dst, dims[1:], elem, b[i*step:(i+1)*step])
+			if dst = a.parts(dst, dims[1:], elem, b[i*step:(i+1)*step]); len(dst) > a.limit {
+				return dst
+			}
 		}
 		return append(dst, ']')
 	}
@@ -114,7 +165,7 @@ func appendParts(dst []byte, dims []int, elem layout.Layout, b []byte) []byte {
 			dst = append(dst, ", "...)
 		}
 		dst = append(appendName(dst, f.Name), ": "...)
-		dst = Append(dst, f.Layout, b[f.Offset:f.Offset+f.Layout.Size])
+		dst = a.value(dst, f.Layout, b[f.Offset:f.Offset+f.Layout.Size])
 	}
 	return append(dst, '}')
 }

@@ -99,7 +99,7 @@ func TestEntry(t *testing.T) {
 			`{"a\u009b1m": 1, "\"b\"": 2, b: 3}`},
 	} {
 		l, b := nativeLayout(t, c.format), memory(t, c.memory)
-		if got := string(Append([]byte("is "), l, b)); got != "is "+c.text {
+		if got := "is " + whole(l, b); got != "is "+c.text {
 			t.Errorf("%s: %s, want %s", c.format, got, c.text)
 		}
 		// As text too, so that NaN equals NaN.
@@ -110,7 +110,7 @@ func TestEntry(t *testing.T) {
 		if err := set(l, again, " "+c.text+"\n"); err != nil {
 			t.Errorf("%s: %v", c.format, err)
 		}
-		if got := string(Append(nil, l, again)); got != c.text {
+		if got := whole(l, again); got != c.text {
 			t.Errorf("%s: %s has become %s", c.format, c.text, got)
 		}
 		if l.Number() != nil && string(again) != string(b) {
@@ -243,7 +243,7 @@ func FuzzText(f *testing.F) {
 				b[i] = memory[i%len(memory)]
 			}
 		}
-		text := string(Append(nil, l, b))
+		text := whole(l, b)
 		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			t.Fatalf("%q", text)
 		}
@@ -252,7 +252,7 @@ func FuzzText(f *testing.F) {
 		if err := set(l, back, text); err != nil {
 			t.Fatalf("%s of %s: %v", text, format, err)
 		}
-		if again := string(Append(nil, l, back)); again != text {
+		if again := whole(l, back); again != text {
 			t.Fatalf("%s has become %s", text, again)
 		}
 		if fmt.Sprint(Value(l, b)) != fmt.Sprint(Value(l, back)) {
@@ -267,4 +267,40 @@ func FuzzText(f *testing.F) {
 			}
 		}
 	})
+}
+
+// whole returns the whole text of a value.
+func whole(l layout.Layout, b []byte) string {
+	text, all := Append(nil, l, b, 1<<30)
+	if !all {
+		panic("a part of a text")
+	}
+	return string(text)
+}
+
+// A text that is too long is given up soon, and a value of too many parts is told by
+// its layout.
+func TestLimits(t *testing.T) {
+	parse := func(format string) layout.Layout { return nativeLayout(t, format) }
+	long := parse("(1000,1000)T{<b:" + strings.Repeat("n", 1000) + ":}")
+	b := make([]byte, long.Size)
+	if text, all := Append([]byte("is "), long, b, 5000); all || len(text) < 5000 || len(text) > 7000 {
+		t.Errorf("%d bytes of a text with a limit of 5000, all: %v", len(text), all)
+	}
+	short := parse("(5)<i")
+	if text, all := Append([]byte("is "), short, make([]byte, 20), 15); !all || string(text) != "is [0, 0, 0, 0, 0]" {
+		t.Errorf("%q with a limit that is just enough, all: %v", text, all)
+	}
+	if _, all := Append([]byte("is "), short, make([]byte, 20), 14); all {
+		t.Error("a text that is longer than the limit by one is said to be all")
+	}
+	for format, tooMany := range map[string]bool{
+		"<q": false, "(16000000)<b": false, "(300000)<c": false, "(300000,1)<c": true, "(2,300000)<b": false, "(300000,2)<b": true,
+		"T{<b:a:}": false, "(120000)T{<b:a:}": false, "(126000)T{<b:a:}": true, "T{(126000)T{<b:a:}:t:}": true,
+		"(1000,1000,1000,1000)T{<b:a:}": true, "(1000,1000,1000,1000)<b": true,
+	} {
+		if got := TooMany(parse(format)); got != tooMany {
+			t.Errorf("%s: too many is %v", format, got)
+		}
+	}
 }

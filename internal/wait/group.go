@@ -3,6 +3,7 @@ package wait
 import (
 	"context"
 	"math"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -21,7 +22,8 @@ type Group struct {
 	mu       sync.Mutex
 	sleepers map[*sleeper]struct{}
 	sleeping bool          // one of them, in the kernel
-	seen     uint32        // the word that all of them know
+	sleeps   uint64        // how often one of them went to sleep there
+	seen     uint32        // the word that all of them know, with its bit Awaited; 0 if they have to look again
 	pause    time.Duration // of the next sleep
 }
 
@@ -52,7 +54,7 @@ func longestLook(m Mapping) time.Duration {
 //
 // Preconditions: the caller keeps m, in which word is, alive.
 func (g *Group) Wait(ctx context.Context, m Mapping, word *format.ChangeWord, version func() uint64, ok func() (bool, error)) error {
-	s := &sleeper{wake: make(chan struct{}, 1), version: version}
+	s := &sleeper{wake: make(chan struct{}, 1), version: guarded(version)}
 	defer g.leave(s)
 	for {
 		seen := g.look(m, word, s)
@@ -74,6 +76,21 @@ func (g *Group) Wait(ctx context.Context, m Mapping, word *format.ChangeWord, ve
 		case <-s.wake:
 		case <-ctx.Done():
 		}
+	}
+}
+
+// guarded returns a version that another goroutine may ask for. If there is no memory
+// behind what it looks at, because somebody has cut the file off, it differs from all
+// others, and the goroutine that looks next finds that out by itself.
+func guarded(version func() uint64) func() uint64 {
+	return func() (n uint64) {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		defer func() {
+			if recover() != nil {
+				n = math.MaxUint64
+			}
+		}()
+		return version()
 	}
 }
 
@@ -118,6 +135,7 @@ func (g *Group) enter(seen uint32) (pause time.Duration, ok bool) {
 		return 0, false
 	}
 	g.sleeping = true
+	g.sleeps++
 	return g.pause, true
 }
 
@@ -152,17 +170,42 @@ func (g *Group) missed() bool {
 	return false
 }
 
-// Rouse makes all sleepers look, for a reason that the word does not count. A
-// sleeper that is about to sleep in the kernel may look only at its time-out.
+// Rouse makes all sleepers look, for a reason that the word does not count. It
+// returns when none of them sleeps in the kernel any more.
 func (g *Group) Rouse(m Mapping, word *format.ChangeWord) {
+	const tries = 1000 // where a file was cut off, no wake-up reaches a sleeper
+	sleep := g.Tell(m, word)
+	for i := 0; i < tries && g.goesOn(sleep); i++ {
+		// It was on its way to sleep when it was woken.
+		sys.FutexWake(&word.Word, math.MaxInt32, m.WakeBit())
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Tell is Rouse that does not wait. It returns the number of the sleep in the kernel
+// that it has ended, unless that was about to begin; 0 if there is none.
+func (g *Group) Tell(m Mapping, word *format.ChangeWord) (sleep uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if len(g.sleepers) == 0 {
+		return 0
+	}
+	g.seen = 0 // not a word that a sleeper knows: none enters a sleep before it has looked
 	for s := range g.sleepers {
 		Signal(s.wake)
 	}
-	if len(g.sleepers) > 0 {
-		sys.FutexWake(&word.Word, math.MaxInt32, m.WakeBit())
+	if !g.sleeping {
+		return 0
 	}
+	sys.FutexWake(&word.Word, math.MaxInt32, m.WakeBit())
+	return g.sleeps
+}
+
+// goesOn reports whether the sleep of that number has not ended.
+func (g *Group) goesOn(sleep uint64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sleeping && g.sleeps == sleep
 }
 
 // leave makes sure that the other sleepers have one of them in the kernel.

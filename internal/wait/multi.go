@@ -128,7 +128,7 @@ func (m *multiWait) report(ask bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for w := range m.waiters {
-		if w.Addr.Load() != w.Seen || ask && w.missed() {
+		if w.changed() || ask && w.missed() {
 			delete(m.waiters, w)
 			Signal(w.wake)
 		}

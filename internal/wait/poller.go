@@ -2,6 +2,7 @@ package wait
 
 import (
 	"context"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,15 @@ type wordWaiter struct {
 	wake   chan struct{}
 	missed func() bool   // for multiWait: something has changed of which the word says nothing
 	every  time.Duration // multiWait asks missed at least this often
+}
+
+// changed reports whether the word is no longer what was seen. If there is no memory
+// behind it any more, because somebody has cut the file off, changed returns true: the
+// goroutine that looks next finds that out by itself.
+func (w *wordWaiter) changed() (changed bool) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { changed = changed || recover() != nil }()
+	return w.Addr.Load() != w.Seen
 }
 
 // poller is one goroutine that looks at the words of all goroutines that found no
@@ -71,7 +81,7 @@ func (p *poller) run() {
 			return
 		}
 		for w := range p.waiters {
-			if w.Addr.Load() != w.Seen {
+			if w.changed() {
 				Signal(w.wake)
 			}
 		}

@@ -160,6 +160,45 @@ var programs = map[string]func(s, again *shm.Segment){
 		v := must(shm.NewValue[int64](s, "v", 0))
 		both(repeat(func() { v.Raw().Set(1) }), repeat(func() { v.Mutex().Lock(); v.Raw().Get(); v.Mutex().Unlock() }))
 	},
+	"wrong: a RawStruct without a lock": func(s, again *shm.Segment) {
+		a, b := must(shm.NewRawStruct(s, "raw", [4]int64{})), must(shm.NewRawStruct(again, "raw", [4]int64{}))
+		both(repeat(func() { a.Set([4]int64{1}) }), repeat(func() { b.Get() }))
+	},
+	"wrong: an element of a RawArray without a lock": func(s, _ *shm.Segment) {
+		a := must(shm.NewRawArray[int32](s, "raw", 4))
+		both(repeat(func() { a.Set(1, 1) }), repeat(func() { a.Get(1) }))
+	},
+	"wrong: an element of a RawArray beside All": func(s, _ *shm.Segment) {
+		a := must(shm.NewRawArray[int32](s, "raw", 4))
+		both(repeat(func() { a.Set(3, 1) }), repeat(func() {
+			for range a.All() {
+			}
+		}))
+	},
+	"right: elements of a RawArray": func(s, _ *shm.Segment) {
+		a := must(shm.NewRawArray[int8](s, "raw", 16))
+		both(repeat(func() { a.Set(4, 1) }), repeat(func() { a.Set(5, a.Get(5)+1) }))
+	},
+	"wrong: an element of an Array without its lock": func(s, again *shm.Segment) {
+		a, b := must(shm.NewArray[int64](s, "a", 4)), must(shm.NewArray[int64](again, "a", 4))
+		both(repeat(func() { a.Raw().Set(2, 1) }), repeat(func() { b.Add(2, 1) }))
+	},
+	"right: elements of an Array under its lock": func(s, _ *shm.Segment) {
+		a := must(shm.NewArray[int64](s, "a", 4))
+		both(repeat(func() { a.Mutex().Lock(); a.Raw().Set(2, 1); a.Mutex().Unlock() }), repeat(func() { a.Add(2, 1); a.Load(2) }))
+	},
+	"wrong: a CharArray without a lock": func(s, _ *shm.Segment) {
+		c := must(shm.NewCharArray(s, "raw", 16))
+		both(repeat(func() { must(0, c.SetValue("text")) }), repeat(func() { c.Value() }))
+	},
+	"wrong: a CharArray without a lock, beside Raw": func(s, _ *shm.Segment) {
+		c := must(shm.NewCharArray(s, "raw", 16))
+		both(repeat(func() { must(0, c.SetRaw([]byte("text"))) }), repeat(func() { c.Raw() }))
+	},
+	"right: a CharArray under a Mutex": func(s, _ *shm.Segment) {
+		c, mu := must(shm.NewCharArray(s, "raw", 16)), must(shm.NewMutex(s, "mu"))
+		both(repeat(func() { mu.Lock(); must(0, c.SetValue("text")); mu.Unlock() }), repeat(func() { mu.Lock(); c.Value(); mu.Unlock() }))
+	},
 	"wrong: the heap under two locks": func(s, _ *shm.Segment) {
 		a, b, n := must(shm.NewMutex(s, "a")), must(shm.NewMutex(s, "b")), 0
 		both(repeat(func() { a.Lock(); n++; a.Unlock() }), repeat(func() { b.Lock(); n++; b.Unlock() }))
