@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -522,4 +523,130 @@ func ExampleRawValueAt() {
 	// Output:
 	// 0.25
 	// true
+}
+
+func ExampleValue_UpdateContext() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	stock := must(shm.NewValue(seg, "stock", int64(5)))
+	errSoldOut := errors.New("sold out")
+	take := func(n int64) error {
+		// A process that is stopped while it holds the lock keeps nobody longer.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, err := stock.UpdateContext(ctx, func(x int64) (int64, error) {
+			if x < n {
+				return 0, errSoldOut
+			}
+			return x - n, nil
+		})
+		return err
+	}
+	fmt.Println(take(3), stock.Load())
+	fmt.Println(take(3), stock.Load())
+	// Output:
+	// <nil> 2
+	// sold out 2
+}
+
+func ExampleValue_StoreContext() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	limit := must(shm.NewValue(seg, "limit", int64(1)))
+	limit.Mutex().Lock() // as a process does that is stopped now
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	fmt.Println(errors.Is(limit.StoreContext(ctx, 2), context.DeadlineExceeded), limit.Load())
+	// Output: true 1
+}
+
+func ExampleValue_Changes() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	phase := must(shm.NewValue(seg, "phase", int32(1)))
+	for n, x := range phase.Changes(context.Background()) {
+		fmt.Println(n, x)
+		if x == 3 {
+			break
+		}
+		go phase.Add(1) // as another process does
+	}
+	// Output:
+	// 1 1
+	// 2 2
+	// 3 3
+}
+
+func ExampleStruct_UpdateContext() {
+	type account struct{ From, To int64 }
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	v := must(shm.NewStruct(seg, "account", account{From: 5}))
+	err := v.UpdateContext(context.Background(), func(a *account) error {
+		a.To += 10
+		if a.From -= 10; a.From < 0 {
+			return errors.New("not enough")
+		}
+		return nil
+	})
+	fmt.Println(err, v.Load())
+	// Output: not enough {5 0}
+}
+
+func ExampleStruct_Changes() {
+	type settings struct{ Limit, Burst int64 }
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	shared := must(shm.NewStruct(seg, "settings", settings{Limit: 1}))
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	for number, s := range shared.Changes(ctx) {
+		fmt.Println(number, s.Limit)
+		shared.Update(func(s *settings) { s.Limit = 7 }) // the second time it is no change
+	}
+	// Output:
+	// 0 1
+	// 1 7
+}
+
+func ExampleString_Changes() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	status := must(shm.NewString(seg, "status", 32))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for number, text := range status.Changes(ctx) {
+		fmt.Printf("%d %q\n", number, text)
+		if text == "ready" {
+			break
+		}
+		must(0, status.StoreContext(ctx, "ready"))
+	}
+	// Output:
+	// 0 ""
+	// 1 "ready"
+}
+
+func ExampleArray_WithLockContext() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	slots := must(shm.NewArray[int64](seg, "slots", 3))
+	take := func() error {
+		return slots.WithLockContext(context.Background(), func(owner []int64) error {
+			i := slices.Index(owner, 0)
+			if i < 0 {
+				return errors.New("all slots are taken")
+			}
+			owner[i] = 12
+			return nil
+		})
+	}
+	for range 4 {
+		fmt.Println(take())
+	}
+	// Output:
+	// <nil>
+	// <nil>
+	// <nil>
+	// all slots are taken
 }

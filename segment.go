@@ -254,7 +254,9 @@ func (s *Segment) Close() error {
 	}
 	m.detach()
 	if m.header != nil {
-		m.dir.Rouse() // WaitFor returns ErrClosed
+		// WaitFor returns ErrClosed. If another program has cut the file off, there is no
+		// word to wake it by.
+		_ = m.region.Guarded(func() error { m.dir.Rouse(); return nil })
 		m.locks.EndWaits()
 	}
 	return s.file.Close()

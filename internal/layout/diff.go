@@ -58,9 +58,12 @@ func (l Layout) SameData(a, b []byte) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
-	_, elem := l.Dims()
-	if elem.Fields == nil {
+	if l.Fields == nil {
 		return false
+	}
+	elem := l
+	if !l.isStruct() {
+		_, elem = l.Dims()
 	}
 	for start := 0; start < len(a); start += elem.Size {
 		for _, f := range elem.Fields {

@@ -2,6 +2,7 @@ package layout
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -67,5 +68,36 @@ func TestDiffIsShort(t *testing.T) {
 	lines := strings.Split(Diff(have, want), "\n")
 	if last := lines[len(lines)-1]; len(lines) != maxDiff+1 || last != "  and 984 more" {
 		t.Errorf("%d lines, the last %q", len(lines), last)
+	}
+}
+
+// Padding makes no difference between values, and each bit of data does.
+func TestSameData(t *testing.T) {
+	for format, data := range map[string]string{
+		"<q":                              "11111111",
+		"(2)<h":                           "1111",
+		"(2,2)<B":                         "1111",
+		"T{<b:a:7x<q:b:}":                 "1000000011111111",
+		"T{<b:a:3x<i:b:}":                 "10001111",
+		"(2)T{<b:a:3x<i:b:}":              "1000111110001111",
+		"T{<b:a:x(2)T{<h:x:<b:y:x}:b:2x}": "101110111000",
+		"(2)T{<h:a:}":                     "1111",
+		"T{(3)<c:a:x<h:b:}":               "111011",
+	} {
+		l, err := Parse(strings.ReplaceAll(format, "<", ByteOrder))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := make([]byte, l.Size)
+		if !l.SameData(a, a) || l.Padded() != strings.Contains(data, "0") || len(data) != l.Size {
+			t.Errorf("%s: padded is %v, %d bytes", format, l.Padded(), l.Size)
+		}
+		for i := range a {
+			b := slices.Clone(a)
+			b[i] = 1
+			if same := l.SameData(a, b); same != (data[i] == '0') {
+				t.Errorf("%s: byte %d differs, and same is %v", format, i, same)
+			}
+		}
 	}
 }

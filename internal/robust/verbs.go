@@ -53,8 +53,10 @@ func (l *Lock) lockContext(ctx context.Context, opening uint32) error {
 	if l.cell.Word.CompareAndSwap(0, l.id) {
 		killpoint.At(killpoint.LockedContext)
 		l.Token.Acquire()
-	} else if err := l.lockSlow(ctx, opening); err != nil {
-		return errs.Wrap(err, "locking %q in %s", l.name, l.party.Path())
+	} else if err := l.lockSlow(ctx, opening); err == errs.Closed {
+		return l.closed(err)
+	} else if err != nil {
+		return errs.Wrap(err, "locking %q", l.name)
 	}
 	runtime.KeepAlive(l)
 	return nil

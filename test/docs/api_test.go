@@ -79,6 +79,8 @@ func apiWord[T shm.Word]() {
 		_ func(shm.Value[T], T) T                                      = shm.Value[T].Add
 		_ func(shm.Value[T], func(T) T) T                              = shm.Value[T].Update
 		_ func(shm.Value[T], context.Context, func(T) bool) (T, error) = shm.Value[T].Await
+		_ func(shm.Value[T], context.Context) iter.Seq2[uint64, T]     = shm.Value[T].Changes
+		_ func(shm.Value[T], context.Context, T) error                 = shm.Value[T].StoreContext
 		_ func(shm.Value[T]) *shm.Mutex                                = shm.Value[T].Mutex
 		_ func(shm.Value[T]) shm.RawValue[T]                           = shm.Value[T].Raw
 		_ func(shm.Array[T]) int                                       = shm.Array[T].Len
@@ -88,6 +90,9 @@ func apiWord[T shm.Word]() {
 		_ func(shm.Array[T], func([]T))                                = shm.Array[T].WithLock
 		_ func(shm.Array[T]) *shm.Mutex                                = shm.Array[T].Mutex
 		_ func(shm.Array[T]) shm.RawArray[T]                           = shm.Array[T].Raw
+
+		_ func(shm.Value[T], context.Context, func(T) (T, error)) (T, error) = shm.Value[T].UpdateContext
+		_ func(shm.Array[T], context.Context, func([]T) error) error         = shm.Array[T].WithLockContext
 	)
 }
 
@@ -117,6 +122,9 @@ func apiAny[T any]() {
 		_ func(shm.Struct[T], T)                                        = shm.Struct[T].Store
 		_ func(shm.Struct[T], func(*T))                                 = shm.Struct[T].Update
 		_ func(shm.Struct[T], context.Context, func(T) bool) (T, error) = shm.Struct[T].Await
+		_ func(shm.Struct[T], context.Context, T) error                 = shm.Struct[T].StoreContext
+		_ func(shm.Struct[T], context.Context, func(*T) error) error    = shm.Struct[T].UpdateContext
+		_ func(shm.Struct[T], context.Context) iter.Seq2[uint64, T]     = shm.Struct[T].Changes
 		_ func(shm.Struct[T]) *shm.Mutex                                = shm.Struct[T].Mutex
 		_ func() (shm.Layout, error)                                    = shm.LayoutOf[T]
 	)
@@ -157,6 +165,8 @@ var (
 	_ func(shm.String) string                                              = shm.String.Load
 	_ func(shm.String, string) error                                       = shm.String.Store
 	_ func(shm.String, context.Context, func(string) bool) (string, error) = shm.String.Await
+	_ func(shm.String, context.Context, string) error                      = shm.String.StoreContext
+	_ func(shm.String, context.Context) iter.Seq2[uint64, string]          = shm.String.Changes
 	_ func(shm.String) *shm.Mutex                                          = shm.String.Mutex
 
 	_ func(*shm.Segment, string) (*shm.Mutex, error) = shm.NewMutex
