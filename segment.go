@@ -40,12 +40,15 @@ type Segment struct {
 //   - fs.ErrNotExist or fs.ErrExist, as the options ask;
 //   - fs.ErrPermission: another user owns the file, and its mode does not let this
 //     user in;
-//   - ErrInsecure: the file is not regular, has more than one hard link, is owned
-//     by another user than root although Options.Mode has no bits for others, or is
-//     writable by more users than Options.Mode grants;
+//   - ErrInsecure: the file is not regular, has more than one hard link, is
+//     writable by more users than Options.Mode grants, or is owned by another user
+//     than root whom Options.Mode does not let write. Options.Mode lets such an owner
+//     write if it has 0002, or 0020 and the file's group is one of this process's;
+//     with Options.ReadOnly any bit for others is enough;
 //   - ErrFormat: the file is not a segment, or is corrupt;
 //   - ErrVersion: the segment has another format version or byte order;
-//   - syscall.ENOSPC: the filesystem is full.
+//   - syscall.ENOSPC: the filesystem is full;
+//   - errors.ErrUnsupported: the filesystem can hold no segment.
 func Open(name string, o *Options) (*Segment, error) {
 	opt, err := o.check()
 	if err == nil {
@@ -151,7 +154,7 @@ func openNamed(name, path string, opt Options) (*Segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := sys.CheckNamed(f, path, opt.Mode); err != nil {
+	if err := sys.CheckNamed(f, path, opt.Mode, opt.ReadOnly); err != nil {
 		return nil, sys.CloseAfter(f, err)
 	}
 	return openOwned(name, path, f, opt)

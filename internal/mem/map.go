@@ -1,10 +1,12 @@
 package mem
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
 	"runtime"
+	"syscall"
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/sys"
@@ -17,7 +19,8 @@ const SmallReserve = 64 << 20
 
 // Map maps the first size bytes of f, or fewer but at least need where address
 // space is short. Past the end of the file there is only reserved address space, and
-// touching it is a fault. Map may wait for the garbage collector to release
+// touching it is a fault. It is not in core dumps, nor is what the file grows into later,
+// until Region.Dumped. Map may wait for the garbage collector to release
 // mappings of closed segments. The error is an *fs.PathError. It wraps errs.Full
 // if this system's address space can never have need bytes.
 //
@@ -35,10 +38,24 @@ func Map(f *os.File, path string, size, need int64, readOnly bool) ([]byte, erro
 	}
 	b, err := mapFile(f, size, need, prot)
 	if err != nil {
-		return nil, errs.Path("mmap", path, err)
+		return nil, errs.Path("mmap", path, explain(err))
+	}
+	if end := pages(need); end < int64(len(b)) {
+		sys.OmitFromDumps(b[end:], true) // it would be gigabytes of nothing
 	}
 	return b, nil
 }
+
+// explain says what an error of mmap means of which the system's text does not tell.
+func explain(err error) error {
+	if errors.Is(err, syscall.ENODEV) {
+		return fmt.Errorf("%w: this filesystem does not let processes share the memory of its files (%w); use a name without a slash, or a path on another filesystem", errors.ErrUnsupported, err)
+	}
+	return err
+}
+
+// pages returns n rounded up to whole pages.
+func pages(n int64) int64 { return (n + sys.PageSize - 1) / sys.PageSize * sys.PageSize }
 
 // mapFile is Map for sizes that are ints.
 func mapFile(f *os.File, size, need int64, prot int) (mmap.MMap, error) {
@@ -46,7 +63,7 @@ func mapFile(f *os.File, size, need int64, prot int) (mmap.MMap, error) {
 	for sys.OutOfMemory(err) && sys.Reclaim() {
 		b, err = mmap.MapRegion(f, int(size), prot, 0, 0)
 	}
-	half := func() int64 { return (size/2 + sys.PageSize - 1) / sys.PageSize * sys.PageSize }
+	half := func() int64 { return pages(size / 2) }
 	if !sys.OutOfMemory(err) || size/2 < need {
 		return b, err
 	}

@@ -2,15 +2,31 @@ package mem
 
 import (
 	"fmt"
+	"sync/atomic"
 	"unsafe"
+
+	"example.org/shm/internal/sys"
 )
 
-// Region is memory that is mapped from a file. Its fields do not change once it
-// is set up. It does not own the memory: see [Unmap].
+// Region is memory that is mapped from a file. Its exported fields do not change
+// once it is set up. It does not own the memory: see [Unmap].
 type Region struct {
 	Bytes    []byte // the whole reserved address range
 	Path     string // for messages
 	ReadOnly bool   // a write is a fault
+
+	dumped atomic.Int64 // so many bytes are known to be in core dumps
+}
+
+// Dumped makes core dumps of this process have the first end bytes, to which the file
+// has grown. It costs one load if they are in them already, and never blocks.
+func (r *Region) Dumped(end int64) {
+	from := r.dumped.Load()
+	if end = min(pages(end), int64(len(r.Bytes))); end <= from {
+		return
+	}
+	sys.OmitFromDumps(r.Bytes[from:end], false)
+	r.dumped.CompareAndSwap(from, end) // if another goroutine was first, a later call does some of it again
 }
 
 // At returns the T at off bytes from the region's start. It panics if that is not

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 
@@ -13,72 +12,120 @@ import (
 )
 
 // CreateNamed creates a file at path with size reserved bytes, of which the first
-// are header and the others zeros. It builds the file under no name and links it
-// into place, so nobody ever sees a part of one. The permission bits are mode,
-// whatever the umask. It may block as Reserve may. The error is an *fs.PathError.
-// It wraps fs.ErrExist if the path exists, and then nothing is changed.
+// are header and the others zeros. It builds the file under no name, or a
+// temporary one, and gives it its name in one step, so nobody ever sees a part of
+// one. Unless the filesystem is memory, the file is on disk before the name is, so
+// a power failure leaves all of it or no name. The permission bits are mode,
+// whatever the umask. It may block as Reserve may, and until the disk has written.
+//
+// The error is an *fs.PathError, and then nothing is changed. It wraps fs.ErrExist
+// if the path exists, and errors.ErrUnsupported if the filesystem can hold no
+// segment.
 func CreateNamed(path string, mode fs.FileMode, header []byte, size int64) (*os.File, error) {
-	dir := filepath.Dir(path)
-	var fd int
-	err := retry(func() (err error) {
-		fd, err = unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-		return err
-	})
-	temp := ""
-	if err == unix.EOPNOTSUPP || err == unix.EISDIR || err == unix.EINVAL {
-		// A filesystem without O_TMPFILE: a temporary name beside the real one.
-		temp = filepath.Join(dir, fmt.Sprintf(".%.200s.%08x", filepath.Base(path), rand.Uint32()))
-		err = retry(func() (err error) {
-			fd, err = unix.Open(temp, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-			return err
-		})
+	f, err := createUnnamed(path, mode, header, size)
+	if refused(err) {
+		f, err = createBeside(path, mode, header, size)
 	}
 	if err != nil {
-		return nil, errs.Path("create", path, err)
+		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), path)
-	if err = build(f, path, mode, header, size); err == nil {
-		err = publish(fd, temp, path)
-	}
-	if err != nil {
-		if temp != "" {
-			if failed := Remove(temp); failed != nil {
-				err = errors.Join(err, failed)
-			}
+	persistName(f, path)
+	return f, nil
+}
+
+// refused reports whether an error may mean that the system, the filesystem or a
+// security module does not let this process make a call at all, or does not let
+// it make the call in this way. Each call for which this is asked has a second way.
+func refused(err error) bool {
+	for _, no := range []error{
+		unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.EPERM, unix.EACCES, // filesystems, kernels, seccomp, SELinux
+		unix.EISDIR, // O_TMPFILE before Linux 3.11
+		unix.EXDEV,  // links, where Landlock does not permit LANDLOCK_ACCESS_FS_REFER
+		unix.EMLINK, // links, on filesystems with one name for each file
+	} {
+		if errors.Is(err, no) {
+			return true
 		}
+	}
+	return false
+}
+
+// createUnnamed is CreateNamed by a file without a name, which ends with this
+// process unless it gets one. If that way is refused, the error says so to refused.
+func createUnnamed(path string, mode fs.FileMode, header []byte, size int64) (*os.File, error) {
+	f, err := openUnnamed(filepath.Dir(path), path)
+	if err != nil {
+		return nil, err
+	}
+	if err = build(f, path, mode, header, size); err == nil {
+		if err = link(f, path); err != nil {
+			err = errs.Path("create", path, err)
+		}
+	}
+	if err != nil {
 		return nil, CloseAfter(f, err)
 	}
 	return f, nil
 }
 
-// publish gives the file in fd its name. If temp is not empty, the file has that
-// name already, and loses it.
-func publish(fd int, temp, path string) error {
-	err := retry(func() error {
-		if temp != "" {
-			return unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
-		}
-		return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+// link gives a file without a name its name, and fails if that exists.
+func link(f *os.File, path string) error {
+	err := withDescriptor(f, func(fd int) error {
+		return attempt(callLinkat, func() error {
+			return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+		})
 	})
-	if err == unix.ENOENT && temp == "" {
-		// Without /proc the kernel links the descriptor itself for a process that
-		// may do that: one with CAP_DAC_READ_SEARCH, and since Linux 6.10 the one
-		// that opened it.
-		err = retry(func() error { return unix.Linkat(fd, "", unix.AT_FDCWD, path, unix.AT_EMPTY_PATH) })
+	if err != unix.ENOENT && !refused(err) {
+		return err
 	}
-	if err != nil {
-		return errs.Path("create", path, err)
+	// Without /proc the kernel links the descriptor itself for a process that may
+	// do that: one with CAP_DAC_READ_SEARCH, and since Linux 6.10 the one that opened
+	// it.
+	again := withDescriptor(f, func(fd int) error {
+		return attempt(callLinkat, func() error {
+			return unix.Linkat(fd, "", unix.AT_FDCWD, path, unix.AT_EMPTY_PATH)
+		})
+	})
+	if again == unix.ENOENT {
+		return unix.EPERM // it means that this process may not, or else that the directory is gone; the second way finds out
 	}
-	return nil
+	return again
 }
 
-// build gives an empty file its mode, its space and its header.
+// build gives an empty file its attributes, its mode, its space and its header, and
+// has them written to disk.
 func build(f *os.File, path string, mode fs.FileMode, header []byte, size int64) error {
-	// The process's umask does not apply: Mode says who may attach.
-	if err := withDescriptor(f, func(fd int) error { return unix.Fchmod(fd, uint32(mode)) }); err != nil {
-		return errs.Path("chmod", path, err)
+	if err := suits(f, path); err != nil {
+		return err
 	}
-	return layDown(f, path, header, size)
+	keepInPlace(f)
+	if err := setMode(f, path, mode); err != nil {
+		return err
+	}
+	if err := layDown(f, path, header, size); err != nil {
+		return err
+	}
+	return persist(f, path)
+}
+
+// setMode gives a file exactly these permission bits: the process's umask does not
+// apply, since Options.Mode says who may attach.
+func setMode(f *os.File, path string, mode fs.FileMode) error {
+	err := withDescriptor(f, func(fd int) error {
+		return attempt(callFchmod, func() error { return unix.Fchmod(fd, uint32(mode)) })
+	})
+	st, failed := stat(f, path)
+	if failed != nil {
+		return failed
+	}
+	have := fs.FileMode(st.Mode) & fs.ModePerm
+	if have == mode {
+		return nil // whatever fchmod says
+	}
+	if err == nil {
+		err = errors.ErrUnsupported // as some filesystems do that keep no modes
+	}
+	return errs.Path("chmod", path, fmt.Errorf("a new file here has mode %#o, and it cannot be given Options.Mode %#o: ask for %#o if that suits you, or use a path on another filesystem: %w", have, mode, have, err))
 }
 
 // layDown gives an empty file its space and its header.
@@ -92,31 +139,80 @@ func layDown(f *os.File, path string, header []byte, size int64) error {
 	return nil
 }
 
+// openUnnamed opens a new file without a name in a directory. Messages call it
+// path. If that way is refused, the error says so to refused.
+func openUnnamed(dir, path string) (*os.File, error) {
+	var fd int
+	err := retry(func() error {
+		return attempt(callTmpfile, func() (err error) {
+			fd, err = unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, errs.Path("create", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
 // CreateAnonymous creates a file without a name, with the contents that
-// CreateNamed gives one. On Linux it is a memfd, sealed against shrinking. It may
-// block as Reserve may. The error is an *fs.PathError.
+// CreateNamed gives one. On Linux it is a memfd, sealed against shrinking. Where
+// the system refuses memfds, it is a file in the directory of POSIX shared memory
+// objects, without a name, and where it refuses seals, there are none: then a
+// process that has the descriptor can shrink the file. It may block as Reserve may. The
+// error is an *fs.PathError.
 func CreateAnonymous(header []byte, size int64) (*os.File, error) {
+	f, err := openMemory()
+	if err != nil {
+		return nil, err
+	}
+	if err := layDown(f, AnonymousPath, header, size); err != nil {
+		return nil, CloseAfter(f, err)
+	}
+	err = withDescriptor(f, func(fd int) error {
+		return attempt(callSeal, func() error {
+			_, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
+			return err
+		})
+	})
+	if err != nil && !refused(err) {
+		return nil, CloseAfter(f, errs.Path("seal", AnonymousPath, err))
+	}
+	return f, nil
+}
+
+// openMemory opens a new file without a name, in memory.
+func openMemory() (*os.File, error) {
 	const label = "shm"
 	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	var fd int
-	err := retry(func() (err error) {
-		fd, err = unix.MemfdCreate(label, flags|unix.MFD_NOEXEC_SEAL)
-		if err == unix.EINVAL { // before Linux 6.3
-			fd, err = unix.MemfdCreate(label, flags)
-		}
-		return err
+	err := retry(func() error {
+		return attempt(callMemfd, func() (err error) {
+			fd, err = unix.MemfdCreate(label, flags|unix.MFD_NOEXEC_SEAL)
+			if err == unix.EINVAL { // before Linux 6.3
+				fd, err = unix.MemfdCreate(label, flags)
+			}
+			return err
+		})
 	})
-	if err != nil {
-		return nil, errs.Path("memfd_create", AnonymousPath, err)
+	if err == nil {
+		return os.NewFile(uintptr(fd), AnonymousPath), nil
 	}
-	f := os.NewFile(uintptr(fd), AnonymousPath)
-	if err = layDown(f, AnonymousPath, header, size); err == nil {
-		if _, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL); err != nil {
-			err = errs.Path("seal", AnonymousPath, err)
+	first := errs.Path("memfd_create", AnonymousPath, err)
+	if !refused(err) {
+		return nil, first
+	}
+	f, err := openUnnamed(sharedDir, AnonymousPath)
+	if refused(err) {
+		var temp string
+		if f, temp, err = openBeside(sharedDir+"anonymous", AnonymousPath); err == nil {
+			if err = Remove(temp); err != nil {
+				err = CloseAfter(f, err)
+			}
 		}
 	}
 	if err != nil {
-		return nil, CloseAfter(f, err)
+		return nil, errs.Path("create", AnonymousPath, fmt.Errorf("%w; %w", first, err))
 	}
 	return f, nil
 }

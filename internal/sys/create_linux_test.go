@@ -108,21 +108,30 @@ func TestCreateNamedTogether(t *testing.T) {
 	}
 }
 
-// TestPublishATemporaryName is what CreateNamed does where the filesystem has no
-// files without a name.
-func TestPublishATemporaryName(t *testing.T) {
+// A temporary name becomes the real one, or stays if that exists.
+func TestRenameATemporaryName(t *testing.T) {
 	dir := t.TempDir()
 	temp, path := filepath.Join(dir, "temp"), filepath.Join(dir, "segment")
 	for _, want := range []error{nil, fs.ErrExist} {
-		f := shmtest.Must(os.Create(temp))(t)
-		defer f.Close()
-		if err := sys.Publish(int(f.Fd()), temp, path); !errors.Is(err, want) {
-			t.Fatalf("%v, want %v", err, want)
+		f := shmtest.Opened(os.Create(temp))(t)
+		if linked, err := sys.Rename(temp, path); linked || !errors.Is(err, want) {
+			t.Fatalf("%v, %v, want %v", linked, err, want)
+		}
+		if (want == nil) != (first(sys.Identify(f, path))(t) == key(t, path)) {
+			t.Fatalf("after %v the name leads elsewhere", want)
 		}
 	}
 	if entries := shmtest.Must(os.ReadDir(dir))(t); len(entries) != 2 {
 		t.Fatalf("%d names are there: %v", len(entries), entries)
 	}
+}
+
+// key returns the identity of the file that a name leads to.
+func key(t *testing.T, path string) sys.Key {
+	t.Helper()
+	f := shmtest.Must(os.Open(path))(t)
+	defer f.Close()
+	return first(sys.Identify(f, path))(t)
 }
 
 func TestCreateAnonymous(t *testing.T) {

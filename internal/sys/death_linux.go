@@ -23,7 +23,11 @@ func WatchPid(pid int, namespace uint64) *Death {
 	if namespace == 0 || namespace != PidNamespace() || pid <= 0 {
 		return nil
 	}
-	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	var fd int
+	err := attempt(callPidfd, func() (err error) {
+		fd, err = unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+		return err
+	})
 	if err != nil {
 		return nil
 	}

@@ -11,7 +11,8 @@
 // _linux. The rest of the module relies on these promises:
 //
 //   - Publication. [CreateNamed] gives a file its name only when its bytes are
-//     complete, by one step that fails if the name exists.
+//     complete, by one step that fails if the name exists. Unless the filesystem is
+//     memory, the bytes are on disk before the name is.
 //
 //   - Reservation. After [Reserve] returns, no access to the reserved bytes of a
 //     mapping fails for lack of space.
@@ -41,6 +42,9 @@
 // A hint may fail: [WatchPid] may return nil, [CanWaitAny] may return false, [BootID]
 // may return "", and [PidNamespace] may return 0. Then the module works more slowly,
 // or leaves out a check, and is still correct.
+//
+// A call that the system may lack or refuse has a second way, see [Calls]. A hint
+// that is refused is left out: [OmitFromDumps] does nothing then.
 //
 // Unless a function says otherwise, its calls are repeated after a signal, a
 // file that is closed during the call is an error and never another file's

@@ -81,40 +81,6 @@ func stat(f *os.File, path string) (st unix.Stat_t, err error) {
 
 func keyOf(st *unix.Stat_t) Key { return Key{uint64(st.Dev), st.Ino} }
 
-// CheckNamed returns an error for a named file that cannot be trusted: another user
-// may have put it there, or may write to it although mode does not grant that. The error is an *fs.PathError. It wraps errs.Insecure for a file that
-// is not regular, has more than one hard link, is owned by another user though
-// mode grants nothing to others, or is writable by more users than mode grants.
-// It wraps fs.ErrNotExist for a file whose name was removed since it was opened.
-// It never blocks.
-func CheckNamed(f *os.File, path string, mode fs.FileMode) error {
-	st, err := stat(f, path)
-	if err != nil {
-		return err
-	}
-	if st.Nlink == 0 {
-		return errs.Path("open", path, unix.ENOENT)
-	}
-	if err := trusted(&st, mode); err != nil {
-		return errs.Path("open", path, err)
-	}
-	return nil
-}
-
-// trusted returns why a named file must not be attached, or nil.
-func trusted(st *unix.Stat_t, mode fs.FileMode) error {
-	if st.Nlink > 1 {
-		return fmt.Errorf("%w: it has %d hard links", errs.Insecure, st.Nlink)
-	}
-	if uid := uint32(os.Geteuid()); st.Uid != uid && st.Uid != 0 && mode&0o077 == 0 {
-		return fmt.Errorf("%w: it is owned by user %d, this process is user %d, and Options.Mode grants nothing to other users", errs.Insecure, st.Uid, uid)
-	}
-	if extra := fs.FileMode(st.Mode) & 0o222 &^ mode; extra != 0 {
-		return fmt.Errorf("%w: its mode %#o lets more users write than Options.Mode %#o", errs.Insecure, st.Mode&0o777, mode)
-	}
-	return nil
-}
-
 // Remove removes the name of a file. Processes that have the file open or mapped
 // keep it. The error is an *fs.PathError.
 func Remove(path string) error {

@@ -43,7 +43,7 @@ func TestIdentifyRefusesWhatIsNotRegular(t *testing.T) {
 	} {
 		_, _, err1 := sys.Identify(c.file, "path")
 		_, err2 := sys.FileSize(c.file, "path")
-		for _, err := range []error{err1, err2, sys.CheckNamed(c.file, "path", 0o600)} {
+		for _, err := range []error{err1, err2, sys.CheckNamed(c.file, "path", 0o600, false)} {
 			var path *fs.PathError
 			if !errors.Is(err, c.want) || !errors.As(err, &path) || path.Path != "path" {
 				t.Errorf("%s: %v, want %v", what, err, c.want)
@@ -101,7 +101,8 @@ func TestCheckNamed(t *testing.T) {
 		"two names":         {0o600, func(path string) error { return os.Link(path, path+"2") }, errs.Insecure},
 		"no name":           {0o600, os.Remove, fs.ErrNotExist},
 		"another user's":    {0o600, func(path string) error { return os.Chown(path, 12345, 12345) }, errs.Insecure},
-		"shared by asking":  {0o640, func(path string) error { return os.Chown(path, 12345, 12345) }, nil},
+		"readers are asked": {0o640, func(path string) error { return os.Chown(path, 12345, 12345) }, errs.Insecure},
+		"writers are asked": {0o606, func(path string) error { return os.Chown(path, 12345, 12345) }, nil},
 	} {
 		f := file(t, 1)
 		check(t, f.Chmod(0o600))
@@ -111,7 +112,7 @@ func TestCheckNamed(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		err := sys.CheckNamed(f, f.Name(), c.mode)
+		err := sys.CheckNamed(f, f.Name(), c.mode, false)
 		var path *fs.PathError
 		if !errors.Is(err, c.want) || err != nil && (!errors.As(err, &path) || path.Path != f.Name()) {
 			t.Errorf("%s: %v, want %v", what, err, c.want)

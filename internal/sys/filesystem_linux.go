@@ -1,8 +1,12 @@
 package sys
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 
+	"example.org/shm/internal/errs"
 	"golang.org/x/sys/unix"
 )
 
@@ -12,14 +16,102 @@ import (
 // say, the answer is false. It never blocks on a filesystem in memory; on others it
 // may block as stat does.
 func InMemory(f *os.File) bool {
-	var st unix.Statfs_t
-	if withDescriptor(f, func(fd int) error { return unix.Fstatfs(fd, &st) }) != nil {
-		return false
-	}
-	// The field's type differs between processors. All magic numbers have 32 bits.
-	switch uint32(st.Type) {
+	switch filesystem(f) {
 	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC, unix.HUGETLBFS_MAGIC:
 		return true
 	}
 	return false
+}
+
+// filesystem returns the magic number of the kind of f's filesystem, as statfs(2)
+// has it, or 0 if the system does not say.
+func filesystem(f *os.File) uint32 {
+	var st unix.Statfs_t
+	err := withDescriptor(f, func(fd int) error {
+		return attempt(callFstatfs, func() error { return unix.Fstatfs(fd, &st) })
+	})
+	if err != nil {
+		return 0
+	}
+	// The field's type differs between processors. All magic numbers have 32 bits.
+	return uint32(st.Type)
+}
+
+// suits returns an error, which wraps errors.ErrUnsupported, if the filesystem of a
+// new file can hold no segment.
+func suits(f *os.File, path string) error {
+	unfit := func(why string, err error) error {
+		return errs.Path("create", path, fmt.Errorf("%w: this filesystem can hold no segment, since %s (%w); use a name without a slash, which is a file in %s, or a path on another filesystem", errors.ErrUnsupported, why, err, sharedDir))
+	}
+	if filesystem(f) == unix.HUGETLBFS_MAGIC {
+		return unfit("it is hugetlbfs, whose files are made of huge pages and cannot be written to", unix.EINVAL)
+	}
+	if InMemory(f) {
+		return nil
+	}
+	// Some filesystems that are programs (FUSE), and 9p without a cache, have files that
+	// can be read and written but not mapped.
+	err := withDescriptor(f, func(fd int) error {
+		b, err := unix.Mmap(fd, 0, int(PageSize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		if err == nil {
+			err = unix.Munmap(b)
+		}
+		return err
+	})
+	if err == unix.ENODEV || err == unix.EINVAL {
+		return unfit("it does not let processes share the memory of its files", err)
+	}
+	return nil // what else there may be, the mapping itself will tell
+}
+
+// keepInPlace switches copy-on-write off for a new file that has no bytes yet, where
+// the filesystem can do that. Otherwise a page of reserved space needs new space
+// when it is written to disk, and there may be none: a store is a fault then.
+func keepInPlace(f *os.File) {
+	const noCopy = 0x00800000 // FS_NOCOW_FL
+	switch filesystem(f) {
+	case unix.BTRFS_SUPER_MAGIC, unix.OVERLAYFS_SUPER_MAGIC: // the latter may be on top of btrfs
+	default:
+		return
+	}
+	// It is an improvement where it can be had. docs say where it cannot.
+	_ = withDescriptor(f, func(fd int) error {
+		return attempt(callNoCopy, func() error {
+			flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
+			if err != nil || flags&noCopy != 0 {
+				return err
+			}
+			return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags|noCopy))
+		})
+	})
+}
+
+// persist has a file written to its disk, and returns when it is there. It does
+// nothing for a filesystem in memory.
+func persist(f *os.File, path string) error {
+	if InMemory(f) {
+		return nil
+	}
+	err := withDescriptor(f, func(fd int) error {
+		return attempt(callFsync, func() error { return unix.Fsync(fd) })
+	})
+	if err != nil && !refused(err) { // a filesystem without that call keeps its own order
+		return errs.Path("sync", path, err)
+	}
+	return nil
+}
+
+// persistName has the name of a file that is on disk written to disk as well. The
+// file is complete whether or not that succeeds; if not, a power failure may leave
+// no name.
+func persistName(f *os.File, path string) {
+	if InMemory(f) {
+		return
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return // a directory that may be written to but not read
+	}
+	_ = persist(dir, path)
+	_ = dir.Close()
 }

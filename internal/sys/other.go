@@ -22,8 +22,8 @@ const sharedDir = "/dev/shm/"
 
 var errPlatform = fmt.Errorf("shm: not implemented on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 
-// Files: see file_linux.go, create_linux.go, descriptor_linux.go,
-// filesystem_linux.go and reserve_linux.go.
+// Files: see file_linux.go, trust_linux.go, create_linux.go, beside_linux.go,
+// descriptor_linux.go, filesystem_linux.go, reserve_linux.go and dump_linux.go.
 
 // OpenExisting fails on this system.
 func OpenExisting(path string, _ bool) (*os.File, error) {
@@ -51,12 +51,15 @@ func FileSize(_ *os.File, path string) (int64, error) {
 }
 
 // CheckNamed fails on this system.
-func CheckNamed(_ *os.File, path string, _ fs.FileMode) error {
+func CheckNamed(_ *os.File, path string, _ fs.FileMode, _ bool) error {
 	return errs.Path("open", path, errPlatform)
 }
 
 // InMemory returns false on this system.
 func InMemory(*os.File) bool { return false }
+
+// OmitFromDumps does nothing on this system.
+func OmitFromDumps([]byte, bool) {}
 
 // Reserve fails on this system.
 func Reserve(_ *os.File, path string, _, _ int64) error {

@@ -39,8 +39,10 @@ func reserve(f *os.File, off, end int64) (at int64, err error) {
 	const step = 16 << 20
 	for at = off; at < end; at += step {
 		n := min(step, end-at)
-		err := withDescriptor(f, func(fd int) error { return unix.Fallocate(fd, 0, at, n) })
-		if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
+		err := withDescriptor(f, func(fd int) error {
+			return attempt(callFallocate, func() error { return unix.Fallocate(fd, 0, at, n) })
+		})
+		if refused(err) {
 			err = fill(f, at, n)
 		}
 		if err != nil {
@@ -55,7 +57,9 @@ func reserve(f *os.File, off, end int64) (at int64, err error) {
 // never blocks for long.
 func Release(f *os.File, off, n int64) {
 	_ = withDescriptor(f, func(fd int) error {
-		return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+		return attempt(callFallocate, func() error {
+			return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+		})
 	})
 }
 

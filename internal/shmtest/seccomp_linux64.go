@@ -1,0 +1,10 @@
+//go:build linux && !(386 || arm)
+
+package shmtest
+
+import "golang.org/x/sys/unix"
+
+const (
+	sysFcntl   = unix.SYS_FCNTL
+	sysFstatfs = unix.SYS_FSTATFS
+)

@@ -1,0 +1,170 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"example.org/shm/internal/errs"
+	"golang.org/x/sys/unix"
+)
+
+// Where a filesystem has no files without a name, or lets nobody name them, a
+// segment is built under a temporary name in the same directory. Its creator holds
+// the lock of creationByte until the segment has its real name and has lost the
+// temporary one. A temporary name whose file nobody has locked was left by a creator
+// that died, and the next one removes it.
+
+// creationByte is a byte that no other lock of a segment uses.
+const creationByte = 1 << 61
+
+// besideName returns a new temporary name for the file that is to become path.
+func besideName(path string) string {
+	dir, base := filepath.Split(path)
+	return fmt.Sprintf("%s.%.200s.%08x.new-segment", dir, base, rand.Uint32())
+}
+
+// besides returns the temporary names of path that exist.
+func besides(path string) (names []string) {
+	dir, base := filepath.Split(path)
+	pattern := regexp.MustCompile(`^` + regexp.QuoteMeta(fmt.Sprintf(".%.200s.", base)) + `[0-9a-f]{8}\.new-segment$`)
+	// A directory that cannot be read has none that could be told.
+	entries, _ := os.ReadDir(filepath.Clean(dir + "."))
+	for _, e := range entries {
+		if pattern.MatchString(e.Name()) {
+			names = append(names, dir+e.Name())
+		}
+	}
+	return names
+}
+
+// createBeside is CreateNamed by a temporary name.
+func createBeside(path string, mode fs.FileMode, header []byte, size int64) (*os.File, error) {
+	removeAbandoned(path)
+	f, temp, err := openBeside(path, path)
+	if err != nil {
+		return nil, err
+	}
+	linked := false
+	if err = build(f, path, mode, header, size); err == nil {
+		linked, err = rename(temp, path)
+	}
+	if err != nil {
+		if failed := Remove(temp); failed != nil && !errors.Is(failed, fs.ErrNotExist) {
+			err = errors.Join(err, failed)
+		}
+		return nil, CloseAfter(f, err)
+	}
+	if linked {
+		// Some filesystems that are programs (FUSE) take two names for two files, which
+		// share no memory. All others open the real name.
+		if again, err := OpenExisting(path, false); err == nil {
+			return again, f.Close()
+		}
+	}
+	Unlock(f, creationByte)
+	return f, nil
+}
+
+// openBeside opens a new file under a temporary name beside path, and locks its
+// creationByte. Messages call it label.
+func openBeside(path, label string) (f *os.File, temp string, err error) {
+	const tries = 100
+	for range tries {
+		temp = besideName(path)
+		var fd int
+		err = retry(func() (err error) {
+			fd, err = unix.Open(temp, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+			return err
+		})
+		if err == unix.EEXIST {
+			continue
+		}
+		if err != nil {
+			return nil, "", errs.Path("create", label, err)
+		}
+		f = os.NewFile(uintptr(fd), label)
+		got, failed := TryLock(f, creationByte)
+		if failed != nil || got && leadsTo(temp, f) {
+			// Where files have no locks, nobody takes a name for abandoned.
+			return f, temp, nil
+		}
+		// Another creator has taken it for abandoned, before it was locked.
+		if err := f.Close(); err != nil {
+			return nil, "", errs.Path("create", label, err)
+		}
+	}
+	return nil, "", errs.Path("create", label, fmt.Errorf("%d temporary names were taken: %w", tries, fs.ErrExist))
+}
+
+// leadsTo reports whether name is a name of f.
+func leadsTo(name string, f *os.File) bool {
+	var named, own unix.Stat_t
+	return retry(func() error { return unix.Lstat(name, &named) }) == nil &&
+		withDescriptor(f, func(fd int) error { return unix.Fstat(fd, &own) }) == nil &&
+		keyOf(&named) == keyOf(&own)
+}
+
+// removeAbandoned removes temporary names that dead creators of path have left. It
+// never waits, and leaves out what it may not remove.
+func removeAbandoned(path string) {
+	for _, temp := range besides(path) {
+		f, err := OpenExisting(temp, false)
+		if err != nil {
+			continue
+		}
+		if _, err := stat(f, temp); err == nil {
+			if got, err := TryLock(f, creationByte); err == nil && got && leadsTo(temp, f) {
+				_ = Remove(temp) // the next creator tries again
+			}
+		}
+		_ = f.Close() // nothing was written
+	}
+}
+
+// rename gives the file under a temporary name its real name, and fails if that
+// exists. The temporary name is gone then. It reports whether the file had both
+// names for a moment.
+func rename(temp, path string) (linked bool, err error) {
+	err = retry(func() error {
+		return attempt(callRenameat2, func() error {
+			return unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+		})
+	})
+	if !refused(err) {
+		if err != nil {
+			return false, errs.Path("create", path, err)
+		}
+		return false, nil
+	}
+	again := retry(func() error {
+		return attempt(callLinkat, func() error { return unix.Linkat(unix.AT_FDCWD, temp, unix.AT_FDCWD, path, 0) })
+	})
+	if refused(again) {
+		return false, errs.Path("create", path, fmt.Errorf("%w: no segment can be made on this filesystem, since it lacks what gives a complete file its name in one step: files without a name, renaming that replaces nothing (%w) and hard links (%w); use a name without a slash, which is a file in %s, or a path on another filesystem", errors.ErrUnsupported, err, again, sharedDir))
+	}
+	if again != nil {
+		return false, errs.Path("create", path, again)
+	}
+	// If this process dies here, the file has two names. Whoever opens it takes the
+	// temporary one away: see finishLink.
+	_ = Remove(temp)
+	return true, nil
+}
+
+// finishLink removes temporary names of path that a creator has yet to remove: it may
+// be dead, and does not need them any more, since the file has its real name. It
+// returns how many of the file's hard links are such names and cannot be removed by
+// this process.
+func finishLink(path string, f *os.File) (stay int) {
+	for _, temp := range besides(path) {
+		if leadsTo(temp, f) && Remove(temp) != nil && leadsTo(temp, f) {
+			stay++
+		}
+	}
+	return stay
+}
