@@ -54,9 +54,6 @@ func explain(err error) error {
 	return err
 }
 
-// pages returns n rounded up to whole pages.
-func pages(n int64) int64 { return (n + sys.PageSize - 1) / sys.PageSize * sys.PageSize }
-
 // mapFile is Map for sizes that are ints.
 func mapFile(f *os.File, size, need int64, prot int) (mmap.MMap, error) {
 	b, err := mmap.MapRegion(f, int(size), prot, 0, 0)

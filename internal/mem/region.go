@@ -29,6 +29,9 @@ func (r *Region) Dumped(end int64) {
 	r.dumped.CompareAndSwap(from, end) // if another goroutine was first, a later call does some of it again
 }
 
+// pages returns n rounded up to whole pages.
+func pages(n int64) int64 { return (n + sys.PageSize - 1) / sys.PageSize * sys.PageSize }
+
 // At returns the T at off bytes from the region's start. It panics if that is not
 // inside the region or not aligned.
 func At[T any](r *Region, off int64) *T {

@@ -42,34 +42,6 @@ func besides(path string) (names []string) {
 	return names
 }
 
-// createBeside is CreateNamed by a temporary name.
-func createBeside(path string, mode fs.FileMode, header []byte, size int64) (*os.File, error) {
-	removeAbandoned(path)
-	f, temp, err := openBeside(path, path)
-	if err != nil {
-		return nil, err
-	}
-	linked := false
-	if err = build(f, path, mode, header, size); err == nil {
-		linked, err = rename(temp, path)
-	}
-	if err != nil {
-		if failed := Remove(temp); failed != nil && !errors.Is(failed, fs.ErrNotExist) {
-			err = errors.Join(err, failed)
-		}
-		return nil, CloseAfter(f, err)
-	}
-	if linked {
-		// Some filesystems that are programs (FUSE) take two names for two files, which
-		// share no memory. All others open the real name.
-		if again, err := OpenExisting(path, false); err == nil {
-			return again, f.Close()
-		}
-	}
-	Unlock(f, creationByte)
-	return f, nil
-}
-
 // openBeside opens a new file under a temporary name beside path, and locks its
 // creationByte. Messages call it label.
 func openBeside(path, label string) (f *os.File, temp string, err error) {

@@ -33,23 +33,6 @@ func CreateNamed(path string, mode fs.FileMode, header []byte, size int64) (*os.
 	return f, nil
 }
 
-// refused reports whether an error may mean that the system, the filesystem or a
-// security module does not let this process make a call at all, or does not let
-// it make the call in this way. Each call for which this is asked has a second way.
-func refused(err error) bool {
-	for _, no := range []error{
-		unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.EPERM, unix.EACCES, // filesystems, kernels, seccomp, SELinux
-		unix.EISDIR, // O_TMPFILE before Linux 3.11
-		unix.EXDEV,  // links, where Landlock does not permit LANDLOCK_ACCESS_FS_REFER
-		unix.EMLINK, // links, on filesystems with one name for each file
-	} {
-		if errors.Is(err, no) {
-			return true
-		}
-	}
-	return false
-}
-
 // createUnnamed is CreateNamed by a file without a name, which ends with this
 // process unless it gets one. If that way is refused, the error says so to refused.
 func createUnnamed(path string, mode fs.FileMode, header []byte, size int64) (*os.File, error) {
@@ -65,6 +48,34 @@ func createUnnamed(path string, mode fs.FileMode, header []byte, size int64) (*o
 	if err != nil {
 		return nil, CloseAfter(f, err)
 	}
+	return f, nil
+}
+
+// createBeside is CreateNamed by a temporary name.
+func createBeside(path string, mode fs.FileMode, header []byte, size int64) (*os.File, error) {
+	removeAbandoned(path)
+	f, temp, err := openBeside(path, path)
+	if err != nil {
+		return nil, err
+	}
+	linked := false
+	if err = build(f, path, mode, header, size); err == nil {
+		linked, err = rename(temp, path)
+	}
+	if err != nil {
+		if failed := Remove(temp); failed != nil && !errors.Is(failed, fs.ErrNotExist) {
+			err = errors.Join(err, failed)
+		}
+		return nil, CloseAfter(f, err)
+	}
+	if linked {
+		// Some filesystems that are programs (FUSE) take two names for two files, which
+		// share no memory. All others open the real name.
+		if again, err := OpenExisting(path, false); err == nil {
+			return again, f.Close()
+		}
+	}
+	Unlock(f, creationByte)
 	return f, nil
 }
 

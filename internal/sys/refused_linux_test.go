@@ -20,7 +20,7 @@ import (
 // createAll creates a named and an anonymous file, and attaches to the first, under
 // filters: its arguments are the path, the errno and the calls that fail with it.
 var createAll = shmtest.Helper("createAll", func(args []string) error {
-	errno, err := strconv.Atoi(args[1])
+	errno, err := strconv.ParseUint(args[1], 10, 32)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func TestAvoidedCallsAreNotMade(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "segment")
 	p := shmtest.StartCmd(t, createAll, func(cmd *exec.Cmd) {
 		cmd.Env = append(cmd.Environ(), sys.AvoidVariable+"="+strings.Join(optional, ","))
-	}, append([]string{path, fmt.Sprint(int(shmtest.KillProcess))}, optional...)...)
+	}, append([]string{path, fmt.Sprint(uint32(shmtest.KillProcess))}, optional...)...)
 	p.Wait()
 }
 
