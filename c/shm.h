@@ -67,11 +67,12 @@
  * A pointer faults after shm_detach. Handles and pointers are valid until
  *   shm_detach. If a lock is still held then, the next process that asks for it takes
  *   it over and sees it as abandoned.
+ * SHM_EFORMAT for a file after the power failed, and only for a reader. Its pages reached
+ *   the disk in any order. The next process that attaches for writing puts the file in
+ *   order; values that came after the last sync may be missing then.
  * The lock of a process that was just killed is still held. The kernel first frees
  *   the process's memory (about 55 ms a GiB) and writes the core dump, and then frees
  *   the lease. After that a sleeping waiter needs up to 20 ms more.
- * shm_find is slow if there are many values. It reads the directory from the start,
- *   and so do the constructors. Find each value once, and keep it.
  * A waiting thread wakes up 50 times a second. It does so to find out whether the
  *   holder died, or whether the process that had to wake it died. If hundreds of
  *   threads wait for a long time, let them wait in a queue of your own, and only its
@@ -2069,9 +2070,10 @@ SHM_SLOW_ bool shm_survey_(shm_segment *s, uint64_t limit, uint64_t *end, uint64
 
 /* Puts a segment in order whose pages may have reached the disk in any order, or that was
  * copied while it was in use. No lock word is reset: its owner is dead, and whoever asks
- * for the lock takes it over. The caller holds the allocation lock. A process that dies
+ * for the lock takes it over. A process that is attached already cuts nothing back, as
+ * its handles may lead there. The caller holds the allocation lock. A process that dies
  * inside leaves a segment that the next one can repair. */
-SHM_SLOW_ int shm_repair_(shm_segment *s)
+SHM_SLOW_ int shm_repair_(shm_segment *s, bool attaching)
 {
 	struct shm_table_ t;
 	struct stat st;
@@ -2090,7 +2092,7 @@ SHM_SLOW_ int shm_repair_(shm_segment *s)
 	if ((err = shm_reach_(s, allocated)) != 0)
 		return err;
 	bool sound = shm_survey_(s, shm_min_(used, allocated), &end, &table);
-	if (table == 0)
+	if (table == 0 || (end < used && !attaching))
 		return SHM_EFORMAT;
 	shm_store_sealed_(&s->header->dirty, allocated / SHM_LINE_); /* pages beyond an old used may have reached the disk */
 	if (!sound) {
@@ -2150,11 +2152,11 @@ SHM_SLOW_ int shm_lock_allocation_(shm_segment *s, int state)
 static inline int shm_order_(shm_segment *s)
 {
 	struct stat st;
-	uint64_t allocated;
-	int err = shm_foreign_(s) && !shm_in_use_by_others_(s) ? shm_repair_(s) : 0;
-	if (err == 0)
+	uint64_t used, allocated;
+	int err = shm_foreign_(s) && !shm_in_use_by_others_(s) ? shm_repair_(s, false) : 0;
+	if (err == 0 && (err = shm_used_(s, &used)) == 0)
 		err = shm_stat_(s, s->ctl, &st);
-	if (err == 0 && !shm_unseal_bytes_(&s->header->allocated, &allocated))
+	if (err == 0 && (!shm_unseal_bytes_(&s->header->allocated, &allocated) || allocated < used))
 		err = SHM_EFORMAT;
 	if (err == 0 && (uint64_t)st.st_size > allocated)
 		(void)fallocate(s->ctl, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)allocated, st.st_size - (off_t)allocated);
@@ -2808,7 +2810,7 @@ SHM_SLOW_ int shm_settle_in_(shm_segment *s, bool unfit)
 		nanosleep(&pause, NULL);
 	}
 	if (err == 0 && (err = shm_stat_(s, s->ctl, &st)) == 0 && shm_foreign_(s)) {
-		err = shm_repair_(s);
+		err = shm_repair_(s, true);
 	} else if (err == -EAGAIN || err == -EACCES) {
 		err = unfit ? SHM_EFORMAT : 0;
 		if (!unfit)

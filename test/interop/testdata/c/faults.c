@@ -518,6 +518,435 @@ static void gives_back(const char *name)
 	shm_detach(s);
 }
 
+/* ---- The directory ---- */
+
+static uint64_t word(const uint64_t *p)
+{
+	uint64_t n = 0;
+	WANT(shm_unseal_(p, &n));
+	return n;
+}
+
+/* All records are in the index, and the header says so. */
+static void sound(shm_segment *s, int line)
+{
+	uint64_t used, end, table;
+	want(shm_used_(s, &used) == 0 && shm_survey_(s, used, &end, &table) && end == used, "the index is sound", line);
+}
+
+#define SOUND(s) sound(s, __LINE__)
+
+static shm_value made(shm_segment *s, int i)
+{
+	char value[32];
+	shm_value v;
+	int64_t init = i;
+	snprintf(value, sizeof value, "value %d", i);
+	MUST(shm_new_raw(s, value, SHM_I64, &init, &v));
+	WANT(*shm_ptr_i64(&v, NULL) == i);
+	return v;
+}
+
+static void found(shm_segment *s, int i, int err)
+{
+	char value[32];
+	shm_value v;
+	snprintf(value, sizeof value, "value %d", i);
+	IS(shm_find(s, value, &v), err);
+	WANT(err != 0 || *shm_ptr_i64(&v, NULL) == i);
+}
+
+static uint64_t slots(shm_segment *s)
+{
+	struct shm_table_ t;
+	MUST(shm_index_(s, &t));
+	return t.mask + 1;
+}
+
+/* The index leads to all values, also once it has grown. */
+static void indexes(const char *name)
+{
+	shm_segment *s = attach(name), *t = attach(name), *r;
+	shm_options o = {0600, 0, true, false, false};
+	shm_value v, w;
+	WANT(slots(s) == SHM_INDEX_SLOTS_ && word(&s->header->used) == 582 && word(&s->header->index) == 516);
+	for (int i = 0; i < 3000; i++) {
+		(void)made(s, i);
+		WANT(word(&s->header->values) == (uint64_t)i + 1 && word(&s->header->indexed) == word(&s->header->used));
+		WANT(2 * (uint64_t)(i + 1) <= slots(s) && slots(s) <= shm_max_(SHM_INDEX_SLOTS_, 4 * (uint64_t)i));
+		found(t, i, 0);
+	}
+	SOUND(s);
+	MUST(shm_attach(&r, name, &o));
+	for (int i = 0; i < 3000; i++)
+		found(r, i, 0);
+	found(r, 3000, -ENOENT);
+	/* A struct that grows keeps its place, and the index leads to its last growth. */
+	struct one a = {7};
+	MUST(shm_new_struct(s, "s", ONE, sizeof a, &a, &v));
+	MUST(shm_new_struct(s, "s", THREE, sizeof(struct three), NULL, &w));
+	MUST(shm_new_struct(t, "s", FOUR, sizeof(struct four), NULL, &w));
+	WANT(w.record == v.record && word(&s->header->values) == 3001);
+	MUST(shm_find(r, "s", &w));
+	WANT(w.size == sizeof(struct four) && w.record == v.record && w.data - r->mem == v.data - s->mem);
+	MUST(shm_is(&w, SHM_PUBLISHED, FOUR));
+	MUST(shm_new_struct(s, "s", ONE, sizeof a, NULL, &w));
+	SOUND(s);
+	shm_detach(r);
+	shm_detach(t);
+	shm_detach(s);
+}
+
+/* If there is no room for a larger index, the old one serves on until one slot is free. */
+static void full(const char *name)
+{
+	shm_segment *s;
+	shm_value v;
+	shm_options o = {0600, SHM_HEADER_ + 4224 + 256 * 192 + 300 * 192, false, false, false};
+	MUST(shm_attach(&s, name, &o));
+	int n = 0, err = 0;
+	for (char value[32]; err == 0; n += err == 0) {
+		snprintf(value, sizeof value, "value %d", n);
+		err = shm_new_raw(s, value, SHM_I64, NULL, &v);
+	}
+	IS(err, SHM_EFULL);
+	SOUND(s);
+	for (int i = 0; i < n; i++) {
+		char value[32];
+		snprintf(value, sizeof value, "value %d", i);
+		MUST(shm_find(s, value, &v));
+	}
+	shm_detach(s);
+}
+
+/* The next maker completes what one left that died at each step. */
+static void completes(const char *name)
+{
+	for (int k = 0; k <= 30; k++) {
+		char other[256];
+		snprintf(other, sizeof other, "%s-%d", name, k);
+		shm_segment *s = attach(other);
+		shm_remove(other);
+		uint64_t end;
+		struct shm_record_ r;
+		shm_value v;
+		int n = k < 10 ? 40 : 256; /* the next name makes the index grow */
+		for (int i = 0; i < n; i++)
+			(void)made(s, i);
+		uint64_t indexed = word(&s->header->indexed);
+		if (k % 10 == 9) {
+			MUST(shm_new_struct(s, "s", ONE, sizeof(struct one), NULL, &v));
+			MUST(shm_new_struct(s, "s", FOUR, sizeof(struct four), NULL, &v));
+		}
+		for (int i = n; i < n + k % 10; i++)
+			(void)made(s, i);
+		/* The last ones are not in the index, or not counted. */
+		bool entered = k >= 20;
+		if (!entered) {
+			struct shm_table_ t;
+			MUST(shm_index_(s, &t));
+			for (uint64_t i = 0; i <= t.mask; i++)
+				t.slots[i] = 0;
+			MUST(shm_used_(s, &end));
+			for (uint64_t off = SHM_HEADER_, values = 0; off < indexed * 64; off += r.length) {
+				MUST(shm_decode_(s, off, end, &r));
+				if (r.shape.kind != SHM_INDEX_)
+					MUST(shm_enter_(s, &r, &values));
+				free(r.meta);
+			}
+		}
+		shm_store_sealed_(&s->header->values, entered ? word(&s->header->values) - (uint64_t)(k % 10) / 2 : (uint64_t)n);
+		shm_store_sealed_(&s->header->indexed, indexed);
+		for (int i = 0; i < n + k % 10; i++)
+			found(s, i, 0);
+		if (k % 10 == 9) {
+			MUST(shm_find(s, "s", &v));
+			WANT(v.size == sizeof(struct four));
+		}
+		(void)made(s, n + k % 10);
+		SOUND(s);
+		for (int i = 0; i <= n + k % 10; i++)
+			found(s, i, 0);
+		shm_detach(s);
+	}
+}
+
+/* Makes the header say that the locks are of another system. */
+static void away(shm_segment *s) { shm_store_sealed_(&s->header->home, (word(&s->header->home) + 2) & SHM_SEALED_MAX_); }
+
+static void repairs(const char *name)
+{
+	shm_segment *s = attach(name), *t;
+	shm_value v, m, n;
+	for (int i = 0; i < 400; i++)
+		(void)made(s, i);
+	MUST(shm_new_mutex(s, "m", &m));
+	MUST(shm_new_mutex(s, "n", &n));
+	MUST(shm_new_mutex(s, "free", &v));
+	uint64_t next = word(&s->header->next_id), used = word(&s->header->used);
+	for (int k = 0; k < 9; k++) {
+		uint64_t now = 0;
+		m.cell->word = (uint32_t)(next + 4) | SHM_KERNEL_WAITERS_; /* of an id that is newer than the header */
+		n.cell->word = SHM_OWNER_MASK_ - 5;                      /* of one that never was */
+		n.cell->abandoned = 0;
+		struct shm_table_ table;
+		MUST(shm_index_(s, &table));
+		switch (k) {
+		case 0: /* nothing is wrong */
+			break;
+		case 1: /* an old count */
+			shm_store_sealed_(&s->header->values, 7);
+			break;
+		case 2: /* the end of the directory never reached the disk */
+			memset(s->mem + (used - 3) * 64, 0, 3 * 64);
+			break;
+		case 3: /* no index */
+			shm_store_sealed_(&s->header->index, used - 1);
+			break;
+		case 4: /* slots that lead nowhere */
+			for (uint64_t i = 0; i <= table.mask; i += 3)
+				table.slots[i] ^= UINT64_C(0x123456);
+			break;
+		case 5: /* lost slots */
+			memset(table.slots, 0, 2048);
+			break;
+		case 6: /* sizes that do not fit each other */
+			shm_store_sealed_(&s->header->allocated, 583);
+			break;
+		case 7: /* a directory that is older than the index */
+			shm_store_sealed_(&s->header->indexed, used + 1);
+			break;
+		case 8: /* an old index, in which there is no room */
+			shm_store_sealed_(&s->header->index, 516);
+			break;
+		}
+		away(s);
+		/* It is in use, by a container with another boot id, say: nobody changes it. */
+		struct flock l;
+		int fd = open(s->path, O_RDWR);
+		MUST(shm_file_lock_(fd, F_OFD_SETLK, F_WRLCK, SHM_LEASE_BASE_ + 1000, 1, &l));
+		uint64_t home = word(&s->header->home);
+		int err = shm_attach(&t, name, NULL);
+		WANT(err == 0 || err == SHM_EFORMAT);
+		if (err == 0)
+			shm_detach(t);
+		WANT(word(&s->header->home) == home && n.cell->word == SHM_OWNER_MASK_ - 5);
+		close(fd);
+		/* Nobody has a lease now. A reader changes nothing. */
+		shm_close_(s, s->ctl);
+		s->ctl = -1;
+		s->id = 0;
+		shm_options o = {0600, 0, true, false, false};
+		err = shm_attach(&t, name, &o);
+		WANT((err == 0 || err == SHM_EFORMAT) && word(&s->header->home) == home);
+		if (err == 0)
+			shm_detach(t);
+		MUST(shm_attach(&t, name, NULL));
+		now = word(&t->header->next_id);
+		WANT(now == next + 5 && n.cell->word == 0 && n.cell->abandoned != 0);
+		WANT(m.cell->word == ((uint32_t)(next + 4) | SHM_KERNEL_WAITERS_)); /* nothing resets it */
+		WANT(word(&t->header->home) == t->where && t->where != 0);
+		SOUND(t);
+		struct stat st;
+		WANT(fstat(t->fd, &st) == 0 && word(&t->header->allocated) * 64 == (uint64_t)st.st_size);
+		for (int i = 0; i < 400; i++)
+			found(t, i, 0);
+		IS(shm_find(t, "free", &v), k == 2 ? -ENOENT : 0);
+		MUST(shm_new_mutex(t, "free", &v));
+		MUST(shm_new_mutex(t, "m", &v));
+		MUST(shm_trylock(&v));
+		WANT(shm_abandoned(&v) && t->id == next + 5);
+		shm_consistent(&v);
+		MUST(shm_unlock(&v));
+		next = word(&t->header->next_id);
+		shm_detach(t);
+		WANT(k == 8 || word(&s->header->used) == used);
+	}
+	shm_detach(s);
+}
+
+/* Who keeps the allocation lock delays who attaches, and does not block it. */
+static void waits_briefly(const char *name)
+{
+	shm_segment *s = attach(name), *t;
+	shm_value m;
+	struct flock l;
+	MUST(shm_new_mutex(s, "m", &m));
+	uint64_t next = word(&s->header->next_id);
+	m.cell->word = (uint32_t)next + 4;
+	away(s);
+	shm_close_(s, s->ctl);
+	s->ctl = -1;
+	int fd = open(s->path, O_RDONLY);
+	MUST(shm_file_lock_(fd, F_OFD_SETLK, F_RDLCK, 0, 1, &l));
+	int64_t start = shm_now_();
+	MUST(shm_attach(&t, name, NULL));
+	WANT(shm_now_() - start < 20 * SHM_SETTLE_NS_);
+	WANT(word(&t->header->next_id) == next + 5 && word(&t->header->home) != t->where);
+	shm_detach(t);
+	shm_store_sealed_(&s->header->allocated, 583);
+	IS(shm_attach(&t, name, NULL), SHM_EFORMAT);
+	close(fd);
+	MUST(shm_attach(&t, name, NULL));
+	WANT(word(&t->header->home) == t->where);
+	shm_detach(t);
+	shm_detach(s);
+}
+
+static uint64_t seed = 88172645463325252;
+
+static uint64_t dice(uint64_t n) /* xorshift64* */
+{
+	seed ^= seed >> 12;
+	seed ^= seed << 25;
+	seed ^= seed >> 27;
+	return seed * UINT64_C(2685821657736338717) % n;
+}
+
+/* Of a file whose pages are of different moments, what was there at the first moment is
+ * there, however much of what came later. */
+static void power(const char *name)
+{
+	enum { PAGE = 4096 };
+	shm_segment *s = attach(name), *t;
+	shm_value v;
+	struct stat st;
+	char path[512], value[32];
+	snprintf(path, sizeof path, "%s", s->path);
+	int opened = 0, n = 150, rounds = 300;
+	for (int i = 0; i < n; i++)
+		(void)made(s, i);
+	MUST(shm_new_struct(s, "s", ONE, sizeof(struct one), NULL, &v));
+	WANT(fstat(s->fd, &st) == 0);
+	size_t early_size = (size_t)st.st_size;
+	unsigned char *early = (unsigned char *)malloc(early_size);
+	WANT(early != NULL);
+	memcpy(early, s->mem, early_size);
+	for (int i = n; i < 2 * n; i++) /* the index grows */
+		(void)made(s, i);
+	MUST(shm_new_struct(s, "s", FOUR, sizeof(struct four), NULL, &v));
+	WANT(fstat(s->fd, &st) == 0);
+	size_t size = (size_t)st.st_size;
+	unsigned char *late = (unsigned char *)malloc(size), *mixed = (unsigned char *)malloc(size);
+	WANT(late != NULL && mixed != NULL);
+	memcpy(late, s->mem, size);
+	shm_detach(s);
+	unlink(path);
+	for (int round = 0; round < rounds; round++) {
+		size_t length = dice(3) == 0 ? early_size + dice((size - early_size) / PAGE + 1) * PAGE : size;
+		for (size_t page = 0; page < length; page += PAGE) {
+			bool old = dice(4) < (uint64_t)round % 4 + 1;
+			if (!old)
+				memcpy(mixed + page, late + page, PAGE);
+			else if (page < early_size)
+				memcpy(mixed + page, early + page, PAGE);
+			else
+				memset(mixed + page, 0, PAGE);
+		}
+		/* A copy has another inode, and so another home. */
+		int fd = open(path, O_CREAT | O_EXCL | O_RDWR, 0600);
+		WANT(fd >= 0 && write(fd, mixed, length) == (ssize_t)length);
+		close(fd);
+		int err = shm_attach(&t, path, NULL);
+		IS(err, 0);
+		opened++;
+		SOUND(t);
+		for (int i = 0; i < n; i++)
+			found(t, i, 0);
+		MUST(shm_find(t, "s", &v));
+		for (int i = n; i < 2 * n + 5; i++) {
+			snprintf(value, sizeof value, "value %d", i);
+			int64_t init = i;
+			MUST(shm_new_raw(t, value, SHM_I64, &init, &v));
+		}
+		MUST(shm_new_struct(t, "s", FOUR, sizeof(struct four), NULL, &v));
+		SOUND(t);
+		shm_detach(t);
+		unlink(path);
+	}
+	free(early);
+	free(late);
+	free(mixed);
+}
+
+/* Makers are killed all the time. */
+static void killed(const char *name)
+{
+	enum { MAKERS = 3 };
+	shm_segment *s = attach(name);
+	shm_value v;
+	pid_t all[MAKERS] = {0};
+	alarm(120);
+	for (int round = 0; round < 150; round++) {
+		int who = round % MAKERS;
+		if (all[who] != 0) {
+			usleep((useconds_t)dice(3000));
+			kill(all[who], SIGKILL);
+			WANT(waitpid(all[who], NULL, 0) == all[who]);
+		}
+		all[who] = fork();
+		if (all[who] == 0) {
+			for (int i = 0;; i++) {
+				char value[64];
+				int64_t init = i;
+				snprintf(value, sizeof value, "%d of %d", i, round);
+				if (i % 3 == 2)
+					MUST(shm_new_struct(s, "s", i % 2 == 0 ? ONE : FOUR, i % 2 == 0 ? sizeof(struct one) : sizeof(struct four), NULL, &v));
+				else
+					MUST(shm_new_number(s, value, SHM_I64, &init, &v));
+			}
+		}
+		(void)made(s, round);
+	}
+	for (int i = 0; i < MAKERS; i++) {
+		kill(all[i], SIGKILL);
+		waitpid(all[i], NULL, 0);
+	}
+	(void)made(s, 1000);
+	SOUND(s);
+	for (int i = 0; i < 150; i++)
+		found(s, i, 0);
+	shm_detach(s);
+}
+
+static void *makes_and_finds(void *arg)
+{
+	int me = *(int *)arg;
+	shm_value v;
+	for (int i = 0; i < 300; i++) {
+		(void)made(segment, i);
+		(void)made(segment, 1000 * (me + 1) + i);
+		found(segment, i / 2, 0);
+		MUST(shm_new_struct(segment, "s", i < 150 ? ONE : FOUR, i < 150 ? sizeof(struct one) : sizeof(struct four), NULL, &v));
+		MUST(shm_find(segment, "s", &v));
+		MUST(shm_new_number(segment, "n", SHM_I64, NULL, &v));
+		MUST(shm_add_i64(&v, 1, NULL));
+	}
+	return NULL;
+}
+
+/* Threads of one process make and find values at the same time. */
+static void threads(const char *name)
+{
+	enum { THREADS = 4 };
+	pthread_t all[THREADS];
+	int me[THREADS];
+	int64_t n;
+	shm_value v;
+	segment = attach(name);
+	for (int i = 0; i < THREADS; i++) {
+		me[i] = i;
+		MUST(pthread_create(&all[i], NULL, makes_and_finds, &me[i]));
+	}
+	for (int i = 0; i < THREADS; i++)
+		MUST(pthread_join(all[i], NULL));
+	SOUND(segment);
+	MUST(shm_find(segment, "n", &v));
+	MUST(shm_load_i64(&v, &n));
+	WANT(n == 300 * THREADS && word(&segment->header->values) == 300 * (THREADS + 1) + 2);
+	shm_detach(segment);
+}
+
 static int entries(const char *dir)
 {
 	int n = 0;
@@ -596,7 +1025,8 @@ int main(int argc, char **argv)
 {
 	static const struct { const char *mode; void (*run)(const char *); } modes[] = {
 		{"grown", grown}, {"refused", refused}, {"cancelled", cancelled}, {"closed", closed}, {"unprivileged", unprivileged},
-		{"blocked", blocked}, {"trusted", trusted}, {"dump", dump}, {"gives back", gives_back}, {"creation", creation}};
+		{"blocked", blocked}, {"trusted", trusted}, {"dump", dump}, {"gives back", gives_back}, {"creation", creation},
+		{"indexes", indexes}, {"full", full}, {"completes", completes}, {"repairs", repairs}, {"waits briefly", waits_briefly}, {"power", power}, {"killed", killed}, {"threads", threads}};
 	for (size_t i = 0; argc == 3 && i < sizeof modes / sizeof modes[0]; i++)
 		if (strcmp(argv[1], modes[i].mode) == 0) {
 			modes[i].run(argv[2]);
