@@ -22,14 +22,49 @@ type waiter struct {
 	granted    bool   // the word was kept for it, and it is out of the queue; guarded by queue.mu
 	slept      bool   // in the kernel, or with a watch instead: others may be there still
 	timer      *time.Timer
+	bubbled    *wait.Bubbled // in a bubble of testing/synctest, in place of wake and timer
 }
 
+// waiters has waiters for use outside of bubbles.
 var waiters = sync.Pool{New: func() any { return &waiter{wake: make(chan struct{}, 1)} }}
 
-func (w *waiter) signal() { wait.Signal(w.wake) }
+// takeWaiter returns a waiter for this goroutine.
+func takeWaiter(opening uint32) *waiter {
+	now, bubbled := sys.Clock()
+	if bubbled {
+		return &waiter{bubbled: wait.InBubble(), since: now, opening: opening}
+	}
+	w := waiters.Get().(*waiter)
+	w.granted, w.slept, w.since, w.opening = false, false, now, opening
+	select {
+	case <-w.wake: // a token of its last use
+	default:
+	}
+	return w
+}
+
+// discard ends the use of a waiter that is in no queue.
+func (w *waiter) discard() {
+	w.prev, w.next = nil, nil
+	if w.bubbled == nil {
+		waiters.Put(w)
+	}
+}
+
+func (w *waiter) signal() {
+	if w.bubbled != nil {
+		w.bubbled.Signal()
+		return
+	}
+	wait.Signal(w.wake)
+}
 
 // park sleeps in Go until a token comes, ctx is done or the time is over.
 func (w *waiter) park(ctx context.Context, d time.Duration) {
+	if w.bubbled != nil {
+		w.bubbled.Sleep(ctx)
+		return
+	}
 	if w.timer == nil {
 		w.timer = time.NewTimer(d)
 	} else {

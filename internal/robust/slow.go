@@ -87,12 +87,7 @@ func (l *Lock) lockSlow(ctx context.Context, opening uint32) (err error) {
 		killpoint.At(killpoint.LockedSlow)
 		return nil
 	}
-	me := waiters.Get().(*waiter)
-	me.granted, me.slept, me.since, me.opening = false, false, sys.Monotonic(), opening
-	select {
-	case <-me.wake: // a token of its last use
-	default:
-	}
+	me := takeWaiter(opening)
 	returned := false
 	defer func() {
 		if !returned { // an access of the word has panicked: see mem.Region.Guarded
@@ -101,8 +96,7 @@ func (l *Lock) lockSlow(ctx context.Context, opening uint32) (err error) {
 	}()
 	err = l.wait(ctx, me)
 	returned = true
-	me.prev, me.next = nil, nil
-	waiters.Put(me)
+	me.discard()
 	return err
 }
 
@@ -230,10 +224,14 @@ func (l *Lock) sleep(ctx context.Context, me *waiter, w uint32) {
 	if sys.Monotonic()-me.since >= int64(wait.Short) {
 		c.Starve.Store(format.StarveKernel)
 		killpoint.At(killpoint.StarvingInKernel)
-		if w&format.OwnerMask != 0 {
+		if w&format.OwnerMask != 0 && me.bubbled == nil {
 			defer l.party.watch(l, me, w&format.OwnerMask)()
 			patience = watchedWait
 		}
+	}
+	if me.bubbled != nil { // it looks again soon, without a watch
+		me.bubbled.SleepRemote(ctx, &c.Word, w, l.party.WakeBit(), wait.Short)
+		return
 	}
 	if !wait.Kernel(ctx, &c.Word, w, l.party.WakeBit(), patience) {
 		if patience == watchedWait {

@@ -32,7 +32,8 @@
 //     the start of the sleep are one step, as seen by a process that changes the
 //     word and then wakes sleepers.
 //
-//   - Clock. [Monotonic] is the same clock in all processes of the system.
+//   - Clock. [Monotonic] is the same clock in all processes of the system, also in a
+//     bubble of package testing/synctest, which has a clock of its own ([Bubble]).
 //
 //   - Identity. [Key] is the same for two descriptors exactly if they are of the
 //     same file.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -133,10 +134,22 @@ func FutexWaitAny([]Word, time.Duration) (bool, error) { return false, errPlatfo
 // CanWaitAny returns false on this system.
 func CanWaitAny() bool { return false }
 
-// Clock and process: see clock_linux.go, process_linux.go and death_linux.go.
+// Clock and process: see clock_linux.go, bubble_linux.go, process_linux.go and death_linux.go.
 
 // Monotonic returns the time of day on this system.
 func Monotonic() int64 { return time.Now().UnixNano() }
+
+// UnknownBubble is what Bubble never returns on this system.
+const UnknownBubble = math.MaxUint64
+
+// Bubble returns 0 on this system.
+func Bubble() uint64 { return 0 }
+
+// Pause sleeps for d.
+func Pause(d time.Duration) { time.Sleep(d) }
+
+// Clock returns Monotonic and false.
+func Clock() (now int64, bubbled bool) { return Monotonic(), false }
 
 // BootID returns "" on this system.
 func BootID() string { return "" }

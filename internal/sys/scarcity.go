@@ -37,7 +37,7 @@ func Reclaim() bool {
 		if released.Load() > before {
 			return true
 		}
-		time.Sleep(100 * time.Microsecond)
+		Pause(100 * time.Microsecond)
 	}
 	return false
 }

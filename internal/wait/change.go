@@ -43,6 +43,7 @@ func WakeAll(c *format.ChangeWord) {
 		if c.Word.CompareAndSwap(w, (w&^format.Awaited)+2) {
 			killpoint.At(killpoint.ChangeCounted)
 			sys.FutexWake(&c.Word, math.MaxInt32, sys.AnyBit)
+			signalBubbled(&c.Word)
 			return
 		}
 	}

@@ -54,6 +54,9 @@ func longestLook(m Mapping) time.Duration {
 //
 // Preconditions: the caller keeps m, in which word is, alive.
 func (g *Group) Wait(ctx context.Context, m Mapping, word *format.ChangeWord, version func() uint64, ok func() (bool, error)) error {
+	if b := InBubble(); b != nil {
+		return waitBubbled(ctx, b, m, word, ok)
+	}
 	s := &sleeper{wake: make(chan struct{}, 1), version: guarded(version)}
 	defer g.leave(s)
 	for {
@@ -185,6 +188,7 @@ func (g *Group) Rouse(m Mapping, word *format.ChangeWord) {
 // Tell is Rouse that does not wait. It returns the number of the sleep in the kernel
 // that it has ended, unless that was about to begin; 0 if there is none.
 func (g *Group) Tell(m Mapping, word *format.ChangeWord) (sleep uint64) {
+	signalBubbled(&word.Word)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.sleepers) == 0 {
