@@ -15,6 +15,7 @@ CPython on 64-bit Linux.
 """
 
 from .array import Array
+from .change import Cancel
 from .ctype import Complex64, Complex128, layout_of
 from .errors import (
     ClosedError,
@@ -34,7 +35,7 @@ from .segment import Entry, Segment, inherited, open, remove
 from .value import Atomic, Value
 
 __all__ = [
-    "Array", "Atomic", "ClosedError", "Complex64", "Complex128", "Entry", "Error", "FormatError", "FullError",
+    "Array", "Atomic", "Cancel", "ClosedError", "Complex64", "Complex128", "Entry", "Error", "FormatError", "FullError",
     "InsecureError", "LayoutError", "LockError", "Mutex", "ReadOnlyError", "Segment", "String", "Struct",
     "TooLongError", "Value", "VersionError", "inherited", "layout_of", "open", "remove",
 ]  # fmt: skip

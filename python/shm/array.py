@@ -3,10 +3,11 @@
 import ctypes
 
 from .atomics import WEAK, fence
+from .change import Awaited
 from .locked import Locked
 
 
-class Array(Locked):
+class Array(Awaited, Locked):
     """A fixed number of numbers with one lock.
 
     Reading an element or a slice does not wait, and never returns a half-written
@@ -73,9 +74,8 @@ class Array(Locked):
         self._obj[i] = self._element(self[i] + delta)
         return self[i]
 
-    def wait_for(self, ok, timeout=None):
-        """Sleep until ok(self) is true, or until `timeout` seconds are over; return whether ok(self) is true."""
-        return bool(self._mutex.wait_for(lambda: ok(self), timeout))
+    def _seen(self):
+        return self
 
     def __repr__(self):
         return f"<Array {self._mutex.name!r} of {len(self)}>"

@@ -1,5 +1,8 @@
 """The change word: a futex word that counts changes, so that processes can sleep until the next one."""
 
+import sys
+import threading
+
 from . import futex
 from .atomics import cas_4, fence, unavailable
 
@@ -10,6 +13,94 @@ AWAITED = 1  # bit 0 of a change word: somebody awaits the next change
 # Therefore the time-outs start short, and double up to the longest.
 _FIRST_TIMEOUT, _LONGEST_TIMEOUT = 4_000_000, 4_000_000_000
 _LONGEST_READ_ONLY_TIMEOUT = 250_000_000  # a read-only waiter cannot set AWAITED, so nobody wakes it
+_LONGEST_READ_ONLY_CANCEL = 50_000_000  # with a Cancel, which may wake a read-only waiter just before it sleeps
+
+
+class Cancel:
+    """Ends waits: give it to the wait_for methods, and call set from another thread or a signal handler.
+
+    Those waits then return at once, and so do later ones with the same Cancel. (The
+    wait of a read-only segment may take up to 50 ms longer.)
+    """
+
+    __slots__ = ("_is_set", "_waited")
+
+    def __init__(self):
+        self._is_set = False
+        self._waited = []  # a Change for each wait
+
+    def set(self):
+        """End the waits."""
+        self._is_set = True
+        for change in list(self._waited):
+            change.interrupt()
+
+    def is_set(self):
+        """Return whether set was called."""
+        return self._is_set
+
+
+async def in_thread(wait, *args):
+    """Return the result of wait(*args, cancel), which sleeps in a thread of its own. It ends if the task is cancelled.
+
+    A thread of asyncio's executor would not do, as a few waits would occupy it.
+    """
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        raise RuntimeError("no event loop of asyncio runs")
+    loop = asyncio.get_running_loop()
+    done, cancel = loop.create_future(), Cancel()
+
+    def settle(result, error):
+        if not done.done():
+            if error is None:
+                done.set_result(result)
+            else:
+                done.set_exception(error)
+
+    def run():
+        result = error = None
+        try:
+            result = wait(*args, cancel)
+        except StopIteration as e:  # which a future does not take
+            error = RuntimeError(f"a wait raised {e!r}")
+        except BaseException as e:
+            error = e
+        try:
+            loop.call_soon_threadsafe(settle, result, error)
+        except RuntimeError:
+            pass  # the loop has ended
+
+    threading.Thread(target=run, name="shm-wait", daemon=True).start()
+    try:
+        return await done
+    finally:
+        cancel.set()
+
+
+class Awaited:
+    """The base class of the values whose changes can be awaited. It needs a Mutex as _mutex."""
+
+    __slots__ = ()
+
+    def _seen(self):
+        """Return what ok gets."""
+        return self.load()
+
+    def wait_for(self, ok, timeout=None, cancel=None):
+        """Sleep until ok(value) is true, or until `timeout` seconds are over; return whether ok(value) is true.
+
+        It calls ok again after each change that any process makes under the lock. If
+        cancel, a Cancel, is set by then, it returns False.
+        """
+        return bool(self._mutex._change.wait_for(lambda: ok(self._seen()), timeout, cancel))
+
+    async def wait_for_async(self, ok, timeout=None):
+        """Do as wait_for does, in a coroutine of asyncio. If its task is cancelled, the wait ends.
+
+        It calls ok in a thread of its own.
+        """
+        return await in_thread(self.wait_for, ok, timeout)
 
 
 class Change:
@@ -40,6 +131,13 @@ class Change:
         # to sleep then sees the change at its time-out.
         futex.wake(self.word, futex.EVERYBODY)
 
+    def interrupt(self):
+        """Make the waiters of this process look again. Other waiters may do so as well."""
+        if self.read_only:
+            futex.wake(self.word, futex.EVERYBODY, self.lease.wake_bit)
+        else:
+            self.changed()
+
     def _announce(self):
         """Set AWAITED; return the word to sleep on."""
         while True:
@@ -49,19 +147,31 @@ class Change:
             if cas_4(self.word, w, w | AWAITED):
                 return w | AWAITED
 
-    def wait_for(self, look, timeout):
+    def wait_for(self, look, timeout, cancel=None):
         """Sleep until look() is true, or until `timeout` seconds are over; return the last result of look().
 
-        It calls look again after each change. A timeout of None means no time-out.
+        It calls look again after each change. A timeout of None means no time-out. It
+        also returns if cancel, a Cancel, is set.
         """
+        if cancel is None:
+            return self._wait_for(look, timeout, None)
+        cancel._waited.append(self)  # before it looks whether cancel is set, in _wait_for
+        try:
+            return self._wait_for(look, timeout, cancel)
+        finally:
+            cancel._waited.remove(self)
+
+    def _wait_for(self, look, timeout, cancel):
         end = None if timeout is None else futex.monotonic() + int(timeout * 1e9)
-        pause, longest = _FIRST_TIMEOUT, _LONGEST_READ_ONLY_TIMEOUT if self.read_only else _LONGEST_TIMEOUT
+        pause, longest = _FIRST_TIMEOUT, _LONGEST_TIMEOUT
+        if self.read_only:
+            longest = _LONGEST_READ_ONLY_TIMEOUT if cancel is None else _LONGEST_READ_ONLY_CANCEL
         while True:
             seen = self._announce()
             fence()
             result = look()
             now = futex.monotonic()
-            if result or end is not None and now >= end:
+            if result or end is not None and now >= end or cancel is not None and cancel.is_set():
                 return result
             until = now + pause
             futex.wait(self.word, seen, self.lease.wake_bit, until if end is None else min(until, end))

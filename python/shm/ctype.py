@@ -8,6 +8,12 @@ from . import layout as layouts
 from .errors import FormatError, ReadOnlyError
 
 
+def _complex(x):
+    if isinstance(x, str):  # complex parses it
+        raise TypeError("a number is required, not str")
+    return complex(x)
+
+
 class Complex64(ctypes.Structure):
     """A complex number of two floats, Go's complex64. ctypes has no such type.
 
@@ -26,7 +32,7 @@ class Complex64(ctypes.Structure):
 
     @value.setter
     def value(self, x):
-        x = complex(x)
+        x = _complex(x)
         ctypes.c_uint64.from_buffer(self).value = struct.unpack("Q", struct.pack("2f", x.real, x.imag))[0]
 
 
@@ -45,7 +51,7 @@ class Complex128(ctypes.Structure):
 
     @value.setter
     def value(self, x):
-        x = complex(x)
+        x = _complex(x)
         self.real, self.imag = x.real, x.imag
 
 
@@ -161,8 +167,115 @@ def read_only_number(t):
     return type(t.__name__, (t,), {"value": property(get, _refuse), "__setattr__": _refuse})
 
 
+def shared(t):
+    """Return a type like t for an object in a segment: pickled, it leads to the same memory.
+
+    place, below, says where that is. copy.copy and copy.deepcopy make a private object
+    of type t.
+    """
+    if t not in _shared:
+        body = {
+            "_shm_type": t, "__module__": t.__module__, "__qualname__": t.__qualname__, "__doc__": t.__doc__,
+            "__reduce_ex__": _reduce_shared, "__copy__": _copy_shared,
+            "__deepcopy__": lambda self, _: _copy_shared(self),
+        }  # fmt: skip
+        if issubclass(t, ctypes._SimpleCData):
+            # ctypes prints the value for its own types only.
+            body["__repr__"] = lambda self: f"{t.__name__}({self.value!r})"
+        made = type(t.__name__, (t,), body)
+        for name in ("value", "raw"):
+            # ctypes gives each type of an array of characters these attributes, and
+            # array_type those that refuse.
+            if isinstance(t.__dict__.get(name), property):
+                setattr(made, name, t.__dict__[name])
+        _shared.setdefault(t, made)
+    return _shared[t]
+
+
+_shared = {}
+
+
+def place(x, reduced):
+    """Say what pickles the object x of a shared type: reduced(t) is called for the result of its __reduce_ex__.
+
+    t has the type of which the shared one was made.
+    """
+    x.__dict__["_shm_reduced"] = reduced  # not by setattr, which read-only structs refuse
+    return x
+
+
+def _reduce_shared(self, protocol):
+    reduced = self.__dict__.get("_shm_reduced")
+    return _copy_shared(self).__reduce_ex__(protocol) if reduced is None else reduced(self._shm_type)
+
+
+def _copy_shared(self):
+    return self._shm_type.from_buffer_copy(self)
+
+
+def parts(t):
+    """Return the type of the innermost elements of an array type, and its dimensions."""
+    dims = []
+    while issubclass(t, ctypes.Array):
+        dims.append(t._length_)
+        t = t._type_
+    return t, tuple(dims)
+
+
+def _numpy():
+    """Return the module numpy if the program has imported it. Otherwise it has no types and values of numpy."""
+    numpy = sys.modules.get("numpy")
+    return numpy if hasattr(numpy, "ndarray") else None
+
+
+_NUMPY_CODES = {
+    "b1": "?", "i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q",
+    "f4": "f", "f8": "d", "c8": "Zf", "c16": "Zd",
+}  # fmt: skip
+
+
+def _numpy_layout(d):
+    """Return the Layout of a dtype of numpy. Raises TypeError."""
+    if d.itemsize == 0:
+        raise TypeError(f"{d!r} has 0 bytes, and a shared type has at least 1")
+    if d.subdtype is not None:
+        elem, shape = d.subdtype
+        return layouts.array_of(_numpy_layout(elem), *shape)
+    if d.names is not None:
+        fields, end = [], 0
+        for name, (part, offset, *_) in sorted(((n, d.fields[n]) for n in d.names), key=lambda f: f[1][1]):
+            _check_name(repr(d), name)
+            if offset < end:
+                raise TypeError(f"{d!r}: field {name!r} shares bytes with another field: use fields of their own")
+            fields.append((name, offset, _numpy_layout(part)))
+            end = offset + part.itemsize
+        return layouts.struct_of(fields, d.itemsize)
+    if not d.isnative:
+        raise TypeError(f"{d!r} has the other byte order: use d.newbyteorder('=')")
+    if d.kind == "S":
+        return layouts.array_of(layouts.parse(layouts.ORDER + "c"), d.itemsize)
+    code = _NUMPY_CODES.get(f"{d.kind}{d.itemsize}")
+    if code is None:
+        raise TypeError(f"{d!r} cannot be shared between processes: use numbers, S strings, and structs of them")
+    return layouts.parse(layouts.ORDER + code)
+
+
+def _check_name(where, name):
+    if not isinstance(name, str) or not layouts.valid_name(name) or "," in name or name == "-":
+        raise TypeError(
+            f"{where} cannot have a field {name!r}: a field name is UTF-8 without spaces, control characters "
+            "and any of : { } , and it is not -, so that a program in Go can have the field"
+        )
+
+
 def resolve(t):
-    """Return the ctypes type of a typecode, and a ctypes type as it is. Raises TypeError."""
+    """Return the ctypes type of a typecode or of a type of numpy, and a ctypes type as it is. Raises TypeError."""
+    numpy = _numpy()
+    if numpy is not None and (isinstance(t, numpy.dtype) or isinstance(t, type) and issubclass(t, numpy.generic)):
+        try:
+            return type_of(_numpy_layout(numpy.dtype(t)))
+        except FormatError as e:
+            raise TypeError(f"{t!r}: {e}") from None
     if isinstance(t, str):
         if t == "u":
             raise TypeError("the size of typecode 'u' differs between systems: use 'i', as Go's rune, or a string")
@@ -173,16 +286,34 @@ def resolve(t):
 
 
 def layout_of(t):
-    """Return the Layout of a typecode or a ctypes type.
+    """Return the Layout of a typecode, a ctypes type, or a dtype or scalar type of numpy.
+
+    Of a memoryview it returns the Layout of an item.
 
     Raises TypeError for a type that cannot be shared: pointers, unions, bit fields,
-    wide characters, long doubles, types of the other byte order, types without a size.
+    wide characters, long doubles, types of the other byte order, types without a size,
+    and types that are aligned to more bytes than their fields (_align_).
     """
+    if isinstance(t, memoryview):
+        return _layout_of_view(t)
     t = resolve(t)
     try:
         return layouts.parse(_format(t))
     except FormatError as e:
         raise TypeError(f"{t.__name__}: {e}") from None
+
+
+def _layout_of_view(view):
+    exporter = view.obj
+    if isinstance(exporter, _CTYPES) and memoryview(exporter).format == view.format:
+        return layout_of(parts(type(exporter))[0])  # ctypes does not say in a format that a field has only some bits
+    try:
+        return layouts.parse(view.format, view.itemsize)
+    except FormatError as e:
+        raise TypeError(f"{view!r}: {e}") from None
+
+
+_CTYPES = ctypes.Structure, ctypes.Union, ctypes.Array, ctypes._SimpleCData, ctypes._Pointer
 
 
 def _format(t):
@@ -216,10 +347,17 @@ def _code(t):
     raise TypeError(f"{t.__name__} cannot be shared between processes: use numbers, arrays and structs of them")
 
 
+def _declared(t):
+    return [field for base in reversed(t.__mro__) for field in base.__dict__.get("_fields_", ())]
+
+
 def _fields_of(t):
-    """Return the _fields_ of a struct and of its base types, base types first, without the padding of type_of."""
-    declared = (field for base in reversed(t.__mro__) for field in base.__dict__.get("_fields_", ()))
-    return [field for field in declared if not field[0].startswith(" ")]
+    """Return the _fields_ of a struct and of its base types, base types first, without padding.
+
+    Padding has no name in the types of numpy's as_ctypes_type, and one with a space in
+    those of type_of.
+    """
+    return [field for field in _declared(t) if field[0] and not field[0].startswith(" ")]
 
 
 def _struct_format(t):
@@ -229,18 +367,55 @@ def _struct_format(t):
     for field in _fields_of(t):
         if len(field) != 2:
             raise TypeError(f"{t.__name__}.{field[0]} is a bit field, which cannot be shared: use a whole number")
+        _check_name(t.__name__, field[0])
         fields.append((field[0], getattr(t, field[0]).offset, layouts.parse(_format(field[1]))))
     if ctypes.sizeof(t) == 0:
         raise TypeError(f"{t.__name__} has 0 bytes, and a shared type has at least 1")
-    return layouts.struct_of(fields, ctypes.sizeof(t)).format
+    layout = layouts.struct_of(fields, ctypes.sizeof(t))
+    if ctypes.alignment(t) > layout.align:
+        raise TypeError(
+            f"{t.__name__} is aligned to {ctypes.alignment(t)} bytes and its fields to {layout.align}, which a segment "
+            "cannot describe: remove _align_; values start at multiples of 64 bytes"
+        )
+    return layout.format
 
 
 def instance(t, x):
-    """Return x as an object of the ctypes type t.
+    """Return x as an object of the ctypes type t, of its size.
 
-    x is such an object already, or an argument of its constructor: a number, or a
-    tuple of the fields of a struct or of the elements of an array.
+    x is such an object already; or one with the same layout, also of numpy; or a number;
+    or a tuple of the fields of a struct or of the elements of an array; or the bytes of
+    a C string; or an argument of a constructor that the type defines itself. Raises
+    TypeError for all else, as ctypes takes 5 for a struct whose first field is 5.
     """
     if isinstance(x, t):
-        return x
-    return t(*x) if isinstance(x, (tuple, list)) else t(x)
+        return x if ctypes.sizeof(x) == ctypes.sizeof(t) else t.from_buffer_copy(x)
+    if isinstance(x, (ctypes.Structure, ctypes.Array)) and layout_of(type(x)) == layout_of(t):
+        return t.from_buffer_copy(x)
+    numpy = _numpy()
+    if numpy is not None and isinstance(x, (numpy.generic, numpy.ndarray)):
+        if not is_number(t) and layouts.array_of(_numpy_layout(x.dtype), *x.shape) == layout_of(t):
+            return t.from_buffer_copy(x.tobytes())
+        x = x.item() if x.ndim == 0 else x
+    if is_number(t):
+        return t(x)
+    if isinstance(x, (tuple, list)):
+        if issubclass(t, ctypes.Array) and len(x) > t._length_:
+            raise ValueError(f"{t.__name__} has {t._length_} elements, and {len(x)} are given")
+        fields = _fields_of(t) if issubclass(t, ctypes.Structure) else ()
+        if not issubclass(t, ctypes.Structure) or fields == _declared(t):
+            return t(*x)
+        if len(x) > len(fields):
+            raise TypeError(f"{t.__name__} has {len(fields)} fields, and {len(x)} are given")
+        made = t()
+        for (name, *_), part in zip(fields, x):
+            setattr(made, name, part)
+        return made
+    if issubclass(t, ctypes.Array) and t._type_ is ctypes.c_char and isinstance(x, bytes):
+        made = t()
+        made.value = x
+        return made
+    if t.__init__ in (ctypes.Structure.__init__, ctypes.Array.__init__):
+        what = "elements" if issubclass(t, ctypes.Array) else "fields"
+        raise TypeError(f"{x!r} is not a {t.__name__}: give an object of that type, or a tuple of its {what}")
+    return t(x)

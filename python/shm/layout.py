@@ -1,9 +1,12 @@
 """Layouts of types, and their PEP 3118 formats, as ctypes and the Go package write them.
 
+It also reads formats as numpy, array and struct write them.
+
 A format may come from memory that a hostile process can write. Therefore the
 parser limits sizes, nesting and its own work.
 """
 
+import ctypes
 import sys
 
 from .errors import FormatError
@@ -19,7 +22,14 @@ SCALARS = {
     "?": (1, 1), "b": (1, 1), "B": (1, 1), "c": (1, 1), "h": (2, 2), "H": (2, 2), "i": (4, 4), "I": (4, 4),
     "q": (8, 8), "Q": (8, 8), "f": (4, 4), "d": (8, 8), "Zf": (8, 4), "Zd": (16, 8),
 }  # fmt: skip
-_ALIASES = {"l": "i", "L": "I"}  # from a system whose long has 4 bytes
+_ALIASES = {"l": "i", "L": "I"}  # the standard sizes of the module struct, and those of a system whose long has 4 bytes
+_NATIVE = {
+    code: sizes[ctypes.sizeof(t)]
+    for code, sizes, t in (
+        ("l", {4: "i", 8: "q"}, ctypes.c_long), ("L", {4: "I", 8: "Q"}, ctypes.c_ulong),
+        ("n", {4: "i", 8: "q"}, ctypes.c_ssize_t), ("N", {4: "I", 8: "Q"}, ctypes.c_size_t),
+    )
+}  # fmt: skip
 
 
 class Layout:
@@ -65,19 +75,52 @@ class Layout:
 _known = {}
 
 
-def parse(format):
-    """Parse a format; return its Layout. Raises FormatError, whose text names the byte."""
+def parse(format, itemsize=None):
+    """Parse a format; return its Layout. Raises FormatError, whose text names the byte.
+
+    itemsize is that of the memoryview that has the format. Give it if there is a
+    memoryview, because formats do not tell all. ctypes leaves out the bits of bit
+    fields, base types, the fields of packed structs and unions, and before CPython 3.12
+    all padding. numpy leaves out the padding at the end of a struct.
+    """
     layout = _known.get(format)
     if layout is None:
         if len(format.encode("utf-8", "surrogatepass")) > MAX_FORMAT:
             raise FormatError(f"format: longer than {MAX_FORMAT} bytes")
         p = _Parser(format)
-        layout = p.item(MAX_DEPTH)
-        if p.pos < len(format):
-            p.fail("expected the end of the format")
+        layout = p.whole()
+        if p.foreign:
+            return _foreign(format, layout, itemsize)
         if len(_known) < 10_000:
             _known[format] = layout
+    if itemsize not in (None, layout.size):
+        raise FormatError(
+            f"format: {format} has {layout.size} bytes, and an item has {itemsize}: the format leaves something out, "
+            "as ctypes does with bit fields, base types, packed structs and unions; use the type instead"
+        )
     return layout
+
+
+def _foreign(format, packed, itemsize):
+    """Return the Layout of a format that has codes without a byte order.
+
+    numpy writes the padding between fields, and none at the end of a struct. Other
+    programs leave all padding out. packed is the layout without padding.
+    """
+    aligned = _Parser(format, align=True).whole()
+    if itemsize is None:
+        if packed != aligned:
+            raise FormatError(f"format: {format} does not tell its padding: give the itemsize of the memoryview")
+        if (packed.elem or packed).code == "B":
+            raise FormatError(
+                f"format: {format} is also what ctypes writes for unions and packed structs: "
+                "give the itemsize of the memoryview"
+            )
+        itemsize = packed.size
+    layout = packed if packed.size == itemsize else aligned
+    if layout.is_struct and layout.size != itemsize and packed.fields == aligned.fields and itemsize > packed.size:
+        layout = struct_of(packed.fields, itemsize)
+    return parse(layout.format, itemsize)
 
 
 def array_of(elem, *dims):
@@ -108,8 +151,18 @@ def valid_name(name):
 
 
 class _Parser:
-    def __init__(self, s):
-        self.s, self.pos = s, 0
+    """A parser. If align is true, it aligns what has the mode @, as C compilers do."""
+
+    def __init__(self, s, align=False):
+        self.s, self.pos, self.align = s, 0, align
+        self.mode = "@"  # of the codes that follow: ORDER; = for standard sizes; @ or ^ for those of C
+        self.foreign = False  # whether it has found what ctypes and Go do not write
+
+    def whole(self):
+        layout = self.item(MAX_DEPTH)
+        if self.pos < len(self.s):
+            self.fail("expected the end of the format")
+        return layout
 
     def fail(self, what):
         raise FormatError(f"format: {what} at byte {len(self.s[: self.pos].encode('utf-8', 'surrogatepass'))}")
@@ -146,23 +199,46 @@ class _Parser:
             if depth == 0:
                 self.fail(f"more than {MAX_DEPTH} nested structs")
             return self.fields(depth - 1)
-        if not self.accept(ORDER):
-            self.fail(f"expected '(', 'T{{' or {ORDER!r}")
-        code = self.s[self.pos : self.pos + (2 if self.s.startswith("Z", self.pos) else 1)]
-        self.pos += len(code)
-        code = _ALIASES.get(code, code)
+        implied = False  # whether the code has the mode of the code before it
+        if self.accept(ORDER):
+            self.mode = ORDER
+        else:
+            self.foreign = True
+            mode = next(filter(self.accept, "@^="), None)
+            implied, self.mode = mode is None, mode or self.mode
+        chars = self.chars()
+        if chars:
+            self.foreign = True
+            return array_of(Layout(ORDER + "c", 1, 1, code="c"), chars)
+        written = self.s[self.pos : self.pos + (2 if self.s.startswith("Z", self.pos) else 1)]
+        code = (_NATIVE if self.mode in "@^" else _ALIASES).get(written, written)
         if code not in SCALARS:
-            self.pos -= len(code)
-            self.fail("unknown type code")
+            self.fail(f"expected '(', 'T{{' or {ORDER!r}" if implied else "unknown type code")
+        if implied and self.mode == ORDER and code == "B":
+            self.fail("a union or a packed struct, whose fields ctypes leaves out,")
+        self.pos += len(written)
         return Layout(ORDER + code, *SCALARS[code], code=code)
+
+    def chars(self):
+        """Parse the characters s or 5s; return their number, or None if the next item is not characters."""
+        start, n = self.pos, 1
+        if self.s[self.pos : self.pos + 1] in tuple("0123456789"):
+            n = self.count()
+        if self.accept("s"):
+            return n
+        self.pos = start
+        return None
 
     def fields(self, depth):
         """Parse a struct after its T{."""
-        fields, names, end = [], set(), 0
+        fields, names, end, align = [], set(), 0, 1
         while not self.accept("}"):
             n = self.padding()
             if n is None:
                 layout = self.item(depth)
+                if self.align and self.mode == "@":
+                    end += -end % layout.align
+                    align = max(align, layout.align)
                 fields.append((self.name(names), end, layout))
                 n = layout.size
             end += n
@@ -170,7 +246,7 @@ class _Parser:
                 self.fail(f"type of more than {MAX_SIZE} bytes")
         if end == 0:
             self.fail("struct of 0 bytes")
-        return struct_of(fields, end)
+        return struct_of(fields, end + -end % align)
 
     def padding(self):
         """Parse padding, x or 3x; return its bytes, or None if the next item is not padding."""
@@ -178,7 +254,10 @@ class _Parser:
             return 1
         if self.s[self.pos : self.pos + 1] not in tuple("0123456789"):
             return None
-        n = self.count()
+        start, n = self.pos, self.count()
+        if self.s.startswith("s", self.pos):
+            self.pos = start
+            return None
         if not self.accept("x"):
             self.fail("expected 'x'")
         return n

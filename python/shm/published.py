@@ -5,6 +5,7 @@ import time
 
 from .atomics import cas_4, fence, store_release
 from .cell import LockCell
+from .change import Awaited
 from .ctype import instance, is_number, text_of, type_of
 from .errors import LockError, TooLongError
 from .header import round_up
@@ -97,7 +98,7 @@ class Slots:
                 return
 
 
-class Struct(Locked):
+class Struct(Awaited, Locked):
     """A struct, or any other type of fixed size, that changes as a whole.
 
     load never returns some fields of one store and some of another. It does not wait,
@@ -202,7 +203,7 @@ class _Edit:
             raise
 
 
-class String(Locked):
+class String(Awaited, Locked):
     """A string of up to len(s) bytes that changes as a whole.
 
     As with Struct, load never returns a half-written string, and does not wait unless
@@ -224,11 +225,14 @@ class String(Locked):
     def store(self, text):
         """Commit bytes, or a str in UTF-8.
 
-        Raises TooLongError for more than len(self) bytes, and ValueError for a NUL, at
-        which the string would end. Nothing is changed then.
+        Raises TypeError for anything else, TooLongError for more than len(self) bytes, and
+        ValueError for a NUL, at which the string would end. Nothing is changed then.
         """
         if isinstance(text, str):
             text = text.encode()
+        elif not isinstance(text, (bytes, bytearray, memoryview)):
+            # bytes(5) would be five zeros.
+            raise TypeError(f"String {self._mutex.name!r} takes bytes or str, not {type(text).__name__}")
         text = bytes(text)
         if len(text) > self._size:
             raise TooLongError(f"String {self._mutex.name!r} holds {self._size} bytes, and the text has {len(text)}")

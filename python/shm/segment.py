@@ -2,13 +2,15 @@
 
 import ctypes
 import errno
+import operator
 import os
 from collections import namedtuple
 
-from . import ctype, file, header, locked, memory, record as records
+from . import ctype, file, header, layout as layouts, locked, memory, record as records
 from .array import Array
+from .change import in_thread
 from .ctype import instance, layout_of
-from .errors import ClosedError, FormatError
+from .errors import ClosedError, FormatError, LayoutError
 from .lease import boot_id
 from .mapping import attach
 from .mutex import mutex_of
@@ -183,15 +185,20 @@ class Segment:
             for r in self._records()
         ]  # fmt: skip
 
-    def wait_for(self, name, timeout=None):
+    def wait_for(self, name, timeout=None, cancel=None):
         """Sleep until a process has made the value of that name; return the value.
 
-        Raises TimeoutError after `timeout` seconds.
+        Raises TimeoutError after `timeout` seconds, or once cancel, a Cancel, is set.
         """
         m = self._attached()
-        if not m.names.wait_for(lambda: name in self, timeout):
-            raise TimeoutError(f"no process made value {name!r} in segment {self.name!r} within {timeout} s")
+        if not m.names.wait_for(lambda: name in self, timeout, cancel):
+            until = "before the wait was cancelled" if cancel is not None and cancel.is_set() else f"within {timeout} s"
+            raise TimeoutError(f"no process made value {name!r} in segment {self.name!r} {until}")
         return self[name]
+
+    async def wait_for_async(self, name, timeout=None):
+        """Do as wait_for does, in a coroutine of asyncio. If its task is cancelled, the wait ends."""
+        return await in_thread(self.wait_for, name, timeout)
 
     def __getitem__(self, name):
         """Return the value of that name; it is the same object each time. Raises KeyError."""
@@ -222,16 +229,17 @@ class Segment:
         if r.access == RAW and r.kind in (SINGLE, ARRAY, CHARS):
             t = t or ctype.type_of(r.layout, m.read_only)
             if r.kind != SINGLE:
-                return m.at(ctype.array_type(t, r.count, m.read_only), r.data)
-            return m.at(ctype.read_only_number(t) if m.read_only and number else t, r.data)
+                return _raw(m, r, ctype.array_type(t, r.count, m.read_only), r.data)
+            return _raw(m, r, ctype.read_only_number(t) if m.read_only and number else t, r.data)
         if r.access == ATOMIC and r.kind == SINGLE and number and number in "iIqQ":
             return Atomic(m, r.name, m.at(ctype.type_of(r.layout), r.data))
         if r.access == LOCKED and number and number != "Zd":
             t = ctype.type_of(r.layout, m.read_only)
             if r.kind == SINGLE:
-                return Value(m.at(ctype.read_only_number(t) if m.read_only else t, r.elements), mutex_of(m, r))
+                obj = _raw(m, r, ctype.read_only_number(t) if m.read_only else t, r.elements)
+                return Value(obj, mutex_of(m, r))
             if r.kind == ARRAY:
-                return Array(m.at(ctype.array_type(t, r.count, m.read_only), r.elements), mutex_of(m, r))
+                return Array(_raw(m, r, ctype.array_type(t, r.count, m.read_only), r.elements), mutex_of(m, r))
         raise FormatError(
             f"{m.path}: value {r.name!r} is {r.describe()}, which this version of the package does not know"
         )
@@ -239,14 +247,31 @@ class Segment:
     # Making values.
 
     def _place(self, name, t, access, kind, count=0, init=None, **label):
+        # A name is never given back, so all that can be wrong is checked before it is taken.
         m = self._attached()
-        shape = Shape(name, layout_of(t) if t is not None else None, access, kind, count, **label)
+        for text in (name, *label.values()):
+            if not isinstance(text, str):
+                raise TypeError(f"value {name!r}: a name, a unit and a help text are str, not {text!r}")
+        layout = layout_of(t) if t is not None else None
+        if kind == SINGLE and layout is not None:
+            there = m.directory.find(name)
+            layout = layout if there is not None and there.layout == layout else _for_go(name, layout, access)
+        shape = Shape(name, layout, access, kind, count, **label)
         first = None
         if init is not None:
             n = shape.layout.end if shape.grows else ctypes.sizeof(init)
             first = lambda r: self._write_first(m, r, init, n)  # noqa: E731
-        r = m.directory.place(shape, first)
-        if t is not None and kind == SINGLE and shape.layout.is_struct and not m.read_only:
+        try:
+            r = m.directory.place(shape, first)
+        except LayoutError:
+            r = m.directory.find(name)
+            raise LayoutError(
+                f"{m.path}: value {name!r} is {_described(r)}, made by {r.program!r} (pid {r.pid}); "
+                f"wanted {_described(shape)}: use another name, or remove the segment once its programs have ended"
+            ) from None
+        # The caller's own type, so that this does not depend on what type_of can make.
+        code = layout_of(t).code if kind == SINGLE and layout is not None else "none"
+        if code == "c" or code is None and not m.read_only:
             return self._value_of(m, r, ctype.resolve(t))
         return self[name]
 
@@ -259,17 +284,22 @@ class Segment:
     def raw_value(self, name, type, init=None, *, unit="", help=""):
         """Attach to, or make, an unsynchronised number or struct; return the ctypes object.
 
-        type is a ctypes type or a typecode of multiprocessing. init is an argument of the
-        type's constructor, or a tuple of a struct's fields.
+        type is a ctypes type, a typecode of multiprocessing, or a dtype or scalar type of
+        numpy. init is an argument of the type's constructor, or a tuple of a struct's
+        fields. A character is a uint8 for Go, and an array of them is a char_array.
         """
-        return self._place(name, type, RAW, SINGLE, init=_first(type, init), unit=unit, help=help)
+        first = _first(type, init)
+        if isinstance(first, ctypes.Array) and first._type_ is ctypes.c_char:
+            return self._place(name, ctypes.c_char, RAW, CHARS, len(first), first, unit=unit, help=help)
+        return self._place(name, type, RAW, SINGLE, init=first, unit=unit, help=help)
 
     def raw_array(self, name, type, size_or_values=0, *, unit="", help=""):
         """Attach to, or make, an unsynchronised array of numbers; return the ctypes array.
 
         size_or_values is the number of elements, which start as zeros, or the elements
         themselves. 0 means the length of the existing array, as in Go, and raises
-        FileNotFoundError if there is none.
+        FileNotFoundError if there is none. An array of characters is a char_array, as
+        with multiprocessing's RawArray('c', 8).
         """
         return self._array(name, type, RAW, size_or_values, unit, help)
 
@@ -317,28 +347,33 @@ class Segment:
         return self._place(name, None, LOCKED, MUTEX, unit=unit, help=help)
 
     def _array(self, name, type, access, size_or_values, unit, help):
-        if not layout_of(type).code:
+        code = layout_of(type).code
+        if code in (None, "?"):
             raise TypeError(
                 f"array {name!r} cannot have elements of {ctype.resolve(type).__name__}, which is not a number: "
-                "use struct or raw_value with an array type"
+                "use struct or raw_value with an array type, as c_bool * 4"
             )
-        if isinstance(size_or_values, int):
+        if hasattr(size_or_values, "tolist"):
+            size_or_values = size_or_values.tolist()  # numbers of numpy as numbers of Python, which ctypes takes
+        try:
             count, init = _count(name, size_or_values), None
-        else:
+        except TypeError:
             values = list(size_or_values)
             count = len(values)
             if count == 0:
-                raise ValueError(f"array {name!r} needs at least one element: give its values or its length")
-            init = (ctype.resolve(type) * count)(*values)
-        return self._place(name, type, access, ARRAY, count, init, unit=unit, help=help)
+                raise ValueError(f"array {name!r} needs at least one element: give its values or its length") from None
+            t = ctype.resolve(type)
+            init = (t * count)(*([instance(t, x) for x in values] if issubclass(t, ctypes.Structure) else values))
+        return self._place(name, type, access, CHARS if code == "c" else ARRAY, count, init, unit=unit, help=help)
 
     @staticmethod
     def _number(name, type, what):
         code = layout_of(type).code
         if not code or code in ("Zd", "?", "c"):
+            instead = "string" if code == "c" else "struct"
             raise TypeError(
                 f"{what} {name!r} cannot have the type {ctype.resolve(type).__name__}, "
-                "which is not a number of up to 8 bytes: use struct"
+                f"which is not a number of up to 8 bytes: use {instead}"
             )
 
 
@@ -349,8 +384,73 @@ def value_again(mapping, name, type=None):
     return segment[name] if type is None else segment.struct(name, type)
 
 
+def raw_again(mapping, name, elem=None, dims=()):
+    """Return a pickled raw value. One that stands alone has the given type."""
+    value = value_again(mapping, name)
+    if isinstance(value, (Value, Array)):
+        return value.get_obj()
+    if elem is None or mapping.directory.find(name).kind != SINGLE:
+        return value
+    for n in reversed(dims):
+        elem *= n
+    return Segment(mapping.path, mapping).raw_value(name, elem)
+
+
+def _raw(m, r, t, offset):
+    """Return the memory at an offset as an object of a type that is pickled by the value's name."""
+
+    def reduced(t):
+        elem, dims = ctype.parts(t)
+        # A type that type_of made from the description is not pickled, see Struct.__reduce__.
+        made_here = elem.__module__ == ctype.__name__ and not ctype.is_number(elem)
+        return raw_again, (m, r.name, *(() if made_here or m.read_only else (elem, dims)))
+
+    return ctype.place(m.at(ctype.shared(t), offset), reduced)
+
+
+def _for_go(name, layout, access):
+    """Return a layout as it is recorded, so that a program in Go can have the type.
+
+    Go has no type for a single character: it is a uint8 alone, and a C string of one
+    byte in a struct. Raises TypeError for what has no counterpart in Go.
+    """
+    if "c" in (layout.code, (layout.elem or layout).code):
+        if layout.code and access == RAW:
+            return layouts.parse(layouts.ORDER + "B")
+        alone = access == PUBLISHED and len(layout.dims) <= 1
+        instead = "string" if alone else "a struct that has the array as a field"
+        raise TypeError(f"value {name!r} cannot be {layout.format}, for which Go has no type: use {instead}")
+    return _with_strings(layout)
+
+
+def _with_strings(layout):
+    if layout.code:
+        return layouts.array_of(layout, 1) if layout.code == "c" else layout
+    if layout.elem:
+        elem = layout.elem if layout.elem.code else _with_strings(layout.elem)
+        return layouts.array_of(elem, *layout.dims)
+    return layouts.struct_of([(name, offset, _with_strings(part)) for name, offset, part in layout.fields], layout.size)
+
+
+def _described(shape):
+    """Describe a value by the method that attaches to it, for error messages."""
+    if shape.layout is None:
+        return "a mutex"
+    methods = {
+        (RAW, SINGLE): "raw_value", (RAW, ARRAY): "raw_array", (RAW, CHARS): "char_array", (LOCKED, SINGLE): "value",
+        (LOCKED, ARRAY): "array", (PUBLISHED, SINGLE): "struct", (PUBLISHED, CHARS): "string",
+        (ATOMIC, SINGLE): "atomic",
+    }  # fmt: skip
+    method = methods.get((shape.access, shape.kind), records.ACCESS_NAMES.get(shape.access))
+    of = "" if shape.kind == CHARS else f" of {shape.layout.format}"
+    unit = " bytes" if shape.kind == CHARS else " elements"
+    count = "" if shape.kind == SINGLE else ", any length" if shape.count == -1 else f", {shape.count}{unit}"
+    return f"{'an' if method[0] == 'a' else 'a'} {method}{of}{count}"
+
+
 def _count(name, n):
-    """Return the size that a constructor was given as a Shape's count."""
+    """Return the size that a constructor was given as a Shape's count. Raises TypeError if it is not an integer."""
+    n = operator.index(n)
     if n < 0:
         raise ValueError(f"value {name!r}: a length cannot be negative: {n}")
     return n or -1

@@ -5,6 +5,7 @@ import functools
 import sys
 
 from .atomics import SEQ_CST, WEAK, compare_exchange_4, compare_exchange_8, fence, function
+from .change import Awaited
 from .errors import ReadOnlyError
 from .locked import Locked, pickled
 
@@ -19,7 +20,7 @@ _FETCH_ADD = {
 }
 
 
-class Value(Locked):
+class Value(Awaited, Locked):
     """A number with a lock. Changes exclude each other between processes and between threads.
 
     load never waits, and never returns a half-written number, even if another
@@ -34,7 +35,7 @@ class Value(Locked):
 
     def __init__(self, obj, mutex):
         self._obj, self._mutex = obj, mutex
-        f = _FETCH_ADD.get(type(obj))
+        f = _FETCH_ADD.get(getattr(obj, "_shm_type", None))
         self._fetch_add = f and functools.partial(f, ctypes.byref(obj))
 
     def get_obj(self):

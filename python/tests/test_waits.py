@@ -1,0 +1,135 @@
+"""Tests waits that are given up from outside: by another thread, a signal handler, or a task of asyncio."""
+
+import asyncio
+import signal
+import threading
+import time
+import unittest
+
+import shm
+from shm import change
+
+from .support import Case, eventually
+
+
+class Cancelled(Case):
+    def setUp(self):
+        super().setUp()
+        # Each sleep is so long that only a wake-up can end it in time.
+        first = change._FIRST_TIMEOUT
+        self.addCleanup(setattr, change, "_FIRST_TIMEOUT", first)
+        change._FIRST_TIMEOUT = 300_000_000_000
+
+    def waits(self, seg):
+        seg.raw_value("raw", "q")
+        return [
+            seg.value("value", "q").wait_for,
+            seg.array("array", "q", 2).wait_for,
+            seg.struct("struct", shm.Complex128).wait_for,
+            seg.string("string", 8).wait_for,
+        ]
+
+    def test_by_a_thread(self):
+        seg = self.open()
+        for wait in self.waits(seg):
+            for after in (0, 0.001, 0.1):
+                cancel = shm.Cancel()
+                threading.Timer(after, cancel.set).start()
+                self.assertIs(wait(lambda _: False, cancel=cancel), False)
+                self.assertTrue(cancel.is_set())
+                self.assertIs(wait(lambda _: False, None, cancel), False)  # a later one
+                self.assertIs(wait(lambda _: True, None, cancel), True)
+        cancel = shm.Cancel()
+        threading.Timer(0.1, cancel.set).start()
+        with self.assertRaisesRegex(TimeoutError, "no process made value 'x' .* before the wait was cancelled"):
+            seg.wait_for("x", cancel=cancel)
+
+    def test_many_at_once(self):
+        """One Cancel ends the waits of several threads, and no others."""
+        seg = self.open()
+        cancel, ended = shm.Cancel(), []
+        v = seg.value("v", "q")
+
+        def wait(name, cancel):
+            ended.append((name, v.wait_for(lambda x: x == 1, 20, cancel)))
+
+        threads = [threading.Thread(target=wait, args=(i, cancel)) for i in range(20)]
+        other = threading.Thread(target=wait, args=("other", shm.Cancel()))
+        for t in (*threads, other):
+            t.start()
+        eventually("all wait", lambda: len(cancel._waited) == 20)
+        cancel.set()
+        for t in threads:
+            t.join()
+        self.assertEqual(sorted(ended), [(i, False) for i in range(20)])
+        self.assertEqual(cancel._waited, [])
+        v.store(1)
+        other.join()
+        self.assertEqual(ended[-1], ("other", True))
+
+    def test_by_a_signal_handler(self):
+        v, cancel = self.open().value("v", "q"), shm.Cancel()
+        before = signal.signal(signal.SIGALRM, lambda *_: cancel.set())
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        self.assertIs(v.wait_for(lambda _: False, cancel=cancel), False)
+
+    def test_read_only(self):
+        self.open().value("v", "q")
+        v, cancel = self.open(readonly=True)["v"], shm.Cancel()
+        change._FIRST_TIMEOUT = 4_000_000
+        threading.Timer(0.5, cancel.set).start()
+        self.assertIs(v.wait_for(lambda _: False, cancel=cancel), False)
+
+
+class Asyncio(Case):
+    def threads(self):
+        return [t for t in threading.enumerate() if t.name == "shm-wait"]
+
+    def test_time_out(self):
+        seg = self.open()
+        v = seg.value("v", "q")
+
+        async def main():
+            for wait in (v.wait_for_async(lambda x: x > 100), seg.wait_for_async("later")):
+                with self.assertRaises(asyncio.TimeoutError):
+                    await asyncio.wait_for(wait, 0.1)
+            self.assertIs(await v.wait_for_async(lambda x: x > 100, 0.05), False)
+            with self.assertRaisesRegex(TimeoutError, "'later'.*within 0.05 s"):
+                await seg.wait_for_async("later", 0.05)
+
+        start = time.monotonic()
+        asyncio.run(main())  # it ends though nobody changed the value
+        self.assertLess(time.monotonic() - start, 60)
+        eventually("the threads of the waits end", lambda: not self.threads())
+
+    def test_results(self):
+        """More waits than the executor of asyncio has threads, while the loop goes on."""
+        seg = self.open()
+        a, s = seg.array("a", "q", 2), seg.string("s", 8)
+
+        async def main():
+            tasks = [asyncio.create_task(a.wait_for_async(lambda a: a[0] > i)) for i in range(50)]
+            tasks.append(asyncio.create_task(s.wait_for_async(lambda s: s == b"now")))
+            tasks.append(asyncio.create_task(seg.wait_for_async("later")))
+            await asyncio.sleep(0.05)
+            self.assertFalse(any(t.done() for t in tasks))
+            a[0] = 60
+            s.value = "now"
+            seg.value("later", "q", 7)
+            *results, later = await asyncio.gather(*tasks)
+            self.assertEqual((results, later.value), ([True] * 51, 7))
+            for error, seen in ((ZeroDivisionError, ZeroDivisionError), (StopIteration, RuntimeError)):
+
+                def fail(_):
+                    raise error
+
+                with self.assertRaises(seen):
+                    await a.wait_for_async(fail)
+
+        asyncio.run(main())
+        eventually("the threads of the waits end", lambda: not self.threads())
+
+
+if __name__ == "__main__":
+    unittest.main()
