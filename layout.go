@@ -85,10 +85,12 @@ func (e *TypeError) Error() string { return (*layout.Unfit)(e).Error() }
 // padding is one run.
 //
 // A format without explicit padding describes a packed struct. CPython before 3.12
-// wrote no padding, so its formats of structs with padding are wrong.
+// wrote no padding, so its formats of structs with padding are wrong. Those of
+// structs with bit fields or a base type are wrong in every CPython: nothing in
+// them tells. So compare Size with the itemsize of the memoryview.
 //
 // The error wraps ErrFormat and names the byte. ParseLayout refuses what has no
-// counterpart in Go: pointers, long double, wide characters, unions, bit fields. It
+// counterpart in Go: pointers, long double, wide characters, unions. It
 // accepts single characters, <c.
 func ParseLayout(format string) (Layout, error) {
 	l, err := layout.Parse(format)

@@ -22,11 +22,13 @@ const (
 // bytes, and adjacent padding is one run.
 //
 // A format that has no padding describes a packed struct. CPython before 3.12
-// never wrote padding, so its formats of structs with padding are wrong.
+// never wrote padding, so its formats of structs with padding are wrong. Those of
+// structs with bit fields or a base type are wrong in every CPython: nothing in
+// them tells. So whoever has the memoryview compares its itemsize.
 //
 // The error ends with the position, "at byte N". Callers wrap it in errs.Format
 // where the format comes from memory. Types that Go does not have (pointers,
-// long double, wide characters, unions, bit fields) are not accepted; single
+// long double, wide characters, unions) are not accepted; single
 // characters, <c, are.
 func Parse(format string) (Layout, error) {
 	if len(format) > maxFormat {
