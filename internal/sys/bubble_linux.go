@@ -12,16 +12,6 @@ import (
 // UnknownBubble is what Bubble returns where it cannot tell which bubble it is.
 const UnknownBubble = math.MaxUint64
 
-// inBubble reports whether this goroutine is in a bubble of package testing/synctest, by
-// what Go says has gone by since monotonicStart. Outside that is from 0 up to the age of
-// the process. A bubble's clock begins in the year 2000 and has no monotonic reading, so
-// inside it is decades less, or, before Go 1.26, decades more. Only a bubble that
-// has gone on for just these decades is not recognised.
-func inBubble(since time.Duration) bool {
-	const tenYears = 10 * 365 * 24 * time.Hour
-	return uint64(since) > uint64(tenYears)
-}
-
 // Bubble returns a number that tells the bubble of package testing/synctest in which
 // this goroutine runs from others, and 0 outside of bubbles, where it costs what
 // time.Since costs. It never blocks.

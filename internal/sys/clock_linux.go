@@ -28,6 +28,16 @@ func Clock() (now int64, bubbled bool) {
 	return spec.Nano(), true
 }
 
+// inBubble reports whether this goroutine is in a bubble of package testing/synctest, by
+// what Go says has gone by since monotonicStart. Outside that is from 0 up to the age of
+// the process. A bubble's clock begins in the year 2000 and has no monotonic reading, so
+// inside it is decades less, or, before Go 1.26, decades more. Only a bubble that
+// has gone on for just these decades is not recognised.
+func inBubble(since time.Duration) bool {
+	const tenYears = 10 * 365 * 24 * time.Hour
+	return uint64(since) > uint64(tenYears)
+}
+
 // monotonicBase is CLOCK_MONOTONIC at monotonicStart, which has Go's reading of
 // the same clock.
 var monotonicBase, monotonicStart = func() (base int64, start time.Time) {

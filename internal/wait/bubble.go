@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"example.org/shm/internal/format"
 	"example.org/shm/internal/sys"
 )
 
@@ -160,23 +159,5 @@ func signalBubbled(word *atomic.Uint32) {
 	defer bubbled.mu.Unlock()
 	for b := range bubbled.by[word] {
 		b.Signal()
-	}
-}
-
-// waitBubbled is Wait of a Group for a goroutine in a bubble.
-func waitBubbled(ctx context.Context, b *Bubbled, m Mapping, word *format.ChangeWord, ok func() (bool, error)) error {
-	defer joinBubbled(&word.Word, b)()
-	for {
-		seen := word.Word.Load()
-		if !m.ReadOnly() {
-			seen = Announce(word)
-		}
-		if done, err := ok(); done || err != nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		b.SleepOn(ctx, &word.Word, seen, m.WakeBit())
 	}
 }

@@ -82,6 +82,24 @@ func (g *Group) Wait(ctx context.Context, m Mapping, word *format.ChangeWord, ve
 	}
 }
 
+// waitBubbled is Wait of a Group for a goroutine in a bubble.
+func waitBubbled(ctx context.Context, b *Bubbled, m Mapping, word *format.ChangeWord, ok func() (bool, error)) error {
+	defer joinBubbled(&word.Word, b)()
+	for {
+		seen := word.Word.Load()
+		if !m.ReadOnly() {
+			seen = Announce(word)
+		}
+		if done, err := ok(); done || err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b.SleepOn(ctx, &word.Word, seen, m.WakeBit())
+	}
+}
+
 // guarded returns a version that another goroutine may ask for. If there is no memory
 // behind what it looks at, because somebody has cut the file off, it differs from all
 // others, and the goroutine that looks next finds that out by itself.
