@@ -26,9 +26,3 @@ class LockCell(ctypes.Structure):
         ("commit", ctypes.c_uint64),  # of a published value: the commit counter, whose low bit names the committed slot
         ("_reserved", ctypes.c_uint8 * 24),
     ]
-
-    def reset(self):
-        """Free a lock that was written before the last reboot, and mark it as abandoned if it had an owner."""
-        if self.word & OWNER_MASK:
-            self.abandoned = 1
-        self.word = self.probed = self.starve = 0

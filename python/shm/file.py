@@ -4,10 +4,12 @@ import contextlib
 import ctypes
 import errno
 import os
+import platform
 import random
 import stat
+import sys
 
-from . import header
+from . import header, record
 from .errors import FormatError, InsecureError
 
 SHM_DIR = "/dev/shm/"
@@ -36,8 +38,10 @@ def naming(path):
     """Raise any OSError of the block with the path of the segment, whichever file the call was about."""
     try:
         yield
+    except InsecureError:
+        raise
     except OSError as e:
-        raise OSError(e.errno, os.strerror(e.errno), path) from None
+        raise OSError(e.errno, e.strerror or str(e), path) from None
 
 
 def identify(fd, path):
@@ -69,15 +73,20 @@ def open_existing(path, read_only, mode):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         if st.st_nlink > 1:
             raise InsecureError(f"{path}: it has {st.st_nlink} hard links, and a segment has one: remove the others")
-        if st.st_uid not in (os.geteuid(), 0) and mode & 0o077 == 0:
+        # The owner can write to the file and cut it off, whatever its mode says.
+        others = 0o077 if read_only else 0o022
+        if st.st_uid not in (os.geteuid(), 0) and mode & others == 0:
+            what = "is for this user only" if mode & 0o077 == 0 else "grants no other user to write"
             raise InsecureError(
-                f"{path}: owned by user {st.st_uid}, and mode {mode:#o} is for this user only: "
-                "if that user is meant, pass a mode that grants more, such as 0o660"
+                f"{path}: owned by user {st.st_uid}, and mode {mode:#o} {what}: if you trust that user, "
+                "pass a mode that grants others to write, such as 0o660"
             )
         if st.st_mode & 0o222 & ~mode:
+            now = st.st_mode & 0o777
             raise InsecureError(
-                f"{path}: writable by more users than mode {mode:#o} grants, as the file has mode "
-                f"{st.st_mode & 0o777:#o}: if they may write, pass mode={st.st_mode & 0o777:#o}"
+                f"{path}: writable by more users than mode {mode:#o} grants, as the file has mode {now:#o} now: somebody "
+                "has changed it, such as Kubernetes for a volume with fsGroup, or it was made with that mode: if these "
+                f"users may write, pass mode={now:#o}, and otherwise chmod {mode:o} {path}"
             )
     except BaseException:
         os.close(fd)
@@ -85,7 +94,7 @@ def open_existing(path, read_only, mode):
     return fd
 
 
-def create(path, mode, max_size, boot):
+def create(path, mode, max_size):
     """Make a new segment; return its descriptor.
 
     The file is made without a name and gets its name when it is complete, so that
@@ -93,39 +102,148 @@ def create(path, mode, max_size, boot):
     file of that name first.
     """
     directory = os.path.dirname(path) or "."
-    temporary = None
     try:
         fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as e:
         if e.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             raise
-        temporary = os.path.join(directory, f".{os.path.basename(path)[:100]}.{random.getrandbits(32):08x}")
-        fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(fd, mode)  # the umask does not apply
-        os.posix_fallocate(fd, 0, header.FIRST_ALLOCATION)
-        os.pwrite(fd, header.new(max_size, boot), 0)
-        if temporary:
-            _rename_new(temporary, path)
-        else:
+        fd = None  # a filesystem, or a kernel, without files that have no name
+    if fd is not None:
+        try:
+            _build(fd, mode, max_size)
             # If src_dir_fd is given, Python calls linkat, which follows the link in
             # /proc. linkat ignores the descriptor, as the path is absolute.
             os.link(f"/proc/self/fd/{fd}", os.path.abspath(path), src_dir_fd=fd, follow_symlinks=True)
+            _sync_directory(fd, directory)
+            return fd
+        except BaseException as e:
+            os.close(fd)
+            refused = errno.EACCES, errno.EPERM, errno.EXDEV, errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS
+            if not isinstance(e, OSError) or isinstance(e, Unfit) or e.errno not in refused:
+                raise
+    # The system has no files without a name, or does not let them be named. Under a
+    # temporary name the file is complete before it gets its own.
+    temporary = os.path.join(directory, f".{os.path.basename(path)[:100]}.{random.getrandbits(32):08x}")
+    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        _build(fd, mode, max_size)
+        _rename_new(temporary, path)
         temporary = None
+        _sync_directory(fd, directory)
     except BaseException:
         os.close(fd)
+        raise
+    finally:
         if temporary:
             os.unlink(temporary)
-        raise
     return fd
+
+
+class Unfit(OSError):
+    """The filesystem cannot hold a segment."""
+
+
+def _build(fd, mode, max_size):
+    """Give an empty file its mode, its space and its first bytes."""
+    os.fchmod(fd, mode)  # the umask does not apply
+    index = record.Shape("", None, record.RAW, record.INDEX, header.INDEX_SLOTS)
+    meta, size = index.encode(index.slot_size)
+    identity = int.from_bytes(os.urandom(8), sys.byteorder)
+    first = header.new(max_size, home_of(fd, identity), identity, header.SIZE + size)
+    try:
+        os.posix_fallocate(fd, 0, header.FIRST_ALLOCATION)
+        os.pwrite(fd, meta, header.SIZE)
+        os.pwrite(fd, first, 0)
+    except OSError as e:
+        if e.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENODEV, errno.ENOSYS):
+            raise
+        raise Unfit(
+            e.errno,
+            f"the filesystem cannot hold a segment, as it cannot reserve space or write a file ({e.strerror}): "
+            "use a name without a slash, which is in /dev/shm, or a path on another filesystem",
+        ) from None
+    # What a name leads to is on the disk before the name is. A power failure then
+    # leaves no name with zeros behind it.
+    if not in_memory(fd):
+        os.fsync(fd)
+
+
+def _sync_directory(fd, directory):
+    """Make the new name outlive a power failure, as far as the filesystem can do that."""
+    if in_memory(fd):
+        return
+    d = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(d)
+    except OSError as e:
+        if e.errno not in (errno.EINVAL, errno.EROFS, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(d)
 
 
 def _rename_new(old, new):
     """Rename a file. Raises FileExistsError if the new name exists."""
     at_cwd, noreplace = -100, 1
-    if ctypes.CDLL(None, use_errno=True).renameat2(at_cwd, os.fsencode(old), at_cwd, os.fsencode(new), noreplace):
+    try:
+        renamed = _libc.renameat2(at_cwd, os.fsencode(old), at_cwd, os.fsencode(new), noreplace)
         e = ctypes.get_errno()
+    except AttributeError:  # an old C library
+        renamed, e = -1, errno.ENOSYS
+    if renamed == 0:
+        return
+    if e not in (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP):
         raise OSError(e, os.strerror(e), new)
+    try:
+        os.link(old, new)  # fails if the name exists, as the rename does
+    except OSError as link:
+        if link.errno == errno.EEXIST:
+            raise
+        raise OSError(
+            link.errno,
+            f"the filesystem gives a complete file no new name, neither by a rename without replacement "
+            f"({os.strerror(e)}) nor by a link ({link.strerror}): use a path on another filesystem",
+            new,
+        ) from None
+    os.unlink(old)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_MEMORY = 0x01021994, 0x858458F6, 0x958458F6  # f_type of tmpfs, ramfs and hugetlbfs
+
+
+def in_memory(fd):
+    """Report whether a file is on a filesystem that no file outlives the system on."""
+    b = ctypes.create_string_buffer(256)  # a struct statfs, which starts with f_type
+    if _libc.fstatfs(fd, b):
+        return False
+    number = ctypes.c_uint if platform.machine() == "s390x" else ctypes.c_ulong
+    return number.from_buffer(b).value & 0xFFFFFFFF in _MEMORY
+
+
+def home_of(fd, identity):
+    """Return the home of a segment, which says for which boot and which file its locks are; 0 if it is not known."""
+    boot_id = b""
+    if not in_memory(fd):
+        try:
+            with open("/proc/sys/kernel/random/boot_id", "rb") as f:
+                boot_id = f.read()
+        except OSError:
+            return 0
+    return header.home(boot_id, os.fstat(fd).st_ino, identity)
+
+
+def reserve(fd, start, end):
+    """Reserve bytes of a file on its filesystem, in steps, as a signal undoes a whole call. Raises OSError."""
+    step = 16 << 20
+    for at in range(start, end, step):
+        os.posix_fallocate(fd, at, min(step, end - at))
+
+
+def give_back(fd, start, n):
+    """Give back the space of some bytes of a file, if the filesystem can do that. The file keeps its length."""
+    punch_hole_and_keep_size = 3
+    _libc.fallocate(fd, punch_hole_and_keep_size, ctypes.c_long(start), ctypes.c_long(n))
 
 
 def reopen(fd, path):
@@ -152,7 +270,7 @@ def open_again(path, device, inode, read_only):
 
 
 def read_header(fd, path):
-    """Return the fstat result and the maximum size of a segment.
+    """Return the fstat result and the Start of a segment.
 
     If another process adds values during the copy, the copy may have an old word
     next to a new one. Therefore an invalid header is read again until it is valid,
@@ -163,7 +281,10 @@ def read_header(fd, path):
         b = os.pread(fd, header.TABLE, 0)
         st = identify(fd, path)  # after the copy, as the file only grows
         try:
-            return st, header.check(b, st.st_size)
+            start = header.check(b, st.st_size)
+            if start.unfit is None or b == before:
+                return st, start
+            last = FormatError(f"{path}: {start.unfit}")
         except ValueError as e:
             e.args = (f"{path}: {e}",)
             if b == before:

@@ -1,7 +1,7 @@
 """The header: the first bytes of a segment.
 
-    0  magic, version, byte order, header size, table length, maximum size, crc32
-   64  allocated, used, dirty, next id, boot (sealed words), names (change word)
+    0  magic, version, byte order, header size, table length, maximum size, identity, crc32
+   64  allocated, used, indexed, dirty, next id, home, index, values (sealed words), names (change word)
   256  table of ids: 512 entries of 64 bytes
 
 docs/FORMAT.md defines the format. This module, record.py and cell.py implement it
@@ -12,12 +12,13 @@ Whoever changes a byte of it has to change all of them together.
 import struct
 import sys
 import zlib
+from collections import namedtuple
 
 from .atomics import store_release
 from .errors import FormatError, VersionError
 
 MAGIC = b"\x93SHM\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
 BYTE_ORDER = 0x01020304
 
 LINE = 64  # bytes of a cache line: records, lock cells and slots start on one
@@ -28,10 +29,12 @@ FIRST_ALLOCATION = 64 << 10  # bytes of a new segment's file
 MAX_SEGMENT = 1 << 45  # bytes that a segment can grow to at most
 
 # Offsets of the words that change.
-ALLOCATED, USED, DIRTY, NEXT_ID, BOOT, NAMES = 64, 72, 80, 88, 96, 104
+ALLOCATED, USED, INDEXED, DIRTY, NEXT_ID, HOME, INDEX, VALUES, NAMES = range(64, 136, 8)
+INDEX_SLOTS = 512  # of a new segment, whose index is the first record
+MAX_INDEX_SLOTS = 1 << 24
 
 SEALED_MAX = (1 << 40) - 1
-_STATIC = struct.Struct("=8sIIIIQ")  # the crc32 of these bytes follows
+_STATIC = struct.Struct("=8sIIIIQQ")  # the crc32 of these bytes follows
 _U64 = (1 << 64) - 1
 
 
@@ -64,48 +67,76 @@ def store_lines(word, n):
     store_release(word, seal(n // LINE))
 
 
-def new(max_size, boot):
-    """Return the first TABLE bytes of a new segment, whose file has FIRST_ALLOCATION bytes."""
-    static = _STATIC.pack(MAGIC, VERSION, BYTE_ORDER, SIZE, TABLE_LEN, max_size)
-    words = [FIRST_ALLOCATION // LINE, SIZE // LINE, SIZE // LINE, 1, boot]
+def tag(name):
+    """Return the 24 bits of a name's encoding that the slots of an index have."""
+    return (zlib.crc32(name) * 0x9E3779B1 & 0xFFFFFFFF) >> 8
+
+
+def home(boot_id, inode, identity):
+    """Return 40 bits, not 0, for a boot of the system and a file. boot_id is b"" for a file in memory."""
+    h = 0xCBF29CE484222325  # FNV-1a
+    for byte in boot_id + struct.pack("=QQ", inode, identity):
+        h = (h ^ byte) * 0x100000001B3 & _U64
+    return h & SEALED_MAX | 1
+
+
+def new(max_size, home, identity, used):
+    """Return the first TABLE bytes of a new segment, whose file has FIRST_ALLOCATION bytes.
+
+    Its only record is an index, which ends at `used`.
+    """
+    static = _STATIC.pack(MAGIC, VERSION, BYTE_ORDER, SIZE, TABLE_LEN, max_size, identity)
+    used //= LINE
+    words = [FIRST_ALLOCATION // LINE, used, used, used, 1, home, SIZE // LINE, 0]
     b = static + struct.pack("=I", zlib.crc32(static))
-    b = b.ljust(LINE, b"\0") + struct.pack("=5Q", *map(seal, words))
+    b = b.ljust(LINE, b"\0") + struct.pack("=8Q", *map(seal, words))
     return b.ljust(TABLE, b"\0")
 
 
-def check(b, file_size):
-    """Validate a copy of a segment's first TABLE bytes; return the segment's maximum size.
+Start = namedtuple("Start", "max_size identity home unfit")
+Start.__doc__ = """What a valid header says at first. unfit says how its sizes do not fit each other, or is None."""
 
-    Raises FormatError or VersionError.
+
+def check(b, file_size):
+    """Validate a copy of a segment's first TABLE bytes; return the Start.
+
+    Sizes that do not fit each other may be what a power failure left, or two moments
+    while other processes add values. Raises FormatError or VersionError.
     """
     if len(b) < TABLE:
         raise FormatError(f"not a segment: the file has {file_size} bytes, and a header has {TABLE}")
-    magic, version, order, size, table_len, maximum = _STATIC.unpack_from(b)
+    magic, version, order, size, table_len, maximum, identity = _STATIC.unpack_from(b)
     if magic != MAGIC:
         raise FormatError(f"not a segment: it starts with {magic!r}, and a segment with {MAGIC!r}")
     if order == 0x04030201:
         raise VersionError("a segment of a machine of the other byte order: make a new one here")
     if order != BYTE_ORDER:
         raise FormatError(f"corrupt header: byte-order mark {order:#x}, want {BYTE_ORDER:#x}")
+    if version != VERSION:
+        raise VersionError(
+            f"a segment of format version {version}, and this package reads version {VERSION}: update the older program"
+        )
     if zlib.crc32(b[: _STATIC.size]) != struct.unpack_from("=I", b, _STATIC.size)[0]:
         raise FormatError("corrupt header: wrong checksum")
-    if version != VERSION:
-        raise VersionError(f"a segment of format version {version}: this package reads version {VERSION}")
     if (size, table_len) != (SIZE, TABLE_LEN):
         raise FormatError(f"corrupt header: {size} bytes and {table_len} ids, want {SIZE} and {TABLE_LEN}")
     if any(b[_STATIC.size + 4 : LINE]) or any(b[NAMES + 4 : TABLE]):
         raise FormatError("corrupt header: reserved bytes are not zero")
-    words = [unseal(w) for w in struct.unpack_from("=5Q", b, LINE)]
+    words = [unseal(w) for w in struct.unpack_from("=8Q", b, LINE)]
     if None in words:
         raise FormatError(f"corrupt header: the sealed word at byte {LINE + 8 * words.index(None)}")
-    allocated, used, dirty = words[:3]
-    if not SIZE <= maximum <= MAX_SEGMENT or maximum % LINE or maximum > sys.maxsize:
+    allocated, used, indexed, dirty, _, home, index, _ = words
+    if not FIRST_ALLOCATION <= maximum <= MAX_SEGMENT or maximum % LINE or maximum > sys.maxsize:
         raise FormatError(f"corrupt header: maximum size {maximum}")
-    if allocated > maximum // LINE or not SIZE // LINE <= used <= allocated or dirty > allocated:
-        raise FormatError(
-            f"corrupt header: of {allocated} allocated lines, {used} are used and {dirty} dirty; "
-            f"{maximum // LINE} lines are the most"
-        )
-    if allocated * LINE > file_size:
-        raise FormatError(f"the file was cut off: it has {file_size} of {allocated * LINE} bytes")
-    return maximum
+    sizes = (
+        f"of {allocated} allocated lines, {used} are used, {indexed} indexed and {dirty} dirty, the index is at "
+        f"{index}, {maximum // LINE} lines are the most, and the file has {file_size} bytes"
+    )
+    if max(allocated, used, indexed, dirty, index) > maximum // LINE or file_size < FIRST_ALLOCATION:
+        raise FormatError(f"cut off, or corrupt: {sizes}")
+    unfit = None
+    if not SIZE // LINE <= index < used <= allocated or not SIZE // LINE <= indexed <= used or dirty > allocated:
+        unfit = f"corrupt header: {sizes}"
+    elif allocated * LINE > file_size:
+        unfit = f"the file was cut off: it has {file_size} of {allocated * LINE} bytes"
+    return Start(maximum, identity, home, unfit)

@@ -9,11 +9,13 @@ import ctypes
 import errno
 import fcntl
 import os
+import socket
 import struct
+import time
 import weakref
 
 from . import file, futex, header
-from .atomics import cas_8, store_release
+from .atomics import cas_4, cas_8, store_release
 from .cell import LockCell
 from .errors import FormatError, FullError, LockError
 from .record import PROGRAM
@@ -23,6 +25,7 @@ BASE = 1 << 62  # the byte of id 0, which no file is long enough to have
 ALLOCATION = 0  # the byte of the header whose lock is the allocation lock: it is held while a record is appended
 MAX_ID = (1 << 30) - 1
 _BLIND_FOR = 1_000_000_000  # ns without probes after a probe that failed
+_NEXT_ID_GAP = 1 << 20  # an id this far above the counter was never given out
 _MAX_SKIPPED = 32  # ids to skip, so that processes that live long keep their entries in the table
 
 _OFD_GETLK, _OFD_SETLK, _OFD_SETLKW = 36, 37, 38
@@ -45,8 +48,39 @@ def in_parent():
 
 
 def in_child():
+    """Forget what belongs to the parent. Descriptions are closed, as an unlock would end the parent's leases."""
     global _taking
     _taking = Exclusion()
+    for fd in _passed.values():
+        os.close(fd)
+    _passed.clear()
+
+
+# Device and inode to the descriptor of a description that this process's parent has
+# left for its lease. A process with fewer rights may have no other, and may attach
+# again after its last mapping has ended, so it is kept.
+_passed = {}
+
+
+def receive(number, key):
+    """Receive a description of a file that the parent has left in a socket, if there is one."""
+    try:
+        with socket.socket(fileno=number) as s:
+            s.setblocking(False)
+            _, fds, _, _ = socket.recv_fds(s, 1, 1, socket.MSG_CMSG_CLOEXEC)
+    except OSError:
+        return  # without it the process opens the file by itself
+    for fd in fds:
+        st = os.fstat(fd)
+        if (st.st_dev, st.st_ino) != key or _passed.setdefault(key, fd) != fd:
+            os.close(fd)
+
+
+def _end_lease(fd, passed):
+    if not passed:
+        os.close(fd)
+    elif fd in _passed.values():
+        fcntl.fcntl(fd, _OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, BASE, MAX_ID + 1, 0))
 
 
 def _lock_byte(fd, command, kind, start, length=1):
@@ -61,9 +95,9 @@ class Lease:
     control description holds the lease.
     """
 
-    def __init__(self, mapping):
+    def __init__(self, mapping, key):
         self._mapping = weakref.ref(mapping)  # weak, as the mapping owns this
-        self.path, self.fd = mapping.path, mapping.fd
+        self.path, self.fd, self.key = mapping.path, mapping.fd, key
         self.start_anew()
 
     def start_anew(self):
@@ -87,13 +121,43 @@ class Lease:
         return self._once["control"]
 
     def _open_control(self):
-        fd = file.reopen(self.fd, self.path)
+        if self._once:
+            return
+        passed = False
+        try:
+            fd = file.reopen(self.fd, self.path)
+        except OSError as e:
+            fd, passed = _passed.get(self.key), True
+            if fd is None:
+                raise LockError(
+                    f"{self.path}: this process cannot open the segment's file for itself alone, so it takes no lease and "
+                    f"makes no value: {e}; a file lock through a description that others share would not last"
+                ) from e
         # A handler may have opened one in between.
         if self._once.setdefault("control", fd) != fd:
             os.close(fd)
             return
-        self._finalizer = weakref.finalize(self, os.close, fd)
+        self._finalizer = weakref.finalize(self, _end_lease, fd, passed)
         self._finalizer.atexit = False  # the end of the process frees it; until then threads may hold locks
+
+    def leads_here(self, fd):
+        """Report whether a descriptor is one of the segment's file.
+
+        A program that closes descriptors which are not its own may have given the number
+        to another file. So it is asked after what it is to confirm.
+        """
+        try:
+            st = os.fstat(fd)
+        except OSError:
+            return False
+        return (st.st_dev, st.st_ino) == self.key
+
+    def _require(self, fd):
+        if not self.leads_here(fd):
+            raise LockError(
+                f"{self.path}: descriptor {fd} is not the segment's any more: the program has closed descriptors that "
+                "are not its own; it can use the segment again in a new process"
+            )
 
     def drop_inherited(self):
         """In a child, close the parent's description. It must not unlock, which would end the parent's lease."""
@@ -104,8 +168,9 @@ class Lease:
     def allocating(self, function, *args):
         """Call the function with the allocation lock, which excludes all threads and processes that append records.
 
-        Raises RuntimeError in a signal handler that has interrupted such a call: the
-        records are half written then, and the lock is this process's already.
+        Raises LockError without a description of this process's own, and RuntimeError in a
+        signal handler that has interrupted such a call: the records are half written
+        then, and the lock is this process's already.
         """
         m = self._mapping()
         if m.lock.inside():
@@ -113,26 +178,48 @@ class Lease:
                 f"{m.path}: a signal handler, or a finalizer, cannot make a value while it interrupts its thread in "
                 "making one: make the values before, or let the main program do it"
             )
-        return m.lock.run(self._allocating, function, args)
+        return m.lock.run(self._allocating, function, args, None)
 
-    def _allocating(self, function, args):
-        try:
-            fd, set, wait = self.control(), _OFD_SETLK, _OFD_SETLKW
-        except OSError:
-            # A parent or a child may share fd. An OFD lock on it would not exclude
-            # them, and a POSIX lock does.
-            fd, set, wait = self.fd, fcntl.F_SETLK, fcntl.F_SETLKW
+    def allocating_within(self, seconds, function):
+        """Call function(True) with the allocation lock, or function(False) if it cannot be had for so long."""
+        m = self._mapping()
+        if m.lock.inside():
+            return function(False)
+        return m.lock.run(self._allocating, function, (True,), futex.monotonic() + int(seconds * 1e9))
+
+    def _allocating(self, function, args, until):
+        fd = self.control()
         # The kernel locks and unlocks inside one C function each, so no handler comes
         # between the lock and the try block. CPython 3.9 may call one before a finally
         # block; the outer one is there for that.
         try:
             try:
-                fcntl.fcntl(fd, wait, _LOCK_ALLOCATION)
+                self._require(fd)
+                if until is None:
+                    fcntl.fcntl(fd, _OFD_SETLKW, _LOCK_ALLOCATION)
+                elif not self._lock_until(fd, until):
+                    return function(False)
+                self._require(fd)
+                self._require(self.fd)  # through which the file is made longer
                 return function(*args)
             finally:
-                fcntl.fcntl(fd, set, _UNLOCK_ALLOCATION)
+                fcntl.fcntl(fd, _OFD_SETLK, _UNLOCK_ALLOCATION)
         finally:
-            fcntl.fcntl(fd, set, _UNLOCK_ALLOCATION)
+            fcntl.fcntl(fd, _OFD_SETLK, _UNLOCK_ALLOCATION)
+
+    @staticmethod
+    def _lock_until(fd, until):
+        """Take the allocation lock; return whether it could be had by then."""
+        while True:
+            try:
+                fcntl.fcntl(fd, _OFD_SETLK, _LOCK_ALLOCATION)
+                return True
+            except OSError as e:
+                if e.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+            if futex.monotonic() >= until:
+                return False
+            time.sleep(0.002)
 
     def take(self):
         """Take an id and its lease, unless this process has one. Raises LockError with the reason.
@@ -165,6 +252,7 @@ class Lease:
 
     def _new_id(self, control):
         """Take an id that no process had before, and its lease."""
+        self._require(control)
         m = self._mapping()
         tries = 0
         while True:
@@ -174,6 +262,13 @@ class Lease:
                 raise FormatError(f"{self.path}: corrupt header: the counter of ids is {word:#018x}")
             if n > MAX_ID:
                 raise FullError(f"{self.path}: all {MAX_ID} ids were used: make the segment anew")
+            # A read lock keeps out whoever comes. To find that out uses up no id.
+            if _lock_byte(control, _OFD_GETLK, fcntl.F_WRLCK, BASE + n) == fcntl.F_RDLCK:
+                raise LockError(
+                    f"{self.path}: a process that may only read the file keeps others from a lease, by a read lock on "
+                    "the bytes of the leases: end it (fuser lists the processes that have the file open), or make the "
+                    "segment with a mode for fewer users"
+                )
             if not cas_8(m.next_id, word, header.seal(n + 1)):
                 continue
             tries += 1
@@ -215,8 +310,10 @@ class Lease:
         """
         if id == self.id:
             return True  # a probe through the description that holds the lock would say that it is free
+        control = self._once["control"]
         try:
-            alive = self._leased(self._once["control"], id)
+            alive = self._leased(control, id)
+            self._require(control)
         except OSError:
             self._blind_until = futex.monotonic() + _BLIND_FOR
             return True
@@ -224,46 +321,41 @@ class Lease:
             self._dead.add(id)
         return alive
 
-    def recover_boot(self):
-        """Free the locks of a file that is older than the last reboot, as no owner of that time lives.
+    def any_held(self):
+        """Report whether a process of this system holds a lease. An error counts as held."""
+        try:
+            free = _lock_byte(self.fd, _OFD_GETLK, fcntl.F_RDLCK, BASE, MAX_ID + 1) == fcntl.F_UNLCK
+        except OSError:
+            return True
+        return not free or not self.leads_here(self.fd)
 
-        It changes nothing while any lease is held: the holder is then a process on
-        another host that shares the file.
+    def raise_above(self, cell):
+        """Make sure that no process gets the id that stands in a lock cell.
+
+        It is for a file that outlived its system, or was copied, so that its counter of
+        ids may be older than its locks. It needs no lock, as the counter only grows. The
+        owner, which is dead, stays for whoever asks for the lock. An id that was never
+        given out is removed, unless its lease is held.
         """
-        m, mine = self._mapping(), boot_id()
-        if not mine or header.unseal(m.boot.value) == mine:
-            return
-        self.allocating(self._recover_boot, mine)
-
-    def _recover_boot(self, mine):
         m = self._mapping()
-        if header.unseal(m.boot.value) == mine:
-            return  # another process was first
-        if _lock_byte(m.fd, _OFD_GETLK, fcntl.F_RDLCK, BASE, MAX_ID + 1) != fcntl.F_UNLCK:
-            return
-        m.directory.extend()
-        for r in m.directory.by_name.values():
-            if r.has_lock:
-                m.at(LockCell, r.data).reset()
-        n = header.unseal(m.next_id.value)
-        if n is not None:
-            m.next_id.value = header.seal(min(n + (1 << 20), MAX_ID + 1))
-        # This store is the last. If the process dies before it, the next one that
-        # attaches repeats everything.
-        store_release(m.boot, header.seal(mine))
-
-
-def boot_id():
-    """Return 40 bits that identify this boot of the system, or 0 if the system does not tell."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as f:
-            text = f.read()
-    except OSError:
-        return 0
-    h = 0xCBF29CE484222325  # FNV-1a
-    for byte in text:
-        h = (h ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return h & header.SEALED_MAX | 1
+        word = ctypes.c_uint32.from_buffer(cell, LockCell.word.offset)
+        while True:
+            w, next = word.value, m.next_id.value
+            id, n = w & MAX_ID, header.unseal(next)
+            if n is None or id < n:
+                return
+            if id < n + _NEXT_ID_GAP:
+                if cas_8(m.next_id, next, header.seal(id + 1)):
+                    return
+                continue
+            try:
+                if self._leased(self.fd, id) or not self.leads_here(self.fd):
+                    return
+            except OSError:
+                return
+            cell.abandoned = 1
+            if cas_4(word, w, 0):
+                return
 
 
 def _pid_namespace():

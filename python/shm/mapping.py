@@ -1,13 +1,14 @@
 """Mappings: the memory of a segment in this process."""
 
 import ctypes
+import errno
 import os
 import weakref
 
 from . import header, lease, memory
 from .change import Change
 from .directory import Directory
-from .file import open_again, read_header
+from .file import home_of, in_memory, open_again, read_header
 from .reentry import Exclusion
 
 _attached = {}  # (device, inode, read_only) to a weak reference, so that each file is mapped once
@@ -22,16 +23,26 @@ class Mapping:
     the bytes that the directory has verified are in the file.
     """
 
-    def __init__(self, fd, path, max_size, need, read_only):
+    def __init__(self, fd, path, st, start, read_only):
         self.path, self.read_only = path, read_only
-        self.memory = memory.map_shared(fd, max_size, need, read_only)
+        self.in_memory, self.mine = in_memory(fd), home_of(fd, start.identity)  # mine: the home as this process sees it
+        try:
+            self.memory = memory.map_shared(fd, start.max_size, min(st.st_size, start.max_size), read_only)
+        except OSError as e:
+            if e.errno != errno.ENODEV:
+                raise
+            text = "its filesystem cannot map memory that processes share: use a segment on another filesystem"
+            raise OSError(e.errno, text, path) from None
         self.size = len(self.memory)  # bytes of address space
         self.fd = fd
-        self.used, self.allocated, self.dirty, self.next_id, self.boot = (
+        self.allocated, self.used, self.indexed, self.dirty, self.next_id, self.home, self.index, self.values = (
             self.at(ctypes.c_uint64, offset)
-            for offset in (header.USED, header.ALLOCATED, header.DIRTY, header.NEXT_ID, header.BOOT)
-        )
-        self.lease = lease.Lease(self)
+            for offset in (
+                header.ALLOCATED, header.USED, header.INDEXED, header.DIRTY, header.NEXT_ID, header.HOME, header.INDEX,
+                header.VALUES,
+            )
+        )  # fmt: skip
+        self.lease = lease.Lease(self, (st.st_dev, st.st_ino))
         self.names = Change(self.at(ctypes.c_uint32, header.NAMES), self.lease, read_only)
         self.holds = {}  # offset of a lock cell to its one Hold, which is kept as long as the mapping
         self.mutexes = weakref.WeakValueDictionary()  # offset of a lock cell to a Mutex
@@ -92,25 +103,23 @@ def attach(fd, path, read_only):
     The Mapping owns the descriptor. If there is an error or the file is mapped already,
     attach closes the descriptor. Raises FormatError, VersionError, OSError.
     """
-    m = _lock.run(_attach, fd, path, read_only)
-    if not read_only:
-        m.lease.recover_boot()
-    m.directory.extend()
+    m, unfit = _lock.run(_attach, fd, path, read_only)
+    m.directory.attach(unfit)
     return m
 
 
 def _attach(fd, path, read_only):
     try:
-        st, max_size = read_header(fd, path)
+        st, start = read_header(fd, path)
         key = st.st_dev, st.st_ino, read_only
         m = _attached.get(key, lambda: None)()
         if m is None:
-            m = Mapping(fd, path, max_size, min(st.st_size, max_size), read_only)
+            m = Mapping(fd, path, st, start, read_only)
             fd = None
             # A handler may have attached in between. The first Mapping is the one.
             ref = weakref.ref(m, lambda ref: _attached.get(key) is ref and _attached.pop(key))
             m = _attached.setdefault(key, ref)() or m
-        return m
+        return m, start.unfit
     finally:
         if fd is not None:
             os.close(fd)

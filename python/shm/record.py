@@ -10,19 +10,26 @@ import zlib
 
 from . import layout as layouts
 from .errors import FormatError
-from .header import LINE, MAX_SEGMENT, round_up
+from .header import INDEX_SLOTS, LINE, MAX_INDEX_SLOTS, MAX_SEGMENT, round_up
 
 # The kinds of values.
-SINGLE, ARRAY, CHARS, MUTEX, GROWTH = range(1, 6)
+SINGLE, ARRAY, CHARS, MUTEX, GROWTH, INDEX = range(1, 7)
 # The accesses: how the memory of a value is synchronised.
 RAW, ATOMIC, LOCKED, PUBLISHED = range(1, 5)
+KINDS = {
+    RAW: (SINGLE, ARRAY, CHARS, INDEX), ATOMIC: (SINGLE,), LOCKED: (SINGLE, ARRAY, MUTEX),
+    PUBLISHED: (SINGLE, CHARS, GROWTH),
+}  # fmt: skip
+# The hints: what a value means to people.
+HINTS = ("", "duration", "time", "text", "counter", "gauge")
 ACCESS_NAMES = {RAW: "raw", ATOMIC: "atomic", LOCKED: "locked", PUBLISHED: "published"}
 
 FIXED = 112  # bytes of a record before its name, format, unit and help
 MAX_NAME = 255  # bytes of a name, and of a unit
 MAX_HELP = 4 << 10  # bytes of a help text
 _CHECK = 12  # offset of the checksum
-_HEAD = struct.Struct("=QI4xQQQBBHIHHI56s")  # the checksum is in the gap
+_HEAD = struct.Struct("=QI4xQQQBBHIHHIQB7s40s")  # the checksum is in the gap
+SLOT = 8  # bytes of a slot of an index
 
 NUMBER_OFFSET = 48  # of a locked number in its data: it is in the line of its lock
 LOCKED_OFFSET = LINE  # of a locked array's elements, or of the first slot, in the data
@@ -34,14 +41,15 @@ PROGRAM = next((os.path.basename(a) for a in getattr(sys, "argv", [])[:1] if a n
 class Shape:
     """The description of a value. A constructor wants one, and a record is one.
 
-    layout is the layout of one element, or None for a mutex. count is the number of
-    elements of an array or of bytes of a C string, and 0 for a single value. A
-    constructor whose count is -1 wants the count of the existing value.
+    layout is the layout of one element, or None for a mutex or an index. count is the
+    number of elements of an array, of bytes of a C string or of slots of an index, and
+    0 for a single value. A constructor whose count is -1 wants the count of the
+    existing value.
     """
 
-    def __init__(self, name, layout, access, kind, count=0, unit="", help=""):
+    def __init__(self, name, layout, access, kind, count=0, unit="", help="", hint=""):
         self.name, self.layout, self.access, self.kind = name, layout, access, kind
-        self.count, self.unit, self.help = count, unit, help
+        self.count, self.unit, self.help, self.hint = count, unit, help, hint
 
     @property
     def grows(self):
@@ -55,6 +63,8 @@ class Shape:
     @property
     def slot_size(self):
         """Bytes of all elements."""
+        if self.kind == INDEX:
+            return self.count * SLOT
         return 0 if self.layout is None else max(self.count, 1) * self.layout.size
 
     @property
@@ -80,24 +90,44 @@ class Shape:
             return NUMBER_OFFSET
         return LOCKED_OFFSET if self.has_lock else 0
 
-    def check(self):
-        """Raise ValueError if a value of this description cannot exist."""
-        for text in (self.name, self.unit, self.help):
-            text.encode()
-        if not self.name or len(self.name.encode()) > MAX_NAME or any(c < " " or c == "\x7f" for c in self.name):
+    def check(self, unit=None, help=None):
+        """Raise ValueError if a value of this description cannot exist.
+
+        unit and help are the bytes of these texts, if the texts themselves are only
+        shown: what is not UTF-8 there has been replaced.
+        """
+        if self.kind not in KINDS.get(self.access, ()):
+            raise ValueError(f"kind {self.kind} with access {self.access}")
+        unit, help = (len(t.encode() if b is None else b) for t, b in ((self.unit, unit), (self.help, help)))
+        if self.kind == INDEX:
+            if not INDEX_SLOTS <= self.count <= MAX_INDEX_SLOTS or self.count & self.count - 1:
+                raise ValueError(f"an index of {self.count} slots")
+            if self.name or unit or help or self.hint:
+                raise ValueError("an index with texts")
+            return
+        name = self.name.encode()
+        if not 1 <= len(name) <= MAX_NAME or any(c < 0x20 or c == 0x7F for c in name):
             raise ValueError(
                 f"{self.name!r} cannot be the name of a value: a name has 1 to {MAX_NAME} bytes of UTF-8 "
                 "and no control characters"
             )
-        if len(self.unit.encode()) > MAX_NAME or len(self.help.encode()) > MAX_HELP:
+        if unit > MAX_NAME or help > MAX_HELP:
             raise ValueError(
                 f"value {self.name!r}: a unit has at most {MAX_NAME} bytes, and a help text at most {MAX_HELP}"
             )
+        if self.hint not in HINTS:
+            raise ValueError(f"value {self.name!r}: the hint {self.hint!r} is not one of {', '.join(HINTS[1:])}")
         if self.count < 0 or self.slot_size > MAX_SEGMENT:
             raise ValueError(
                 f"value {self.name!r}: {self.count} elements need {self.slot_size} bytes, "
                 f"and a segment has at most {MAX_SEGMENT}"
             )
+        if (self.count > 0) != (self.kind in (ARRAY, CHARS)):
+            raise ValueError(f"value {self.name!r}: kind {self.kind} with {self.count} elements")
+        if self.kind == CHARS and self.layout.code != "c":
+            raise ValueError(f"value {self.name!r}: characters with the format {self.layout.format!r}")
+        if self.kind == GROWTH and (unit or help or self.hint):
+            raise ValueError(f"value {self.name!r}: a growth record with texts")
 
     def outgrows(self, other):
         """Report whether this struct is other's with fields appended, and fits into other's capacity."""
@@ -124,17 +154,21 @@ class Shape:
         count = f" of {self.count} elements" if self.count > 0 else ""
         return f"{ACCESS_NAMES.get(self.access)} {self.layout.format}{count}"
 
-    def encode(self, capacity):
-        """Return the bytes of a record up to its data, and the size of the record with its data."""
+    def encode(self, capacity, older=0):
+        """Return the bytes of a record up to its data, and the size of the record with its data.
+
+        older is the offset of the struct's own record, if this is a growth record.
+        """
         name, unit, help = self.name.encode(), self.unit.encode(), self.help.encode()
         format = self.layout.format.encode() if self.layout else b""
+        element = SLOT if self.kind == INDEX else self.layout.size if self.layout else 0
         texts = name + format + unit + help
         length = round_up(FIXED + len(texts))
         size = length + self.data_size(capacity)
         meta = bytearray(length)
         _HEAD.pack_into(
-            meta, 0, size, length, self.count, self.layout.size if self.layout else 0, capacity, self.access, self.kind,
-            len(name), len(format), len(unit), len(help), os.getpid(), os.fsencode(PROGRAM),
+            meta, 0, size, length, self.count, element, capacity, self.access, self.kind, len(name), len(format),
+            len(unit), len(help), os.getpid(), older // LINE, HINTS.index(self.hint), b"", os.fsencode(PROGRAM),
         )  # fmt: skip
         meta[FIXED : FIXED + len(texts)] = texts
         struct.pack_into("=I", meta, _CHECK, _checksum(meta))
@@ -145,13 +179,26 @@ class Record(Shape):
     """A validated copy of a record. offset is the offset of the record in the segment."""
 
     offset = data = capacity = size = pid = 0
-    newest = -1  # offset of the last growth record that was added to it, or its own offset, once it is in a directory
+    older = 0  # of a growth record: offset of the struct's own record
     program = ""
 
     @property
     def elements(self):
         """Offset of the value itself, or of its first slot, in the segment."""
         return self.data + self.element_offset
+
+    def grown(self, growth):
+        """Return this record with the layout of a growth record that leads to it. Raises FormatError."""
+        wanted = Shape(self.name, growth.layout, growth.access, SINGLE)
+        ends = self.offset + self.size <= growth.offset
+        if self.name != growth.name or not ends or not wanted.outgrows(self) or growth.capacity != self.capacity:
+            raise FormatError(
+                f"corrupt record at byte {growth.offset}: value {growth.name!r} cannot grow to {growth.layout.format!r}"
+            )
+        r = Record(self.name, growth.layout, self.access, self.kind, self.count, self.unit, self.help, self.hint)
+        for attribute in ("offset", "data", "size", "capacity", "pid", "program"):
+            setattr(r, attribute, getattr(self, attribute))
+        return r
 
 
 def _checksum(meta):
@@ -166,7 +213,7 @@ def length_of(fixed, offset, end):
     """
     if len(fixed) < FIXED or end - offset < FIXED:
         raise FormatError(f"corrupt record at byte {offset}: it is cut off")
-    size, length, *_, n, f, u, h, _, _ = _HEAD.unpack_from(fixed)
+    size, length, *_, n, f, u, h, _, _, _, _, _ = _HEAD.unpack_from(fixed)
     if size > end - offset or size % LINE or length < FIXED or length % LINE or length > size:
         raise FormatError(
             f"corrupt record at byte {offset}: {size} bytes, data from {length}, and {end - offset} bytes are left"
@@ -190,26 +237,53 @@ def decode(meta, offset, end):
     meta = meta[:length]
     if _checksum(meta) != struct.unpack_from("=I", meta, _CHECK)[0]:
         raise corrupt("wrong checksum")
-    size, _, count, elem, capacity, access, kind, n, f, u, h, pid, program = _HEAD.unpack_from(meta)
-    if kind not in range(SINGLE, GROWTH + 1) or access not in ACCESS_NAMES:
-        raise corrupt(f"kind {kind} with access {access}")
+    size, _, count, elem, capacity, access, kind, n, f, u, h, pid, older, hint, zeros, program = _HEAD.unpack_from(meta)
+    if any(zeros) or any(meta[FIXED + n + f + u + h :]):
+        raise corrupt("reserved bytes are not zero")
+    if (older != 0) != (kind == GROWTH) or older > offset // LINE:
+        raise corrupt(f"kind {kind} with an older record at line {older}")
     texts = meta[FIXED : FIXED + n + f + u + h]
     try:
         # Name and format have to be valid UTF-8. Unit and help are only shown to
         # people, so wrong bytes in them are replaced.
-        name, format = texts[:n].decode(), texts[n : n + f].decode()
-        unit, help = texts[n + f : n + f + u].decode(errors="replace"), texts[n + f + u :].decode(errors="replace")
-        layout = layouts.parse(format) if kind != MUTEX else None
-        if layout and (layout.format != format or layout.size != elem):
-            raise ValueError(f"format {format!r} of {elem} bytes; want {layout.format!r} of {layout.size}")
-        r = Record(name, layout, access, kind, count, unit, help)
-        r.check()
+        unit, help = texts[n + f : n + f + u], texts[n + f + u :]
+        if kind in (MUTEX, INDEX):
+            layout = None
+            if f or elem != (SLOT if kind == INDEX else 0):
+                raise ValueError(f"kind {kind} with a format of {f} bytes and elements of {elem} bytes")
+        else:
+            layout = _layout(texts[n : n + f])
+            if layout.size != elem:
+                raise ValueError(f"format {layout.format!r} of {elem} bytes; want {layout.size}")
+        r = Record(
+            texts[:n].decode(), layout, access, kind, count, unit.decode(errors="replace"),
+            help.decode(errors="replace"), HINTS[hint] if hint < len(HINTS) else "",
+        )  # fmt: skip
+        r.check(unit, help)
+        if kind in (GROWTH, INDEX) and hint:
+            raise ValueError(f"kind {kind} with a hint")
     except ValueError as e:
         raise corrupt(e) from None
-    r.offset, r.data, r.size, r.capacity, r.pid = offset, offset + length, size, capacity, pid
-    r.program = program.rstrip(b"\0").decode(errors="replace")
+    r.offset, r.data, r.size, r.capacity, r.pid, r.older = offset, offset + length, size, capacity, pid, older * LINE
+    r.program = program.partition(b"\0")[0].decode(errors="replace")
     need = r.slot_size
     inside = kind in (GROWTH, MUTEX) or r.element_offset + need <= r.data_size(capacity)
     if not need <= capacity <= MAX_SEGMENT or length + r.data_size(capacity) != size or not inside:
         raise corrupt(f"capacity {capacity} and {size - length} bytes of data for a value of {need} bytes")
     return r
+
+
+_layouts = {}  # a format's bytes to its layout: most segments have few formats
+
+
+def _layout(format):
+    """Return the layout of a record's format. Raises ValueError, also if the format is not canonical."""
+    layout = _layouts.get(format)
+    if layout is None:
+        layout = layouts.parse(format.decode())
+        if layout.format.encode() != format:
+            raise ValueError(f"format {format!r}; want {layout.format!r}")
+        if len(_layouts) >= 1024:
+            _layouts.clear()
+        _layouts[format] = layout
+    return layout

@@ -6,12 +6,11 @@ import operator
 import os
 from collections import namedtuple
 
-from . import ctype, file, header, layout as layouts, locked, memory, record as records
+from . import ctype, file, header, layout as layouts, lease, locked, memory, record as records
 from .array import Array
 from .change import in_thread
 from .ctype import instance, layout_of
 from .errors import ClosedError, FormatError, LayoutError
-from .lease import boot_id
 from .mapping import attach
 from .mutex import mutex_of
 from .published import Slots, String, Struct
@@ -20,13 +19,16 @@ from .value import Atomic, Value
 
 DEFAULT_MAX_SIZE = 4 << 30
 
-Entry = namedtuple("Entry", "name format length access unit help pid program offset size")
+Entry = namedtuple("Entry", "name format length access unit help pid program offset size hint")
 Entry.__doc__ = """The directory's description of a named value.
 
 format is the format of one element, and "" for a mutex. length is the number of
 elements of an array or of bytes of a C string, and 0 for a single value. access is
 raw, atomic, locked or published. pid and program belong to the process that made the
 value. offset and size are in bytes, and offset counts from the start of the segment.
+hint says what the value means to people: "duration" (nanoseconds), "time" (nanoseconds
+since 1970-01-01 UTC), "text" (UTF-8), "counter" (a number that only grows), "gauge" (one
+that goes up and down), or "".
 """
 
 
@@ -71,7 +73,7 @@ def open(name, *, create=False, exclusive=False, readonly=False, mode=0o600, max
                     raise
         try:
             with file.naming(path):
-                fd = file.create(path, mode, max_size, boot_id())
+                fd = file.create(path, mode, max_size)
             return Segment(name, attach(fd, path, readonly))
         except FileExistsError:
             if exclusive:
@@ -94,16 +96,23 @@ def inherited(name="", *, readonly=False):
     place = os.environ.get("SHM_SEGMENT_" + name.encode().hex(), "")
     missing = FileNotFoundError(errno.ENOENT, "the parent process passed no segment of this name", name)
     try:
-        fd, device, inode = map(int, place.split(":")[:3])
+        fd, device, inode, *socket = map(int, place.split(":"))
         st = os.fstat(fd)
     except (ValueError, OverflowError, OSError):
         raise missing from None
-    if fd < 3 or (st.st_dev, st.st_ino) != (device, inode):
+    if fd < 3 or (st.st_dev, st.st_ino) != (device, inode) or len(socket) > 1:
         raise missing
     file.identify(fd, name)
     os.set_inheritable(fd, False)
+    for number in socket:  # a description for the lease waits in it
+        if number >= 3 and number not in _received:
+            _received.add(number)
+            lease.receive(number, (device, inode))
     path = file.path_of(name) if name else "anonymous segment"
     return Segment(name, attach(os.dup(fd), path, readonly))
+
+
+_received = set()  # numbers of the sockets that were read and closed
 
 
 class Segment:
@@ -161,9 +170,7 @@ class Segment:
     # Looking up values.
 
     def _records(self):
-        directory = self._attached().directory
-        directory.extend()
-        return list(directory.by_name.values())
+        return self._attached().directory.all()
 
     def __iter__(self):
         """Yield the names, oldest first."""
@@ -180,7 +187,7 @@ class Segment:
         return [
             Entry(
                 r.name, r.layout.format if r.layout else "", r.count, records.ACCESS_NAMES[r.access],
-                r.unit, r.help, r.pid, r.program, r.elements, r.slot_size,
+                r.unit, r.help, r.pid, r.program, r.elements, r.slot_size, r.hint,
             )
             for r in self._records()
         ]  # fmt: skip
@@ -281,7 +288,7 @@ class Segment:
         if r.grows:
             m.at(ctypes.c_uint32, r.data + 28).value = ctypes.sizeof(init)
 
-    def raw_value(self, name, type, init=None, *, unit="", help=""):
+    def raw_value(self, name, type, init=None, *, unit="", help="", hint=""):
         """Attach to, or make, an unsynchronised number or struct; return the ctypes object.
 
         type is a ctypes type, a typecode of multiprocessing, or a dtype or scalar type of
@@ -290,10 +297,10 @@ class Segment:
         """
         first = _first(type, init)
         if isinstance(first, ctypes.Array) and first._type_ is ctypes.c_char:
-            return self._place(name, ctypes.c_char, RAW, CHARS, len(first), first, unit=unit, help=help)
-        return self._place(name, type, RAW, SINGLE, init=first, unit=unit, help=help)
+            return self._place(name, ctypes.c_char, RAW, CHARS, len(first), first, unit=unit, help=help, hint=hint)
+        return self._place(name, type, RAW, SINGLE, init=first, unit=unit, help=help, hint=hint)
 
-    def raw_array(self, name, type, size_or_values=0, *, unit="", help=""):
+    def raw_array(self, name, type, size_or_values=0, *, unit="", help="", hint=""):
         """Attach to, or make, an unsynchronised array of numbers; return the ctypes array.
 
         size_or_values is the number of elements, which start as zeros, or the elements
@@ -301,52 +308,52 @@ class Segment:
         FileNotFoundError if there is none. An array of characters is a char_array, as
         with multiprocessing's RawArray('c', 8).
         """
-        return self._array(name, type, RAW, size_or_values, unit, help)
+        return self._array(name, type, RAW, size_or_values, unit, help, hint)
 
-    def char_array(self, name, size=0, *, unit="", help=""):
+    def char_array(self, name, size=0, *, unit="", help="", hint=""):
         """Attach to, or make, an unsynchronised C string of size bytes; return the c_char array.
 
         A size of 0 means the size of the existing one, as with raw_array.
         """
-        return self._place(name, ctypes.c_char, RAW, CHARS, _count(name, size), unit=unit, help=help)
+        return self._place(name, ctypes.c_char, RAW, CHARS, _count(name, size), unit=unit, help=help, hint=hint)
 
-    def value(self, name, type, init=None, *, unit="", help=""):
+    def value(self, name, type, init=None, *, unit="", help="", hint=""):
         """Attach to, or make, a number with a lock; return the Value."""
         self._number(name, type, "Value")
-        return self._place(name, type, LOCKED, SINGLE, init=_first(type, init), unit=unit, help=help)
+        return self._place(name, type, LOCKED, SINGLE, init=_first(type, init), unit=unit, help=help, hint=hint)
 
-    def array(self, name, type, size_or_values=0, *, unit="", help=""):
+    def array(self, name, type, size_or_values=0, *, unit="", help="", hint=""):
         """Attach to, or make, an array of numbers with one lock; return the Array.
 
         size_or_values is as with raw_array.
         """
         self._number(name, type, "Array")
-        return self._array(name, type, LOCKED, size_or_values, unit, help)
+        return self._array(name, type, LOCKED, size_or_values, unit, help, hint)
 
-    def struct(self, name, type, init=None, *, unit="", help=""):
+    def struct(self, name, type, init=None, *, unit="", help="", hint=""):
         """Attach to, or make, a struct that changes as a whole; return the Struct."""
-        return self._place(name, type, PUBLISHED, SINGLE, init=_first(type, init), unit=unit, help=help)
+        return self._place(name, type, PUBLISHED, SINGLE, init=_first(type, init), unit=unit, help=help, hint=hint)
 
-    def string(self, name, size=0, *, unit="", help=""):
+    def string(self, name, size=0, *, unit="", help="", hint=""):
         """Attach to, or make, a string of up to size bytes that changes as a whole; return the String.
 
         A size of 0 means the size of the existing one, as with raw_array.
         """
-        return self._place(name, ctypes.c_char, PUBLISHED, CHARS, _count(name, size), unit=unit, help=help)
+        return self._place(name, ctypes.c_char, PUBLISHED, CHARS, _count(name, size), unit=unit, help=help, hint=hint)
 
-    def atomic(self, name, type, init=None, *, unit="", help=""):
+    def atomic(self, name, type, init=None, *, unit="", help="", hint=""):
         """Attach to, or make, an integer of 4 or 8 bytes with atomic operations; return the Atomic."""
         if layout_of(type).code not in ("i", "I", "q", "Q"):
             raise TypeError(
                 f"Atomic {name!r} cannot be a {ctype.resolve(type).__name__}: use an integer of 4 or 8 bytes"
             )
-        return self._place(name, type, ATOMIC, SINGLE, init=_first(type, init), unit=unit, help=help)
+        return self._place(name, type, ATOMIC, SINGLE, init=_first(type, init), unit=unit, help=help, hint=hint)
 
-    def mutex(self, name, *, unit="", help=""):
+    def mutex(self, name, *, unit="", help="", hint=""):
         """Attach to, or make, a lock that belongs to no value; return the Mutex."""
-        return self._place(name, None, LOCKED, MUTEX, unit=unit, help=help)
+        return self._place(name, None, LOCKED, MUTEX, unit=unit, help=help, hint=hint)
 
-    def _array(self, name, type, access, size_or_values, unit, help):
+    def _array(self, name, type, access, size_or_values, unit, help, hint):
         code = layout_of(type).code
         if code in (None, "?"):
             raise TypeError(
@@ -364,7 +371,7 @@ class Segment:
                 raise ValueError(f"array {name!r} needs at least one element: give its values or its length") from None
             t = ctype.resolve(type)
             init = (t * count)(*([instance(t, x) for x in values] if issubclass(t, ctypes.Structure) else values))
-        return self._place(name, type, access, CHARS if code == "c" else ARRAY, count, init, unit=unit, help=help)
+        return self._place(name, type, access, CHARS if code == "c" else ARRAY, count, init, unit=unit, help=help, hint=hint)
 
     @staticmethod
     def _number(name, type, what):

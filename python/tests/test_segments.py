@@ -3,18 +3,22 @@
 import contextlib
 import ctypes
 import errno
+import gc
 import io
 import json
 import os
 import random
 import resource
+import struct
 import subprocess
 import sys
 import tempfile
 import unittest
+import zlib
 
 import shm
 from shm import bench, header, layout
+from shm.cell import OWNER_MASK
 from shm.ctype import layout_of, type_of
 
 from .support import Case
@@ -164,30 +168,252 @@ class Opening(Case):
         self.assertEqual(answer, "anonymous 41 named -42")
 
     def test_earlier_boot(self):
-        with tempfile.TemporaryDirectory() as d:
-            path = os.path.join(d, "segment")
+        """After a reboot a dead owner's lock is taken over as ever, and its id is not given out again."""
+        with tempfile.TemporaryDirectory(dir=".") as d:
+            path = os.path.abspath(os.path.join(d, "segment"))
             with shm.open(path, create=True, max_size=1 << 20) as seg:
                 seg.value("n", "q")
                 go = self.go("agent", path)
                 self.assertEqual(go.line(), "ready")
                 self.assertEqual(go.tell("lock"), "locked")
+                owner = seg["n"].get_lock()._word.value & OWNER_MASK
                 seg.sync()
             go.kill()
             del seg
-            with open(path, "r+b") as f:
-                f.seek(header.BOOT)
-                f.write(header.seal(12345).to_bytes(8, sys.byteorder))
+            with open(path, "r+b") as f:  # the counter is older than the lock word
+                for offset, n in ((header.HOME, 12345), (header.NEXT_ID, owner)):
+                    f.seek(offset)
+                    f.write(header.seal(n).to_bytes(8, sys.byteorder))
             program = (
                 "import sys, shm; seg = shm.open(sys.argv[1]); lock = seg['n'].get_lock()\n"
-                "assert lock._word.value == 0 and lock._cell.takeovers == 0\n"
                 "with lock: assert lock.abandoned()\n"
-                "assert lock._hold.id > 1 << 20\n"
+                f"assert lock._hold.id == {owner} + 1 and lock._cell.takeovers == 1, lock._hold.id\n"
+                "m = seg._attached()\n"
+                "assert shm.header.unseal(m.home.value) == m.mine\n"
             )
             subprocess.run([sys.executable, "-c", program, path], check=True)
             go = self.go("agent", path)
             self.assertEqual(go.line(), "ready")
             self.assertEqual(go.tell("lock"), "locked")
             self.assertEqual(go.tell("abandoned"), "false")
+
+    def test_repair(self):
+        """A file whose pages reached the disk in any order is cut back to what is valid, and its index is made anew."""
+        program = (
+            "import sys, shm; seg = shm.open(sys.argv[1]); names = list(seg)\n"
+            "assert all(seg[n].value == int(n[1:]) for n in names)\n"
+            "m = seg._attached(); h = shm.header\n"
+            "assert h.unseal(m.home.value) == m.mine and h.unseal(m.values.value) == len(names)\n"
+            "assert m.indexed.value == m.used.value\n"
+            "seg.value('n1000', 'q', 1000); assert 'n1000' in seg\n"
+            "print(len(names))\n"
+        )
+
+        def damaged(change):
+            with tempfile.TemporaryDirectory(dir=".") as d:
+                path = os.path.join(d, "segment")
+                with shm.open(path, create=True, max_size=1 << 22) as seg:
+                    for i in range(400):
+                        seg.value(f"n{i}", "q", i)
+                    m = seg._attached()
+                    at = {name: seg._attached().directory.find(name).offset for name in seg}
+                    index = m.directory._current_index(m.directory.used())
+                    self.assertEqual(index.mask + 1, 1024)
+                    m.home.value = header.seal(12345)
+                    change(m, at, index)
+                    seg.sync()
+                    del m, index
+                del seg
+                gc.collect()
+                return int(subprocess.run([sys.executable, "-c", program, path], check=True, stdout=-1).stdout)
+
+        def wrong_slots(m, at, index):
+            for i in range(0, 1024, 3):
+                index.slots[i] = 0
+
+        def broken_record(m, at, index):
+            ctypes.memset(m.address(at["n300"], 64), 0xFF, 64)
+
+        def old_used(m, at, index):
+            m.used.value = m.indexed.value = header.seal(at["n350"] // 64)
+
+        def cut_off(m, at, index):
+            os.truncate(m.path, (at["n390"] + 4096) // 4096 * 4096)
+
+        self.assertEqual(damaged(lambda *_: None), 400)
+        self.assertEqual(damaged(wrong_slots), 400)
+        self.assertEqual(damaged(broken_record), 300)
+        self.assertEqual(damaged(old_used), 350)
+        self.assertIn(damaged(cut_off), range(390, 401))
+
+    def test_what_a_dead_process_left_is_completed(self):
+        seg = self.open(create=True, max_size=1 << 24)
+        m = seg._attached()
+        for step in ("used", "slot", "values", "index"):
+            n = len(seg)
+
+            def body():
+                for i in range(600):
+                    stores = 0
+                    d = m.directory
+                    name = f"{step}{i}"
+                    if i != (0 if step == "index" else 300):
+                        seg.value(name, "q", i)
+                        continue
+                    if step == "used":
+                        d._complete = lambda real=d._complete: os._exit(0) if d.find(name) else real()
+                    elif step == "index":
+                        real = shm.directory.store_lines
+                        shm.directory.store_lines = lambda w, x: os._exit(0) if w is m.index else real(w, x)
+                    else:
+                        def store(word, x, real=shm.directory.store_release):
+                            nonlocal stores
+                            stores += 1
+                            real(word, x)
+                            if stores == {"slot": 1, "values": 2}[step]:
+                                os._exit(0)
+
+                        shm.directory.store_release = store
+                    seg.value(name, "q", i)
+                return 1
+
+            self.assertEqual(self.reap(self.child(body)), 0, step)
+            self.assertGreater(len(seg), n + 100)
+            other = self.python("import sys, shm\nseg = shm.open(sys.argv[1])\nprint(len(list(seg)))\nsys.stdin.readline()\n")
+            self.assertEqual(int(other.line()), len(seg))
+            seg.value(f"{step} after", "q")
+            self.assertEqual(header.unseal(m.values.value), len(seg))
+            self.assertEqual(m.indexed.value, m.used.value)
+            go = self.go("agent", self.name)
+            self.assertEqual(go.line(), "ready")
+
+    def test_many_names(self):
+        seg = self.open(create=True, max_size=1 << 24)
+        for i in range(3000):
+            seg.value(f"n{i}", "q", i)
+        again = self.python(
+            "import sys, shm\nseg = shm.open(sys.argv[1])\n"
+            "d = seg._attached().directory\n"
+            "assert seg['n2999'].value == 2999 and 'no' not in seg\n"
+            "print(len(d._records), len(seg))\n"
+        )
+        read, n = map(int, again.line().split())
+        self.assertLess(read, 20)  # of the records, and all are read only to be listed
+        self.assertEqual(n, 3000)
+
+    def test_hints(self):
+        seg = self.open()
+        for hint in ("", "duration", "time", "text", "counter", "gauge"):
+            seg.value("v" + hint, "q", hint=hint)
+        self.assertEqual([e.hint for e in seg.entries()], [e.name[1:] for e in seg.entries()])
+        with self.assertRaisesRegex(ValueError, "hint 'speed'"):
+            seg.value("w", "q", hint="speed")
+
+    def test_creation_where_calls_are_refused(self):
+        """Each optional call has a second way, and a name never leads to half a header."""
+        real_open, real_link = os.open, os.link
+
+        def refusing(no_tmpfile, link, rename):
+            def open_(path, flags, *rest):
+                if no_tmpfile and flags & os.O_TMPFILE == os.O_TMPFILE:
+                    raise OSError(errno.EOPNOTSUPP, "refused")
+                return real_open(path, flags, *rest)
+
+            def link_(source, *rest, **more):
+                if link and "/proc/" in source:
+                    raise OSError(link, "refused")
+                return real_link(source, *rest, **more)
+
+            class Library:
+                fstatfs = staticmethod(shm.file._libc.fstatfs)
+
+                @staticmethod
+                def renameat2(*_):
+                    ctypes.set_errno(rename)
+                    return -1
+
+            return open_, link_, Library if rename else shm.file._libc
+
+        library = shm.file._libc
+        for no_tmpfile in (False, True):
+            for link in (0, errno.EACCES, errno.EPERM, errno.EXDEV):
+                for rename in (0, errno.EINVAL, errno.ENOSYS, errno.EPERM):
+                    os.open, os.link, shm.file._libc = refusing(no_tmpfile, link, rename)
+                    try:
+                        with shm.open(self.name, exclusive=True, max_size=1 << 20) as seg:
+                            seg.value("n", "q", 1).add(1)
+                        self.assertRaises(FileExistsError, shm.open, self.name, exclusive=True)
+                    finally:
+                        os.open, os.link, shm.file._libc = real_open, real_link, library
+                    self.assertEqual(self.open(create=False)["n"].value, 2)
+                    self.assertEqual([n for n in os.listdir("/dev/shm") if self.name in n], [self.name])
+                    shm.remove(self.name)
+
+    def test_without_a_description_of_its_own(self):
+        seg = self.open()
+        raw = seg.raw_value("raw", "q", 1)
+        program = (
+            "import sys, shm\n"
+            "def refuse(fd, path): raise PermissionError(13, 'refused')\n"
+            "shm.file.reopen = refuse\n"
+            "seg = shm.open(sys.argv[1])\n"
+            "seg['raw'].value += 1\n"
+            "for f in (lambda: seg.value('new', 'q'), lambda: seg.raw_value('new', 'q'), lambda: seg.mutex('m')):\n"
+            "    try: f()\n"
+            "    except shm.LockError as e: assert 'for itself alone' in str(e), e\n"
+            "    else: raise SystemExit('made')\n"
+            "print(list(seg))\n"
+        )
+        out = subprocess.run([sys.executable, "-c", program, self.name], check=True, stdout=-1, text=True).stdout
+        self.assertEqual((out, raw.value), ("['raw']\n", 2))
+
+    def test_read_lock_on_all_leases(self):
+        """Who may only read the file can keep others from leases. The error names that, and no id is used up."""
+        seg = self.open()
+        v = seg.raw_value("raw", "q", 1)
+        before = seg._attached().next_id.value
+        fd = os.open(f"/dev/shm/{self.name}", os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        shm.lease._lock_byte(fd, shm.lease._OFD_SETLK, shm.lease.fcntl.F_RDLCK, shm.lease.BASE, 1 << 30)
+        with self.assertRaisesRegex(shm.LockError, "may only read the file keeps others"):
+            seg.value("n", "q")
+        self.assertEqual((seg._attached().next_id.value, v.value), (before, 1))
+
+    def test_closed_descriptor_is_no_death(self):
+        """If the program closes descriptors that are not its own, no owner looks dead."""
+        seg = self.open()
+        v = seg.value("n", "q")
+        v.add(1)
+        go = self.agent()
+        self.assertEqual(go.tell("lock"), "locked")
+        control = seg._attached().lease.control()
+        saved = os.dup(control)
+        self.addCleanup(os.close, saved)
+        with open("/dev/null") as other:
+            os.dup2(other.fileno(), control, inheritable=False)
+            self.assertFalse(v.get_lock().acquire(timeout=0.05))
+            with self.assertRaisesRegex(shm.LockError, "is not the segment's any more"):
+                seg.raw_value("new", "q")
+        os.dup2(saved, control, inheritable=False)
+        self.assertEqual(go.tell("unlock"), "unlocked")
+        seg._attached().lease._blind_until = 0
+        v.add(1)
+
+    @unittest.skipIf(os.geteuid(), "only root can give files away")
+    def test_files_of_other_users(self):
+        self.open()
+        path = f"/dev/shm/{self.name}"
+        os.chown(path, 12345, 12345)
+        os.chmod(path, 0o644)
+        with self.assertRaisesRegex(shm.InsecureError, "grants no other user to write"):
+            shm.open(self.name, mode=0o644)
+        with self.assertRaisesRegex(shm.InsecureError, "for this user only"):
+            shm.open(self.name, readonly=True)
+        shm.open(self.name, mode=0o644, readonly=True).close()
+        shm.open(self.name, mode=0o664).close()
+        os.chmod(path, 0o664)
+        with self.assertRaisesRegex(shm.InsecureError, "fsGroup.*pass mode=0o664.*chmod 640"):
+            shm.open(self.name, mode=0o640, readonly=True)
 
 
 class Malformed(Case):
@@ -209,15 +435,16 @@ class Malformed(Case):
                 shm.open(self.path)
 
     def test_versions(self):
-        self.write(header.new(1 << 20, 1).ljust(header.FIRST_ALLOCATION, b"\0"))
-        shm.open(self.path).close()
-        import struct
-        import zlib
-
-        for at, n, error in ((8, 2, shm.VersionError), (12, 0x04030201, shm.VersionError), (20, 7, shm.FormatError)):
-            b = bytearray(header.new(1 << 20, 1).ljust(header.FIRST_ALLOCATION, b"\0"))
+        with shm.open(self.path, create=True, max_size=1 << 20):
+            pass
+        with open(self.path, "rb") as f:
+            good = f.read()
+        for at, n, error in (
+            (8, 1, shm.VersionError), (8, 3, shm.VersionError), (12, 0x04030201, shm.VersionError), (20, 7, shm.FormatError),
+        ):  # fmt: skip
+            b = bytearray(good)
             struct.pack_into("=I", b, at, n)
-            struct.pack_into("=I", b, 32, zlib.crc32(b[:32]))
+            struct.pack_into("=I", b, 40, zlib.crc32(b[:40]))
             self.write(b)
             with self.assertRaises(error):
                 shm.open(self.path)
