@@ -94,6 +94,7 @@
 #define _FILE_OFFSET_BITS 64
 #endif
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -305,6 +306,7 @@ enum {
 #define SHM_MAX_SEGMENT_ (UINT64_C(1) << 45)
 #define SHM_MAX_LAYOUT_ (UINT64_C(1) << 40)
 #define SHM_LEASE_BASE_ (INT64_C(1) << 62)
+#define SHM_CREATION_ (INT64_C(1) << 61) /* the byte that the creator of a file with a temporary name has locked */
 #define SHM_SEALED_MAX_ ((UINT64_C(1) << 40) - 1)
 
 /* The bits of the lock word: the owner's id, and that a waiter sleeps in the kernel. In
@@ -487,17 +489,46 @@ static inline void shm_store_sealed_(uint64_t *p, uint64_t n)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+static const uint32_t shm_crc_table_[256] = {
+	0x00000000, 0x77073096, 0xee0e612c, 0x990951ba, 0x076dc419, 0x706af48f, 0xe963a535, 0x9e6495a3,
+	0x0edb8832, 0x79dcb8a4, 0xe0d5e91e, 0x97d2d988, 0x09b64c2b, 0x7eb17cbd, 0xe7b82d07, 0x90bf1d91,
+	0x1db71064, 0x6ab020f2, 0xf3b97148, 0x84be41de, 0x1adad47d, 0x6ddde4eb, 0xf4d4b551, 0x83d385c7,
+	0x136c9856, 0x646ba8c0, 0xfd62f97a, 0x8a65c9ec, 0x14015c4f, 0x63066cd9, 0xfa0f3d63, 0x8d080df5,
+	0x3b6e20c8, 0x4c69105e, 0xd56041e4, 0xa2677172, 0x3c03e4d1, 0x4b04d447, 0xd20d85fd, 0xa50ab56b,
+	0x35b5a8fa, 0x42b2986c, 0xdbbbc9d6, 0xacbcf940, 0x32d86ce3, 0x45df5c75, 0xdcd60dcf, 0xabd13d59,
+	0x26d930ac, 0x51de003a, 0xc8d75180, 0xbfd06116, 0x21b4f4b5, 0x56b3c423, 0xcfba9599, 0xb8bda50f,
+	0x2802b89e, 0x5f058808, 0xc60cd9b2, 0xb10be924, 0x2f6f7c87, 0x58684c11, 0xc1611dab, 0xb6662d3d,
+	0x76dc4190, 0x01db7106, 0x98d220bc, 0xefd5102a, 0x71b18589, 0x06b6b51f, 0x9fbfe4a5, 0xe8b8d433,
+	0x7807c9a2, 0x0f00f934, 0x9609a88e, 0xe10e9818, 0x7f6a0dbb, 0x086d3d2d, 0x91646c97, 0xe6635c01,
+	0x6b6b51f4, 0x1c6c6162, 0x856530d8, 0xf262004e, 0x6c0695ed, 0x1b01a57b, 0x8208f4c1, 0xf50fc457,
+	0x65b0d9c6, 0x12b7e950, 0x8bbeb8ea, 0xfcb9887c, 0x62dd1ddf, 0x15da2d49, 0x8cd37cf3, 0xfbd44c65,
+	0x4db26158, 0x3ab551ce, 0xa3bc0074, 0xd4bb30e2, 0x4adfa541, 0x3dd895d7, 0xa4d1c46d, 0xd3d6f4fb,
+	0x4369e96a, 0x346ed9fc, 0xad678846, 0xda60b8d0, 0x44042d73, 0x33031de5, 0xaa0a4c5f, 0xdd0d7cc9,
+	0x5005713c, 0x270241aa, 0xbe0b1010, 0xc90c2086, 0x5768b525, 0x206f85b3, 0xb966d409, 0xce61e49f,
+	0x5edef90e, 0x29d9c998, 0xb0d09822, 0xc7d7a8b4, 0x59b33d17, 0x2eb40d81, 0xb7bd5c3b, 0xc0ba6cad,
+	0xedb88320, 0x9abfb3b6, 0x03b6e20c, 0x74b1d29a, 0xead54739, 0x9dd277af, 0x04db2615, 0x73dc1683,
+	0xe3630b12, 0x94643b84, 0x0d6d6a3e, 0x7a6a5aa8, 0xe40ecf0b, 0x9309ff9d, 0x0a00ae27, 0x7d079eb1,
+	0xf00f9344, 0x8708a3d2, 0x1e01f268, 0x6906c2fe, 0xf762575d, 0x806567cb, 0x196c3671, 0x6e6b06e7,
+	0xfed41b76, 0x89d32be0, 0x10da7a5a, 0x67dd4acc, 0xf9b9df6f, 0x8ebeeff9, 0x17b7be43, 0x60b08ed5,
+	0xd6d6a3e8, 0xa1d1937e, 0x38d8c2c4, 0x4fdff252, 0xd1bb67f1, 0xa6bc5767, 0x3fb506dd, 0x48b2364b,
+	0xd80d2bda, 0xaf0a1b4c, 0x36034af6, 0x41047a60, 0xdf60efc3, 0xa867df55, 0x316e8eef, 0x4669be79,
+	0xcb61b38c, 0xbc66831a, 0x256fd2a0, 0x5268e236, 0xcc0c7795, 0xbb0b4703, 0x220216b9, 0x5505262f,
+	0xc5ba3bbe, 0xb2bd0b28, 0x2bb45a92, 0x5cb36a04, 0xc2d7ffa7, 0xb5d0cf31, 0x2cd99e8b, 0x5bdeae1d,
+	0x9b64c2b0, 0xec63f226, 0x756aa39c, 0x026d930a, 0x9c0906a9, 0xeb0e363f, 0x72076785, 0x05005713,
+	0x95bf4a82, 0xe2b87a14, 0x7bb12bae, 0x0cb61b38, 0x92d28e9b, 0xe5d5be0d, 0x7cdcefb7, 0x0bdbdf21,
+	0x86d3d2d4, 0xf1d4e242, 0x68ddb3f8, 0x1fda836e, 0x81be16cd, 0xf6b9265b, 0x6fb077e1, 0x18b74777,
+	0x88085ae6, 0xff0f6a70, 0x66063bca, 0x11010b5c, 0x8f659eff, 0xf862ae69, 0x616bffd3, 0x166ccf45,
+	0xa00ae278, 0xd70dd2ee, 0x4e048354, 0x3903b3c2, 0xa7672661, 0xd06016f7, 0x4969474d, 0x3e6e77db,
+	0xaed16a4a, 0xd9d65adc, 0x40df0b66, 0x37d83bf0, 0xa9bcae53, 0xdebb9ec5, 0x47b2cf7f, 0x30b5ffe9,
+	0xbdbdf21c, 0xcabac28a, 0x53b39330, 0x24b4a3a6, 0xbad03605, 0xcdd70693, 0x54de5729, 0x23d967bf,
+	0xb3667a2e, 0xc4614ab8, 0x5d681b02, 0x2a6f2b94, 0xb40bbe37, 0xc30c8ea1, 0x5a05df1b, 0x2d02ef8d};
+
 static inline uint32_t shm_crc_(uint32_t crc, const void *bytes, size_t n)
 {
-	static const uint32_t table[16] = {
-		0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-		0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
 	const unsigned char *b = (const unsigned char *)bytes;
 	crc = ~crc;
-	for (size_t i = 0; i < n; i++) {
-		crc = table[(crc ^ b[i]) & 15] ^ crc >> 4;
-		crc = table[(crc ^ b[i] >> 4) & 15] ^ crc >> 4;
-	}
+	for (size_t i = 0; i < n; i++)
+		crc = shm_crc_table_[(crc ^ b[i]) & 255] ^ crc >> 8;
 	return ~crc;
 }
 
@@ -953,6 +984,13 @@ SHM_SLOW_ int shm_decode_(const shm_segment *s, uint64_t off, uint64_t end, stru
 
 /* ---- Files ---- */
 
+/* Reports whether an error says that the kernel, the filesystem or a filter of system
+ * calls does not permit an optional call. Each has a second way. */
+static inline bool shm_refused_(int err)
+{
+	return err == ENOSYS || err == EPERM || err == EACCES || err == EINVAL || err == EOPNOTSUPP || err == EXDEV;
+}
+
 /* Applies a lock to n bytes, or queries it. After a query, *l is the lock that conflicts. */
 SHM_SLOW_ int shm_file_lock_(int fd, int cmd, short type, int64_t off, int64_t n, struct flock *l)
 {
@@ -1035,7 +1073,7 @@ SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end, bool fresh)
 		int err;
 		while ((err = fallocate(fd, 0, (off_t)at, (off_t)n) != 0 ? errno : 0) == EINTR) {
 		}
-		if (err == EOPNOTSUPP || err == ENOSYS) {
+		if (shm_refused_(err)) {
 			char zeros[4096];
 			struct stat st;
 			memset(zeros, 0, sizeof zeros);
@@ -1062,6 +1100,8 @@ SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end, bool fresh)
 enum { SHM_TMPFS_ = 0x01021994 };
 #define SHM_RAMFS_ UINT32_C(0x858458f6)
 #define SHM_HUGETLBFS_ UINT32_C(0x958458f6)
+#define SHM_BTRFS_ UINT32_C(0x9123683e)
+#define SHM_OVERLAYFS_ UINT32_C(0x794c7630)
 #define SHM_NOCOW_ 0x00800000 /* FS_NOCOW_FL of linux/fs.h, which does not go together with all headers of libc */
 
 static inline bool shm_memory_(uint32_t type) { return type == SHM_TMPFS_ || type == SHM_RAMFS_ || type == SHM_HUGETLBFS_; }
@@ -1105,21 +1145,75 @@ static inline int shm_open_existing_(const char *path, bool read_only)
 	return fd;
 }
 
+/* Reads a small file; returns its length, 0 if it cannot be read. A NUL follows. */
+static inline size_t shm_read_file_(const char *path, char *b, size_t room)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, b, room - 1);
+	if (fd >= 0)
+		close(fd);
+	b[n > 0 ? n : 0] = 0;
+	return n > 0 ? (size_t)n : 0;
+}
+
+/* Reports whether an id stands for all that this user namespace does not have. Then a
+ * file that has it is nobody's in particular, whoever this process is. */
+SHM_SLOW_ bool shm_stranger_(uint32_t id, const char *map, const char *overflow)
+{
+	char b[4096], *line = b;
+	unsigned long long total = 0, n;
+	unsigned long strangers = 65534;
+	if (shm_read_file_(overflow, b, sizeof b) > 0)
+		strangers = strtoul(b, NULL, 10);
+	if (id != strangers)
+		return false;
+	(void)shm_read_file_(map, b, sizeof b);
+	while (line != NULL && sscanf(line, "%*u %*u %llu", &n) == 1) {
+		total += n;
+		if ((line = strchr(line, '\n')) != NULL)
+			line++;
+	}
+	return total < UINT32_MAX; /* the last number is no id */
+}
+
+/* Reports whether a file is certainly this process's user's, or root's, who can do
+ * anything to this process anyhow. */
+static inline bool shm_owns_(const struct stat *st)
+{
+	return st->st_uid == 0 || (st->st_uid == geteuid() && !shm_stranger_(st->st_uid, "/proc/self/uid_map", "/proc/sys/kernel/overflowuid"));
+}
+
+/* Reports whether the group of a file is certainly one of this process's. */
+static inline bool shm_shares_(const struct stat *st)
+{
+	int n = getgroups(0, NULL);
+	gid_t *all = n > 0 ? (gid_t *)malloc((size_t)n * sizeof *all) : NULL;
+	bool member = st->st_gid == getegid();
+	n = all != NULL ? getgroups(n, all) : 0;
+	for (int i = 0; i < n; i++)
+		member = member || all[i] == st->st_gid;
+	free(all);
+	return member && !shm_stranger_(st->st_gid, "/proc/self/gid_map", "/proc/sys/kernel/overflowgid");
+}
+
 /* Checks that a file is safe to attach to: it is no trap of another user, and no more
- * users can write to it than mode grants. The owner of a file can always write to it, so
- * a process that writes trusts another user only if mode lets others write; one that
- * reads does so if mode is not for this user alone. */
-static inline int shm_trusted_(int fd, const shm_options *o)
+ * users can write to it than mode grants. The owner of a file can always write to it and
+ * cut it off. So a process that writes trusts another user's file only if mode lets all
+ * users write, or lets the file's group write and the process is in it. One that reads
+ * does so if mode grants anything to others. */
+static inline int shm_trusted_(int fd, const shm_options *o, uint64_t links)
 {
 	struct stat st;
 	if (fstat(fd, &st) != 0)
 		return -errno;
 	if (S_ISREG(st.st_mode) && st.st_nlink == 0)
 		return -ENOENT; /* it was removed meanwhile */
-	bool other = st.st_uid != geteuid() && st.st_uid != 0;
-	if (!S_ISREG(st.st_mode) || st.st_nlink > 1 || (other && (o->mode & (o->read_only ? 077 : 022)) == 0) || (st.st_mode & 0222 & ~o->mode) != 0)
+	if (!S_ISREG(st.st_mode) || links > 1 || (st.st_mode & 0222 & ~o->mode) != 0)
 		return SHM_EINSECURE;
-	return 0;
+	if (shm_owns_(&st))
+		return 0;
+	bool trusts = o->read_only ? (o->mode & 077) != 0 : (o->mode & 02) != 0 || ((o->mode & 020) != 0 && shm_shares_(&st));
+	return trusts ? 0 : SHM_EINSECURE;
 }
 
 /* Opens the segment's file again, for an open file description that no child shares. A
@@ -2941,19 +3035,20 @@ SHM_SLOW_ int shm_build_(int fd, mode_t mode, uint64_t max_size)
 	int flags = 0, err = shm_filesystem_(fd, &type);
 	if (err != 0)
 		return err;
-	/* Copy-on-write would undo the reservation. Few filesystems have it, and this switch. */
-	if (ioctl(fd, _IOR('f', 1, long), &flags) == 0 && (flags & SHM_NOCOW_) == 0) {
+	/* Copy-on-write would undo the reservation. overlayfs may be on top of btrfs. */
+	if ((type == SHM_BTRFS_ || type == SHM_OVERLAYFS_) && ioctl(fd, _IOR('f', 1, long), &flags) == 0 && (flags & SHM_NOCOW_) == 0) {
 		flags |= SHM_NOCOW_;
 		(void)ioctl(fd, _IOW('f', 2, long), &flags);
 	}
-	if (fchmod(fd, mode) != 0) /* the umask does not apply */
+	err = fchmod(fd, mode) != 0 ? -errno : 0; /* the umask does not apply */
+	if (fstat(fd, &st) != 0)
 		return -errno;
+	if ((st.st_mode & 0777) != mode) /* some filesystems keep no modes */
+		return err != 0 ? err : SHM_EFILESYSTEM;
 	if (shm_file_lock_(fd, F_OFD_GETLK, F_WRLCK, 0, 1, &l) != 0)
 		return SHM_EFILESYSTEM;
 	if ((err = shm_reserve_(fd, 0, SHM_FIRST_, true)) != 0)
 		return err;
-	if (fstat(fd, &st) != 0)
-		return -errno;
 	memset(&index, 0, sizeof index);
 	index.name = index.format = "";
 	index.size = sizeof(uint64_t);
@@ -2971,20 +3066,122 @@ SHM_SLOW_ int shm_build_(int fd, mode_t mode, uint64_t max_size)
 		return err;
 	void *mem = mmap(NULL, SHM_FIRST_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (mem == MAP_FAILED)
-		return errno == ENODEV ? SHM_EFILESYSTEM : -errno;
+		return errno == ENODEV || errno == EINVAL ? SHM_EFILESYSTEM : -errno;
 	munmap(mem, SHM_FIRST_);
-	return shm_memory_(type) || fsync(fd) == 0 ? 0 : -errno;
+	return shm_memory_(type) || fsync(fd) == 0 || shm_refused_(errno) ? 0 : -errno;
 }
 
-/* Opens a file for a new segment in the directory of a path: one without a name if temp
- * is empty, otherwise with that name. */
-static inline int shm_open_new_(const char *dir, const char *temp)
+/* ---- Temporary names ----
+ *
+ * Where a filesystem has no files without a name, or lets nobody name them, a segment is
+ * built under a temporary name in the same directory: .NAME.xxxxxxxx.new-segment. Its
+ * creator holds the lock of SHM_CREATION_ until the segment has its real name and has
+ * lost the temporary one. A temporary name whose file nobody has locked was left by a
+ * creator that died, and the next one removes it.
+ */
+
+#define SHM_TEMP_END_ ".new-segment"
+
+/* Reports whether a name is one of a file. */
+static inline bool shm_leads_to_(const char *name, int fd)
+{
+	struct stat named, own;
+	return lstat(name, &named) == 0 && fstat(fd, &own) == 0 && named.st_dev == own.st_dev && named.st_ino == own.st_ino;
+}
+
+/* Calls f with each temporary name of a path that exists. */
+SHM_SLOW_ void shm_besides_(const char *path, void (*f)(const char *temp, int fd), int fd)
+{
+	const char *base = strrchr(path, '/') + 1;
+	size_t dir = (size_t)(base - path), n = strnlen(base, 200);
+	char *temp = (char *)malloc(dir + 256 + 1);
+	if (temp == NULL)
+		return;
+	memcpy(temp, path, dir);
+	strcpy(temp + dir, ".");
+	DIR *d = opendir(temp);
+	for (struct dirent *e = NULL; d != NULL && (e = readdir(d)) != NULL;) {
+		const char *p = e->d_name;
+		if (strlen(p) != n + 10 + strlen(SHM_TEMP_END_) || *p != '.' || memcmp(p + 1, base, n) != 0 || p[n + 1] != '.' ||
+		    strspn(p + n + 2, "0123456789abcdef") != 8 || strcmp(p + n + 10, SHM_TEMP_END_) != 0)
+			continue;
+		strcpy(temp + dir, p);
+		f(temp, fd);
+	}
+	if (d != NULL)
+		closedir(d);
+	free(temp);
+}
+
+static inline void shm_remove_if_dead_(const char *temp, int unused)
+{
+	struct flock l;
+	struct stat st;
+	int fd = shm_open_existing_(temp, false);
+	(void)unused;
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && shm_file_lock_(fd, F_OFD_SETLK, F_WRLCK, SHM_CREATION_, 1, &l) == 0 && shm_leads_to_(temp, fd))
+		(void)unlink(temp);
+	close(fd);
+}
+
+/* Removes a second name of a file that has its real name. Its creator does not need it any
+ * more, and may be dead. */
+static inline void shm_remove_second_(const char *temp, int fd)
+{
+	if (shm_leads_to_(temp, fd))
+		(void)unlink(temp);
+}
+
+/* Returns how many names a file has. Filesystems that are programs let the kernel keep a
+ * number that was true some time ago. */
+static inline uint64_t shm_links_(int fd)
+{
+	struct stat st;
+#ifdef STATX_NLINK
+	struct statx x;
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_NLINK, &x) == 0 && (x.stx_mask & STATX_NLINK) != 0)
+		return x.stx_nlink;
+#endif
+	return fstat(fd, &st) == 0 ? st.st_nlink : 0;
+}
+
+/* Opens a new file under a temporary name, and locks it. The caller frees *temp. */
+static inline int shm_open_beside_(const char *path, char **temp)
+{
+	const char *base = strrchr(path, '/') + 1;
+	size_t room = strlen(path) + 40;
+	struct flock l;
+	if ((*temp = (char *)malloc(room)) == NULL)
+		return -ENOMEM;
+	for (int tries = 0; tries < 100; tries++) {
+		snprintf(*temp, room, "%.*s.%.200s.%08x" SHM_TEMP_END_, (int)(base - path), path, base, (unsigned)shm_random_());
+		int fd = open(*temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (fd < 0 && errno != EEXIST && errno != EINTR)
+			return -errno;
+		if (fd < 0)
+			continue;
+		int err = shm_file_lock_(fd, F_OFD_SETLK, F_WRLCK, SHM_CREATION_, 1, &l);
+		if ((err != -EAGAIN && err != -EACCES) && shm_leads_to_(*temp, fd))
+			return fd;
+		close(fd); /* another creator has taken it for abandoned, before it was locked */
+	}
+	return -EEXIST;
+}
+
+/* Opens a new file without a name in the directory of a path. */
+static inline int shm_open_unnamed_(const char *path)
 {
 	int fd;
-	do
-		fd = *temp == 0 ? open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) : open(temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
-	while (fd < 0 && errno == EINTR);
-	return fd < 0 ? -errno : fd;
+	char *dir = strndup(path, (size_t)(strrchr(path, '/') + 1 - path));
+	if (dir == NULL)
+		return -ENOMEM;
+	while ((fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)) < 0 && errno == EINTR) {
+	}
+	int err = fd < 0 ? -errno : fd;
+	free(dir);
+	return err;
 }
 
 /* Gives a file that has no name its name. Returns 1 if the system refuses, but may let a
@@ -2995,35 +3192,38 @@ static inline int shm_link_(int fd, const char *path)
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
 	if (linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
 		return 0;
-	if (errno == ENOENT && linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0) /* there is no /proc */
+	/* Without /proc the kernel links the descriptor itself, for some processes. */
+	if ((errno == ENOENT || shm_refused_(errno)) && linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0)
 		return 0;
-	switch (errno) {
-	case EACCES: case EPERM: case EXDEV: case ENOENT: case EINVAL: case ENOSYS: case EOPNOTSUPP: case EMLINK:
-		return 1;
-	}
-	return -errno;
+	return errno == ENOENT || errno == EMLINK || shm_refused_(errno) ? 1 : -errno;
 }
 
 /* Gives a file that has a temporary name its name instead. A filesystem that knows no
- * rename without replacement may know links: for a moment the file has two names then. */
-static inline int shm_rename_(const char *temp, const char *path)
+ * rename without replacement may know links: for a moment the file has two names then. If
+ * the process dies in between, whoever opens the file removes the temporary one. *linked
+ * reports whether that way was taken. */
+static inline int shm_rename_(const char *temp, const char *path, bool *linked)
 {
+	*linked = false;
 	if (syscall(SYS_renameat2, AT_FDCWD, temp, AT_FDCWD, path, 1 /* RENAME_NOREPLACE */) == 0)
 		return 0;
-	if (errno != EINVAL && errno != ENOSYS && errno != EPERM && errno != EOPNOTSUPP)
+	if (!shm_refused_(errno))
 		return -errno;
 	if (linkat(AT_FDCWD, temp, AT_FDCWD, path, 0) != 0)
-		return errno == EEXIST ? -EEXIST : errno == EPERM || errno == ENOSYS || errno == EOPNOTSUPP || errno == EMLINK ? SHM_EFILESYSTEM : -errno;
+		return errno == EMLINK || shm_refused_(errno) ? SHM_EFILESYSTEM : -errno;
 	(void)unlink(temp);
+	*linked = true;
 	return 0;
 }
 
-/* Brings the names in a directory to the disk. If that fails, a power failure takes the
- * name of the segment, and no half of it remains. */
-static inline void shm_sync_dir_(const char *dir)
+/* Brings the name of a file to the disk. If that fails, a power failure takes the name of
+ * the segment, and no half of it remains. */
+static inline void shm_sync_name_(const char *path)
 {
 	uint32_t type;
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char *dir = strndup(path, (size_t)(strrchr(path, '/') + 1 - path));
+	int fd = dir == NULL ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	free(dir);
 	if (fd < 0)
 		return;
 	if (shm_filesystem_(fd, &type) == 0 && !shm_memory_(type))
@@ -3031,40 +3231,64 @@ static inline void shm_sync_dir_(const char *dir)
 	close(fd);
 }
 
-/* Makes a new segment; returns its descriptor. The file gets its name when it is
- * complete. It has none before, or a temporary one where the system does not let it be
- * without. Returns -EEXIST if another process made a file of that name first. */
-SHM_SLOW_ int shm_create_named_(const char *path, mode_t mode, uint64_t max_size)
+/* Makes a file without a name, and names it. Returns its descriptor, or 1 if the system
+ * refuses that way. */
+static inline int shm_create_unnamed_(const char *path, mode_t mode, uint64_t max_size, int *made)
 {
-	static uint32_t count;
-	int err = -ENOMEM, fd = -1;
-	size_t n = strlen(path);
-	char *dir = strdup(path), *temp = (char *)malloc(n + 48);
-	bool unnamed = true;
-	if (dir != NULL && temp != NULL) {
-		char *last = strrchr(dir, '/') + 1;
-		*last = 0;
-		*temp = 0;
-		fd = err = shm_open_new_(dir, temp);
-		unnamed = err != -EOPNOTSUPP && err != -EISDIR && err != -EINVAL && err != -ENOSYS && err != -EPERM;
-		if (fd >= 0 && (err = shm_build_(fd, mode, max_size)) == 0 && (err = shm_link_(fd, path)) == 1) {
-			close(fd);
-			unnamed = false;
-		}
-		if (!unnamed) {
-			snprintf(temp, n + 48, "%s.%.200s.%x.%08x", dir, path + (last - dir), (unsigned)getpid(), (unsigned)shm_now_() + __atomic_fetch_add(&count, 1, __ATOMIC_RELAXED));
-			fd = err = shm_open_new_(dir, temp);
-			if (fd >= 0 && ((err = shm_build_(fd, mode, max_size)) != 0 || (err = shm_rename_(temp, path)) != 0))
-				unlink(temp);
-		}
-		if (err == 0)
-			shm_sync_dir_(dir);
-		else if (fd >= 0)
-			close(fd);
+	int fd = shm_open_unnamed_(path);
+	if (fd < 0)
+		return fd == -EISDIR || shm_refused_(-fd) ? 1 : fd;
+	int err = shm_build_(fd, mode, max_size);
+	if (err == 0)
+		err = shm_link_(fd, path);
+	if (err != 0)
+		close(fd);
+	else
+		*made = fd;
+	return err;
+}
+
+/* Makes a file with a temporary name, and gives it the real one. */
+static inline int shm_create_beside_(const char *path, mode_t mode, uint64_t max_size, int *made)
+{
+	char *temp = NULL;
+	struct flock l;
+	bool linked = false;
+	shm_besides_(path, shm_remove_if_dead_, -1);
+	int fd = shm_open_beside_(path, &temp), err = fd < 0 ? fd : shm_build_(fd, mode, max_size);
+	if (err == 0)
+		err = shm_rename_(temp, path, &linked);
+	if (err != 0 && fd >= 0) {
+		(void)unlink(temp);
+		close(fd);
 	}
 	free(temp);
-	free(dir);
-	return err != 0 ? err : fd;
+	if (err != 0)
+		return err;
+	/* Some filesystems that are programs take two names for two files, which share no
+	 * memory. All others open the real name. */
+	int again = linked ? shm_open_existing_(path, false) : -1;
+	if (again >= 0) {
+		close(fd);
+		fd = again;
+	} else {
+		(void)shm_file_lock_(fd, F_OFD_SETLK, F_UNLCK, SHM_CREATION_, 1, &l);
+	}
+	*made = fd;
+	return 0;
+}
+
+/* Makes a new segment; returns its descriptor. The file gets its name when it is
+ * complete. Returns -EEXIST if another process made a file of that name first. */
+SHM_SLOW_ int shm_create_named_(const char *path, mode_t mode, uint64_t max_size)
+{
+	int fd = -1, err = shm_create_unnamed_(path, mode, max_size, &fd);
+	if (err == 1)
+		err = shm_create_beside_(path, mode, max_size, &fd);
+	if (err != 0)
+		return err;
+	shm_sync_name_(path);
+	return fd;
 }
 
 static inline int shm_options_(const shm_options *o, shm_options *opt)
@@ -3084,23 +3308,23 @@ static inline int shm_options_(const shm_options *o, shm_options *opt)
 	return 0;
 }
 
-/* Opens the file of a path, if it can be trusted. The name of a new file may be its
- * second one for a moment. */
+/* Opens the file of a path, if it can be trusted. */
 static inline int shm_open_trusted_(const char *path, const shm_options *o)
 {
-	const struct timespec pause = {0, 2000000};
-	for (int tries = 0;; tries++) {
-		struct stat st;
-		int fd = shm_open_existing_(path, o->read_only), err = fd < 0 ? fd : shm_trusted_(fd, o);
-		if (err == 0)
-			return fd;
-		bool twice = fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink == 2;
-		if (fd >= 0)
-			close(fd);
-		if (!twice || tries == 10)
-			return err;
-		nanosleep(&pause, NULL);
+	int fd = shm_open_existing_(path, o->read_only);
+	if (fd < 0)
+		return fd;
+	struct stat st;
+	uint64_t links = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? st.st_nlink : 1;
+	if (links > 1) {
+		shm_besides_(path, shm_remove_second_, fd);
+		links = shm_links_(fd);
 	}
+	int err = shm_trusted_(fd, o, links);
+	if (err == 0)
+		return fd;
+	close(fd);
+	return err;
 }
 
 /* Attaches to the file of a path, or makes it. */
