@@ -318,7 +318,7 @@ func TestGrowth(t *testing.T) {
 		t.Error("a record has changed")
 	}
 	for what, m := range map[string]mapping{"its mapping": m, "watcher": watcher, "read-only": ro} {
-		if all := m.all(); len(all) != 3 || all[1] != m.found("s") || all[2].Name != "after" || m.data(all[1])[format.LockedOffset] != 7 {
+		if all := m.all(); len(all) != 3 || describe(all[1]) != describe(m.found("s")) || all[1].Layout != m.found("s").Layout || all[2].Name != "after" || m.data(all[1])[format.LockedOffset] != 7 {
 			t.Errorf("%s: %d values", what, len(all))
 		}
 	}

@@ -107,42 +107,48 @@ func (d *Directory) learn(r *format.Record) (*format.Record, error) {
 		return known, nil
 	}
 	if r.Kind == format.KindGrowth {
-		own, _, err := d.decode(r.Older, r.Start)
-		if err != nil {
+		var err error
+		if value, err = d.grownFrom(r); err != nil {
 			return nil, err
-		}
-		if value, err = r.Grown(own); err != nil {
-			return nil, d.fail("open", err)
 		}
 	}
 	d.known[r.Name] = value
 	return value, nil
 }
 
+// grownFrom returns the struct of a growth record, with the layout of that record.
+func (d *Directory) grownFrom(r *format.Record) (*format.Record, error) {
+	own, _, err := d.decode(r.Older, r.Start)
+	if err == nil {
+		if own, err = r.Grown(own); err != nil {
+			err = d.fail("open", err)
+		}
+	}
+	return own, err
+}
+
 // All yields every value, oldest first, as of the call. A struct has the layout to
 // which it has grown. An error ends it: what comes after a damaged record cannot be
-// listed.
+// listed. It does not need the index.
 func (d *Directory) All(f *os.File) iter.Seq2[*format.Record, error] {
 	return func(yield func(*format.Record, error) bool) {
 		var used int64
-		err := d.region.Guarded(func() (err error) {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			used, err = d.readUsed(f)
+		var grown map[int64]*format.Record // by the offset of the struct's own record
+		err := d.locked(func() (err error) {
+			if used, err = d.readUsed(f); err == nil {
+				grown = d.growths(used)
+			}
 			return err
 		})
 		for off := int64(format.HeaderSize); err == nil && off < used; {
 			var r *format.Record
 			var size int64
-			err = d.region.Guarded(func() (err error) {
-				d.mu.Lock()
-				defer d.mu.Unlock()
+			err = d.locked(func() (err error) {
 				r, size, err = d.decode(off, used)
-				if err == nil && r.Grows() && r.Kind != format.KindGrowth {
-					var newest *format.Record
-					if newest, err = d.find(f, r.Name); newest != nil && newest.Start == r.Start {
-						r = newest
-					}
+				if err == nil && r.Kind == format.KindGrowth {
+					_, err = d.grownFrom(r)
+				} else if err == nil && grown[off] != nil {
+					r, err = d.grownFrom(grown[off])
 				}
 				return err
 			})
@@ -158,6 +164,32 @@ func (d *Directory) All(f *os.File) iter.Seq2[*format.Record, error] {
 			yield(nil, err)
 		}
 	}
+}
+
+// locked calls f with d.mu held. A fault in the mapping is its error.
+func (d *Directory) locked(f func() error) error {
+	return d.region.Guarded(func() error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return f()
+	})
+}
+
+// growths returns the last growth record of each struct, up to the first record that
+// is not valid.
+func (d *Directory) growths(used int64) map[int64]*format.Record {
+	last := map[int64]*format.Record{}
+	for off := int64(format.HeaderSize); off < used; {
+		r, size, err := d.decode(off, used)
+		if err != nil {
+			break
+		}
+		if r.Kind == format.KindGrowth {
+			last[r.Older] = r
+		}
+		off += size
+	}
+	return last
 }
 
 // Await sleeps until the directory has the name, and returns its value. If stop

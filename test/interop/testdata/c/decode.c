@@ -23,25 +23,33 @@ static const char *class_of(int err)
 	return "system";
 }
 
-/* Replaces a struct's record by that of its last growth. */
-static int newest(shm_segment *s, struct shm_record_ *r)
+/* Reads the record at off. Replaces that of a struct by its last growth before used. */
+static int newest(shm_segment *s, uint64_t off, uint64_t used, struct shm_record_ *r)
 {
-	struct shm_record_ last;
-	char name[SHM_NAME_MAX_ + 1];
-	if (!shm_grows_(&r->shape))
-		return 0;
-	memcpy(name, r->shape.name, r->shape.name_length);
-	name[r->shape.name_length] = 0;
-	int err = shm_search_(s, name, &last);
-	if (err != 0)
-		return err == -ENOENT ? 0 : err;
-	if (last.offset == r->offset) {
-		free(r->meta);
-		*r = last;
-	} else {
-		free(last.meta);
+	struct shm_record_ later, last;
+	int err = shm_decode_(s, off, used, r);
+	if (err != 0 || r->shape.kind == SHM_GROWTH_ || !shm_grows_(&r->shape))
+		return err;
+	last.meta = NULL;
+	for (uint64_t at = off + r->length; at < used && shm_decode_(s, at, used, &later) == 0; at += later.length) {
+		if (later.shape.kind == SHM_GROWTH_ && later.older == off) {
+			free(last.meta);
+			last = later;
+		} else {
+			free(later.meta);
+		}
 	}
-	return 0;
+	if (last.meta == NULL)
+		return 0;
+	uint64_t length = r->length;
+	free(r->meta);
+	if ((err = shm_own_(s, &last)) == 0) {
+		*r = last;
+		r->length = length;
+	} else {
+		r->meta = NULL;
+	}
+	return err;
 }
 
 static int list(shm_segment *s)
@@ -50,14 +58,17 @@ static int list(shm_segment *s)
 	uint64_t used, length;
 	int err = shm_used_(s, &used);
 	for (uint64_t off = SHM_HEADER_; err == 0 && off < used; off += length) {
-		if ((err = shm_decode_(s, off, used, &r)) != 0)
+		if ((err = newest(s, off, used, &r)) != 0)
 			break;
 		length = r.length;
-		err = newest(s, &r);
 		const struct shm_shape_ *h = &r.shape;
-		if (err == 0 && h->kind != SHM_INDEX_ && h->kind != SHM_GROWTH_)
+		if (h->kind == SHM_GROWTH_) {
+			if ((err = shm_own_(s, &r)) != 0)
+				break;
+		} else if (h->kind != SHM_INDEX_) {
 			printf("value\t%.*s\t%d\t%d\t%lld\t%.*s\t%llu\n", (int)h->name_length, h->name, h->kind, h->access, (long long)h->count,
 				(int)h->format_length, h->format, (unsigned long long)h->size);
+		}
 		free(r.meta);
 	}
 	return err;

@@ -1,0 +1,298 @@
+package interop_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.org/shm"
+	"example.org/shm/internal/directory"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/format/formattest"
+	"example.org/shm/internal/lease"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/shmtest"
+	"example.org/shm/internal/sys"
+)
+
+var (
+	decoderCases = flag.Int("decoders", 1500, "how many segments the test of the three decoders makes")
+	decoderSeed  = flag.Uint64("decoderseed", 0, "the seed from which the test of the three decoders makes them; 0: a new one")
+)
+
+// Go, Python and C accept and refuse the same files, list the same values in them, and
+// none of them crashes. The files are sound segments with some changes, most of them
+// with checksums that match.
+func TestDecodersAgree(t *testing.T) {
+	dir := t.TempDir()
+	root := shmtest.Root(t)
+	seed := *decoderSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-decoderseed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	source := filepath.Join(root, "test/interop/testdata/c/decode.c")
+	shmtest.Must(os.Stat(source))(t)
+	c := shmtest.CProgram(t, "-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-I", filepath.Join(root, "c"), source)
+	python := shmtest.Python(t, "")
+	images := soundSegments(t, dir)
+	accepted := 0
+	const batch = 250
+	for done := 0; done < *decoderCases; done += batch {
+		n := min(batch, *decoderCases-done)
+		paths := make([]string, n)
+		for i := range paths {
+			image := images[random.IntN(len(images))]
+			if done+i >= len(images) { // the first ones are sound
+				image = mutated(random, image)
+			} else {
+				image = images[done+i]
+			}
+			paths[i] = filepath.Join(dir, fmt.Sprint(i))
+			if err := os.WriteFile(paths[i], image, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var inC, inPython []string
+		var wg sync.WaitGroup
+		wg.Go(func() { inC = decoded(t, exec.Command(c), paths) })
+		wg.Go(func() {
+			inPython = decoded(t, python.Command(filepath.Join(root, "test/interop/testdata/decode.py")), paths)
+		})
+		wg.Wait()
+		for i, path := range paths {
+			inGo := decodedByGo(t, path)
+			if inGo == inC[i] && inGo == inPython[i] {
+				if strings.HasSuffix(inGo, "end\n") {
+					accepted++
+				}
+				if done+i < len(images) && !strings.HasSuffix(inGo, "end\n") {
+					t.Errorf("sound segment %d: %s", done+i, inGo)
+				}
+				continue
+			}
+			kept := filepath.Join(os.TempDir(), fmt.Sprintf("decoders-%d-%d", seed, done+i))
+			if err := os.WriteFile(kept, shmtest.Must(os.ReadFile(path))(t), 0o600); err != nil {
+				t.Error(err)
+			}
+			t.Errorf("case %d, kept in %s:\nGo:\n%sC:\n%sPython:\n%s", done+i, kept, inGo, inC[i], inPython[i])
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d of %d are accepted", accepted, *decoderCases)
+}
+
+// decoded returns what a program prints for each path.
+func decoded(t *testing.T, cmd *exec.Cmd, paths []string) []string {
+	results := make([]string, len(paths))
+	var complaints strings.Builder
+	cmd.Stdin, cmd.Stderr = strings.NewReader(strings.Join(paths, "\n")+"\n"), &complaints
+	cmd.WaitDelay = time.Second
+	timer := time.AfterFunc(5*time.Minute, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	out, err := cmd.Output()
+	i := 0
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "error: ") { // what comes before the error may be listed or not
+			results[min(i, len(results)-1)] = "ok\n"
+		}
+		if i == len(results) {
+			t.Errorf("%s prints more than it was asked for: %q", cmd.Args[0], line)
+			break
+		}
+		results[i] += line
+		if line == "end\n" || strings.HasPrefix(line, "error: ") || strings.HasPrefix(line, "refused: ") {
+			i++
+		}
+	}
+	if err != nil || i < len(results) {
+		t.Errorf("%s: %v, after %d of %d files\n%s", cmd.Args[0], err, i, len(results), complaints.String())
+		for ; i < len(results); i++ {
+			results[i] += "crashed\n"
+		}
+	}
+	return results
+}
+
+// decodedByGo is what testdata/c/decode.c prints, by the Go library.
+func decodedByGo(t *testing.T, path string) string {
+	t.Helper()
+	s, err := shm.Open(path, &shm.Options{ReadOnly: true})
+	if err != nil {
+		return "refused: " + classOf(t, err) + "\n"
+	}
+	defer s.Close()
+	f := s.File()
+	start := make([]byte, format.TableOffset)
+	shmtest.Must(f.ReadAt(start, 0))(t)
+	size := shmtest.Must(sys.FileSize(f, path))(t)
+	maximum := shmtest.Must(format.CheckHeader(start, size))(t).MaxSize
+	b := shmtest.Must(mem.Map(f, path, maximum, min(size, maximum), true))(t)
+	defer func() { _ = mem.Unmap(b) }()
+	region := &mem.Region{Bytes: b, Path: path, ReadOnly: true}
+	var d directory.Directory
+	d.Init(region, mem.At[format.Header](region, 0), new(lease.Owner), directory.Home{})
+	out := "ok\n"
+	for r, err := range d.All(f) {
+		if err != nil {
+			return "ok\nerror: " + classOf(t, err) + "\n"
+		}
+		text, element := "", 0
+		if r.Layout != nil {
+			text, element = r.Layout.Format, r.Layout.Size
+		}
+		out += fmt.Sprintf("value\t%s\t%d\t%d\t%d\t%s\t%d\n", r.Name, r.Kind, r.Access, r.Count, text, element)
+	}
+	return out + "end\n"
+}
+
+func classOf(t *testing.T, err error) string {
+	t.Helper()
+	for sentinel, class := range map[error]string{shm.ErrFormat: "format", shm.ErrVersion: "version", shm.ErrInsecure: "insecure", shm.ErrFull: "full"} {
+		if errors.Is(err, sentinel) {
+			return class
+		}
+	}
+	return "system"
+}
+
+// soundSegments returns files with a value of each kind, with a struct that has
+// grown, and with an index that has grown.
+func soundSegments(t *testing.T, dir string) (images [][]byte) {
+	t.Helper()
+	type one struct {
+		A int64
+		B [3]struct {
+			X float32
+			C [5]byte `shm:"c,char"`
+		}
+	}
+	type two struct {
+		A int64
+		B [3]struct {
+			X float32
+			C [5]byte `shm:"c,char"`
+		}
+		D [2][3]int16
+		E bool
+	}
+	for i := range 3 {
+		path := filepath.Join(dir, fmt.Sprint("sound", i))
+		s := shmtest.Opened(shm.Open(path, &shm.Options{MaxSize: 1 << 20}))(t)
+		var all struct {
+			Raw     shm.RawValue[float64]     `shm:"raw value,unit=°C,hint=gauge,help=some help"`
+			Waiting shm.Value[time.Duration]  `shm:"wait"`
+			Count   shm.Atomic[uint32]        `shm:"count,hint=counter"`
+			Raws    shm.RawArray[int16]       `shm:"raws,len=7"`
+			Array   shm.Array[complex64]      `shm:"array,len=3"`
+			Record  shm.RawStruct[one]        `shm:"record"`
+			Struct  shm.Struct[one]           `shm:"struct"`
+			Chars   shm.CharArray             `shm:"chars,len=9"`
+			Text    shm.String                `shm:"Füße,len=5"`
+			Lock    *shm.Mutex                `shm:"mutex"`
+			Numbers shm.Struct[[2][2]float32] `shm:"numbers"`
+		}
+		if err := shm.Bind(s, &all); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			shmtest.Must(shm.NewStruct(s, "struct", two{}))(t)
+		}
+		for j := range i / 2 * 300 {
+			shmtest.Must(shm.NewRawValue(s, fmt.Sprint("value", j), int8(1)))(t)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		images = append(images, shmtest.Must(os.ReadFile(path))(t))
+	}
+	return images
+}
+
+// boundaries are those that are likely to overflow, or to be next to a limit.
+var boundaries = []uint64{
+	0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 63, 64, 65, 112, 127, 128, 255, 256, 512, 516, 582, 1024, 4096, 32768, 65535, 65536, 1 << 24, 1<<24 + 1,
+	1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 32, 1<<40 - 1, 1 << 40, 1 << 45, 1<<45 + 64, 1 << 61, 1<<62 - 1, 1 << 63, 1<<64 - 64, 1<<64 - 1,
+}
+
+// texts are pieces of names and formats.
+var texts = []string{
+	"<", ">", "@", "T{", "}", ":", "i", "q", "Q", "c", "?", "Zd", "x", "2x", "(", ")", "(2,3)", "(16)<c", "<i:x:", "00", "9999999999", ",", " ", "\x00",
+	"ü", "\xff", "\xed\xa0\x80", "\xc0\x80", "\u00a0", "\u200b", "\u2028", "\U0010ffff", "\u0378", "\x7f", "\x80", "\n", "e\u0301",
+}
+
+// mutated returns a copy of a segment with some changes.
+func mutated(random *rand.Rand, image []byte) []byte {
+	b := bytes.Clone(image)
+	ne := binary.NativeEndian
+	lines, _ := format.Unseal(ne.Uint64(b[format.Line+8:]))
+	used := int(lines) * format.Line
+	somewhere := func(align int) int {
+		off := random.IntN(3 * format.Line) // in the header
+		if random.IntN(4) > 0 {
+			off = format.HeaderSize + random.IntN(used-format.HeaderSize)
+			if random.IntN(2) == 0 { // in what describes a value
+				var starts []int
+				for at := format.HeaderSize; at < used && at >= format.HeaderSize; {
+					starts = append(starts, at)
+					size := int(ne.Uint64(b[at:]))
+					if size <= 0 || size > used {
+						break
+					}
+					at += size
+				}
+				off = starts[random.IntN(len(starts))] + random.IntN(3*format.Line)
+			}
+		}
+		return min(off, used-8) / align * align
+	}
+	for range 1 + random.IntN(3) {
+		switch random.IntN(8) {
+		case 0:
+			b[somewhere(1)] ^= 1 << random.IntN(8)
+		case 1:
+			b[somewhere(1)] = byte(random.Uint32())
+		case 2:
+			copy(b[somewhere(1):used], texts[random.IntN(len(texts))])
+		case 3: // a line in another's place
+			copy(b[somewhere(format.Line):], b[somewhere(format.Line):][:format.Line])
+		case 4:
+			if random.IntN(4) == 0 {
+				b = b[:random.IntN(len(b))/format.Line*format.Line]
+				if len(b) < used {
+					return b
+				}
+			}
+		default:
+			width := 1 << random.IntN(4)
+			n := boundaries[random.IntN(len(boundaries))]
+			if random.IntN(3) == 0 {
+				n = uint64(random.IntN(used))
+			}
+			var number [8]byte
+			ne.PutUint64(number[:], n)
+			if ne.Uint16([]byte{0, 1}) == 1 { // big-endian
+				copy(b[somewhere(width):], number[8-width:])
+			} else {
+				copy(b[somewhere(width):], number[:width])
+			}
+		}
+	}
+	if random.IntN(8) > 0 {
+		formattest.Forge(b)
+	}
+	return b
+}
