@@ -88,16 +88,15 @@ class Directory:
 
     def all(self):
         """Return the records of all values, oldest first."""
-        found, names = {}, {}
+        own, newest = {}, {}
         for r in self._walk(header.SIZE, self.used()):
             if r.kind == record.GROWTH:
-                own = found.get(r.older)
-                if own is None:
+                if r.older not in own:
                     raise FormatError(f"{self.m.path}: corrupt record at byte {r.offset}: no struct is at {r.older}")
-                found[r.older] = self._grown(own, r)
-            elif r.kind != record.INDEX and names.setdefault(r.name, r) is r:
-                found[r.offset] = r
-        return list(found.values())
+                newest[r.older] = self._grown(own[r.older], r)
+            elif r.kind != record.INDEX:
+                own[r.offset] = newest[r.offset] = r
+        return list(newest.values())
 
     def used(self):
         """Return how many bytes the records take, all of which are mapped and in the file."""
