@@ -13,7 +13,7 @@ import (
 // Options say how a segment is created or attached. The zero value, and nil, mean:
 // attach if the name exists, otherwise create it, for this user alone.
 type Options struct {
-	Mode      fs.FileMode // permission bits of a new segment, whatever the umask; an existing one must not let more users write; 0 means 0600
+	Mode      fs.FileMode // permission bits of a new segment, whatever the umask; an existing one must let no more users write, as its owner or by its mode; 0 means 0600
 	MaxSize   int64       // bytes that a new segment can grow to, for which address space is reserved; 0 means 4 GiB (64 MiB on 32-bit systems)
 	ReadOnly  bool        // map without write permission; the name must exist
 	MustExist bool        // fail with fs.ErrNotExist instead of creating
