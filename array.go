@@ -70,7 +70,10 @@ func (a RawArray[T]) Set(i int, x T) {
 
 // Slice returns the memory itself, valid until Close of the segment. The race detector,
 // which sees Get, Set and All, does not see what is done with it.
-func (a RawArray[T]) Slice() []T { return a.s }
+func (a RawArray[T]) Slice() []T {
+	a.m.lend()
+	return a.s
+}
 
 // All yields index and value of each element.
 func (a RawArray[T]) All() iter.Seq2[int, T] {

@@ -1,7 +1,9 @@
 package shm
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"strconv"
 	"strings"
@@ -44,7 +46,7 @@ func Bind(s *Segment, ptr any) error {
 	p := reflect.ValueOf(ptr)
 	_, alone := ptr.(handle) // without a name
 	if p.Kind() != reflect.Pointer || p.IsNil() || p.Elem().Kind() != reflect.Struct || alone {
-		return fmt.Errorf("shm: Bind: %w", errs.Invalid("%T is not a pointer to a struct of handles", ptr))
+		return errs.Wrap(errs.Invalid("%T is not a pointer to a struct of handles", ptr), "Bind")
 	}
 	t := p.Elem().Type()
 	bound := reflect.New(t).Elem()
@@ -53,7 +55,7 @@ func Bind(s *Segment, ptr any) error {
 		if t.Name() != "" { // else it is the whole source text
 			name = t.String() + "." + name
 		}
-		return fmt.Errorf("shm: Bind: field %s: %w", name, err)
+		return errs.Wrap(err, "Bind: field %s", name)
 	}
 	// Check all fields before the first value is made: names are never freed.
 	named := map[string]string{}
@@ -107,18 +109,53 @@ func planField(s *Segment, field reflect.StructField, v reflect.Value) (l format
 	h, isHandle := v.Addr().Interface().(handle)
 	switch {
 	case !isMutex && !isHandle:
-		hint := ""
-		if field.Type == reflect.TypeFor[Mutex]() {
-			hint = "; use a *shm.Mutex"
-		}
-		return l, nil, errs.Invalid("%s is not a handle that Bind can fill%s", field.Type, hint)
+		return l, nil, errs.Invalid("%s is not a handle that Bind can fill; %s", field.Type, bindAdvice(field.Type))
 	case n != 0 && (isMutex || !h.sized()):
 		return l, nil, errs.Invalid("len= for a %s, which has no length", field.Type)
 	case isMutex:
 		return l, func() (err error) { *mu, err = newMutex(s, l); return err }, nil
 	}
-	return l, func() error { return h.bind(s, l, n) }, nil
+	return l, func() error {
+		err := h.bind(s, l, n)
+		if h.sized() && n == 0 && errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; to make it, write its length into the tag, such as `shm:\"%s,len=32\"`", err, l.Name)
+		}
+		return err
+	}, nil
 }
+
+// bindAdvice says what to use instead of a field that is not a handle.
+func bindAdvice(t reflect.Type) string {
+	number := func(t reflect.Type) bool {
+		return t.Kind() != reflect.Uintptr && t.Kind() >= reflect.Int && t.Kind() <= reflect.Complex128
+	}
+	switch {
+	case t == reflect.TypeFor[Mutex]():
+		return "use a *shm.Mutex"
+	case t == reflect.TypeFor[*Segment]() || t == reflect.TypeFor[Segment]():
+		return "unexport the field"
+	case t.Kind() == reflect.Pointer && isHandle(t.Elem()):
+		return "use the " + t.Elem().String() + " itself, which is small"
+	case t.Kind() == reflect.Array || t.Kind() == reflect.Slice:
+		if e := t.Elem(); isHandle(e) || e == reflect.TypeFor[*Mutex]() {
+			return "unexport the field and call the constructor for each element, with a name of its own such as name.0; for numbers under one lock use an shm.Array"
+		}
+		if number(t.Elem()) {
+			return fmt.Sprintf("use an shm.Array[%s], or a RawArray, with len= in the tag", t.Elem())
+		}
+		return "use an shm.Struct of an array type"
+	case number(t):
+		return fmt.Sprintf("use an shm.Value[%s] or an Atomic", t)
+	case t.Kind() == reflect.String:
+		return "use an shm.String with len= in the tag"
+	case t.Kind() == reflect.Struct:
+		return "if it has handles, unexport the field and call Bind for it; if it is data, use an shm.Struct[" + t.String() + "]"
+	}
+	return "unexport the field"
+}
+
+// isHandle reports whether Bind can fill a field of this type.
+func isHandle(t reflect.Type) bool { return reflect.PointerTo(t).Implements(reflect.TypeFor[handle]()) }
 
 func parseBindTag(field reflect.StructField) (l format.Label, n int, err error) {
 	name, options, more := strings.Cut(field.Tag.Get("shm"), ",")

@@ -169,4 +169,7 @@ func setChars[S string | []byte](c CharArray, s S, terminate bool) (err error) {
 
 // Bytes returns the memory itself, valid until Close of the segment. The race detector,
 // which sees the other methods, does not see what is done with it.
-func (c CharArray) Bytes() []byte { return c.b }
+func (c CharArray) Bytes() []byte {
+	c.m.lend()
+	return c.b
+}

@@ -53,7 +53,8 @@
 // several processes do so at the same time, the first one's initial value stands. A
 // name that exists with another type, length or access is a *LayoutError. There is
 // one exception: a Struct may grow. A type that only appends fields attaches to the
-// shorter one, and the shorter one to it. Names are never freed. Bind fills a struct
+// shorter one, and the shorter one to it; that is said of the outermost struct, not of
+// one inside it. Names are never freed. Bind fills a struct
 // of handles in one call. Pass and Inherited hand a segment to a child process.
 //
 // A segment grows as values are added, up to Options.MaxSize. Its address space is
@@ -64,7 +65,8 @@
 // A handle is what a constructor returns, such as a Value. Handles are small and may
 // be copied. Several goroutines may use one handle as far as its methods promise.
 // Handles work after Close: the memory is unmapped
-// when no handle can reach it any more. What Ptr, Slice and Bytes return is valid
+// when no handle can reach it any more. So is that of a Segment of which Close was
+// forgotten. What Ptr, Slice and Bytes return is valid
 // until Close only. A lock that is held during Close stays held and can be unlocked.
 // To lock a Mutex after Close panics.
 //
@@ -98,7 +100,10 @@
 //   - The kernel frees a dead process's memory, about 55 ms a GiB, before it closes
 //     its files, and writes a core dump first. Until then the locks stay held.
 //   - If a program truncates a segment's file, accesses of the others fault (SIGBUS).
-//     An anonymous segment cannot be truncated.
+//     Methods that can return an error return one that wraps ErrFormat. An anonymous
+//     segment cannot be truncated.
+//   - If the name is removed, or given to another file, attached programs keep what they
+//     have, and nothing fails. Segment.Replaced tells it.
 //   - A hostile process that may write to the segment can break mutual exclusion and
 //     keep locks. It cannot cause an access out of bounds. It cannot cause an endless
 //     loop either, with one exception: reads of a Struct or String that take no lock,

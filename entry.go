@@ -9,6 +9,7 @@ import (
 	"iter"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
@@ -88,17 +89,28 @@ func (s *Segment) Lookup(name string) (Entry, bool) {
 
 // WaitFor sleeps until a process has made the value of that name, and returns it.
 // If it exists already, WaitFor returns at once. The error wraps the context's,
-// ErrClosed (Close was called meanwhile), ErrForeign or ErrFormat.
+// ErrClosed (Close was called meanwhile), ErrForeign, ErrFormat, or ErrReplaced: the
+// segment's name leads to another file, so that who opens it makes the value there.
+// WaitFor finds that out within some seconds. A name that was only removed does not
+// end it.
 func (s *Segment) WaitFor(ctx context.Context, name string) (Entry, error) {
 	m, err := s.namedMapping()
 	if err != nil {
 		return Entry{}, err
 	}
+	const askAgain = time.Second // where the name leads; a sleep takes up to 4 s
+	asked := time.Now()
 	var r *format.Record
 	err = m.region.Guarded(func() (err error) {
 		r, err = m.dir.Await(ctx, s.file, name, func() error {
-			_, err := s.attachedMapping()
-			return err
+			if _, err := s.attachedMapping(); err != nil {
+				return err
+			}
+			if time.Since(asked) < askAgain {
+				return nil
+			}
+			asked = time.Now()
+			return s.led()
 		})
 		return err
 	})

@@ -19,6 +19,7 @@ var (
 	ErrFull     = errs.Full     // no room is left below MaxSize, or no id for another lock owner
 	ErrClosed   = errs.Closed   // the operation came after Close
 	ErrReadOnly = errs.ReadOnly // the operation has to write, and the attachment is read-only
+	ErrReplaced = errs.Replaced // the segment's name leads to another file by now; see Segment.Replaced
 	ErrTooLong  = errs.TooLong  // a string does not fit; nothing was changed
 )
 

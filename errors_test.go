@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"math/big"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -30,8 +33,8 @@ func TestTypeError(t *testing.T) {
 		want string
 	}{
 		{shmtest.Error(shm.LayoutOf[string]()), "shm: string: string points into the memory of one process; use [N]byte with the tag option char, or an shm.String"},
-		{shmtest.Error(shm.LayoutOf[time.Time]()), "shm: time.Time.loc: *time.Location points into the memory of one process; use the value itself, or its index in an array"},
-		{shmtest.Error(shm.LayoutOf[[2]time.Time]()), "shm: [2]time.Time[].loc: *time.Location points into the memory of one process; use the value itself, or its index in an array"},
+		{shmtest.Error(shm.LayoutOf[time.Time]()), "shm: time.Time: time.Time points into the memory of one process; use an int64 with its UnixNano"},
+		{shmtest.Error(shm.LayoutOf[[2]time.Time]()), "shm: [2]time.Time[]: time.Time points into the memory of one process; use an int64 with its UnixNano"},
 		{shmtest.Error(shm.LayoutOf[struct{ A, B [2]int }]()), "shm: A[]: int differs in size between machines; use int32 or int64"},
 		{shmtest.Error(shm.LayoutOf[struct{}]()), "shm: struct {}: struct {} has no size; add a field, or remove it"},
 		{&shm.TypeError{Field: "A", Reason: "why"}, "shm: A: why"},
@@ -106,4 +109,67 @@ func TestLayoutError(t *testing.T) {
 	if found, ok := errors.AsType[*shm.LayoutError](wrapped); !ok || found.Name != "temp" {
 		t.Errorf("errors.As found %v", found)
 	}
+}
+
+// An error says what to do, and its text has the prefix once.
+func TestErrorsAdvise(t *testing.T) {
+	s := shmtest.Opened(shm.Anonymous(nil))(t)
+	type inner1 struct{ A, B int64 }
+	type inner2 struct{ A, B, C int64 }
+	shmtest.Must(shm.NewStruct(s, "outer", struct{ In inner1 }{}))(t)
+	shmtest.Must(shm.NewStruct(s, "rows", struct{ Rows [10]inner1 }{}))(t)
+	shmtest.Must(shm.NewStruct(s, "full", inner1{}))(t)
+	closed := shmtest.Must(shm.Anonymous(nil))(t)
+	n := shmtest.Must(shm.NewValue(closed, "n", int64(0)))(t)
+	closed.Close()
+	for what, c := range map[string]struct {
+		err    error
+		advice string
+	}{
+		"time":          {shmtest.Error(shm.LayoutOf[struct{ At time.Time }]()), "At: time.Time points into the memory of one process; use an int64 with its UnixNano"},
+		"text":          {shmtest.Error(shm.LayoutOf[struct{ S string }]()), "use [N]byte"},
+		"slice":         {shmtest.Error(shm.LayoutOf[struct{ B []byte }]()), "use an array"},
+		"channel":       {shmtest.Error(shm.LayoutOf[struct{ C chan int }]()), "use an shm.Value"},
+		"function":      {shmtest.Error(shm.LayoutOf[struct{ F func() }]()), "use a number or a text"},
+		"map":           {shmtest.Error(shm.LayoutOf[struct{ M map[int]int }]()), "use an array of structs"},
+		"interface":     {shmtest.Error(shm.LayoutOf[struct{ E error }]()), "such as a number for each case"},
+		"address":       {shmtest.Error(shm.LayoutOf[struct{ A netip.Addr }]()), "As16"},
+		"big":           {shmtest.Error(shm.LayoutOf[struct{ N big.Int }]()), "use an array of bytes"},
+		"handle":        {shmtest.Error(shm.LayoutOf[struct{ N shm.Atomic[int64] }]()), "N: shm.Atomic[int64] is a handle of one process, not data; give it a name of its own, and fill a struct of handles with shm.Bind"},
+		"mutex":         {shmtest.Error(shm.LayoutOf[struct{ Mu shm.Mutex }]()), "fill a struct of handles"},
+		"string handle": {shmtest.Error(shm.LayoutOf[struct{ S [3]shm.String }]()), "fill a struct of handles"},
+		"length":        {shm.Bind(s, &struct{ V shm.String }{}), "field V: value \"V\": no length was given, and there is no such value"},
+		"length in tag": {shm.Bind(s, &struct{ V shm.String }{}), "`shm:\"V,len=32\"`"},
+		"handles":       {shm.Bind(s, &struct{ W [4]shm.Atomic[int64] }{}), "call the constructor for each element"},
+		"mutexes":       {shm.Bind(s, &struct{ W []*shm.Mutex }{}), "call the constructor for each element"},
+		"numbers":       {shm.Bind(s, &struct{ W [4]int64 }{}), "use an shm.Array[int64], or a RawArray, with len= in the tag"},
+		"number":        {shm.Bind(s, &struct{ W int64 }{}), "use an shm.Value[int64] or an Atomic"},
+		"a text":        {shm.Bind(s, &struct{ W string }{}), "use an shm.String"},
+		"a struct":      {shm.Bind(s, &struct{ W inner1 }{}), "use an shm.Struct["},
+		"a pointer":     {shm.Bind(s, &struct{ W *shm.String }{}), "use the shm.String itself"},
+		"a mutex":       {shm.Bind(s, &struct{ W shm.Mutex }{}), "use a *shm.Mutex"},
+		"nested struct": {shmtest.Error(shm.NewStruct(s, "outer", struct{ In inner2 }{})), "only the outermost one; use elements of a spare field"},
+		"rows":          {shmtest.Error(shm.NewStruct(s, "rows", struct{ Rows [10]inner2 }{})), "only the outermost one; use elements of a spare field"},
+		"no room":       {shmtest.Error(shm.NewStruct(s, "full", [64]int64{})), "a struct may only have fields appended"},
+		"closed":        {shmtest.Error(shm.NewValue(closed, "n", int64(0))), `value "n": segment is closed`},
+		"await":         {shmtest.Error(n.Await(t.Context(), func(int64) bool { return false })), `awaiting "n" in `},
+		"bind, closed":  {shm.Bind(closed, &struct{ N shm.Value[int64] }{}), `field N: value "N": segment is closed`},
+		"foreign":       {shmtest.Error(shm.RawValueAt[int64](s, 0)), "was not opened with Options.Foreign"},
+		"name":          {shmtest.Error(shm.NewValue(s, strings.Repeat("x", 1000), int64(0))), "value \"xxx"},
+		"parse":         {shmtest.Must(found(s, "full"))(t).Parse("{A: x}"), `value "full": `},
+		"parse, closed": {shmtest.Must(found(s, "full"))(t).Parse("{Z: 1}"), `no field "Z"`},
+	} {
+		if c.err == nil || !strings.Contains(c.err.Error(), c.advice) {
+			t.Errorf("%s: %v\nwant %s", what, c.err, c.advice)
+		} else if strings.Count(c.err.Error(), "shm: ") != 1 {
+			t.Errorf("%s: %v: the prefix is there %d times", what, c.err, strings.Count(c.err.Error(), "shm: "))
+		}
+	}
+}
+
+func found(s *shm.Segment, name string) (shm.Entry, error) {
+	if e, ok := s.Lookup(name); ok {
+		return e, nil
+	}
+	return shm.Entry{}, fs.ErrNotExist
 }

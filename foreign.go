@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"example.org/shm/internal/errs"
 	"example.org/shm/internal/sys"
 )
 
@@ -34,5 +35,5 @@ func (s *Segment) foreign(off int64, n int, elem, align int64) (*mapping, error)
 	default:
 		return m, nil
 	}
-	return nil, fmt.Errorf("shm: %s: %w: %w", s.label(), fs.ErrInvalid, err)
+	return nil, errs.Wrap(fmt.Errorf("%w: %w", fs.ErrInvalid, err), "%s", s.label())
 }

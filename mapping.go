@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"weak"
 
 	"example.org/shm/internal/directory"
@@ -21,9 +22,12 @@ import (
 
 // mapping is one file's memory in this process, and what belongs to it. All
 // attachments to a file share one mapping, or two if some of them are read-only.
-// While a Segment is open, the table in the variable attached keeps its mapping.
-// After that, handles keep it, and a cleanup unmaps it when no handle is left.
+// An open Segment keeps its mapping, and so does each handle. A cleanup unmaps it when
+// nothing refers to it any more, whether the Segment was closed or forgotten. What lend
+// was called for is kept until the last Close.
 type mapping struct {
+	open    int         // Segments that were not closed; guarded by attached
+	lent    atomic.Bool // the table in the variable attached keeps it
 	region  mem.Region
 	refusal error // what a change panics with; nil if changes are allowed
 	file    *inode
@@ -54,8 +58,26 @@ type inode struct {
 var attached = struct {
 	sync.Mutex
 	inodes map[sys.Key]weak.Pointer[inode]
-	open   map[*mapping]int // open Segments of each mapping: the pin
-}{inodes: map[sys.Key]weak.Pointer[inode]{}, open: map[*mapping]int{}}
+	lent   map[*mapping]struct{} // pointers into these are with the user
+}{inodes: map[sys.Key]weak.Pointer[inode]{}, lent: map[*mapping]struct{}{}}
+
+// lend keeps the mapping until the last Close, because the user gets a pointer into it,
+// which keeps nothing.
+func (m *mapping) lend() {
+	if m != nil && !m.lent.Load() {
+		m.lendOnce()
+	}
+}
+
+//go:noinline
+func (m *mapping) lendOnce() {
+	attached.Lock()
+	defer attached.Unlock()
+	if m.open > 0 { // else the pointer is not valid
+		attached.lent[m] = struct{}{}
+		m.lent.Store(true)
+	}
+}
 
 // attach returns the mapping of f. All attachments to the file share it.
 // It reserves size bytes of address space, or as many as the system allows, but
@@ -108,9 +130,7 @@ func pin(key sys.Key, readOnly bool, m *mapping) *mapping {
 			*known = weak.Make(m)
 		}
 	}
-	if attached.open[m]++; attached.open[m] == 1 {
-		sys.MappingIdle(-1)
-	}
+	m.open++
 	m.party.Reopen()
 	return m
 }
@@ -129,10 +149,10 @@ func forget(key sys.Key) {
 func (m *mapping) detach() {
 	attached.Lock()
 	defer attached.Unlock()
-	if attached.open[m]--; attached.open[m] == 0 {
-		delete(attached.open, m)
+	if m.open--; m.open == 0 {
+		delete(attached.lent, m)
+		m.lent.Store(false)
 		m.party.Shut()
-		sys.MappingIdle(1)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"example.org/shm/internal/errs"
@@ -26,11 +27,11 @@ import (
 func (s *Segment) Pass(cmd *exec.Cmd) {
 	m, err := s.attachedMapping()
 	if err != nil {
-		panic(fmt.Errorf("shm: Pass: %w", err))
+		panic(errs.Wrap(err, "Pass"))
 	}
 	key, _, err := sys.Identify(s.file, s.label())
 	if err != nil {
-		panic(fmt.Errorf("shm: Pass: %w", err))
+		panic(errs.Wrap(err, "Pass"))
 	}
 	variable := lease.PassVariable(s.name) + "="
 	if cmd.Env == nil {
@@ -129,5 +130,9 @@ func Inherited(name string, o *Options) (*Segment, error) {
 	if !opt.Foreign && !opt.ReadOnly {
 		lease.Receive(p.Key, path)
 	}
-	return openOwned(name, path, f, opt)
+	s, err := openOwned(name, path, f, opt)
+	if !filepath.IsAbs(path) { // anonymous, or relative to where the parent is
+		return s, err
+	}
+	return named(s, err)
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"time"
 
+	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/killpoint"
 	"example.org/shm/internal/layout"
@@ -40,7 +41,7 @@ func (s *Segment) place(want format.Shape, init func(*mapping, *format.Record)) 
 			mismatch.Segment = m.region.Path
 			return nil, nil, err
 		}
-		return nil, nil, fmt.Errorf("shm: value %q: %w", want.Name, s.closedError(err))
+		return nil, nil, errs.Wrap(s.closedError(err), "value %q", want.Name)
 	}
 	return m, r, nil
 }
@@ -87,9 +88,12 @@ func match(want *format.Shape, r *format.Record) error {
 		case want.Outgrows(r), r.Layout.Extends(*want.Layout):
 			return nil
 		case want.Layout.Extends(*r.Layout):
-			reason = fmt.Sprintf("it only appends fields, but there is room for %d bytes and it takes %d", r.Capacity, want.Layout.Size)
+			reason = fmt.Sprintf("it only appends fields, but there is room for %d bytes and it takes %d; the type that made the value decides the room: half as much again as it takes, so give it a field to spare, such as Spare [64]byte", r.Capacity, want.Layout.Size)
 		default:
 			reason = "a struct may only have fields appended"
+			if layout.DifferInside(*r.Layout, *want.Layout) {
+				reason += ", and only the outermost one; use elements of a spare field that the inner struct had from the start, such as Spare [4]int64, or append a field to the outermost struct"
+			}
 		}
 	}
 	return &LayoutError{

@@ -83,4 +83,7 @@ func (v RawValue[T]) Set(x T) {
 
 // Ptr returns the address of the number, valid until Close of the segment. The race
 // detector, which sees Get and Set, does not see what is done through the pointer.
-func (v RawValue[T]) Ptr() *T { return v.p }
+func (v RawValue[T]) Ptr() *T {
+	v.m.lend()
+	return v.p
+}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 
 	"example.org/shm/internal/errs"
@@ -20,8 +21,13 @@ import (
 // Until Close the memory stays mapped at one address, however the segment grows.
 // After Close constructors return ErrClosed, and handles made before still read
 // and write: the memory is unmapped when no handle can reach it any more.
+//
+// A Segment of which Close was forgotten is collected, as an os.File is: when nothing
+// reaches it nor a handle any more, its descriptor is closed and its memory unmapped. A
+// Ptr, Slice or Bytes that was called keeps the memory until Close.
 type Segment struct {
 	name string
+	path string // absolute, of the name's file; "" if the segment was not found by a name
 	file *os.File
 	m    atomic.Pointer[mapping] // nil after Close
 }
@@ -123,6 +129,54 @@ func OpenFile(f *os.File, o *Options) (*Segment, error) {
 	return openOwned(f.Name(), f.Name(), own, opt)
 }
 
+// Replaced reports whether the segment's name leads to another file by now, or to none.
+// Then programs that open the name share nothing with this one. That happens after a
+// Remove; also if something else removes or replaces the file, such as systemd-tmpfiles,
+// systemd's RemoveIPC, or a copy that is moved over it. Nothing fails then, and no wait
+// ends except WaitFor. So a program whose segments others may remove asks now and then:
+//
+//	for range time.Tick(time.Second) {
+//		if replaced, err := seg.Replaced(); replaced || err != nil {
+//			cancel() // ends Await and Changes; open the name again
+//		}
+//	}
+//
+// A segment without a name, from Anonymous or OpenFile, is never replaced. On overlayfs
+// the answer can be false although a program that came later has a copy of the file:
+// see README.md. The error is a *fs.PathError, or wraps ErrClosed.
+func (s *Segment) Replaced() (bool, error) {
+	if _, err := s.attachedMapping(); err != nil {
+		return false, err
+	}
+	if s.path == "" {
+		return false, nil
+	}
+	there, err := os.Lstat(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	here, err := s.file.Stat()
+	if err != nil {
+		return false, s.closedError(err)
+	}
+	return !os.SameFile(here, there), nil
+}
+
+// led returns ErrReplaced if the segment's name leads to another file. It says nothing
+// of a name that leads nowhere: programs remove a name that they need no more.
+func (s *Segment) led() error {
+	if replaced, err := s.Replaced(); err != nil || !replaced {
+		return nil
+	}
+	if _, err := os.Lstat(s.path); err != nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %s; open it again", ErrReplaced, s.path)
+}
+
 // Remove removes the name. Processes that are attached keep the memory. The next
 // Open creates a new segment. The error is a *fs.PathError.
 func Remove(name string) error {
@@ -145,7 +199,7 @@ func create(name, path string, opt Options) (*Segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openOwned(name, path, f, opt)
+	return named(openOwned(name, path, f, opt))
 }
 
 // openNamed attaches to a name that exists, if it can be trusted.
@@ -157,7 +211,7 @@ func openNamed(name, path string, opt Options) (*Segment, error) {
 	if err := sys.CheckNamed(f, path, opt.Mode, opt.ReadOnly); err != nil {
 		return nil, sys.CloseAfter(f, err)
 	}
-	return openOwned(name, path, f, opt)
+	return named(openOwned(name, path, f, opt))
 }
 
 // openOwned attaches to f. The segment owns f; on an error f is closed.
@@ -169,6 +223,16 @@ func openOwned(name, path string, f *os.File, opt Options) (*Segment, error) {
 	s := &Segment{name: name, file: f}
 	s.m.Store(m)
 	return s, nil
+}
+
+// named keeps where the name of a segment leads, for Replaced.
+func named(s *Segment, err error) (*Segment, error) {
+	if err == nil {
+		if path, err := filepath.Abs(Path(s.name)); err == nil {
+			s.path = path
+		}
+	}
+	return s, err
 }
 
 // attachedMapping returns the mapping, or ErrClosed.

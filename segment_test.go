@@ -3,14 +3,18 @@
 package shm_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"example.org/shm"
 	"example.org/shm/internal/format"
@@ -182,5 +186,121 @@ func TestOpenFileOfAReadOnlyDescriptor(t *testing.T) {
 	s := shmtest.Opened(shm.OpenFile(f, &shm.Options{ReadOnly: true}))(t)
 	if got := shmtest.Must(shm.NewRawValue(s, "n", int16(0)))(t).Get(); got != 3 {
 		t.Fatalf("got %d", got)
+	}
+}
+
+// Replaced tells when the name leads elsewhere, or nowhere.
+func TestReplaced(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "segment")
+	for _, name := range []string{shmtest.Name(t), file} {
+		s := open(t, name, nil)
+		replaced := func(want bool) {
+			t.Helper()
+			if got, err := s.Replaced(); got != want || err != nil {
+				t.Errorf("%s: replaced is %v, %v", name, got, err)
+			}
+		}
+		replaced(false)
+		if err := shm.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		replaced(true)
+		other := open(t, name, nil)
+		replaced(true)
+		if got, err := other.Replaced(); got || err != nil {
+			t.Errorf("the new one: %v, %v", got, err)
+		}
+		s.Close()
+		if _, err := s.Replaced(); !errors.Is(err, shm.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	}
+	s := open(t, file, nil)
+	if err := os.Rename(file, file+".old"); err != nil {
+		t.Fatal(err)
+	}
+	shmtest.WriteFile(t, file, []byte("something else"))
+	if got, err := s.Replaced(); !got || err != nil {
+		t.Errorf("under another name: %v, %v", got, err)
+	}
+	anonymous := shmtest.Opened(shm.Anonymous(nil))(t)
+	passed := shmtest.Opened(shm.OpenFile(anonymous.File(), nil))(t)
+	for _, s := range []*shm.Segment{anonymous, passed} {
+		if got, err := s.Replaced(); got || err != nil {
+			t.Errorf("%q: %v, %v", s.Name(), got, err)
+		}
+	}
+}
+
+// WaitFor ends when the name leads to another segment, in which the value will be made, and
+// not when the name is only removed.
+func TestWaitForInAReplacedSegment(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	t.Parallel()
+	name := shmtest.Name(t)
+	s := open(t, name, nil)
+	if err := shm.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if _, err := s.WaitFor(ctx, "never"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without a name: %v", err)
+	}
+	open(t, name, nil)
+	const waiting = 3
+	ended := make(chan error, waiting)
+	for range waiting {
+		go func() { ended <- shmtest.Error(s.WaitFor(t.Context(), "never")) }()
+	}
+	for range waiting {
+		select {
+		case err := <-ended:
+			if !errors.Is(err, shm.ErrReplaced) || !strings.Contains(err.Error(), shm.Path(name)) || strings.Count(err.Error(), "shm: ") != 1 {
+				t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("WaitFor goes on")
+		}
+	}
+}
+
+// A segment of which Close was forgotten is collected, but nothing that is still used.
+func TestForgottenClose(t *testing.T) {
+	descriptors := func() int { return len(shmtest.Must(os.ReadDir("/proc/self/fd"))(t)) }
+	name := shmtest.Name(t)
+	kept := func() *shm.Mutex {
+		s := shmtest.Must(shm.Open(name, nil))(t)
+		return shmtest.Must(shm.NewMutex(s, "mu"))(t)
+	}()
+	lent := func() *int64 {
+		s := shmtest.Must(shm.Anonymous(nil))(t)
+		return shmtest.Must(shm.NewRawValue(s, "raw", int64(7)))(t).Ptr()
+	}()
+	before := descriptors()
+	for i := range 60 {
+		s := shmtest.Must(shm.Anonymous(nil))(t)
+		v := shmtest.Must(shm.NewValue(s, "n", int64(1)))(t)
+		v.Add(1)
+		if i%2 == 0 {
+			s.Lookup("n")
+		}
+	}
+	shmtest.Eventually(t, "forgotten segments are closed", func() bool {
+		runtime.GC()
+		return descriptors() <= before
+	})
+	// Another Segment of the same file comes and goes.
+	shmtest.Must(shm.Open(name, nil))(t).Close()
+	for range 3 {
+		runtime.GC()
+		kept.Lock()
+		kept.Unlock()
+		*lent++
+	}
+	if *lent != 10 {
+		t.Error(*lent)
 	}
 }

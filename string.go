@@ -168,7 +168,8 @@ func (v String) Await(ctx context.Context, ok func(string) bool) (string, error)
 // Changes yields the newest text with the number of its commit, and then each newer
 // one. See Struct.Changes.
 func (v String) Changes(ctx context.Context) iter.Seq2[uint64, string] {
-	return changes(ctx, v.guarded, v.s.Lock, v.s.Cell.Commit.Load, func(uint64, string) (count uint64, text string) {
+	version := func() uint64 { return v.s.Cell.Commit.Load() } // as in Struct.Changes
+	return changes(ctx, v.guarded, v.s.Lock, version, func(uint64, string) (count uint64, text string) {
 		count = v.s.Read(func(slot []byte) { text = mem.LoadString(slot[:v.size]) })
 		return count, text
 	})

@@ -84,7 +84,10 @@ func (v RawStruct[T]) Set(x T) {
 // Ptr returns the address of the struct, valid until Close of the segment. A bool
 // read through it may be neither true nor false if another process is faulty. The race
 // detector, which sees Get and Set, does not see what is done through the pointer.
-func (v RawStruct[T]) Ptr() *T { return v.p }
+func (v RawStruct[T]) Ptr() *T {
+	v.m.lend()
+	return v.p
+}
 
 // Struct is a struct, or any other type of fixed size, that changes as a whole.
 // Load does not wait for a process that has stopped or died while it changed the
@@ -92,7 +95,8 @@ func (v RawStruct[T]) Ptr() *T { return v.p }
 //
 // A type that only appends fields to the type of an existing value attaches to
 // that value too, if it fits: a Struct reserves half as much again as its first type
-// needs, rounded up to a cache line. Programs with the shorter type may stay attached. Each keeps the
+// needs, rounded up to a cache line. A struct inside it, or the element of an array,
+// cannot grow: give it a field to spare, such as Spare [4]int64. Programs with the shorter type may stay attached. Each keeps the
 // fields that it does not know. New fields start from zero, whatever init says.
 // Through a read-only attachment, fields that only your type has read as zero until
 // a writer grows the value; if that writer's type is longer still, the attachment
@@ -343,7 +347,8 @@ func (v Struct[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 // is there already may be one.
 func (v Struct[T]) Changes(ctx context.Context) iter.Seq2[uint64, T] {
 	s := v.s
-	return changes(ctx, s.guarded, s.Lock, s.Cell.Commit.Load, func(uint64, T) (uint64, T) { return s.newest() })
+	version := func() uint64 { return s.Cell.Commit.Load() } // s.Cell.Commit.Load would look at the memory here
+	return changes(ctx, s.guarded, s.Lock, version, func(uint64, T) (uint64, T) { return s.newest() })
 }
 
 // guarded calls f, which touches the memory, and returns an error if the file was cut

@@ -16,14 +16,15 @@ import (
 // Errors wrap one of these together with the path of the segment or the name of
 // the value. Locks, and methods that cannot return an error, panic with it.
 var (
-	Format   = errors.New("shm: not a segment, or corrupt")   // the memory, or the format of a layout in it, is not what this package writes
-	Version  = errors.New("shm: incompatible format version") // a segment, but of another format version or byte order
-	Insecure = errors.New("shm: not safe to attach")          // its owner, mode or file type lets others tamper with it
-	Foreign  = errors.New("shm: not for this kind of memory") // the operation needs named values and the memory is foreign, or the reverse
-	Full     = errors.New("shm: segment is full")             // no room is left below the maximum size, or no id for a lock owner
-	Closed   = errors.New("shm: segment is closed")           // the operation came after Close
-	ReadOnly = errors.New("shm: segment is mapped read-only") // the operation has to write
-	TooLong  = errors.New("shm: value too long")              // a string or name does not fit; nothing was changed
+	Format   = errors.New("shm: not a segment, or corrupt")         // the memory, or the format of a layout in it, is not what this package writes
+	Version  = errors.New("shm: incompatible format version")       // a segment, but of another format version or byte order
+	Insecure = errors.New("shm: not safe to attach")                // its owner, mode or file type lets others tamper with it
+	Foreign  = errors.New("shm: not for this kind of memory")       // the operation needs named values and the memory is foreign, or the reverse
+	Full     = errors.New("shm: segment is full")                   // no room is left below the maximum size, or no id for a lock owner
+	Closed   = errors.New("shm: segment is closed")                 // the operation came after Close
+	ReadOnly = errors.New("shm: segment is mapped read-only")       // the operation has to write
+	Replaced = errors.New("shm: the name leads to another segment") // which has taken the place of this one
+	TooLong  = errors.New("shm: value too long")                    // a string or name does not fit; nothing was changed
 )
 
 // Path returns an *fs.PathError.

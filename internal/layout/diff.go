@@ -76,6 +76,21 @@ func (l Layout) SameData(a, b []byte) bool {
 	return true
 }
 
+// DifferInside reports whether a field that both structs have at the same place is a
+// struct, or an array of structs, with other fields.
+func DifferInside(have, want Layout) bool {
+	for i := range min(len(have.Fields), len(want.Fields)) {
+		h, w := have.Fields[i], want.Fields[i]
+		if h.Name != w.Name || h.Offset != w.Offset {
+			return false
+		}
+		if !h.Layout.Equal(w.Layout) {
+			return h.Layout.Fields != nil && w.Layout.Fields != nil
+		}
+	}
+	return false
+}
+
 // maxDiff keeps an error about a struct of a thousand fields readable.
 const maxDiff = 16
 

@@ -84,6 +84,9 @@ func build(t reflect.Type) (Layout, *Unfit) {
 	if pkg := t.PkgPath(); pkg == "sync" || pkg == "sync/atomic" {
 		return Layout{}, unfit("", "%v must not be copied; use an shm.Atomic or shm.Mutex of its own name", t)
 	}
+	if instead := standIn(t); instead != "" {
+		return Layout{}, unfit("", "%v %s", t, instead)
+	}
 	switch t.Kind() {
 	case reflect.Struct:
 		return buildStruct(t)
@@ -105,6 +108,28 @@ func build(t reflect.Type) (Layout, *Unfit) {
 	return Layout{}, unfit("", "%v %s", t, advice(t.Kind()))
 }
 
+// standIn says why a type that many programs have is unfit, although its fields might not be, and
+// what to use instead; "" for all other types.
+func standIn(t reflect.Type) string {
+	const here = "points into the memory of one process"
+	switch name, _, _ := strings.Cut(t.PkgPath()+"."+t.Name(), "["); name {
+	case "time.Time":
+		return here + "; use an int64 with its UnixNano"
+	case "net/netip.Addr", "net/netip.AddrPort", "net/netip.Prefix":
+		return here + "; use a [16]byte with its As16, and the port or length beside it"
+	case "math/big.Int", "math/big.Float", "math/big.Rat":
+		return here + "; use an array of bytes, or an int64 or float64 if that suffices"
+	case module + ".Mutex", module + ".Segment", module + ".Entry", module + ".String", module + ".CharArray",
+		module + ".Value", module + ".Atomic", module + ".Array", module + ".Struct",
+		module + ".RawValue", module + ".RawArray", module + ".RawStruct":
+		return "is a handle of one process, not data; give it a name of its own, and fill a struct of handles with shm.Bind"
+	}
+	return ""
+}
+
+// module is the import path of package shm.
+var module = strings.TrimSuffix(reflect.TypeFor[Layout]().PkgPath(), "/internal/layout")
+
 // advice says why a kind of type is unfit and what to use instead.
 func advice(k reflect.Kind) string {
 	const address, machine = "points into the memory of one process", "differs in size between machines"
@@ -120,7 +145,11 @@ func advice(k reflect.Kind) string {
 	case reflect.Map:
 		return address + "; use an array of structs"
 	case reflect.Interface:
-		return address + "; use a type that is not an interface"
+		return address + "; use a type that is not an interface, such as a number for each case"
+	case reflect.Chan:
+		return address + "; use an shm.Value or Struct of its own name, and Await or Changes"
+	case reflect.Func:
+		return address + "; use a number or a text that says which function to call"
 	case reflect.Pointer, reflect.UnsafePointer:
 		return address + "; use the value itself, or its index in an array"
 	}

@@ -319,8 +319,8 @@ func TestUnfitError(t *testing.T) {
 		want string
 	}{
 		{errOf(Of[string]()), "shm: string: string points into the memory of one process; use [N]byte with the tag option char, or an shm.String"},
-		{errOf(Of[time.Time]()), "shm: time.Time.loc: *time.Location points into the memory of one process; use the value itself, or its index in an array"},
-		{errOf(Of[[2]time.Time]()), "shm: [2]time.Time[].loc: *time.Location points into the memory of one process; use the value itself, or its index in an array"},
+		{errOf(Of[time.Time]()), "shm: time.Time: time.Time points into the memory of one process; use an int64 with its UnixNano"},
+		{errOf(Of[[2]time.Time]()), "shm: [2]time.Time[]: time.Time points into the memory of one process; use an int64 with its UnixNano"},
 		{errOf(Of[struct{ A, B [2]int }]()), "shm: A[]: int differs in size between machines; use int32 or int64"},
 		{errOf(Of[struct{}]()), "shm: struct {}: struct {} has no size; add a field, or remove it"},
 		{errOf(Of[[2]sync.Mutex]()), "shm: [2]sync.Mutex[]: sync.Mutex must not be copied; use an shm.Atomic or shm.Mutex of its own name"},

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// A mapping of which no segment is open is garbage once no handle reaches it.
-// The collector sees only a few bytes of each, so it does not hurry.
+// A mapping is garbage once no segment and no handle reaches it. The collector sees
+// only a few bytes of each, so it does not hurry.
 var (
-	idle     atomic.Int64 // mappings without an open segment
+	idle     atomic.Int64 // mappings that the collector may release
 	released atomic.Int64 // mappings that were ever unmapped
 )
 
@@ -24,8 +24,8 @@ func MappingReleased() { released.Add(1) }
 // Reclaim makes the garbage collector release mappings and descriptors of closed
 // segments, and reports whether it released any. Callers use it when the system
 // has run out of either, and try again if the answer is true. It may block for a
-// garbage collection and some 10 ms more. It returns false at once if no mapping
-// is idle.
+// garbage collection and some 10 ms more. It returns false at once if there is no
+// mapping.
 func Reclaim() bool {
 	if idle.Load() == 0 {
 		return false

@@ -46,6 +46,7 @@ var (
 	_ func(*shm.Segment, string) (shm.Entry, bool)                   = (*shm.Segment).Lookup
 	_ func(*shm.Segment, context.Context, string) (shm.Entry, error) = (*shm.Segment).WaitFor
 	_ func(*shm.Segment) error                                       = (*shm.Segment).Sync
+	_ func(*shm.Segment) (bool, error)                               = (*shm.Segment).Replaced
 	_ func(*shm.Segment) error                                       = (*shm.Segment).Close
 )
 
@@ -190,7 +191,7 @@ var (
 
 	_ = []*error{
 		&shm.ErrClosed, &shm.ErrTooLong, &shm.ErrFull, &shm.ErrFormat, &shm.ErrVersion, &shm.ErrReadOnly,
-		&shm.ErrInsecure, &shm.ErrForeign,
+		&shm.ErrInsecure, &shm.ErrForeign, &shm.ErrReplaced,
 	}
 )
 
