@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -152,15 +153,32 @@ func (t *Table) EndWaits() {
 	locks := slices.Collect(maps.Values(t.byOff))
 	t.mu.Unlock()
 	for _, l := range locks { // all at once, so that each finds most of them awake below
-		l.group.Tell(l.party, l.change)
-		l.endWaits()
+		unlessCutOff(func() {
+			l.group.Tell(l.party, l.change)
+			l.endWaits()
+		})
 	}
 	for _, l := range locks {
-		l.group.Rouse(l.party, l.change)
-		for i := 0; i < tries && l.endWaits(); i++ {
-			time.Sleep(time.Millisecond)
-		}
+		unlessCutOff(func() {
+			l.group.Rouse(l.party, l.change)
+			for i := 0; i < tries && l.endWaits(); i++ {
+				time.Sleep(time.Millisecond)
+			}
+		})
 	}
+}
+
+// unlessCutOff calls f, and gives up if there is no memory behind the lock any more,
+// because somebody has cut the file off. Who waits for it finds that out by itself.
+func unlessCutOff(f func()) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		cause := recover()
+		if _, fault := cause.(interface{ Addr() uintptr }); cause != nil && !fault {
+			panic(cause)
+		}
+	}()
+	f()
 }
 
 // endWaits wakes those who wait for this lock and have to give up. It reports
