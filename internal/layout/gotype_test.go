@@ -192,7 +192,7 @@ func TestLayoutOfUnfit(t *testing.T) {
 	checkUnfit[struct{ sync.Mutex }](t, "Mutex", "sync.Mutex must not")
 	checkUnfit[struct{ N atomic.Int64 }](t, "N", copies)
 	checkUnfit[[2]atomic.Pointer[int]](t, "[]", copies)
-	checkUnfit[time.Time](t, "loc", address)
+	checkUnfit[time.Time](t, "", address)
 	checkUnfit[struct{ A, _ *int }](t, "A", address)
 	checkUnfit[struct{ _ *int }](t, "_", address)
 	checkUnfit[struct{ *xy }](t, "xy", address)
@@ -324,7 +324,7 @@ func TestUnfitError(t *testing.T) {
 		{errOf(Of[struct{ A, B [2]int }]()), "shm: A[]: int differs in size between machines; use int32 or int64"},
 		{errOf(Of[struct{}]()), "shm: struct {}: struct {} has no size; add a field, or remove it"},
 		{errOf(Of[[2]sync.Mutex]()), "shm: [2]sync.Mutex[]: sync.Mutex must not be copied; use an shm.Atomic or shm.Mutex of its own name"},
-		{errOf(Of[chan int8]()), "shm: chan int8: chan int8 points into the memory of one process"},
+		{errOf(Of[chan int8]()), "shm: chan int8: chan int8 points into the memory of one process; use an shm.Value or Struct of its own name, and Await or Changes"},
 		{&Unfit{Field: "A", Reason: "why"}, "shm: A: why"},
 	}
 	for _, test := range tests {
