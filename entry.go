@@ -162,7 +162,7 @@ func (e Entry) Any() any {
 // the state of the lock.
 //
 // A value of more than 16 MiB, or with a text of more than 64 MiB, is a text that says
-// what it is and how large, such as <a RawArray[uint8] of 1099511627776 elements, too
+// what it is and how large, such as <a RawArray[uint8] of 20000000 elements, 20000000 bytes, too
 // large to show>. A value in a file that another program has cut off is a text in
 // such brackets that says so.
 func (e Entry) Text() string {

@@ -255,3 +255,28 @@ func TestEntryInAProcessWithoutLocks(t *testing.T) {
 		t.Errorf("the lock was taken under id %d, want %d", lock.ID, free)
 	}
 }
+
+// A value that is too large to copy is described, and refused where there is an error.
+func TestTooLargeToShow(t *testing.T) {
+	s := shmtest.Opened(shm.Anonymous(nil))(t)
+	const n = 16<<20 + 1
+	shmtest.Must(shm.NewRawArray[byte](s, "a", n))(t)
+	e, _ := s.Lookup("a")
+	if got, want := e.Text(), fmt.Sprintf("<a RawArray[uint8] of %d elements, %d bytes, too large to show>", n, n); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if err, ok := e.Any().(error); !ok || !errors.Is(err, shm.ErrTooLong) {
+		t.Errorf("Any: %v", err)
+	}
+	if err := e.Parse("[]"); !errors.Is(err, shm.ErrTooLong) {
+		t.Errorf("Parse: %v", err)
+	}
+	shmtest.Must(shm.NewRawStruct(s, "many", [300_000]struct{ A int8 }{}))(t)
+	e, _ = s.Lookup("many")
+	if err, ok := e.Any().(error); !ok || !errors.Is(err, shm.ErrTooLong) {
+		t.Errorf("Any of many parts: %v", err)
+	}
+	if text := e.Text(); len(text) < 300_000 {
+		t.Errorf("the text of many parts has %d bytes", len(text))
+	}
+}
