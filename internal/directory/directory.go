@@ -115,5 +115,6 @@ func (d *Directory) verify(f *os.File, end int64) error {
 		return d.fail("open", fmt.Errorf("%w: the file was cut off: it has %d bytes of %d", errs.Format, size, end))
 	}
 	d.verified = size
+	d.region.Dumped(size)
 	return nil
 }

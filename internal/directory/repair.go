@@ -26,7 +26,7 @@ const repairWait = time.Second
 // Preconditions: the caller is inside region.Guarded, and may write.
 func (d *Directory) Attach(f *os.File, unfit error) error {
 	d.moveIn()
-	if d.foreignHome() && !d.inUse(f) {
+	if (d.foreignHome() || d.home.Stamp == 0) && !d.inUse(f) {
 		if err := d.settleIn(f, unfit); err != nil {
 			return err
 		}
@@ -50,26 +50,33 @@ func (d *Directory) moveIn() {
 	}
 }
 
-// settleIn repairs the file if the allocation lock can be had soon. Without it only
-// the ids are put in order, unless the sizes must be.
+// settleIn repairs the file if this process knows its home, and can have the
+// allocation lock soon. Otherwise only the ids are put in order, unless the sizes must
+// be.
 func (d *Directory) settleIn(f *os.File, unfit error) error {
-	unlock, locked, err := d.owner.LockAllocationWithin(f, repairWait)
-	if err != nil {
-		return err
-	}
-	if locked {
-		defer unlock()
+	var unlock func()
+	var locked bool
+	var err error
+	if d.foreignHome() {
+		if unlock, locked, err = d.owner.LockAllocationWithin(f, repairWait); locked {
+			defer unlock()
+		} else if err == nil {
+			err = fmt.Errorf("another process keeps byte %d of the file locked", format.AllocationByte)
+		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case !locked && unfit != nil:
-		return d.fail("open", fmt.Errorf("%w; and another process keeps byte %d of the file locked, so this cannot be repaired", unfit, format.AllocationByte))
-	case !locked:
-		d.adoptOwners(f)
-	case d.foreignHome(): // no other process was faster
+	case locked && d.foreignHome(): // no other process was faster
 		return d.repair(f)
+	case locked:
+		return nil
+	case unfit != nil && err != nil:
+		return d.fail("open", fmt.Errorf("%w; this cannot be repaired: %w", unfit, err))
+	case unfit != nil:
+		return d.fail("open", unfit)
 	}
+	d.adoptOwners(f)
 	return nil
 }
 
