@@ -60,7 +60,8 @@
  *   any byte. Declare it uint8_t here, with the format SHM_BOOL.
  * The process gets SIGBUS. Somebody has truncated the file, which every user who can
  *   write to it can do. A memfd that is sealed against shrinking is safe; Go's
- *   Anonymous makes one.
+ *   Anonymous makes one. Or the disk is full, and the filesystem copies on write, as
+ *   after cp --reflink or a snapshot: docs/system-calls.md has the list.
  * Readers see a locked number change before shm_unlock. Other processes see a store
  *   through a pointer at once. Put what must change together into one published
  *   struct.
@@ -1080,7 +1081,7 @@ SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end, bool fresh)
 			err = fstat(fd, &st) != 0 ? errno : 0;
 			uint64_t b = err == 0 && (uint64_t)st.st_size > at ? (uint64_t)st.st_size : at;
 			while (err == 0 && b < at + n) {
-				ssize_t w = pwrite(fd, zeros, shm_min_(sizeof zeros, at + n - b), (off_t)b);
+				ssize_t w = pwrite(fd, zeros, (size_t)shm_min_(sizeof zeros, at + n - b), (off_t)b);
 				if (w > 0)
 					b += (uint64_t)w;
 				else if (w == 0 || errno != EINTR)
@@ -1950,7 +1951,7 @@ SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_
 		err = SHM_EFORMAT;
 	if (err == 0 && (err = shm_reach_(s, dirty)) == 0) {
 		if (off < dirty)
-			memset(at, 0, dirty - off);
+			memset(at, 0, (size_t)(dirty - off));
 		shm_store_sealed_(&s->header->dirty, (off + (filled ? f.size : f.meta)) / SHM_LINE_);
 		memcpy(at, meta, f.meta);
 		if (from != NULL) {
@@ -1962,7 +1963,7 @@ SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_
 				shm_parse_(want->format, want->format_length, &last, &n);
 				((struct shm_cell_ *)(void *)(at + f.meta))->extent = (uint32_t)want->size;
 			}
-			memcpy(at + f.meta + shm_elements_(want), init, n);
+			memcpy(at + f.meta + shm_elements_(want), init, (size_t)n);
 		}
 		shm_store_sealed_(&s->header->used, (off + f.size) / SHM_LINE_); /* publishes */
 		*start = off;
@@ -2699,7 +2700,7 @@ SHM_SLOW_ void shm_fill_(const shm_value *v, const void *x, uint64_t end)
 	for (uint64_t i = 0; i < limit; i += 8) {
 		uint64_t w = i + 8 <= end ? 0 : __atomic_load_n(old + i / 8, __ATOMIC_RELAXED);
 		if (i < end)
-			memcpy(&w, (const char *)x + i, shm_min_(end - i, 8));
+			memcpy(&w, (const char *)x + i, (size_t)shm_min_(end - i, 8));
 		__atomic_store_n(idle + i / 8, w, __ATOMIC_RELAXED);
 	}
 	__atomic_store_n(&v->cell->commit, commit + 1, __ATOMIC_RELEASE);
@@ -2919,7 +2920,7 @@ static inline void shm_free_(shm_segment *s)
 	if (s == NULL)
 		return;
 	if (s->mem != NULL)
-		munmap(s->mem, s->length);
+		munmap(s->mem, (size_t)s->length);
 	shm_close_(s, s->ctl);
 	shm_close_(s, s->fd);
 	free(s->path);
@@ -2974,7 +2975,7 @@ SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, con
 		err = -ENOMEM;
 	uint64_t need = shm_min_(size, header.max_size);
 	for (s->length = header.max_size; err == 0; s->length = shm_round_(s->length / 2, page)) {
-		void *mem = s->length > (uint64_t)INTPTR_MAX ? MAP_FAILED : mmap(NULL, s->length, o->read_only ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		void *mem = s->length > (uint64_t)INTPTR_MAX ? MAP_FAILED : mmap(NULL, (size_t)s->length, o->read_only ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (mem != MAP_FAILED) {
 			s->mem = (unsigned char *)mem;
 			s->header = (struct shm_header_ *)mem;
