@@ -1025,10 +1025,10 @@ static inline int shm_leased_(const shm_segment *s, uint32_t id)
 {
 	struct flock l;
 	struct stat st;
-	int err = shm_file_lock_(s->ctl, F_OFD_GETLK, F_RDLCK, SHM_LEASE_BASE_ + id, 1, &l);
+	int fd = s->ctl >= 0 ? s->ctl : s->fd, err = shm_file_lock_(fd, F_OFD_GETLK, F_RDLCK, SHM_LEASE_BASE_ + id, 1, &l);
 	if (err != 0)
 		return err;
-	return l.l_type != F_UNLCK ? 1 : shm_stat_(s, s->ctl, &st);
+	return l.l_type != F_UNLCK ? 1 : shm_stat_(s, fd, &st);
 }
 
 static inline uint64_t shm_page_(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
@@ -2892,11 +2892,16 @@ SHM_SLOW_ int shm_settle_in_(shm_segment *s, bool unfit)
 	struct flock l;
 	struct stat st;
 	shm_move_in_(s);
-	if (!shm_foreign_(s) || shm_in_use_by_others_(s))
+	bool unknown = s->where == 0;
+	if ((!unknown && !shm_foreign_(s)) || shm_in_use_by_others_(s))
 		return unfit ? SHM_EFORMAT : 0;
-	int err = shm_own_control_(s);
-	if (err != 0) /* it makes no values and takes no lease, so it repairs nothing either */
-		return unfit || err != SHM_ENOLEASE ? err : 0;
+	int err = unknown ? unfit ? SHM_EFORMAT : 0 : shm_own_control_(s);
+	if ((unknown && err == 0) || (err == SHM_ENOLEASE && !unfit)) { /* it cannot repair anything, and puts the ids in order */
+		shm_adopt_all_(s);
+		return 0;
+	}
+	if (err != 0)
+		return err;
 	pthread_mutex_lock(&s->gate);
 	for (int64_t until = shm_until_(SHM_SETTLE_NS_);;) {
 		err = shm_file_lock_(s->ctl, F_OFD_SETLK, F_WRLCK, 0, 1, &l);

@@ -163,6 +163,16 @@ static shm_segment *attach(const char *name)
 	return s;
 }
 
+static uint64_t word(const uint64_t *p)
+{
+	uint64_t n = 0;
+	WANT(shm_unseal_(p, &n));
+	return n;
+}
+
+/* Makes the header say that the locks are of another system. */
+static void away(shm_segment *s) { shm_store_sealed_(&s->header->home, (word(&s->header->home) + 2) & SHM_SEALED_MAX_); }
+
 /* ---- Structs that have grown ---- */
 
 struct one { int64_t x; };
@@ -395,6 +405,11 @@ static void unprivileged(const char *name)
 	int64_t x = 5;
 	MUST(shm_new_number(s, "n", SHM_I64, &x, &v));
 	shm_options o = {0600, 1 << 20, false, false, false};
+	uint64_t next = word(&s->header->next_id);
+	v.cell->word = (uint32_t)next + 4; /* as in a file that was copied while it was in use */
+	away(s);
+	shm_close_(s, s->ctl); /* and with it the lease */
+	s->ctl = -1;
 	int fd = open(s->path, O_RDWR);
 	WANT(fd >= 0 && setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
 	MUST(shm_attach_fd(&t, fd, &o));
@@ -405,6 +420,7 @@ static void unprivileged(const char *name)
 	WANT(x == 5);
 	IS(shm_lock(&v), SHM_ENOLEASE);
 	IS(shm_find(t, "new", &v), -ENOENT);
+	WANT(word(&t->header->next_id) == next + 5 && word(&t->header->home) != t->where); /* only the ids are in order */
 	shm_detach(t);
 }
 
@@ -525,13 +541,6 @@ static void gives_back(const char *name)
 }
 
 /* ---- The directory ---- */
-
-static uint64_t word(const uint64_t *p)
-{
-	uint64_t n = 0;
-	WANT(shm_unseal_(p, &n));
-	return n;
-}
 
 /* All records are in the index, and the header says so. */
 static void sound(shm_segment *s, int line)
@@ -676,9 +685,6 @@ static void completes(const char *name)
 		shm_detach(s);
 	}
 }
-
-/* Makes the header say that the locks are of another system. */
-static void away(shm_segment *s) { shm_store_sealed_(&s->header->home, (word(&s->header->home) + 2) & SHM_SEALED_MAX_); }
 
 static void repairs(const char *name)
 {
