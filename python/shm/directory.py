@@ -100,12 +100,13 @@ class Directory:
 
     def used(self):
         """Return how many bytes the records take, all of which are mapped and in the file."""
-        before = self._used  # first, as a handler may come before the next line and see more
-        used = load_lines(self.m.used, self.m.path)
+        m, before = self.m, self._used  # before: first, as a handler may come before the next line and see more
+        used = load_lines(m.used, m.path)
         fence()
-        if used < max(before, header.SIZE):
-            raise FormatError(f"{self.m.path}: corrupt header: {used} bytes used, but {before} were used before")
-        self.verify(used)
+        if used < before or used < header.SIZE:
+            raise FormatError(f"{m.path}: corrupt header: {used} bytes used, but {before} were used before")
+        if used > self._verified or used > m.size:
+            self.verify(used)
         self._used = used
         return used
 
@@ -269,11 +270,11 @@ class Directory:
         else:
             self._widen(want.name.encode())
         try:
-            self._append(want, capacity, older, init)
+            r = self._append(want, capacity, older, init)
             self._complete()
         finally:
             m.names.changed()
-        return self._find(want.name)
+        return self._learn(r)
 
     def _append(self, want, capacity, older=0, init=None):
         """Append a record, and publish it; return it. The index does not have it yet."""
@@ -288,7 +289,7 @@ class Directory:
         if init:
             init(r)
         store_lines(m.used, start + size)  # publishes
-        return r
+        return self._records.setdefault(start, r)
 
     def _wipe(self, start):
         """Clear the bytes that a process may have written before it died in _append."""

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import resource
+import socket
 import struct
 import subprocess
 import sys
@@ -166,6 +167,48 @@ class Opening(Case):
         go = self.go("pythonPeer", self.name)
         answer = go.tell("pass " + sys.executable)
         self.assertEqual(answer, "anonymous 41 named -42")
+
+    @unittest.skipIf(os.geteuid(), "only root can become a user with fewer rights")
+    def test_inherited_with_fewer_rights(self):
+        """A process that may not open the file takes its lease through the description that its parent has left."""
+        maker = self.python(
+            "import sys, shm; shm.open(sys.argv[1], create=True, max_size=1 << 20).value('n', 'q', 5)\n"
+            "print('made', flush=True); sys.stdin.readline()\n"
+        )
+        self.assertEqual(maker.line(), "made")
+        path = f"/dev/shm/{self.name}"
+        for hand_over in (True, False):
+            fd, anew = os.open(path, os.O_RDWR), os.open(path, os.O_RDWR)
+            st = os.fstat(fd)
+            ours, theirs = socket.socketpair()
+            if hand_over:
+                socket.send_fds(ours, [b"x"], [anew])
+            os.close(anew)
+
+            def body():
+                ours.close()
+                os.setgid(12345)
+                os.setuid(12345)
+                where = f"{fd}:{st.st_dev}:{st.st_ino}" + f":{theirs.fileno()}" * hand_over
+                os.environ["SHM_SEGMENT_" + self.name.encode().hex()] = where
+                for i in range(2):
+                    with shm.inherited(self.name) as seg:
+                        try:
+                            seg["n"].add(1)
+                            seg.value(f"new{i}", "q")
+                        except shm.LockError as e:
+                            return 0 if not hand_over and "for itself alone" in str(e) else 1
+                    del seg
+                    gc.collect()
+                return 0 if hand_over else 2
+
+            child = self.child(body)
+            self.assertEqual(self.reap(child), 0, hand_over)
+            os.close(fd)
+            ours.close()
+            theirs.close()
+        seg = self.open(create=False)
+        self.assertEqual((seg["n"].value, list(seg)), (7, ["n", "new0", "new1"]))
 
     def test_earlier_boot(self):
         """After a reboot a dead owner's lock is taken over as ever, and its id is not given out again."""
