@@ -87,6 +87,17 @@ def interrupt():
     raise Interrupt
 
 
+def for_a_second(call):
+    """Call again and again, until an exception comes. CPython drops one in a finalizer, so not for ever.
+
+    This is a function of its own because CPython 3.13.0 does not look for a signal inside
+    the try block where a loop in it goes back.
+    """
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        call()
+
+
 class Interrupts(Case):
     def setUp(self):
         super().setUp()
@@ -386,9 +397,7 @@ class Interrupts(Case):
             call = {"calls": calls[i // 3 % len(calls)], "with": (self.add_in_with, self.edit)[i // 3 % 2], "multiprocessing": with_theirs}[what]
             try:
                 signal.setitimer(signal.ITIMER_REAL, random.uniform(5e-6, 4e-4))
-                end = time.monotonic() + 1  # CPython drops an exception in a finalizer
-                while time.monotonic() < end:
-                    call()
+                for_a_second(call)
             except Interrupt:
                 tries[what] += 1
             if what == "multiprocessing":
