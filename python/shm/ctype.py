@@ -1,6 +1,7 @@
 """Makes ctypes types from layouts, and layouts from ctypes types."""
 
 import ctypes
+import functools
 import struct
 import sys
 
@@ -380,6 +381,12 @@ def _struct_format(t):
     return layout.format
 
 
+@functools.lru_cache(maxsize=256)
+def _is_plain(t):
+    """Report whether a type is a struct whose constructor takes just its fields."""
+    return issubclass(t, ctypes.Structure) and not is_number(t) and _fields_of(t) == _declared(t)
+
+
 def instance(t, x):
     """Return x as an object of the ctypes type t, of its size.
 
@@ -390,6 +397,8 @@ def instance(t, x):
     """
     if isinstance(x, t):
         return x if ctypes.sizeof(x) == ctypes.sizeof(t) else t.from_buffer_copy(x)
+    if type(x) is tuple and _is_plain(t):  # the usual case, which has to be fast
+        return t(*x)
     if isinstance(x, (ctypes.Structure, ctypes.Array)) and layout_of(type(x)) == layout_of(t):
         return t.from_buffer_copy(x)
     numpy = _numpy()
