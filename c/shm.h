@@ -1064,9 +1064,9 @@ static inline int shm_reach_(shm_segment *s, uint64_t end)
 	return 0;
 }
 
-/* Reserves space on the filesystem, so that a later access cannot fault. If it fails, and
- * the space is fresh, nobody uses it, and what there is of it is given back. */
-SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end, bool fresh)
+/* Reserves space on the filesystem, so that a later access cannot fault. Nobody uses the
+ * space yet, and if this fails, what there is of it is given back. */
+SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end)
 {
 	const uint64_t step = 16 << 20; /* small, as a signal undoes a whole call of fallocate */
 	for (uint64_t at = off; at < end; at += step) {
@@ -1088,10 +1088,10 @@ SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end, bool fresh)
 					err = w == 0 ? ENOSPC : errno;
 			}
 		}
-		if (err != 0 && fresh)
+		if (err != 0) {
 			(void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)(at + n - off));
-		if (err != 0)
 			return -err;
+		}
 	}
 	return 0;
 }
@@ -1877,9 +1877,9 @@ SHM_SLOW_ int shm_grow_(shm_segment *s, uint64_t end)
 		uint64_t exact = shm_min_(shm_round_(end, page), s->length), extra = shm_max_(end / 8, SHM_FIRST_);
 		uint64_t target = shm_min_((end + extra) / page * page, s->length / page * page);
 		target = shm_max_(target, exact);
-		err = shm_reserve_(s->ctl, allocated, target, true);
+		err = shm_reserve_(s->ctl, allocated, target);
 		if (err != 0 && target > exact)
-			err = shm_reserve_(s->ctl, allocated, target = exact, true);
+			err = shm_reserve_(s->ctl, allocated, target = exact);
 		if (err != 0)
 			return err;
 		shm_store_sealed_(&s->header->allocated, target / SHM_LINE_);
@@ -2180,16 +2180,17 @@ SHM_SLOW_ int shm_repair_(shm_segment *s, bool attaching)
 		return SHM_EFORMAT;
 	if (used > s->length)
 		return SHM_EFULL;
-	uint64_t allocated = shm_min_((uint64_t)st.st_size / page * page, s->length);
-	if ((err = shm_reserve_(s->ctl, 0, allocated, false)) != 0)
+	uint64_t limit = shm_min_((uint64_t)st.st_size / page * page, s->length);
+	if ((err = shm_reach_(s, limit)) != 0)
 		return err;
-	shm_store_sealed_(&s->header->allocated, allocated / SHM_LINE_);
-	if ((err = shm_reach_(s, allocated)) != 0)
-		return err;
-	bool sound = shm_survey_(s, shm_min_(used, allocated), &end, &table);
+	bool sound = shm_survey_(s, shm_min_(used, limit), &end, &table);
 	if (table == 0 || (end < used && !attaching))
 		return SHM_EFORMAT;
-	shm_store_sealed_(&s->header->dirty, allocated / SHM_LINE_); /* pages beyond an old used may have reached the disk */
+	/* What lies behind is reserved when it is needed: a copy may have holes there. Pages
+	 * behind an old used may have reached the disk. */
+	uint64_t allocated = shm_min_((end + page - 1) / page * page, limit);
+	shm_store_sealed_(&s->header->dirty, allocated / SHM_LINE_);
+	shm_store_sealed_(&s->header->allocated, allocated / SHM_LINE_);
 	if (!sound) {
 		/* From now on nobody trusts the slots. If this process dies, the next one that
 		 * completes the index does the rest. */
@@ -3053,7 +3054,7 @@ SHM_SLOW_ int shm_build_(int fd, mode_t mode, uint64_t max_size)
 		return err != 0 ? err : SHM_EFILESYSTEM;
 	if (shm_file_lock_(fd, F_OFD_GETLK, F_WRLCK, 0, 1, &l) != 0)
 		return SHM_EFILESYSTEM;
-	if ((err = shm_reserve_(fd, 0, SHM_FIRST_, true)) != 0)
+	if ((err = shm_reserve_(fd, 0, SHM_FIRST_)) != 0)
 		return err;
 	memset(&index, 0, sizeof index);
 	index.name = index.format = "";

@@ -106,14 +106,9 @@ func (d *Directory) repair(f *os.File) error {
 	if used > int64(len(d.region.Bytes)) {
 		return d.reach(f, used)
 	}
-	allocated := min(size/sys.PageSize*sys.PageSize, int64(len(d.region.Bytes))/format.Line*format.Line)
-	if err := sys.ReserveAgain(f, d.region.Path, allocated); err != nil {
-		return err
-	}
-	d.verified, d.used = size, min(used, allocated)
-	d.header.Allocated.StoreBytes(allocated)
-	killpoint.At(killpoint.AllocatedCorrected)
-
+	page := sys.PageSize
+	limit := min(size/page*page, int64(len(d.region.Bytes))/format.Line*format.Line)
+	d.verified, d.used = size, min(used, limit)
 	end, table, sound := d.survey(f)
 	if end < d.used && len(d.known) > 0 {
 		// Handles may lead to what would be cut off.
@@ -122,8 +117,13 @@ func (d *Directory) repair(f *os.File) error {
 	if table == 0 {
 		return d.fail("open", fmt.Errorf("%w: no record of an index is left", errs.Format))
 	}
-	d.header.Dirty.StoreBytes(allocated) // pages beyond an old used may have reached the disk
+	// What lies behind is reserved when it is needed: a copy may have holes there. Pages
+	// behind an old used may have reached the disk.
+	allocated := min((end+page-1)/page*page, limit)
+	d.header.Dirty.StoreBytes(allocated)
 	killpoint.At(killpoint.DirtyCorrected)
+	d.header.Allocated.StoreBytes(allocated)
+	killpoint.At(killpoint.AllocatedCorrected)
 	if !sound {
 		// From now on nobody trusts the slots. A process that dies leaves the rest to
 		// the next one that completes the index.

@@ -67,11 +67,6 @@ func Reserve(_ *os.File, path string, _, _ int64) error {
 	return errs.Path("allocate", path, errPlatform)
 }
 
-// ReserveAgain fails on this system.
-func ReserveAgain(_ *os.File, path string, _ int64) error {
-	return errs.Path("allocate", path, errors.ErrUnsupported)
-}
-
 // Release does nothing on this system.
 func Release(*os.File, int64, int64) {}
 

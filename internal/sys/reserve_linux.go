@@ -23,15 +23,6 @@ func Reserve(f *os.File, path string, off, end int64) error {
 	return nil
 }
 
-// ReserveAgain is Reserve for the first end bytes of a file that has them, such as a
-// copy with holes. It changes no byte, and gives nothing back after an error.
-func ReserveAgain(f *os.File, path string, end int64) error {
-	if _, err := reserve(f, 0, end); err != nil {
-		return errs.Path("allocate", path, err)
-	}
-	return nil
-}
-
 // reserve allocates the bytes from off to end. After an error only those from at on
 // are certain not to be allocated.
 func reserve(f *os.File, off, end int64) (at int64, err error) {

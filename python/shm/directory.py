@@ -465,13 +465,10 @@ class Directory:
         used, size = load_lines(m.used, m.path), os.fstat(m.fd).st_size
         if used > m.size:
             self.verify(used)
-        allocated = min(size // PAGE * PAGE, m.size // LINE * LINE)
-        with naming(m.path):
-            reserve(m.fd, 0, allocated)
-        self._verified, self._used = size, min(used, allocated)
+        limit = min(size // PAGE * PAGE, m.size // LINE * LINE)
+        self._verified, self._used = size, min(used, limit)
         self._records.clear()
         self._index = None
-        store_lines(m.allocated, allocated)
         end, start, sound = self._survey()
         if not start:
             raise FormatError(f"{m.path}: no record of an index is left")
@@ -480,7 +477,11 @@ class Directory:
             raise FormatError(
                 f"{m.path}: the record at byte {end} is corrupt: close the segment and open it again in a new process"
             )
-        store_lines(m.dirty, allocated)  # pages beyond an old used may have reached the disk
+        # What lies behind is reserved when it is needed: a copy may have holes there. Pages
+        # behind an old used may have reached the disk.
+        allocated = min(header.round_up(end, PAGE), limit)
+        store_lines(m.dirty, allocated)
+        store_lines(m.allocated, allocated)
         if not sound:
             # From now on nobody trusts the slots. A process that dies leaves the rest to
             # the next one that completes the index.
