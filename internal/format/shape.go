@@ -130,6 +130,8 @@ func (s *Shape) Check() error {
 		return fmt.Errorf("kind %d with %d elements", s.Kind, s.Count)
 	case s.Kind == KindChars && s.Layout.Format != layout.Chars.Format:
 		return fmt.Errorf("characters with the format %q", s.Layout.Format)
+	case !s.fits():
+		return fmt.Errorf("kind %d with access %d and the format %q", s.Kind, s.Access, s.Layout.Format)
 	case s.Kind == KindGrowth && (s.Unit != "" || s.Help != "" || s.Hint != HintNone):
 		return errors.New("a growth record with texts")
 	}
@@ -137,6 +139,25 @@ func (s *Shape) Check() error {
 		return fmt.Errorf("%d elements are more than a segment can hold", s.Count)
 	}
 	return nil
+}
+
+// fits reports whether values of this access and kind can have the format: arrays are
+// of numbers, and an atomic or locked number is written by one store.
+func (s *Shape) fits() bool {
+	if s.Layout == nil {
+		return true
+	}
+	code := strings.TrimPrefix(s.Layout.Format, layout.ByteOrder)
+	scalar := len(code) <= 2 // neither a struct nor an array
+	switch {
+	case s.Access == Atomic:
+		return len(code) == 1 && strings.Contains("iIqQ", code)
+	case s.Access == Locked:
+		return scalar && code != "?" && code != "c" && code != "Zd"
+	case s.Access == Raw && s.Kind == KindArray:
+		return scalar
+	}
+	return true
 }
 
 // SlotSize returns the bytes of all elements. ok is false if they are too many.

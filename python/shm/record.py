@@ -126,8 +126,25 @@ class Shape:
             raise ValueError(f"value {self.name!r}: kind {self.kind} with {self.count} elements")
         if self.kind == CHARS and self.layout.code != "c":
             raise ValueError(f"value {self.name!r}: characters with the format {self.layout.format!r}")
+        if self.layout is not None and not self._fits():
+            raise ValueError(
+                f"value {self.name!r}: kind {self.kind} with access {self.access} and the format {self.layout.format!r}"
+            )
         if self.kind == GROWTH and (unit or help or self.hint):
             raise ValueError(f"value {self.name!r}: a growth record with texts")
+
+    def _fits(self):
+        """Report whether values of this access and kind can have the format.
+
+        Arrays are of numbers, and an atomic or locked number is written by one store.
+        """
+        code = self.layout.format[1:]
+        scalar = len(code) <= 2  # neither a struct nor an array
+        if self.access == ATOMIC:
+            return code in ("i", "I", "q", "Q")
+        if self.access == LOCKED:
+            return scalar and code not in ("?", "c", "Zd")
+        return scalar or self.access != RAW or self.kind != ARRAY
 
     def outgrows(self, other):
         """Report whether this struct is other's with fields appended, and fits into other's capacity."""

@@ -234,6 +234,20 @@ var texts = []string{
 	"ü", "\xff", "\xed\xa0\x80", "\xc0\x80", "\u00a0", "\u200b", "\u2028", "\U0010ffff", "\u0378", "\x7f", "\x80", "\n", "e\u0301",
 }
 
+// recordIn returns the offset of one of the records.
+func recordIn(random *rand.Rand, b []byte, used int) int {
+	var starts []int
+	for at := format.HeaderSize; at < used-2*format.Line; {
+		starts = append(starts, at)
+		size := int64(binary.NativeEndian.Uint64(b[at:]))
+		if size <= 0 || size > int64(used) {
+			break
+		}
+		at += int(size)
+	}
+	return starts[random.IntN(len(starts))]
+}
+
 // mutated returns a copy of a segment with some changes.
 func mutated(random *rand.Rand, image []byte) []byte {
 	b := bytes.Clone(image)
@@ -245,22 +259,13 @@ func mutated(random *rand.Rand, image []byte) []byte {
 		if random.IntN(4) > 0 {
 			off = format.HeaderSize + random.IntN(used-format.HeaderSize)
 			if random.IntN(2) == 0 { // in what describes a value
-				var starts []int
-				for at := format.HeaderSize; at < used && at >= format.HeaderSize; {
-					starts = append(starts, at)
-					size := int(ne.Uint64(b[at:]))
-					if size <= 0 || size > used {
-						break
-					}
-					at += size
-				}
-				off = starts[random.IntN(len(starts))] + random.IntN(3*format.Line)
+				off = recordIn(random, b, used) + random.IntN(3*format.Line)
 			}
 		}
 		return min(off, used-8) / align * align
 	}
 	for range 1 + random.IntN(3) {
-		switch random.IntN(8) {
+		switch random.IntN(10) {
 		case 0:
 			b[somewhere(1)] ^= 1 << random.IntN(8)
 		case 1:
@@ -269,6 +274,15 @@ func mutated(random *rand.Rand, image []byte) []byte {
 			copy(b[somewhere(1):used], texts[random.IntN(len(texts))])
 		case 3: // a line in another's place
 			copy(b[somewhere(format.Line):], b[somewhere(format.Line):][:format.Line])
+		case 8: // the access, the kind or the hint of a value
+			b[recordIn(random, b, used)+[]int{40, 41, 64}[random.IntN(3)]] = byte(random.IntN(8))
+		case 9: // a code in its format
+			at := recordIn(random, b, used)
+			texts := at + format.RecordFixed + int(ne.Uint16(b[at+42:]))
+			if n := int(ne.Uint32(b[at+44:])); n > 0 && n < 1000 && texts+n < used {
+				i := texts + random.IntN(n)
+				b[i] = "?bBchHiIqQfdZfZdTx{}():,0129<>"[random.IntN(30)]
+			}
 		case 4:
 			if random.IntN(4) == 0 {
 				b = b[:random.IntN(len(b))/format.Line*format.Line]
