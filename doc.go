@@ -31,8 +31,9 @@
 //
 // The methods' names say what they promise, so that a reviewer can search for
 // unsynchronised access. Get, Set, Ptr, Slice and Bytes are plain memory and promise
-// nothing. Load, Store, Swap, CompareAndSwap, Add, Update and Await promise whole
-// values.
+// nothing. Load, Store, Swap, CompareAndSwap, Add, Update, Await and Changes promise
+// whole values. StoreContext, UpdateContext and WithLockContext give up waiting for the
+// lock when their context is done.
 //
 // Each change of an Atomic is one atomic operation and never waits. A Value is a
 // number with a lock of its own; its Load takes no lock. A Struct and a String have
@@ -51,29 +52,29 @@
 // object for a name without a slash, a file that outlives a reboot for a path, and a
 // memfd for Anonymous. A constructor attaches to the value of a name, or makes it. If
 // several processes do so at the same time, the first one's initial value stands. A
-// name that exists with another type, length or access is a *LayoutError. There is
-// one exception: a Struct may grow. A type that only appends fields attaches to the
-// shorter one, and the shorter one to it; that is said of the outermost struct, not of
-// one inside it. Names are never freed. Bind fills a struct
-// of handles in one call. Pass and Inherited hand a segment to a child process.
+// name that exists with another type, length or access is a *LayoutError. There is one
+// exception: the outermost struct of a Struct may grow. A type that only appends fields
+// attaches to the shorter one, and the shorter one to it. Names are never freed. Bind
+// fills a struct of handles in one call. Pass and Inherited hand a segment to a child
+// process.
 //
 // A segment grows as values are added, up to Options.MaxSize. Its address space is
 // reserved at the start, so no value ever moves.
 //
 // # Lifetime
 //
-// A handle is what a constructor returns, such as a Value. Handles are small and may
-// be copied. Several goroutines may use one handle as far as its methods promise.
-// Handles work after Close: the memory is unmapped
-// when no handle can reach it any more. So is that of a Segment of which Close was
-// forgotten. What Ptr, Slice and Bytes return is valid
-// until Close only. A lock that is held during Close stays held and can be unlocked.
-// To lock a Mutex after Close panics.
+// A handle is what a constructor returns, such as a Value. Handles are small and may be
+// copied. Several goroutines may use one handle as far as its methods promise. Handles
+// work after Close: the memory is unmapped when no handle can reach it any more. The
+// memory of a Segment that was not closed is unmapped likewise, when nothing reaches
+// the Segment either. What Ptr, Slice and Bytes return is valid until Close only. A
+// lock that is held during Close stays held and can be unlocked. To lock a Mutex after
+// Close panics.
 //
-// The zero value of a handle is attached to nothing, and its methods panic. Methods
-// that cannot return an error panic instead: a change through a read-only attachment
-// (ErrReadOnly), Lock after Close (ErrClosed), Unlock of a lock that this process does
-// not hold, or an index out of range.
+// The zero value of a handle is attached to nothing, and its methods panic. These panic
+// as well: a change through a read-only attachment (ErrReadOnly), Lock, TryLock and
+// LockContext after Close (ErrClosed), Unlock of a lock that this process does not
+// hold, and an index out of range.
 //
 // In a read-only attachment loads work, changes panic with ErrReadOnly, and a raw Set
 // crashes the program (SIGSEGV).
