@@ -94,9 +94,9 @@ func (a RawArray[T]) All() iter.Seq2[int, T] {
 // call Mutex().Abandoned to learn whether a process died halfway. If readers must
 // see several numbers change together, use a Struct.
 //
-// An Array works after Close of its segment. Who awaits a change under its lock, by a
-// Value that Synchronized has made, looks again after each WithLock. In a read-only attachment Load works,
-// and the other methods panic with ErrReadOnly.
+// An Array works after Close of its segment. A Value that Synchronized has made with
+// its lock looks again, in Await, after each WithLock. In a read-only attachment Load
+// works, and the other methods panic with ErrReadOnly.
 //
 // Source: multiprocessing.sharedctypes.Array.
 type Array[T Word] struct {

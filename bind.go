@@ -32,8 +32,7 @@ import (
 // that is made here, and tools show them. The hint says what the value means:
 // duration (in nanoseconds), time (in nanoseconds since 1970), text, counter or
 // gauge. A number of type time.Duration has the hint duration without being asked.
-// help comes last, because its text may have
-// commas.
+// help comes last, because its text may have commas.
 //
 // Bind does not look into structs inside the struct, embedded ones included. Bind
 // each of them by itself.

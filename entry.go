@@ -22,8 +22,9 @@ import (
 // type at run time. It describes the value at the time of Lookup or Entries: if a
 // struct has grown since, the Entry has the fields of that time.
 //
-// Any, Text and Lock take no lock, so they do not wait for a process that has
-// stopped or died while it held one. Like a handle, an Entry keeps the memory mapped after Close.
+// Any, Text and Lock take no lock, so they do not wait for a process that has stopped
+// or died while it held one. Like a handle, an Entry keeps the memory mapped after
+// Close.
 type Entry struct {
 	Name    string
 	Layout  Layout // of one element; zero for a mutex
@@ -87,10 +88,10 @@ func (s *Segment) Lookup(name string) (Entry, bool) {
 	return s.entry(m, r), true
 }
 
-// WaitFor sleeps until a process has made the value of that name, and returns it.
-// If it exists already, WaitFor returns at once. The error wraps the context's,
+// WaitFor sleeps until a process has made the value of that name, and returns it. If
+// it exists already, WaitFor returns at once. The error wraps the context's,
 // ErrClosed (Close was called meanwhile), ErrForeign, ErrFormat, or ErrReplaced: the
-// segment's name leads to another file, so that who opens it makes the value there.
+// segment's name leads to another file, so whoever opens it makes the value there.
 // WaitFor finds that out within some seconds. A name that was only removed does not
 // end it.
 func (s *Segment) WaitFor(ctx context.Context, name string) (Entry, error) {
@@ -137,8 +138,8 @@ const (
 // array, is one load. A raw struct or a C string may be copied while it changes.
 //
 // Instead of a value of more than 16 MiB, or of more than 250,000 fields and strings,
-// Any returns an error that wraps ErrTooLong. If another program has cut the file off, it returns
-// an error that wraps ErrFormat.
+// Any returns an error that wraps ErrTooLong. If another program has cut the file
+// off, it returns an error that wraps ErrFormat.
 func (e Entry) Any() any {
 	if e.record.Layout == nil {
 		return nil
@@ -161,10 +162,10 @@ func (e Entry) Any() any {
 // a complex number with such a part is complex(0, NaN(…)). For a Mutex it returns
 // the state of the lock.
 //
-// A value of more than 16 MiB, or with a text of more than 64 MiB, is a text that says
-// what it is and how large, such as <a RawArray[uint8] of 20000000 elements, 20000000 bytes, too
-// large to show>. A value in a file that another program has cut off is a text in
-// such brackets that says so.
+// A value of more than 16 MiB, or with a text of more than 64 MiB, is a text that
+// says what it is and how large, such as <a RawArray[uint8] of 20000000 elements,
+// 20000000 bytes, too large to show>. A value in a file that another program has cut
+// off is a text in such brackets that says so.
 func (e Entry) Text() string {
 	if e.record.Layout == nil {
 		lock, _ := e.Lock()

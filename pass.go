@@ -16,8 +16,8 @@ import (
 // Pass hands the segment to the process that cmd will start. It adds the segment's
 // file to cmd.ExtraFiles, and a socket, and says in cmd.Env which they are. The child
 // attaches with Inherited. Use it for an anonymous segment, which no process can open
-// by name, and for a child that may not open the file, as a worker that has given up its
-// privileges: through the socket it gets what it needs for locks and new values.
+// by name, and for a child that may not open the file, because it runs as another
+// user. Through the socket the child gets what it needs for locks and new values.
 //
 // Call it last: a later change of cmd.Env or cmd.ExtraFiles undoes it. Keep the
 // segment open until the child has started. Pass panics if the segment is closed,

@@ -22,9 +22,9 @@ import (
 // After Close constructors return ErrClosed, and handles made before still read
 // and write: the memory is unmapped when no handle can reach it any more.
 //
-// A Segment of which Close was forgotten is collected, as an os.File is: when nothing
-// reaches it nor a handle any more, its descriptor is closed and its memory unmapped. A
-// Ptr, Slice or Bytes that was called keeps the memory until Close.
+// A Segment of which Close was forgotten is collected, as an os.File is. When nothing
+// reaches it or one of its handles any more, its descriptor is closed and its memory
+// is unmapped. A call of Ptr, Slice or Bytes keeps the memory until Close.
 type Segment struct {
 	name string
 	path string // absolute, of the name's file; "" if the segment was not found by a name

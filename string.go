@@ -21,9 +21,8 @@ import (
 //
 // Load does not wait, with one exception, which applies to Struct too. If writers
 // commit without a pause, each copy may be outdated before it is complete. After 64
-// such copies
-// Load takes the lock for one copy, and waits at most 10 ms for it. A read-only
-// attachment cannot take the lock and copies until it succeeds.
+// such copies Load takes the lock for one copy, and waits at most 10 ms for it. A
+// read-only attachment cannot take the lock and copies until it succeeds.
 //
 // A String works after Close of its segment, but nothing is awaited any more. In a
 // read-only attachment Load, Await and Changes work, and Store panics with ErrReadOnly.

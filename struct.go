@@ -337,10 +337,10 @@ func (v Struct[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 	return x, err
 }
 
-// Changes yields the newest commit with its number, and then each newer one, until ctx
-// is done, or a Close ends it as it ends Await. It waits in between as Await does. The body of the
-// loop may take its time, and change the struct: Changes then yields the newest commit
-// and skips those before it. No commit is yielded twice.
+// Changes yields the newest commit with its number, and then each newer one, until
+// ctx is done, or a Close ends it as it ends Await. It waits in between as Await
+// does. The body of the loop may take its time, and change the struct: Changes then
+// yields the newest commit and skips those before it. No commit is yielded twice.
 //
 // Numbers of commits rise by one and never repeat as long as the segment lives, in all
 // processes. An Update that leaves all bits as they were is no commit. A Store of what

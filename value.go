@@ -121,9 +121,9 @@ func (v Value[T]) Add(delta T) (sum T) {
 }
 
 // Update calls f with the number, stores the result and returns it. It holds the lock
-// while it calls f. If f panics or calls runtime.Goexit, Update releases the lock and the number
-// stays as it was. A change that leaves all bits as they were, by whatever method,
-// wakes nobody that awaits one.
+// while it calls f. If f panics or calls runtime.Goexit, Update releases the lock and
+// the number stays as it was. A change that leaves all bits as they were, by whatever
+// method, wakes nobody that awaits one.
 func (v Value[T]) Update(f func(T) T) (x T) {
 	x = update(v.race, v.p, v.mu, f)
 	runtime.KeepAlive(v.m)
@@ -271,8 +271,8 @@ func put[T Word](told numberRace, p *T, x T) {
 // at the values a hundred times a second. A read-only attachment cannot announce
 // that it waits, so it looks four times a second.
 //
-// Await learns nothing of the segment's name. If that is removed and another segment
-// made under it, nothing changes here any more: see Segment.Replaced.
+// Await learns nothing of the segment's name. If the name is removed and another
+// segment gets it, nothing changes here any more: see Segment.Replaced.
 func (v Value[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 	var x T
 	err := v.guarded(func() error {
@@ -285,14 +285,14 @@ func (v Value[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 }
 
 // Changes yields the number as it stands, and then each newer one, until ctx is done,
-// or a Close ends it as it ends Await. It waits in between as Await does. The body of the loop
-// may take its time, and change the value: Changes then yields the newest number and
-// skips those before it. It skips also a change after which the number has the bits
-// that were yielded last.
+// or a Close ends it as it ends Await. It waits in between as Await does. The body of
+// the loop may take its time, and change the value: Changes then yields the newest
+// number and skips those before it. It also skips a change after which the number has
+// the bits that were yielded last.
 //
-// A Value has no counter of its changes in memory. So the first of the two results counts what this loop
-// has got: 1, 2, 3. It tells nothing to another loop. (That of a Struct or a String
-// does.)
+// A Value has no counter of its changes in memory. So the first of the two results
+// counts what this loop has yielded: 1, 2, 3. It means nothing to another loop. (The
+// number of a commit of a Struct or a String does.)
 func (v Value[T]) Changes(ctx context.Context) iter.Seq2[uint64, T] {
 	return changes(ctx, v.guarded, v.mu, v.version, func(seen uint64, last T) (uint64, T) {
 		x := v.Load()
