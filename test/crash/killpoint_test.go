@@ -46,13 +46,14 @@ var exempts = map[string]exempt{
 	"shm.Atomic.Or":             {all, userData},
 	"shm.Entry.storeNumbers":    {all, userData},
 
-	"shm.String.Store":     {2, idleSlot},
-	"shm.Struct.Store":     {1, idleSlot},
-	"shm.Struct.Update":    {1, idleSlot},
-	"shm.structSlots.fill": {1, idleSlot},
-	"shm.Entry.store":      {1, idleSlot},
+	"shm.String.commit":      {2, idleSlot},
+	"shm.Struct.Store":       {1, idleSlot},
+	"shm.structSlots.commit": {1, idleSlot},
+	"shm.structSlots.fill":   {1, idleSlot},
+	"shm.Entry.store":        {1, idleSlot},
 
 	"robust.neverFree": {1, ownMemory},
+	"wait.joinBubbled": {1, ownMemory},
 	"mem.Normalise":    {1, ownMemory}, // a copy that a Load or an Update has made
 
 	"shm.placeOne":     {1, "writes the first value of a number: Add of the directory has the point ValueInitialised"},

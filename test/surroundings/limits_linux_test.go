@@ -147,6 +147,7 @@ var curbed = shmtest.Helper("curbed", func(args []string) error {
 	if err != nil {
 		return err
 	}
+	defer s.Close() // else its address space is given back when that is short
 	v, err := shm.NewValue(s, "n", int64(1))
 	if err != nil {
 		return err

@@ -52,6 +52,6 @@ func Open(name string) (shm.Struct[Settings], error) {
 	if err != nil {
 		return shm.Struct[Settings]{}, err
 	}
-	defer seg.Close() // the Struct that is returned works on
+	// The segment stays open until the process ends: Close would end each Await.
 	return shm.NewStruct(seg, "settings", Default())
 }
