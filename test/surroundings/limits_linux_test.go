@@ -186,6 +186,7 @@ var curbed = shmtest.Helper("curbed", func(args []string) error {
 	if err != nil {
 		return fmt.Errorf("RLIMIT_AS: %w", err)
 	}
+	defer big.Close()
 	defer shm.Remove(name + "c")
 	mapped := reserved(shmtest.InHelper, big)
 	if mapped > left/2 || mapped < format.FirstAllocation {
