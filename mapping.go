@@ -86,6 +86,7 @@ func (m *mapping) lendOnce() {
 func attach(f *os.File, key sys.Key, path string, size, need int64, readOnly, foreign bool, home directory.Home) (*mapping, error) {
 	if !foreign {
 		if m := pin(key, readOnly, nil); m != nil {
+			m.party.Remember(key)
 			return m, nil
 		}
 	}

@@ -104,15 +104,15 @@ func changes[T any](ctx context.Context, guarded func(func() error) error, mu *r
 		for first := true; !over(); first = false {
 			err := guarded(func() error {
 				return mu.Await(ctx, version, func() bool {
-					if over() {
-						return false
+					if over() { // Await may have begun after a Close and a new Open
+						return true
 					}
 					seen := n
 					n, x = look(seen, x)
 					return first || n != seen
 				})
 			})
-			if err != nil || !yield(n, x) {
+			if err != nil || over() || !yield(n, x) {
 				return
 			}
 		}

@@ -60,9 +60,17 @@ func (s *Segment) Pass(cmd *exec.Cmd) {
 	cmd.Env = append(cmd.Env, variable+p.String()) // the last one of a name counts
 }
 
-// passes reports whether p describes one of the command's files. Otherwise it comes from
-// a parent of this process.
+// passes reports whether p describes files of the command. Otherwise it comes from a
+// parent of this process.
 func passes(cmd *exec.Cmd, p lease.Passing) bool {
+	if n := p.Socket - 3; p.Socket != 0 {
+		if n >= len(cmd.ExtraFiles) || cmd.ExtraFiles[n] == nil {
+			return false
+		}
+		if st, err := cmd.ExtraFiles[n].Stat(); err != nil || st.Mode()&fs.ModeSocket == 0 {
+			return false
+		}
+	}
 	n := p.FD - 3
 	if n >= len(cmd.ExtraFiles) || cmd.ExtraFiles[n] == nil {
 		return false

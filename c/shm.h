@@ -1894,7 +1894,8 @@ static inline void shm_fill_index_(const struct shm_table_ *from, const struct s
 		uint64_t w = __atomic_load_n(from->slots + i, __ATOMIC_RELAXED), j = w >> SHM_TAG_SHIFT_;
 		if (w == 0)
 			continue;
-		while (__atomic_load_n(shm_slot_at_(to, j), __ATOMIC_RELAXED) != 0)
+		/* a faulty process may fill the new slots meanwhile */
+		for (uint64_t tries = 0; tries <= to->mask && __atomic_load_n(shm_slot_at_(to, j), __ATOMIC_RELAXED) != 0; tries++)
 			j++;
 		__atomic_store_n(shm_slot_at_(to, j), w, __ATOMIC_RELAXED);
 	}
@@ -2180,7 +2181,7 @@ SHM_SLOW_ int shm_repair_(shm_segment *s, bool attaching)
 		return SHM_EFORMAT;
 	if (used > s->length)
 		return SHM_EFULL;
-	uint64_t limit = shm_min_((uint64_t)st.st_size / page * page, s->length);
+	uint64_t limit = shm_min_((uint64_t)st.st_size, s->length) / SHM_LINE_ * SHM_LINE_; /* no pages: a system with smaller ones may have made the file */
 	if ((err = shm_reach_(s, limit)) != 0)
 		return err;
 	bool sound = shm_survey_(s, shm_min_(used, limit), &end, &table);
@@ -2910,7 +2911,9 @@ SHM_SLOW_ int shm_settle_in_(shm_segment *s, bool unfit)
 			break;
 		nanosleep(&pause, NULL);
 	}
-	if (err == 0 && (err = shm_stat_(s, s->ctl, &st)) == 0 && shm_foreign_(s)) {
+	if (err == 0 && (err = shm_stat_(s, s->ctl, &st)) == 0 && shm_foreign_(s) && shm_in_use_by_others_(s))
+		err = -EAGAIN; /* of one who came meanwhile, and did without the allocation lock */
+	if (err == 0 && shm_foreign_(s)) {
 		err = shm_repair_(s, true);
 	} else if (err == -EAGAIN || err == -EACCES) {
 		err = unfit ? SHM_EFORMAT : 0;

@@ -107,7 +107,9 @@ func (d *Directory) widen(f *os.File, name string) error {
 		larger := table{r.Start, mem.Slice[atomic.Uint64](d.region, r.Data, int(r.Count))}
 		for i := range t.slots {
 			if slot := format.Slot(t.slots[i].Load()); slot != 0 {
-				larger.free(slot.Tag()).Store(uint64(slot))
+				if at := larger.free(slot.Tag()); at != nil {
+					at.Store(uint64(slot))
+				}
 			}
 		}
 		killpoint.At(killpoint.IndexFilled)

@@ -67,10 +67,10 @@ func (d *Directory) settleIn(f *os.File, unfit error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case locked && d.foreignHome(): // no other process was faster
-		return d.repair(f)
-	case locked:
+	case locked && !d.foreignHome(): // another process was faster
 		return nil
+	case locked && !d.inUse(f): // nobody came meanwhile who did without the allocation lock
+		return d.repair(f)
 	case unfit != nil && err != nil:
 		return d.fail("open", fmt.Errorf("%w; this cannot be repaired: %w", unfit, err))
 	case unfit != nil:
@@ -107,7 +107,7 @@ func (d *Directory) repair(f *os.File) error {
 		return d.reach(f, used)
 	}
 	page := sys.PageSize
-	limit := min(size/page*page, int64(len(d.region.Bytes))/format.Line*format.Line)
+	limit := min(size, int64(len(d.region.Bytes))) / format.Line * format.Line // no pages: a system with smaller ones may have made the file
 	d.verified, d.used = size, min(used, limit)
 	end, table, sound := d.survey(f)
 	if end < d.used && len(d.known) > 0 {

@@ -8,13 +8,15 @@ type table struct {
 	slots []atomic.Uint64 // a power of two of format.Slot
 }
 
-// free returns the first free slot of a tag. There is one.
+// free returns the first free slot of a tag. It is nil if there is none, which only a
+// faulty process brings about.
 func (t table) free(tag uint64) *atomic.Uint64 {
-	for i := tag; ; i++ {
-		if slot := t.at(i); slot.Load() == 0 {
+	for i := range uint64(len(t.slots)) {
+		if slot := t.at(tag + i); slot.Load() == 0 {
 			return slot
 		}
 	}
+	return nil
 }
 
 // at returns a slot, after the last one the first again.

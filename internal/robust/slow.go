@@ -29,12 +29,12 @@ import (
 //     that park in Go, and their predecessors, set LocalWaiters.
 
 const (
-	handOvers   = 8           // in a row, while another process waits
-	localSpin   = 30          // loads, while a goroutine of this process holds the lock
-	remoteLooks = 4           // loads, before sleeping on another process's lock
-	parkAtMost  = time.Second // the head, in Go
-	queueAtMost = time.Minute // the rest of the queue; a goroutine that leaves wakes the next, so this only limits a faulty peer
-	watchedWait = time.Minute // in the kernel, with a watch on the owner
+	handOvers   = 8               // in a row, while another process waits
+	localSpin   = 30              // loads, while a goroutine of this process holds the lock
+	remoteLooks = 4               // loads, before sleeping on another process's lock
+	parkAtMost  = time.Second     // the head, in Go
+	queueAtMost = time.Minute     // the rest of the queue; a goroutine that leaves wakes the next, so this only limits a faulty peer
+	watchedWait = 4 * time.Second // in the kernel, with a watch on the owner; where a file was cut off, no wake-up ends it
 )
 
 // lockWait is LockSlow without a way to give up.

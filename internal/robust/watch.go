@@ -40,7 +40,8 @@ func (p *Party) watch(l *Lock, me *waiter, owner uint32) (leave func()) {
 
 // runWatch ticks until nobody waits.
 func (p *Party) runWatch(owner uint32, w *watch) {
-	hint := p.WatchDeath(owner)
+	var hint *sys.Death
+	unlessCutOff(func() { hint = p.WatchDeath(owner) })
 	every := probeEvery // between the probes of all watches of this owner
 	if hint != nil {
 		every = hintedTick
@@ -54,23 +55,30 @@ func (p *Party) runWatch(owner uint32, w *watch) {
 			hint.Close()
 			return
 		}
-		switch {
-		case fired:
-			// The owner is dead, or it was another process, or a child of it keeps
-			// the lease until it has called exec. The hint has said all it knows.
-			hint.Close()
-			hint, every = nil, probeEvery
-			pause = every
-			dead = !p.Alive(owner)
-		case p.MayProbe(&lock.cell.Probed, every-every/4): // a quarter less, because timers are late, also that of the process that probed last
-			pause = every
-			dead = !p.Alive(owner)
-		default:
-			pause = min(2*pause, longestTick)
-			dead = p.Dead(owner) // a waiter may have found out
-		}
-		if p.wakeChanged(owner, w, dead) {
-			pause = repeatTick
+		looked := false
+		unlessCutOff(func() {
+			switch {
+			case fired:
+				// The owner is dead, or it was another process, or a child of it keeps
+				// the lease until it has called exec. The hint has said all it knows.
+				hint.Close()
+				hint, every = nil, probeEvery
+				pause = every
+				dead = !p.Alive(owner)
+			case p.MayProbe(&lock.cell.Probed, every-every/4): // a quarter less, because timers are late, also that of the process that probed last
+				pause = every
+				dead = !p.Alive(owner)
+			default:
+				pause = min(2*pause, longestTick)
+				dead = p.Dead(owner) // a waiter may have found out
+			}
+			if p.wakeChanged(owner, w, dead) {
+				pause = repeatTick
+			}
+			looked = true
+		})
+		if !looked { // the waiters find that out by themselves, when their sleep is over
+			pause = longestTick
 		}
 	}
 }

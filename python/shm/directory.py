@@ -431,6 +431,8 @@ class Directory:
                 self._raise_ids()
         elif unfit:
             raise FormatError(f"{m.path}: {unfit}")
+        elif not m.read_only and m.mine == 0 and not m.lease.any_held():
+            self._raise_ids()  # it cannot tell whether the file has outlived its system
         self._current_index(self.used())
 
     def _foreign(self):
@@ -446,12 +448,13 @@ class Directory:
             cas_8(m.home, header.seal(0), header.seal(m.mine))
 
     def _settle(self, locked, unfit):
-        if locked:
-            if self._foreign():  # no other process was faster
-                self._repair()
+        if locked and not self._foreign():
+            return  # another process was faster
+        if locked and not self.m.lease.any_held():  # nobody came meanwhile who did without the allocation lock
+            self._repair()
         elif unfit:
             raise FormatError(
-                f"{self.m.path}: {unfit}; and another process keeps byte 0 of the file locked, so this cannot be repaired"
+                f"{self.m.path}: {unfit}; and another process keeps byte 0 of the file locked, or uses the segment, so this cannot be repaired"
             )
         elif self._foreign():
             self._raise_ids()
@@ -465,7 +468,7 @@ class Directory:
         used, size = load_lines(m.used, m.path), os.fstat(m.fd).st_size
         if used > m.size:
             self.verify(used)
-        limit = min(size // PAGE * PAGE, m.size // LINE * LINE)
+        limit = min(size, m.size) // LINE * LINE  # no pages: a system with smaller ones may have made the file
         self._verified, self._used = size, min(used, limit)
         self._records.clear()
         self._index = None

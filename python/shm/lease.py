@@ -5,6 +5,7 @@ file description. The kernel frees it when the process ends and the description 
 it, in any pid namespace. Nothing else proves that an owner is gone.
 """
 
+import array
 import ctypes
 import errno
 import fcntl
@@ -63,17 +64,48 @@ _passed = {}
 
 
 def receive(number, key):
-    """Receive a description of a file that the parent has left in a socket, if there is one."""
+    """Receive a description of a file that the parent has left in a socket, if there is one.
+
+    If anything else is there, it is left as it is: the number may be another file's by now.
+    """
     try:
-        with socket.socket(fileno=number) as s:
-            s.setblocking(False)
-            _, fds, _, _ = socket.recv_fds(s, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        s = socket.socket(fileno=number)
     except OSError:
         return  # without it the process opens the file by itself
+    try:
+        peeked = _waiting(s, key, socket.MSG_PEEK)
+        if peeked is None:
+            return
+        os.close(peeked)
+        fd = _waiting(s, key, 0)
+    except OSError:
+        return
+    finally:
+        s.detach()
+    if fd is None:  # another process that has the socket was faster
+        return
+    os.close(number)
+    if _passed.setdefault(key, fd) != fd:
+        os.close(fd)
+
+
+def _waiting(s, key, flags):
+    """Return a descriptor of the key's file that waits in a socket, or None. With MSG_PEEK the message stays there."""
+    # Not recv_fds, which ignores the flags: a program that this process starts would
+    # keep the lease.
+    flags |= socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+    message, control, _, _ = s.recvmsg(2, socket.CMSG_SPACE(2 * 4), flags)
+    fds = array.array("i")
+    for level, kind, data in control:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) // 4 * 4])
+    if len(message) == 1 and len(fds) == 1:
+        st = os.fstat(fds[0])
+        if (st.st_dev, st.st_ino) == key and fcntl.fcntl(fds[0], fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR:
+            return fds[0]
     for fd in fds:
-        st = os.fstat(fd)
-        if (st.st_dev, st.st_ino) != key or _passed.setdefault(key, fd) != fd:
-            os.close(fd)
+        os.close(fd)
+    return None
 
 
 def _end_lease(fd, passed):
