@@ -118,6 +118,30 @@ func TestPowerFailure(t *testing.T) {
 	}
 }
 
+// A copy of a segment from a system with smaller pages loses nothing.
+func TestRepairWithLargerPages(t *testing.T) {
+	m, n := filled(t)
+	for i := range 300 { // so that the file does not end with a page
+		m.added(number(fmt.Sprint("more", i)))
+	}
+	end := m.used()
+	if err := os.Truncate(m.Path, end); err != nil {
+		t.Fatal(err)
+	}
+	m.Header.Allocated.StoreBytes(end)
+	m.away()
+	defer func(page int64) { sys.PageSize = page }(sys.PageSize)
+	sys.PageSize = 64 << 10
+	o := mapping{m.Segment, new(Directory), t}
+	o.Init(&m.Region, m.Header, m.owner, Home{home, false})
+	if err := o.attach(o.unfit()); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(o.all()); got != n+300 || o.used() != end {
+		t.Errorf("%d values in %d bytes are left, of %d in %d", got, o.used(), n+300, end)
+	}
+}
+
 // A process that may not repair gets an error, and changes nothing.
 func TestUnfitAtHome(t *testing.T) {
 	m, _ := filled(t)

@@ -1,6 +1,7 @@
 package surroundings_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +17,7 @@ import (
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/shmtest"
 	"example.org/shm/internal/sys"
+	"example.org/shm/test/agent"
 )
 
 // cutForeign uses foreign memory whose file was cut off after it was mapped. It is a
@@ -151,4 +153,39 @@ var cutSegment = shmtest.Helper("cutSegment", func(args []string) error {
 
 func TestSegmentThatIsCutOffInUse(t *testing.T) {
 	shmtest.Start(t, cutSegment, shmtest.Name(t)).Wait()
+}
+
+// cutWaiter waits for a lock that another process holds, and says how that ends.
+var cutWaiter = shmtest.Helper("cutWaiter", func(args []string) error {
+	s, err := shm.Open(args[0], nil)
+	if err != nil {
+		return err
+	}
+	v, err := shm.NewValue(s, agent.ValueName, int64(0))
+	if err != nil {
+		return err
+	}
+	fmt.Println("waits")
+	_, err = v.UpdateContext(context.Background(), func(n int64) (int64, error) { return n + 1, nil })
+	fmt.Println(errors.Is(err, shm.ErrFormat), err)
+	return s.Close()
+})
+
+// A process that waits for a lock gets an error if the file is cut off meanwhile, and
+// the goroutine that watches the holder does not end the process.
+func TestWaitInAFileThatIsCutOff(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "segment")
+	holder := agent.Start(t, path)
+	holder.Do("lock", "locked")
+	p := shmtest.Start(t, cutWaiter, path)
+	p.Expect("waits")
+	agent.Sleeping(t, agent.Cell(t, shmtest.Opened(shm.Open(path, nil))(t), agent.ValueName), true)
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if line := p.Line(); !strings.HasPrefix(line, "true ") {
+		t.Error(line)
+	}
+	p.Wait()
+	holder.Kill()
 }
