@@ -53,8 +53,7 @@ func (d *Directory) find(f *os.File, name string) (*format.Record, error) {
 	if !ok {
 		return nil, d.fail("open", fmt.Errorf("%w: the indexed size is damaged", errs.Format))
 	}
-	used, err := d.readUsed(f)
-	if err != nil {
+	if _, err := d.readUsed(f); err != nil {
 		return nil, err
 	}
 	t, err := d.currentIndex(f)
@@ -66,7 +65,8 @@ func (d *Directory) find(f *os.File, name string) (*format.Record, error) {
 		return nil, err
 	}
 	if newest == nil {
-		if used, err = d.readUsed(f); err != nil {
+		used, err := d.readUsed(f)
+		if err != nil {
 			return nil, err
 		}
 		if newest, err = d.scan(max(indexed, format.HeaderSize), used, name); err != nil {

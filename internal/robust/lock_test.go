@@ -274,6 +274,7 @@ func TestShutEndsWaits(t *testing.T) {
 				t.Errorf("the word is %#x", w)
 			}
 			mu.Lock()
+			//lint:ignore SA2001 that it can be taken is what is tested
 			mu.Unlock()
 			p.locks.EndWaits() // nobody
 		})
