@@ -204,8 +204,9 @@ func TestNoChangeWakesNobody(t *testing.T) {
 	looks := map[string]*atomic.Int64{}
 	gone := make(chan struct{}, len(waits))
 	for name, wait := range waits {
-		looks[name] = new(atomic.Int64)
-		go func() { wait(ended, looks[name]); gone <- struct{}{} }()
+		n := new(atomic.Int64)
+		looks[name] = n
+		go func() { wait(ended, n); gone <- struct{}{} }()
 	}
 	for _, c := range []struct {
 		on, what string

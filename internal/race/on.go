@@ -56,7 +56,7 @@ func (c *Cells) Shadow(off int64, n int) Shadow {
 	if c.ranges[at] == nil {
 		c.ranges[at] = make([]byte, (min(n, maxShadow)+7)/8*8)
 	}
-	return Shadow{c.ranges[at]}
+	return shadowOf(c.ranges[at])
 }
 
 // Token reports the order that a lock or an atomic creates.
@@ -73,11 +73,17 @@ func (t Token) Acquire() { runtime.RaceAcquire(unsafe.Pointer(t.cell)) }
 // SAFETY, here and below: as for Acquire.
 func (t Token) Release() { runtime.RaceReleaseMerge(unsafe.Pointer(t.cell)) }
 
-// Shadow reports accesses without synchronisation. The zero Shadow reports nothing.
-type Shadow struct{ cells []byte }
+// Shadow reports accesses without synchronisation. The zero Shadow reports nothing. It
+// can be compared, as the handles that have it can.
+type Shadow struct {
+	first *byte // of n cells
+	n     int
+}
+
+func shadowOf(cells []byte) Shadow { return Shadow{unsafe.SliceData(cells), len(cells)} }
 
 // From returns the shadow of what begins at a byte of the range.
-func (s Shadow) From(at int) Shadow { return Shadow{s.part(at, len(s.cells))} }
+func (s Shadow) From(at int) Shadow { return shadowOf(s.part(at, s.n)) }
 
 // Read reports a read of n bytes of the range, from the byte at. It is not inlined: the
 // detector's report shows its caller, and those above it.
@@ -100,6 +106,7 @@ func (s Shadow) Write(at, n int) {
 
 // part returns as many of the n cells as there are.
 func (s Shadow) part(at, n int) []byte {
-	start := min(max(at, 0), len(s.cells))
-	return s.cells[start:min(max(at+n, start), len(s.cells))]
+	start := min(max(at, 0), s.n)
+	// SAFETY: shadowOf has taken both from one slice.
+	return unsafe.Slice(s.first, s.n)[start:min(max(at+n, start), s.n)]
 }
