@@ -63,7 +63,7 @@ func TestBubbleTakesOverFromTheDead(t *testing.T) {
 	name, _, mu, _ := bubbleSegment(t)
 	p := shmtest.Start(t, bubblePeer, name)
 	p.Do("lock", "done")
-	killed := time.AfterFunc(50*time.Millisecond, p.Kill)
+	killed := time.AfterFunc(50*time.Millisecond, func() { _ = p.Cmd.Process.Kill() })
 	defer killed.Stop()
 	finishes(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
