@@ -297,7 +297,7 @@ func TestLimits(t *testing.T) {
 	for format, tooMany := range map[string]bool{
 		"<q": false, "(16000000)<b": false, "(300000)<c": false, "(300000,1)<c": true, "(2,300000)<b": false, "(300000,2)<b": true,
 		"T{<b:a:}": false, "(120000)T{<b:a:}": false, "(126000)T{<b:a:}": true, "T{(126000)T{<b:a:}:t:}": true,
-		"(1000,1000,1000,1000)T{<b:a:}": true, "(1000,1000,1000,1000)<b": true,
+		"(1000,1000,1000)T{<b:a:}": true, "(1000,1000,1000)<b": true,
 	} {
 		if got := TooMany(parse(format)); got != tooMany {
 			t.Errorf("%s: too many is %v", format, got)
