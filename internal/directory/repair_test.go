@@ -12,7 +12,6 @@ import (
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
-	"example.org/shm/internal/lease"
 	"example.org/shm/internal/mem"
 	"example.org/shm/internal/shmtest"
 	"example.org/shm/internal/sys"
@@ -226,7 +225,7 @@ func TestNoCutBelowHandles(t *testing.T) {
 func TestAwayAndInUse(t *testing.T) {
 	m, _ := filled(t)
 	o := m.again(false)
-	if err := o.owner.Take(o.File); err != nil || !lease.AnyHeld(m.File) {
+	if err := o.owner.Take(o.File); err != nil || !o.owner.AnyHeld(m.File) {
 		t.Fatal(err)
 	}
 	m.away()

@@ -24,8 +24,8 @@ func TestLeaseOfAKilledProcess(t *testing.T) {
 	s := memtest.New(t)
 	o := taken(t, s)
 	p, id := startHolder(t, s)
-	if !Held(s.File, id) || !AnyHeld(s.File) || !o.Alive(id) || o.Dead(id) {
-		t.Fatalf("a process that lives: its lease is held: %v, it is alive: %v, dead: %v", Held(s.File, id), o.Alive(id), o.Dead(id))
+	if !held(s.File, id) || !anyHeld(s.File) || !o.Alive(id) || o.Dead(id) {
+		t.Fatalf("a process that lives: its lease is held: %v, it is alive: %v, dead: %v", held(s.File, id), o.Alive(id), o.Dead(id))
 	}
 	if pid, name := o.Process(id); pid != p.Pid() || name != sys.Program() {
 		t.Errorf("the table has process %d, %q, want %d", pid, name, p.Pid())
@@ -40,11 +40,11 @@ func TestLeaseOfAKilledProcess(t *testing.T) {
 	if death != nil && !death.Wait(time.Minute) {
 		t.Error("the hint does not tell of the death")
 	}
-	if Held(s.File, id) || o.Dead(id) || o.Alive(id) || !o.Dead(id) {
+	if held(s.File, id) || o.Dead(id) || o.Alive(id) || !o.Dead(id) {
 		t.Error("a process that was killed does not count as dead once it is probed")
 	}
 	o.control.Close()
-	if AnyHeld(s.File) {
+	if anyHeld(s.File) {
 		t.Error("a lease is held although all have ended")
 	}
 }
@@ -80,7 +80,7 @@ func TestAlive(t *testing.T) {
 	}
 	// Through its own description a process does not see its own leases, and
 	// nobody else's is in the way.
-	if !Held(s.File, o.ID()) || Held(o.control.file, o.ID()) {
+	if !held(s.File, o.ID()) || held(o.control.file, o.ID()) {
 		t.Error("the lease is not seen by another description, or is seen by its own")
 	}
 	other.control.Close()
@@ -136,7 +136,7 @@ func TestOwnerThatCannotProbe(t *testing.T) {
 	if !o.MayProbe(&stamp, 0) || o.Alive(other.ID()) {
 		t.Error("a second later it does not probe, or finds the dead alive")
 	}
-	if f := closed(t); !Held(f, other.ID()) || !AnyHeld(f) {
+	if f := closed(t); !held(f, other.ID()) || !anyHeld(f) {
 		t.Error("an error counts as free")
 	}
 }
@@ -147,7 +147,7 @@ func TestDescriptorOfAnotherFile(t *testing.T) {
 	o, living := taken(t, s), taken(t, s)
 	o.Remember(living.key)
 	steal(t, o.control.file, another.File)
-	if Held(o.control.file, living.ID()) {
+	if held(o.control.file, living.ID()) {
 		t.Fatal("the descriptor does not lead to the other file")
 	}
 	if !o.Alive(living.ID()) || o.Dead(living.ID()) {

@@ -81,7 +81,7 @@ func TestDescriptionThatWasHandedOver(t *testing.T) {
 		}
 		o.Remember(key) // as the second attachment does
 		o.control.Close()
-		if Held(s.File, o.ID()) {
+		if held(s.File, o.ID()) {
 			t.Error("a mapping that has ended keeps its lease")
 		}
 		before = o.ID()

@@ -43,7 +43,7 @@ func TestTakeGivesEachItsOwn(t *testing.T) {
 	for _, o := range all {
 		id := o.ID()
 		ids = append(ids, id)
-		if !Held(s.File, id) {
+		if !held(s.File, id) {
 			t.Errorf("nobody holds the lease of id %d", id)
 		}
 		e := &s.Header.Table[id%format.TableLen]
@@ -60,8 +60,8 @@ func TestTakeGivesEachItsOwn(t *testing.T) {
 func TestReadOnlyOwnerTakesNothing(t *testing.T) {
 	rw := memtest.New(t)
 	o := taken(t, memtest.Open(t, rw.Path, true))
-	if !o.ReadOnly() || o.ID() != 0 || next(t, rw) != 1 || AnyHeld(rw.File) {
-		t.Errorf("read-only: %v; it has id %d, the next one is %d, a lease is held: %v", o.ReadOnly(), o.ID(), next(t, rw), AnyHeld(rw.File))
+	if !o.ReadOnly() || o.ID() != 0 || next(t, rw) != 1 || anyHeld(rw.File) {
+		t.Errorf("read-only: %v; it has id %d, the next one is %d, a lease is held: %v", o.ReadOnly(), o.ID(), next(t, rw), anyHeld(rw.File))
 	}
 }
 
@@ -87,8 +87,8 @@ func TestTakeThatFails(t *testing.T) {
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), "no lock without a lease") {
 			t.Errorf("%s: %v, want %v", c.what, err, c.want)
 		}
-		if w := s.Header.NextID.Word.Load(); w != c.counter || o.ID() != 0 || AnyHeld(s.File) {
-			t.Errorf("%s: the counter is %#x, the id %d, a lease is held: %v", c.what, w, o.ID(), AnyHeld(s.File))
+		if w := s.Header.NextID.Word.Load(); w != c.counter || o.ID() != 0 || anyHeld(s.File) {
+			t.Errorf("%s: the counter is %#x, the id %d, a lease is held: %v", c.what, w, o.ID(), anyHeld(s.File))
 		}
 	}
 	s.Header.NextID.Store(5)
@@ -101,7 +101,7 @@ func TestTakeThatFails(t *testing.T) {
 func TestIDsEnd(t *testing.T) {
 	s := memtest.New(t)
 	s.Header.NextID.Store(format.MaxID)
-	if last := taken(t, s); last.ID() != format.MaxID || !Held(s.File, format.MaxID) {
+	if last := taken(t, s); last.ID() != format.MaxID || !held(s.File, format.MaxID) {
 		t.Fatalf("the last id is %d, want %d", last.ID(), format.MaxID)
 	}
 	for range 2 {

@@ -19,6 +19,9 @@
 //     the program may close descriptors that are not its own, and then a number is
 //     another file's.
 //
+// From below to above: handover.go has what a parent has passed, owner.go asks for
+// leases, ids.go takes an id and its lease, allocation.go takes the allocation lock.
+//
 // Source: fcntl(2) on open file description locks.
 package lease
 
@@ -39,16 +42,8 @@ import (
 	"example.org/shm/internal/sys"
 )
 
-const (
-	// blindFor is how long a process whose probe failed leaves probing to others.
-	blindFor = int64(time.Second)
-
-	// checkEvery is the least time between two looks of a mapping at its own lease.
-	checkEvery = int64(100 * time.Millisecond)
-
-	// pause is how long LockAllocationWithin sleeps between two tries.
-	pause = 2 * time.Millisecond
-)
+// blindFor is how long a process whose probe failed leaves probing to others.
+const blindFor = int64(time.Second)
 
 // Control is the open file description that holds a mapping's lease and takes
 // the allocation lock. The zero value has no file yet.
@@ -196,214 +191,36 @@ func (o *Owner) open(f *os.File) (*os.File, error) {
 	return nil, fmt.Errorf("a process adds no value and takes no lock without an open file description of its own: %w; let its parent hand the segment over with Pass, or let it open the file", err)
 }
 
-// LockAllocation takes the allocation lock, which excludes all goroutines and
-// processes that add values, and returns the function that releases it. It waits for
-// as long as a process holds the lock, also one that may only read the file. f is the
-// segment's file. An error wraps what the system says if this process can have no
-// description of its own. A POSIX lock would not do instead: any close of the file in
-// this process drops it.
-func (o *Owner) LockAllocation(f *os.File) (unlock func(), err error) {
-	o.allocation.Lock()
-	unlock, ok, err := o.lockFile(f, func(control *os.File) (bool, error) {
-		return true, sys.WaitLock(control, format.AllocationByte)
-	})
-	if !ok {
-		o.allocation.Unlock()
-		return nil, err
-	}
-	return unlock, nil
-}
-
-// LockAllocationWithin is LockAllocation that waits for at most d. It returns false,
-// without an error, if others hold the lock for so long. It may return false early if
-// this process was stopped.
-func (o *Owner) LockAllocationWithin(f *os.File, d time.Duration) (unlock func(), ok bool, err error) {
-	deadline := sys.Monotonic() + int64(d) // other processes have no other clock, whatever a test's bubble says
-	again := func() bool {
-		sys.Pause(pause)
-		return sys.Monotonic() < deadline
-	}
-	for !o.allocation.TryLock() {
-		if !again() {
-			return nil, false, nil
-		}
-	}
-	unlock, ok, err = o.lockFile(f, func(control *os.File) (bool, error) {
-		for {
-			got, err := sys.TryLock(control, format.AllocationByte)
-			if got || err != nil || !again() {
-				return got, err
-			}
-		}
-	})
-	if !ok {
-		o.allocation.Unlock()
-	}
-	return unlock, ok, err
-}
-
-// lockFile takes the allocation lock among processes by calling lock, and returns
-// what releases it together with o.allocation, which the caller holds. If ok is false,
-// the caller still holds that.
-func (o *Owner) lockFile(f *os.File, lock func(control *os.File) (bool, error)) (unlock func(), ok bool, err error) {
-	control, err := o.open(f)
-	if err != nil {
-		return nil, false, err
-	}
-	if got, err := lock(control); err != nil {
-		return nil, false, errs.Path("lock", o.path, err)
-	} else if !got {
-		return nil, false, nil
-	}
-	err = o.check(control)
-	if err == nil {
-		err = o.check(f) // through which the caller makes the file longer
-	}
-	if err != nil {
-		sys.Unlock(control, format.AllocationByte)
-		return nil, false, err
-	}
-	return func() {
-		sys.Unlock(control, format.AllocationByte)
-		o.allocation.Unlock()
-	}, true, nil
-}
-
-// Take gives this mapping an id and its lease, once. A read-only mapping needs
-// none. The order is: id, lease, table, first use of the id. A later call returns an
-// error if it notices that the lease is gone.
-func (o *Owner) Take(f *os.File) error {
-	if o.readOnly {
-		return nil
-	}
-	if o.ID() != 0 {
-		return o.keeps(f)
-	}
-	control, err := o.open(f)
-	if err != nil {
-		return fmt.Errorf("no lock without a lease: %w", err)
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.ID() != 0 {
-		return nil
-	}
-	id, err := o.newID(control)
-	if err != nil {
-		return fmt.Errorf("no lock without a lease: %w", err)
-	}
-	o.control.lease = format.LeaseBase + int64(id)
-	entry := o.entry(id)
-	entry.ID.Store(0)
-	killpoint.At(killpoint.TableCleared)
-	entry.Pid, entry.Namespace, entry.Program = uint32(os.Getpid()), sys.PidNamespace(), [48]byte{}
-	copy(entry.Program[:], sys.Program())
-	killpoint.At(killpoint.TableWritten)
-	entry.ID.Store(id)
-	killpoint.At(killpoint.TablePublished)
-	o.id.Store(id)
-	return nil
-}
-
-// keeps returns an error if the lease of this mapping is gone, because other code of
-// this program has closed its description. It looks once in a while. Other processes
-// take this one for dead then, and its locks for abandoned.
-func (o *Owner) keeps(f *os.File) error {
-	if !o.lost.Load() {
-		now, last := sys.Monotonic(), o.checkedAt.Load()
-		if uint64(now-last) < uint64(checkEvery) || !o.checkedAt.CompareAndSwap(last, now) {
-			return nil
-		}
-		// Through the description that holds it, a lease looks free. If the number is
-		// now another description's, of the same file, only f tells.
-		gone := o.check(o.control.file) != nil
-		runtime.KeepAlive(o)
-		if !gone {
-			held, err := sys.Locked(f, format.LeaseBase+int64(o.ID()), 1)
-			gone = err == nil && !held && o.check(f) == nil
-		}
-		if !gone {
-			return nil
-		}
-		o.lost.Store(true)
-	}
-	return errs.Path("lock", o.path, fmt.Errorf("%w: the descriptor that holds the lease of this process; other processes take it for dead, and its locks for abandoned; %s", fs.ErrClosed, advice))
-}
-
 func (o *Owner) entry(id uint32) *format.TableEntry { return &o.header.Table[id%format.TableLen] }
 
-// newID takes an id that no mapping had before, and its lease. It skips a few
-// ids whose place in the table belongs to a living process, so that processes
-// that live long keep their entries.
-func (o *Owner) newID(control *os.File) (uint32, error) {
-	const polite = 32
-	for tries := 0; ; tries++ {
-		w := o.header.NextID.Word.Load()
-		n, ok := format.Unseal(w)
-		if !ok || n == 0 {
-			return 0, errs.Path("attach", o.path, fmt.Errorf("%w: the id counter is damaged", errs.Format))
-		}
-		if n > format.MaxID {
-			return 0, errs.Path("attach", o.path, fmt.Errorf("%w: all %d ids are used up; remove the segment and create a new one", errs.Full, format.MaxID))
-		}
-		// A read lock keeps out whoever comes. To find out uses up no id.
-		obstacle, err := sys.Obstacle(control, format.LeaseBase+int64(n))
-		if err != nil {
-			return 0, errs.Path("lease", o.path, err)
-		}
-		if obstacle == sys.SharedLock {
-			return 0, errs.Path("lease", o.path, fmt.Errorf("%w: a process that may only read the file keeps others from a lease, by a read lock on the bytes of the leases; end it (fuser lists the processes that have the file open), or create the segment for fewer users (Options.Mode)", sys.ErrLocked))
-		}
-		if !o.header.NextID.Word.CompareAndSwap(w, format.Seal(n+1)) {
-			continue
-		}
-		killpoint.At(killpoint.IDTaken)
-		id := uint32(n)
-		if other := o.entry(id).ID.Load() & format.MaxID; tries < polite && other != 0 && Held(control, other) {
-			continue
-		}
-		got, err := sys.TryLock(control, format.LeaseBase+int64(id))
-		if got {
-			killpoint.At(killpoint.LeaseTaken)
-			return id, nil
-		}
-		if err != nil {
-			return 0, errs.Path("lease", o.path, err)
-		}
-		if tries > 2*polite { // a peer holds leases that it has no right to
-			return 0, errs.Path("attach", o.path, fmt.Errorf("%w: another process holds the leases of %d new ids", errs.Format, tries))
-		}
-	}
-}
-
-// Held reports whether a process holds the lease of an id. It asks for a read
+// held reports whether a process holds the lease of an id. It asks for a read
 // lock, with which only a write lock conflicts, so a process that may only read
 // the file cannot make a dead owner look alive. An error counts as held.
 //
 // Preconditions: f is a description of the segment's file, and not the one that holds
 // the lease itself.
-func Held(f *os.File, id uint32) bool {
-	held, err := sys.Locked(f, format.LeaseBase+int64(id), 1)
-	return held || err != nil
+func held(f *os.File, id uint32) bool {
+	locked, err := sys.Locked(f, format.LeaseBase+int64(id), 1)
+	return locked || err != nil
 }
 
-// AnyHeld reports whether a process holds any lease. An error counts as held.
+// anyHeld reports whether a process holds any lease. An error counts as held.
 //
 // Preconditions: f is a description of the segment's file.
-func AnyHeld(f *os.File) bool {
-	held, err := sys.Locked(f, format.LeaseBase, format.MaxID+1)
-	return held || err != nil
+func anyHeld(f *os.File) bool {
+	locked, err := sys.Locked(f, format.LeaseBase, format.MaxID+1)
+	return locked || err != nil
 }
 
-// Held is the function of that name. It also returns true if f does not lead to the
-// segment any more.
+// Held reports whether a process holds the lease of an id. It also returns true if f
+// does not lead to the segment any more, and after an error.
 //
 // Preconditions: f is not the description that holds the lease itself.
-func (o *Owner) Held(f *os.File, id uint32) bool { return Held(f, id) || !o.leadsTo(f) }
+func (o *Owner) Held(f *os.File, id uint32) bool { return held(f, id) || !o.leadsTo(f) }
 
-// AnyHeld is the function of that name. It also returns true if f does not lead to
-// the segment any more.
-func (o *Owner) AnyHeld(f *os.File) bool { return AnyHeld(f) || !o.leadsTo(f) }
+// AnyHeld reports whether a process holds any lease. It also returns true if f does
+// not lead to the segment any more, and after an error.
+func (o *Owner) AnyHeld(f *os.File) bool { return anyHeld(f) || !o.leadsTo(f) }
 
 // leadsTo reports whether f is known to be the segment's file. It comes after what it
 // is to confirm.
