@@ -54,7 +54,7 @@ func bubbleSegment(t *testing.T) (string, *shm.Segment, *shm.Mutex, shm.Value[in
 // time: a bubble that hangs ends no other way.
 func finishes(t *testing.T, do func(t *testing.T)) {
 	t.Helper()
-	watchdog := time.AfterFunc(10*time.Second, func() { panic(t.Name() + ": a bubble hangs") })
+	watchdog := time.AfterFunc(2*time.Minute, func() { panic(t.Name() + ": a bubble hangs") })
 	defer watchdog.Stop()
 	synctest.Test(t, do)
 }
