@@ -21,6 +21,7 @@ package directory
 
 import (
 	"fmt"
+	"iter"
 	"os"
 	"sync"
 
@@ -74,6 +75,21 @@ func (d *Directory) decode(off, end int64) (r *format.Record, size int64, err er
 		return nil, 0, d.fail("open", err)
 	}
 	return r, size, nil
+}
+
+// records yields the records between two offsets. An error ends it.
+//
+// Preconditions: d.mu is held, and the file is known to have the bytes up to the end.
+func (d *Directory) records(from, end int64) iter.Seq2[*format.Record, error] {
+	return func(yield func(*format.Record, error) bool) {
+		for from < end {
+			r, size, err := d.decode(from, end)
+			if !yield(r, err) || err != nil {
+				return
+			}
+			from += size
+		}
+	}
 }
 
 // readUsed returns how many bytes the records take, and makes sure that they can be

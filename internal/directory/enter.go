@@ -59,20 +59,20 @@ func (d *Directory) complete(f *os.File) error {
 	if indexed >= d.used {
 		return nil
 	}
-	for indexed < d.used {
-		r, size, err := d.decode(indexed, d.used)
+	// A larger index, which widen appends, needs no slot.
+	for r, err := range d.records(indexed, d.used) {
 		if err != nil {
 			return err
 		}
-		if r.Kind != format.KindIndex {
-			if err := d.widen(f, r.Name); err != nil {
-				return err
-			}
-			if err := d.enter(f, r); err != nil {
-				return err
-			}
+		if r.Kind == format.KindIndex {
+			continue
 		}
-		indexed += size
+		if err := d.widen(f, r.Name); err != nil {
+			return err
+		}
+		if err := d.enter(f, r); err != nil {
+			return err
+		}
 	}
 	t, err := d.currentIndex(f)
 	if err != nil {

@@ -79,15 +79,13 @@ func (d *Directory) find(f *os.File, name string) (*format.Record, error) {
 // scan returns the newest record of that name between two offsets, nil if there is
 // none.
 func (d *Directory) scan(from, to int64, name string) (newest *format.Record, err error) {
-	for from < to {
-		r, size, err := d.decode(from, to)
+	for r, err := range d.records(from, to) {
 		if err != nil {
 			return nil, err
 		}
 		if r.Kind != format.KindIndex && r.Name == name && (newest == nil || r.Kind == format.KindGrowth) {
 			newest = r
 		}
-		from += size
 	}
 	return newest, nil
 }
@@ -179,15 +177,10 @@ func (d *Directory) locked(f func() error) error {
 // is not valid.
 func (d *Directory) growths(used int64) map[int64]*format.Record {
 	last := map[int64]*format.Record{}
-	for off := int64(format.HeaderSize); off < used; {
-		r, size, err := d.decode(off, used)
-		if err != nil {
-			break
-		}
-		if r.Kind == format.KindGrowth {
+	for r, err := range d.records(format.HeaderSize, used) {
+		if err == nil && r.Kind == format.KindGrowth {
 			last[r.Older] = r
 		}
-		off += size
 	}
 	return last
 }

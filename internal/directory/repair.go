@@ -168,13 +168,9 @@ func (d *Directory) survey(f *os.File) (end, table int64, sound bool) {
 	sound = ok && err == nil
 	names, last := uint64(0), int64(0)
 	end = format.HeaderSize
-	for end < d.used {
-		r, size, err := format.Decode(d.region.Bytes, end, d.used, d.layouts)
+	for r, err := range d.records(end, d.used) {
 		if err == nil && r.Kind == format.KindGrowth {
-			var own *format.Record
-			if own, _, err = d.decode(r.Older, end); err == nil {
-				_, err = r.Grown(own)
-			}
+			_, err = d.grownFrom(r)
 		}
 		if err != nil {
 			break
@@ -182,16 +178,16 @@ func (d *Directory) survey(f *os.File) (end, table int64, sound bool) {
 		switch {
 		case r.Kind == format.KindIndex:
 			if last != want {
-				last = end
+				last = r.Start
 			}
 		case sound:
 			_, found, err := d.search(f, current, r.Name)
-			sound = err == nil && found != nil && found.Start >= end
+			sound = err == nil && found != nil && found.Start >= r.Start
 			if r.Kind != format.KindGrowth {
 				names++
 			}
 		}
-		end += size
+		end = r.Data + r.DataSize(r.Capacity)
 	}
 	indexed, _ := d.header.Indexed.Bytes()
 	values, _ := d.header.Values.Load()
@@ -205,14 +201,9 @@ func (d *Directory) adoptOwners(f *os.File) {
 	if !ok || d.reach(f, used) != nil {
 		return
 	}
-	for off := int64(format.HeaderSize); off < used; {
-		r, size, err := format.Decode(d.region.Bytes, off, used, d.layouts)
-		if err != nil {
-			return
-		}
-		if r.HasLock() && r.Kind != format.KindGrowth {
+	for r, err := range d.records(format.HeaderSize, used) {
+		if err == nil && r.HasLock() && r.Kind != format.KindGrowth {
 			d.owner.Adopt(f, mem.At[format.LockCell](d.region, r.Data))
 		}
-		off += size
 	}
 }
