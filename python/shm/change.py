@@ -93,7 +93,7 @@ class Awaited:
         It calls ok again after each change that any process makes under the lock. If
         cancel, a Cancel, is set by then, it returns False.
         """
-        return bool(self._mutex._change.wait_for(lambda: ok(self._seen()), timeout, cancel))
+        return bool(self._mutex.wait_for(lambda: ok(self._seen()), timeout, cancel))
 
     async def wait_for_async(self, ok, timeout=None):
         """Do as wait_for does, in a coroutine of asyncio. If its task is cancelled, the wait ends.

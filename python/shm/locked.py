@@ -39,10 +39,3 @@ class Locked:
 
     def __exit__(self, *exception):
         return self._mutex.__exit__(*exception)
-
-    def wait_for(self, ok, timeout=None):
-        """Sleep until ok(value) is true, or until `timeout` seconds are over; return whether ok(value) is true.
-
-        It calls ok again after each change that any process makes under the lock.
-        """
-        return bool(self._mutex.wait_for(lambda: ok(self.load()), timeout))

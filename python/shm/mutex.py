@@ -231,13 +231,13 @@ class Mutex:
         hold.clear_mark = hold.clear_mark or told
         return told
 
-    def wait_for(self, look, timeout=None):
+    def wait_for(self, look, timeout=None, cancel=None):
         """Sleep until look() is true, or until `timeout` seconds are over; return the last result of look().
 
         It calls look without the lock, and again after each change that any process
-        makes under the lock.
+        makes under the lock. It also returns if cancel, a Cancel, is set.
         """
-        return self._change.wait_for(look, timeout)
+        return self._change.wait_for(look, timeout, cancel)
 
     # What the values use. Each change notes the level first, and goes back to it after
     # an exception.

@@ -74,6 +74,12 @@ class Cancelled(Case):
         signal.setitimer(signal.ITIMER_REAL, 0.1)
         self.assertIs(v.wait_for(lambda _: False, cancel=cancel), False)
 
+    def test_of_a_mutex(self):
+        mutex, cancel = self.open().mutex("mutex"), shm.Cancel()
+        threading.Timer(0.1, cancel.set).start()
+        self.assertIs(mutex.wait_for(lambda: False, cancel=cancel), False)
+        self.assertIs(mutex.wait_for(lambda: True, cancel=cancel), True)
+
     def test_read_only(self):
         self.open().value("v", "q")
         v, cancel = self.open(readonly=True)["v"], shm.Cancel()
