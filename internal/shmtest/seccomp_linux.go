@@ -32,6 +32,7 @@ var refusable = map[string]struct {
 	"renameat2":    {nr: unix.SYS_RENAMEAT2},
 	"F_ADD_SEALS":  {nr: sysFcntl, arg: 1, mask: ^uint32(0), bit: unix.F_ADD_SEALS},
 	"O_TMPFILE":    {nr: unix.SYS_OPENAT, arg: 2, mask: 0o20000000, bit: 0o20000000},
+	"socketpair":   {nr: unix.SYS_SOCKETPAIR},
 	"futex_waitv":  {nr: unix.SYS_FUTEX_WAITV},
 }
 

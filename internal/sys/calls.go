@@ -33,6 +33,7 @@ const (
 	callPidfd     = "pidfd_open"
 	callRenameat2 = "renameat2"
 	callSeal      = "F_ADD_SEALS"
+	callSocket    = "socketpair"
 	callTmpfile   = "O_TMPFILE"
 	callWaitAny   = "futex_waitv"
 )
@@ -61,6 +62,7 @@ func Calls() []Call {
 		{Name: callSeal, For: "keeping an anonymous segment from shrinking (an operation of fcntl)", Without: "a process that has it can shrink it"},
 		{Name: callMadvise, For: "keeping reserved addresses out of core dumps (MADV_DONTDUMP, MADV_DODUMP)", Without: "a core dump of an anonymous or removed segment takes seconds"},
 		{Name: callPidfd, For: "learning at once that the owner of a lock has died; epoll and poll wait for it", Without: "waiters ask every 4 ms"},
+		{Name: callSocket, For: "Pass, with sendmsg and, in the child, recvmsg: an open file description for the child's lease", Without: "a child that may not open the file itself gets no locks and makes no values"},
 		{Name: callWaitAny, For: "awaiting more than 16 values with one thread", Without: "the values beyond 16 are looked at a hundred times a second"},
 	}
 }

@@ -16,9 +16,11 @@ import (
 // descriptor of the socket exists. The error is an *fs.PathError. It never blocks.
 func Send(f *os.File) (*os.File, error) {
 	var ends [2]int
-	err := retry(func() (err error) {
-		ends, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		return err
+	err := attempt(callSocket, func() error {
+		return retry(func() (err error) {
+			ends, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			return err
+		})
 	})
 	if err != nil {
 		return nil, errs.Path("socketpair", f.Name(), err)

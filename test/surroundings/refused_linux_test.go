@@ -16,8 +16,8 @@ import (
 )
 
 // confinedUser does what programs do, under a filter: it makes a named and an
-// anonymous segment, takes over the lock of a process that is killed, and awaits more
-// values than there are threads for.
+// anonymous segment, takes over the lock of a process that is killed, awaits more
+// values than there are threads for, and passes a segment on.
 var confinedUser = shmtest.Helper("confinedUser", func(args []string) error {
 	var errno uint32
 	if _, err := fmt.Sscan(args[1], &errno); err != nil {
@@ -63,6 +63,10 @@ var confinedUser = shmtest.Helper("confinedUser", func(args []string) error {
 		v.Add(1)
 	}
 	all.Wait()
+	child := exec.Command("child")
+	if s.Pass(child); len(child.ExtraFiles) != 1 {
+		return fmt.Errorf("Pass gives a child %d files", len(child.ExtraFiles))
+	}
 	return s.Sync()
 })
 
