@@ -197,9 +197,9 @@ func (e Entry) Lock() (l LockInfo, locks bool) {
 // Parse sets the value from a text. It accepts whatever Text returns, and then sets
 // the same value, bit by bit. It accepts JSON, for values that JSON can express. If
 // the whole value is characters, they need no quotes. Integers may have a prefix,
-// as in 0x1f. An array takes all its elements. A struct takes fields by name, and
-// fields that are left out keep their values. A C string keeps the bytes after its
-// new end.
+// as in 0x1f. An array takes all its elements, or some of them by index, as in
+// [3: 7, 5: 8]. A struct takes fields by name. What is left out keeps its value. A C
+// string keeps the bytes after its new end.
 //
 // Parse waits for the lock of a value that has one, as Store does. The error wraps
 // fs.ErrInvalid if the text does not describe such a value, or the value is a Mutex;
@@ -216,17 +216,8 @@ func (e Entry) Parse(text string) error {
 
 func (e Entry) parse(from string) error {
 	r := e.record
-	if _, err := e.s.attachedMapping(); err != nil {
+	if err := e.changeable(); err != nil {
 		return err
-	}
-	if e.m.region.ReadOnly {
-		return fmt.Errorf("%w: in %s", ErrReadOnly, e.m.region.Path)
-	}
-	if r.Layout == nil {
-		return errs.Invalid("a Mutex cannot be set from a text")
-	}
-	if e.Size > maxShown {
-		return tooLong(e.Size)
 	}
 	patches, err := text.Parse(r.Whole(), from)
 	if err != nil {
@@ -238,6 +229,22 @@ func (e Entry) parse(from string) error {
 		}
 	}
 	e.store(patches)
+	return nil
+}
+
+// changeable returns why the value cannot be set from a text, or nil.
+func (e Entry) changeable() error {
+	if _, err := e.s.attachedMapping(); err != nil {
+		return err
+	}
+	switch {
+	case e.m.region.ReadOnly:
+		return errs.Wrap(ErrReadOnly, "in %s", e.m.region.Path)
+	case e.record.Layout == nil:
+		return errs.Invalid("a Mutex cannot be set from a text")
+	case e.Size > maxShown:
+		return tooLong(e.Size)
+	}
 	return nil
 }
 
@@ -285,39 +292,45 @@ func (e Entry) loadBytes() []byte {
 func (e Entry) store(patches []text.Patch) {
 	r, m := e.record, e.m
 	switch {
-	case r.Access == format.Published:
+	case r.HasLock():
+		mu := m.lockOf(r)
+		changed := r.Access == format.Locked
+		mu.Acquire()
+		defer func() { unlock(mu, changed) }()
+		changed = e.storeHeld(patches)
+	case r.Access == format.Raw:
+		shadow := m.file.cells.Shadow(r.Data, int(e.Size))
+		for _, p := range patches {
+			shadow.Write(p.Off, len(p.Bytes))
+		}
+		e.storeNumbers(patches)
+	default:
+		m.file.cells.Token(r.Data).Release()
+		e.storeNumbers(patches)
+	}
+	runtime.KeepAlive(m)
+}
+
+// storeHeld makes the change in a value with a lock, and reports whether it changed a
+// bit. The caller holds the lock.
+func (e Entry) storeHeld(patches []text.Patch) (changed bool) {
+	r, m := e.record, e.m
+	if r.Access == format.Published {
 		s := m.slotsOf(r)
 		if r.Grows() {
 			s.Reach(uint32(e.Size))
 		}
-		changed := false
-		s.Lock.Acquire()
-		defer func() { unlock(s.Lock, changed) }()
-		changed = s.Amend(func(idle []byte) {
+		return s.Amend(func(idle []byte) {
 			for _, p := range patches {
 				copy(idle[p.Off:], p.Bytes)
 			}
 		})
-	case r.Access == format.Locked:
-		mu := m.lockOf(r)
-		changed := true
-		mu.Acquire()
-		defer func() { unlock(mu, changed) }()
-		mu.Token.Release()
-		changed = e.differs(patches)
-		e.storeNumbers(patches)
-	default:
-		if r.Access == format.Raw {
-			shadow := m.file.cells.Shadow(r.Data, int(e.Size))
-			for _, p := range patches {
-				shadow.Write(p.Off, len(p.Bytes))
-			}
-		} else {
-			m.file.cells.Token(r.Data).Release()
-		}
+	}
+	m.lockOf(r).Token.Release()
+	if changed = e.differs(patches); changed {
 		e.storeNumbers(patches)
 	}
-	runtime.KeepAlive(m)
+	return changed
 }
 
 // unlock releases a lock, and wakes who awaits a change if there was one.

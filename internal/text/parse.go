@@ -19,8 +19,8 @@ type Patch struct {
 // Parse returns what a text changes in a value. It understands what Append
 // writes, and JSON as far as JSON can describe the value. Characters that are
 // the whole value need no quotes. Integers may have a prefix, as in 0x1f. An
-// array needs all its elements. A struct needs only the fields that are to
-// change, by name. A C string keeps the bytes after its new end.
+// array needs all its elements, or those that are to change, by index: [3: 7]. A
+// struct needs only the fields that are to change, by name. A C string keeps the bytes after its new end.
 //
 // The error wraps fs.ErrInvalid for a text that does not describe such a value,
 // strconv.ErrRange for a number that does not fit, or errs.TooLong.
@@ -117,6 +117,9 @@ func (p *parser) array(off int, dims []int, elem layout.Layout) error {
 	for _, n := range dims[1:] {
 		step *= n
 	}
+	if i, ok := p.index(); ok {
+		return p.elements(off, step, i, dims, elem)
+	}
 	for i := range dims[0] {
 		if i > 0 && !p.accept(",") {
 			return errs.Invalid("the array has %d elements, found %d before %q", dims[0], i, p.rest)
@@ -126,6 +129,46 @@ func (p *parser) array(off int, dims []int, elem layout.Layout) error {
 		}
 	}
 	return p.expect("]")
+}
+
+// elements reads elements by index. The first index, which is i, has been read.
+func (p *parser) elements(off, step int, i uint64, dims []int, elem layout.Layout) error {
+	seen := map[uint64]bool{}
+	for {
+		if i >= uint64(dims[0]) {
+			return errs.Invalid("the array has %d elements, and none with index %d", dims[0], i)
+		}
+		if seen[i] {
+			return errs.Invalid("element %d occurs twice", i)
+		}
+		seen[i] = true
+		if err := p.parts(off+int(i)*step, dims[1:], elem); err != nil {
+			return within(fmt.Sprintf("[%d]", i), err)
+		}
+		if p.accept("]") {
+			return nil
+		}
+		if err := p.expect(","); err != nil {
+			return err
+		}
+		var ok bool
+		if i, ok = p.index(); !ok {
+			return errs.Invalid("expected an index and a colon, as the other elements have, found %q", p.rest)
+		}
+	}
+}
+
+// index reads an index and the colon after it, if they are there.
+func (p *parser) index() (i uint64, ok bool) {
+	p.space()
+	digits := p.rest[:len(p.rest)-len(strings.TrimLeft(p.rest, "0123456789"))]
+	rest, colon := strings.CutPrefix(strings.TrimLeft(p.rest[len(digits):], " \t\r\n"), ":")
+	i, err := strconv.ParseUint(digits, 10, 64) // of a number that does not fit: the largest
+	if !colon || err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0, false
+	}
+	p.rest = rest
+	return i, true
 }
 
 func (p *parser) fields(off int, elem layout.Layout) error {

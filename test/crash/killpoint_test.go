@@ -45,12 +45,13 @@ var exempts = map[string]exempt{
 	"shm.Atomic.And":            {all, userData},
 	"shm.Atomic.Or":             {all, userData},
 	"shm.Entry.storeNumbers":    {all, userData},
+	"shm.Entry.swapNumber":      {all, userData},
 
 	"shm.String.commit":      {2, idleSlot},
 	"shm.Struct.Store":       {1, idleSlot},
 	"shm.structSlots.commit": {1, idleSlot},
 	"shm.structSlots.fill":   {1, idleSlot},
-	"shm.Entry.store":        {1, idleSlot},
+	"shm.Entry.storeHeld":    {1, idleSlot},
 
 	"robust.neverFree": {1, ownMemory},
 	"wait.joinBubbled": {1, ownMemory},

@@ -178,11 +178,15 @@ var (
 	_ func(*shm.Mutex) bool                          = (*shm.Mutex).Abandoned
 	_ sync.Locker                                    = (*shm.Mutex)(nil)
 
-	_ func(string) (shm.Layout, error)     = shm.ParseLayout
-	_ func(shm.Layout, shm.Layout) bool    = shm.Layout.Equal
-	_ func(shm.Entry) any                  = shm.Entry.Any
-	_ func(shm.Entry) string               = shm.Entry.Text
-	_ func(shm.Entry, string) error        = shm.Entry.Parse
+	_ func(string) (shm.Layout, error)  = shm.ParseLayout
+	_ func(shm.Layout, shm.Layout) bool = shm.Layout.Equal
+	_ func(shm.Entry) any               = shm.Entry.Any
+	_ func(shm.Entry) string            = shm.Entry.Text
+	_ func(shm.Entry, string) error     = shm.Entry.Parse
+
+	_ func(shm.Entry, context.Context, func(any) (string, error)) error = shm.Entry.UpdateContext
+	_ func(shm.Entry, context.Context, func(any) bool) error            = shm.Entry.Await
+
 	_ func(shm.Entry) (shm.LockInfo, bool) = shm.Entry.Lock
 	_ func(shm.Access) string              = shm.Access.String
 

@@ -1,0 +1,179 @@
+//go:build linux
+
+package shm_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.org/shm"
+	"example.org/shm/internal/shmtest"
+	"example.org/shm/test/agent"
+)
+
+// kindsOfNumbers makes a number 5 of each access in a segment, and returns their names.
+func kindsOfNumbers(t *testing.T, s *shm.Segment) []string {
+	t.Helper()
+	shmtest.Must(shm.NewRawValue(s, "raw", int64(5)))(t)
+	shmtest.Must(shm.NewAtomic(s, "atomic", uint32(5)))(t)
+	shmtest.Must(shm.NewAtomic(s, "wide atomic", int64(5)))(t)
+	shmtest.Must(shm.NewValue(s, "locked", int16(5)))(t)
+	shmtest.Must(shm.NewStruct(s, "published", int32(5)))(t)
+	return []string{"raw", "atomic", "wide atomic", "locked", "published"}
+}
+
+func TestEntryUpdateContext(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	refusal := errors.New("refused")
+	for _, name := range kindsOfNumbers(t, s) {
+		e := lookup(t, s, name)
+		err := e.UpdateContext(t.Context(), func(old any) (string, error) {
+			return fmt.Sprint(reflect.ValueOf(old).Convert(reflect.TypeFor[int64]()).Int() + 2), nil
+		})
+		if got := e.Text(); err != nil || got != "7" {
+			t.Errorf("%s: %v, %s", name, err, got)
+		}
+		if err := e.UpdateContext(t.Context(), func(any) (string, error) { return "8", refusal }); err != refusal || e.Text() != "7" {
+			t.Errorf("%s: a refused change: %v, %s", name, err, e.Text())
+		}
+		if err := e.UpdateContext(t.Context(), func(any) (string, error) { return "x", nil }); !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), name) || e.Text() != "7" {
+			t.Errorf("%s: a text that is no number: %v, %s", name, err, e.Text())
+		}
+		done, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := e.UpdateContext(done, func(any) (string, error) { return "8", nil }); !errors.Is(err, context.Canceled) || e.Text() != "7" {
+			t.Errorf("%s: a context that is done: %v, %s", name, err, e.Text())
+		}
+		if l, ok := e.Lock(); ok && l.Held {
+			t.Errorf("%s: its lock is left held: %v", name, l)
+		}
+	}
+	shmtest.Must(shm.NewMutex(s, "mutex"))(t)
+	if err := lookup(t, s, "mutex").UpdateContext(t.Context(), func(any) (string, error) { return "", nil }); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("a Mutex: %v", err)
+	}
+	ro := open(t, s.Name(), &shm.Options{ReadOnly: true})
+	if err := lookup(t, ro, "raw").UpdateContext(t.Context(), func(any) (string, error) { return "8", nil }); !errors.Is(err, shm.ErrReadOnly) {
+		t.Errorf("a read-only attachment: %v", err)
+	}
+}
+
+// Elements and fields that the text leaves out stay as they are.
+func TestEntryUpdatesParts(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	a := shmtest.Must(shm.NewArray[int32](s, "array", 3))(t)
+	a.Store(0, 1)
+	if err := lookup(t, s, "array").UpdateContext(t.Context(), func(any) (string, error) { return "[2: 9]", nil }); err != nil || a.Load(0) != 1 || a.Load(2) != 9 {
+		t.Errorf("%v, %d and %d", err, a.Load(0), a.Load(2))
+	}
+}
+
+// Changes by several goroutines and mappings are not lost, with a lock and without.
+func TestEntryUpdatesExclude(t *testing.T) {
+	const goroutines, each = 4, 200
+	s := open(t, shmtest.Name(t), nil)
+	shmtest.Must(shm.NewAtomic(s, "atomic", int64(0)))(t)
+	shmtest.Must(shm.NewValue(s, "locked", int64(0)))(t)
+	shmtest.Must(shm.NewStruct(s, "published", int64(0)))(t)
+	for _, name := range []string{"atomic", "locked", "published"} {
+		e := lookup(t, s, name)
+		var wg sync.WaitGroup
+		for range goroutines {
+			wg.Go(func() {
+				for range each {
+					if err := e.UpdateContext(t.Context(), func(old any) (string, error) { return fmt.Sprint(old.(int64) + 1), nil }); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if got, want := e.Text(), fmt.Sprint(goroutines*each); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+// A holder that is stopped does not hold up an update for longer than its context says.
+func TestEntryUpdateIsGivenUp(t *testing.T) {
+	s, v := agent.Locked(t)
+	p := agent.Start(t, s.Name())
+	p.Do("lock", "locked")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	called := false
+	err := lookup(t, s, agent.ValueName).UpdateContext(ctx, func(any) (string, error) { called = true; return "1", nil })
+	if !errors.Is(err, context.DeadlineExceeded) || called || v.Load() != 0 {
+		t.Errorf("%v; called: %v; the value is %d", err, called, v.Load())
+	}
+}
+
+func TestEntryAwait(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	names := kindsOfNumbers(t, s)
+	shmtest.Must(shm.NewArray[int64](s, "array", 2))(t)
+	ro := open(t, s.Name(), &shm.Options{ReadOnly: true})
+	for _, from := range []*shm.Segment{s, ro} {
+		for _, name := range append(names, "array") {
+			looked, done := make(chan string, 100), make(chan error, 1)
+			start := lookup(t, s, name).Text()
+			go func() {
+				done <- lookup(t, from, name).Await(t.Context(), func(v any) bool {
+					looked <- fmt.Sprint(v)
+					return fmt.Sprint(v) != strings.ReplaceAll(start, ",", "")
+				})
+			}()
+			<-looked // so that it waits
+			to := "6"
+			switch {
+			case name == "array":
+				to = fmt.Sprintf("[1: %d]", len(start)) // 6, then 7
+			case start == "6":
+				to = "7"
+			}
+			if name == "array" && from == ro {
+				to = "[0: 1]"
+			}
+			if err := lookup(t, s, name).Parse(to); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	for _, name := range names {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		if err := lookup(t, s, name).Await(ctx, func(any) bool { return false }); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
+	}
+	shmtest.Must(shm.NewMutex(s, "mutex"))(t)
+	if err := lookup(t, s, "mutex").Await(t.Context(), func(any) bool { return true }); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("a Mutex: %v", err)
+	}
+	// Close ends those that wait.
+	for _, name := range []string{"raw", "locked", "published"} {
+		s := open(t, shmtest.Name(t), nil)
+		kindsOfNumbers(t, s)
+		looked, done := make(chan struct{}, 100), make(chan error, 1)
+		go func() {
+			done <- lookup(t, s, name).Await(context.Background(), func(any) bool { looked <- struct{}{}; return false })
+		}()
+		<-looked
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; !errors.Is(err, shm.ErrClosed) {
+			t.Errorf("%s: Close while it waits: %v", name, err)
+		}
+	}
+}
