@@ -36,7 +36,7 @@ type Entry struct {
 	Pid     int    // of the process that made the value
 	Program string // name of that process's program
 	Offset  int64  // of the value, or the first of its two slots, in bytes from the start of the segment
-	Size    int64  // of the value in bytes; 0 for a mutex
+	Size    int64  // of the value in bytes, without what a process needs to share it; 0 for a mutex
 
 	s      *Segment
 	m      *mapping
@@ -50,7 +50,21 @@ func (s *Segment) entry(m *mapping, r *format.Record) Entry {
 		Pid: int(r.Pid), Program: r.Program, Offset: r.Elements(), s: s, m: m, record: r,
 	}
 	e.Size, _ = r.SlotSize()
+	switch {
+	case r.IsTable():
+		e.Size *= r.Count
+	case r.HasCells():
+		e.Size = int64(r.Layout.Size) * (r.Count + 1)
+	case r.Kind == format.KindRing:
+		e.Size = int64(r.Layout.Size) * r.Count
+	}
 	return e
+}
+
+// Type returns the type of the handles that attach to the value, such as
+// Array[int32], Counter[uint64] or Mutex. Layout has the fields of a Struct[struct{...}].
+func (e Entry) Type() string {
+	return handleType(e.record.Kind, e.Access, e.Layout.internal(), e.Len > 0)
 }
 
 // Entries yields every named value, oldest first, as of the call. It yields none
@@ -180,7 +194,7 @@ func (e Entry) Text() string {
 	} else if !errors.Is(err, ErrTooLong) {
 		return fmt.Sprintf("<%v>", err)
 	}
-	return fmt.Sprintf("<%s, %d bytes, too large to show>", handleType(e.Access, *e.record.Layout, e.Len, false), e.Size)
+	return fmt.Sprintf("<%s%s, %d bytes, too large to show>", withArticle(e.Type()), lengthText(e.record.Kind, *e.record.Layout, e.Len, false), e.Size)
 }
 
 // Lock returns the state of the value's lock, without waiting for the lock. It
@@ -244,8 +258,15 @@ func (e Entry) changeable() error {
 		return errs.Invalid("a Mutex cannot be set from a text")
 	case e.Size > maxShown:
 		return tooLong(e.Size)
+	case e.inParts():
+		return errs.Invalid("a %s cannot be set from a text", e.Type())
 	}
 	return nil
+}
+
+// inParts reports whether the value is not in one piece of memory.
+func (e Entry) inParts() bool {
+	return e.record.IsTable() || e.record.HasCells() || e.record.Kind == format.KindRing
 }
 
 func tooLong(size int64) error {
@@ -257,6 +278,8 @@ func tooLong(size int64) error {
 func (e Entry) load() (b []byte, err error) {
 	if e.Size > maxShown {
 		err = tooLong(e.Size)
+	} else if e.inParts() {
+		err = fmt.Errorf("a %s cannot be shown", e.Type())
 	} else {
 		err = e.m.region.Guarded(func() error { b = e.loadBytes(); return nil })
 	}

@@ -280,3 +280,29 @@ func TestTooLargeToShow(t *testing.T) {
 		t.Errorf("the text of many parts has %d bytes", len(text))
 	}
 }
+
+func TestEntryType(t *testing.T) {
+	s := shmtest.Opened(shm.Anonymous(nil))(t)
+	type pair struct{ X, Y int32 }
+	for _, err := range []error{
+		shmtest.Error(shm.NewRawValue(s, "RawValue[int8]", int8(0))),
+		shmtest.Error(shm.NewRawStruct(s, "RawStruct[bool]", false)),
+		shmtest.Error(shm.NewAtomic(s, "Atomic[int32]", int32(0))),
+		shmtest.Error(shm.NewValue(s, "Value[float32]", float32(0))),
+		shmtest.Error(shm.NewStruct(s, "Struct[struct{...}]", pair{})),
+		shmtest.Error(shm.NewRawArray[int8](s, "RawArray[int8]", 5)),
+		shmtest.Error(shm.NewArray[int8](s, "Array[int8]", 5)),
+		shmtest.Error(shm.NewCharArray(s, "CharArray", 5)),
+		shmtest.Error(shm.NewString(s, "String", 5)),
+		shmtest.Error(shm.NewMutex(s, "Mutex")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for e := range s.Entries() {
+		if e.Type() != e.Name {
+			t.Errorf("%s is a %s", e.Name, e.Type())
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"example.org/shm/internal/errs"
+	"example.org/shm/internal/format"
 	"example.org/shm/internal/layout"
 )
 
@@ -36,7 +37,8 @@ type LayoutError struct {
 	Program                string // name of that process's program
 	Reason                 string // more about the difference; may be empty
 
-	anyLen bool // WantLen is not known: the caller takes any length
+	haveKind, wantKind format.Kind // 0: access, layout and length tell
+	anyLen             bool        // WantLen is not known: the caller takes any length
 }
 
 // Error names the Go types that attach to what is there and to what was wanted,
@@ -49,13 +51,13 @@ func (e *LayoutError) Error() string {
 	if e.Segment != "" {
 		fmt.Fprintf(&b, " in %s", e.Segment)
 	}
-	fmt.Fprintf(&b, ": is %s", handleType(e.HaveAccess, have, e.HaveLen, false))
+	fmt.Fprintf(&b, ": is %s%s", withArticle(handleType(e.haveKind, e.HaveAccess, have, e.HaveLen > 0)), lengthText(e.haveKind, have, e.HaveLen, false))
 	if e.Pid != 0 {
 		// The program's name comes from memory that others write. Quoting keeps
 		// terminal escapes out.
 		fmt.Fprintf(&b, " made by %q (pid %d)", e.Program, e.Pid)
 	}
-	fmt.Fprintf(&b, "; wanted %s", handleType(e.WantAccess, want, e.WantLen, e.anyLen))
+	fmt.Fprintf(&b, "; wanted %s%s", withArticle(handleType(e.wantKind, e.WantAccess, want, e.WantLen > 0 || e.anyLen)), lengthText(e.wantKind, want, e.WantLen, e.anyLen))
 	if e.Reason != "" {
 		fmt.Fprintf(&b, " (%s)", e.Reason)
 	}
@@ -66,56 +68,81 @@ func (e *LayoutError) Error() string {
 	return b.String()
 }
 
-// handleType names the handle that attaches to such a value, with an article: an
-// Array[int32] of 4 elements. If anyLen is true, it is one with a length, which n
-// does not tell. A lock that guards no value of its own has no layout.
-func handleType(a Access, l layout.Layout, n int, anyLen bool) string {
-	long := n > 0 || anyLen
-	count := func(unit string) string {
-		switch {
-		case anyLen:
-			return " of any length"
-		case n == 1:
-			return " of 1 " + unit
-		}
-		return fmt.Sprintf(" of %d %ss", n, unit)
-	}
-	number := l.Number() != nil && l.Number().Kind() != reflect.Bool
-	kind, of := "Raw", l.String()
-	switch a {
-	case AccessAtomic:
-		kind = "Atomic"
-	case AccessLocked:
-		kind = "Value"
-	case AccessPublished:
-		kind = "Struct"
-	}
+// handleType names the type of the handles that attach to such a value, such as
+// Array[int32]. long is whether the value has a length. A lock that guards no value of
+// its own has no layout. The kind may be 0 if it is one that existed from the start.
+func handleType(kind format.Kind, a Access, l layout.Layout, long bool) string {
+	name := "Raw"
 	switch {
+	case l.Format == "" && long:
+		return "Mutexes"
 	case l.Format == "":
-		return "a Mutex"
+		return "Mutex"
+	case kind == format.KindHistogram:
+		return "Histogram"
+	case kind == format.KindRing:
+		name = "Ring"
+	case kind == format.KindCounter:
+		name = "Counter"
+	case kind == format.KindGauge:
+		name = "Gauge"
+	case kind == format.KindArray && a == AccessPublished:
+		name = "Table"
 	case l.IsText() && long && a == AccessRaw:
-		return "a CharArray" + count("byte")
+		return "CharArray"
 	case l.IsText() && long && a == AccessPublished:
-		return "a String" + count("byte")
-	case a == AccessRaw && long:
-		kind = "RawArray"
-	case a == AccessRaw && number:
-		kind = "RawValue"
-	case a == AccessRaw:
-		kind = "RawStruct"
+		return "String"
+	case a == AccessAtomic && long:
+		name = "AtomicArray"
+	case a == AccessAtomic:
+		name = "Atomic"
 	case a == AccessLocked && long:
-		kind = "Array"
-	}
-	article := "a"
-	if kind[0] == 'A' {
-		article = "an"
-	}
-	text := fmt.Sprintf("%s %s[%s]", article, kind, of)
-	switch {
+		name = "Array"
+	case a == AccessLocked:
+		name = "Value"
+	case a == AccessPublished:
+		name = "Struct"
 	case long:
-		text += count("element")
-	case l.Fields != nil:
-		text += fmt.Sprintf(" of %d bytes", l.Size)
+		name = "RawArray"
+	case l.Number() != nil && l.Number().Kind() != reflect.Bool:
+		name = "RawValue"
+	default:
+		name = "RawStruct"
 	}
-	return text
+	return name + "[" + l.String() + "]"
+}
+
+// lengthText says how long such a value is, such as " of 4 elements". If anyLen is true,
+// it may have any length.
+func lengthText(kind format.Kind, l layout.Layout, n int, anyLen bool) string {
+	unit := "element"
+	switch {
+	case kind == format.KindHistogram:
+		unit = "bound"
+	case kind == format.KindRing:
+		unit = "value"
+	case l.Format == "":
+		unit = "lock"
+	case l.IsText() && kind != format.KindArray:
+		unit = "byte"
+	}
+	switch {
+	case anyLen:
+		return " of any length"
+	case n == 1:
+		return " of 1 " + unit
+	case n > 1:
+		return fmt.Sprintf(" of %d %ss", n, unit)
+	case l.Fields != nil:
+		return fmt.Sprintf(" of %d bytes", l.Size)
+	}
+	return ""
+}
+
+// withArticle puts a or an before the name of a type.
+func withArticle(name string) string {
+	if name[0] == 'A' {
+		return "an " + name
+	}
+	return "a " + name
 }

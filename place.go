@@ -61,7 +61,11 @@ func (s *Segment) find(m *mapping, want *format.Shape) (*format.Record, error) {
 		}
 		return nil, nil
 	}
-	return r, match(want, r)
+	if err := match(want, r); err != nil {
+		return r, err
+	}
+	want.Count = r.Count
+	return r, nil
 }
 
 // add makes the value, or grows it, unless another process has done so.
@@ -79,13 +83,18 @@ func (s *Segment) add(m *mapping, want *format.Shape, init func(*mapping, *forma
 
 // match compares what is there with what is wanted. The error is a *LayoutError.
 func match(want *format.Shape, r *format.Record) error {
-	if want.Access == r.Access && want.Kind == r.Kind && (want.Count == r.Count || want.Count < 0) && layout.Same(want.Layout, r.Layout) {
+	sized := *want
+	if want.Count < 0 && r.Count > 0 {
+		sized.Count = r.Count
+	}
+	alike := sized.Access == r.Access && sized.Kind == r.Kind && sized.Count == r.Count
+	if alike && layout.Same(want.Layout, r.Layout) {
 		return nil
 	}
 	reason := ""
-	if want.Grows() && r.Grows() {
+	if alike && want.Grows() {
 		switch {
-		case want.Outgrows(r), r.Layout.Extends(*want.Layout):
+		case sized.Outgrows(r), r.Layout.Extends(*want.Layout):
 			return nil
 		case want.Layout.Extends(*r.Layout):
 			reason = fmt.Sprintf("it only appends fields, but there is room for %d bytes and it takes %d; the type that made the value decides the room: half as much again as it takes, so give it a field to spare, such as Spare [64]byte", r.Capacity, want.Layout.Size)
@@ -99,7 +108,7 @@ func match(want *format.Shape, r *format.Record) error {
 	return &LayoutError{
 		Name: r.Name, Have: layoutFrom(r.Layout), Want: layoutFrom(want.Layout),
 		HaveLen: int(r.Count), WantLen: int(max(want.Count, 0)), HaveAccess: Access(r.Access), WantAccess: Access(want.Access),
-		Pid: int(r.Pid), Program: r.Program, Reason: reason, anyLen: want.Count < 0,
+		Pid: int(r.Pid), Program: r.Program, Reason: reason, haveKind: r.Kind, wantKind: want.Kind, anyLen: want.Count < 0,
 	}
 }
 

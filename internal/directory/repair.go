@@ -195,15 +195,24 @@ func (d *Directory) survey(f *os.File) (end, table int64, sound bool) {
 	return end, last, sound
 }
 
-// adoptOwners makes sure that no id in a lock word is given out again.
+// adoptOwners makes sure that no id in a lock word or a cell is given out again.
 func (d *Directory) adoptOwners(f *os.File) {
 	used, ok := d.header.Used.Bytes()
 	if !ok || d.reach(f, used) != nil {
 		return
 	}
 	for r, err := range d.records(format.HeaderSize, used) {
-		if err == nil && r.HasLock() && r.Kind != format.KindGrowth {
-			d.owner.Adopt(f, mem.At[format.LockCell](d.region, r.Data))
+		if err != nil {
+			continue
+		}
+		for off := range r.Locks {
+			d.owner.Adopt(f, mem.At[format.LockCell](d.region, off))
+		}
+		if r.HasCells() {
+			high := mem.At[format.CellHeader](d.region, r.Data).High.Load()
+			for off := range r.CellsInUse(high) {
+				d.owner.AdoptCell(f, mem.At[format.Cell](d.region, off))
+			}
 		}
 	}
 }

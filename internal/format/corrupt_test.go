@@ -54,6 +54,14 @@ func shapes(t testing.TB) []format.Shape {
 		{Label: format.Label{Name: "published"}, Layout: layoutOf[grownStruct](t), Access: format.Published, Kind: format.KindGrowth},
 		{Label: label("text"), Layout: layout.Chars, Count: 5, Access: format.Published, Kind: format.KindChars},
 		{Label: label("mutex"), Access: format.Locked, Kind: format.KindMutex},
+		{Label: label("table"), Layout: layoutOf[longStruct](t), Count: 3, Access: format.Published, Kind: format.KindArray},
+		{Label: format.Label{Name: "table"}, Layout: layoutOf[grownStruct](t), Access: format.Published, Kind: format.KindGrowth},
+		{Label: label("mutexes"), Count: 4, Access: format.Locked, Kind: format.KindMutex},
+		{Label: label("atomics"), Layout: layoutOf[uint64](t), Count: 5, Access: format.Atomic, Kind: format.KindArray},
+		{Label: label("ring"), Layout: layoutOf[longStruct](t), Count: 6, Access: format.Published, Kind: format.KindRing},
+		{Label: label("counter"), Layout: layoutOf[uint64](t), Access: format.Atomic, Kind: format.KindCounter},
+		{Label: label("gauge"), Layout: layoutOf[float64](t), Access: format.Atomic, Kind: format.KindGauge},
+		{Label: label("histogram"), Layout: layoutOf[float64](t), Count: 7, Access: format.Atomic, Kind: format.KindHistogram},
 	}
 }
 
@@ -73,6 +81,9 @@ func image(t testing.TB) []byte {
 			older = own
 		} else {
 			capacity, own = s.Room(), off
+			if s.HasCells() {
+				capacity = 3 * s.Stride() // small, for the tests that change every byte
+			}
 		}
 		meta, size := s.Encode(capacity, maker, older)
 		copy(b[off:], meta)
@@ -135,13 +146,13 @@ func checkRecord(t testing.TB, b []byte, r *format.Record, off, size, end int64)
 	n, ok := r.SlotSize()
 	data := r.DataSize(r.Capacity)
 	switch {
-	case r.Kind < format.KindSingle || r.Kind > format.KindIndex || r.Access < format.Raw || r.Access > format.Published:
+	case r.Kind < format.KindSingle || r.Kind > format.KindHistogram || r.Access < format.Raw || r.Access > format.Published:
 		t.Fatalf("kind %d with access %d", r.Kind, r.Access)
 	case size <= 0 || size%format.Line != 0 || size > end-off:
 		t.Fatalf("record at %d of %d bytes, before %d", off, size, end)
 	case r.Data < off+format.RecordFixed || r.Data%format.Line != 0 || r.Data+data != off+size:
 		t.Fatalf("data at %d of %d bytes, in %d bytes from %d", r.Data, data, size, off)
-	case r.Count < 0 || r.Layout != nil && r.Count > r.Capacity:
+	case r.Count < 0 || r.Layout != nil && !r.IsTable() && r.Count > r.Capacity:
 		t.Fatalf("%d elements in %d bytes", r.Count, r.Capacity)
 	case r.Layout != nil && uint64(r.Layout.Size) != binary.NativeEndian.Uint64(b[off+24:]):
 		t.Fatalf("the layout has %d bytes, the record another number", r.Layout.Size)
@@ -157,7 +168,13 @@ func checkRecord(t testing.TB, b []byte, r *format.Record, off, size, end int64)
 		t.Fatalf("the value overlaps its lock")
 	case r.Elements() < r.Data || r.Elements()+n > off+size:
 		t.Fatalf("a value of %d bytes at %d, in %d bytes from %d", n, r.Elements(), size, off)
-	case r.Access == format.Published && r.Elements()+2*format.RoundUp(r.Capacity) != off+size:
+	case r.HasCells() && (r.Elements()+r.Capacity != off+size || r.Capacity%r.Stride() != 0):
+		t.Fatalf("cells of %d bytes in %d bytes", r.Stride(), r.Capacity)
+	case r.Kind == format.KindRing && r.Elements()+format.RoundUp(r.Stride()*(r.Count+1)) != off+size:
+		t.Fatalf("%d values of %d bytes do not fit", r.Count+1, r.Stride())
+	case r.IsTable() && r.Count*format.RowSize(r.Capacity) != data:
+		t.Fatalf("%d rows of %d bytes do not fit", r.Count, format.RowSize(r.Capacity))
+	case r.Access == format.Published && !r.IsTable() && r.Kind != format.KindRing && r.Elements()+2*format.RoundUp(r.Capacity) != off+size:
 		t.Fatalf("two slots of %d bytes do not fit", r.Capacity)
 	}
 }
@@ -189,7 +206,10 @@ func TestEncodeDecode(t *testing.T) {
 	if err != nil || grown.Layout != records[8].Layout || grown.Data != records[7].Data || grown.Start != records[7].Start || grown.Label != records[7].Label {
 		t.Errorf("grown: %+v, %v", grown, err)
 	}
-	for _, i := range []int{0, 4, 6, 10} {
+	if grown, err := records[12].Grown(records[11]); err != nil || grown.Layout != records[12].Layout || grown.Count != 3 || grown.Label != records[11].Label {
+		t.Errorf("grown table: %+v, %v", grown, err)
+	}
+	for _, i := range []int{0, 4, 6, 10, 11, 15} {
 		if _, err := records[8].Grown(records[i]); !errors.Is(err, errs.Format) {
 			t.Errorf("grown from %q: %v", records[i].Name, err)
 		}

@@ -45,13 +45,15 @@ type Record struct {
 // Outgrows reports whether s is what the record has with fields appended, and
 // whether the longer struct fits in the record's slots.
 func (s *Shape) Outgrows(r *Record) bool {
-	return s.Grows() && r.Grows() && !layout.Same(s.Layout, r.Layout) && s.Layout.Extends(*r.Layout) && int64(s.Layout.Size) <= r.Capacity
+	return s.Grows() && s.Kind == r.Kind && r.Grows() && s.Count == r.Count && !layout.Same(s.Layout, r.Layout) && s.Layout.Extends(*r.Layout) && int64(s.Layout.Size) <= r.Capacity
 }
 
 // Elements returns the offset of the value itself. That is the offset of the
-// first slot if there are two.
+// first slot if there are two, and of cell 0 if there are cells.
 func (r *Record) Elements() int64 {
 	switch {
+	case r.HasCells():
+		return r.Data + r.cellsOffset()
 	case r.Access == Locked && r.Kind == KindSingle:
 		return r.Data + NumberOffset
 	case r.Access == Locked, r.Access == Published:
@@ -183,8 +185,7 @@ func Decode(mem []byte, off, end int64, layouts map[string]*layout.Layout) (r *R
 		return corrupt("%v", err)
 	}
 	need, _ := r.SlotSize()
-	inside := r.Kind == KindGrowth || r.Kind == KindMutex || r.Elements()-r.Data+need <= r.DataSize(r.Capacity)
-	if r.Capacity < need || r.Capacity > MaxSegment || r.Data+r.DataSize(r.Capacity) != off+size || !inside {
+	if !r.fills(r.Capacity) || r.Data+r.DataSize(r.Capacity) != off+size {
 		return corrupt("capacity of %d bytes, data of %d, for a value of %d", r.Capacity, size-ulen, need)
 	}
 	return r, size, nil
@@ -200,11 +201,46 @@ func nonZero(b []byte) int {
 	return -1
 }
 
+// Locks yields the offset of each lock of a value.
+func (r *Record) Locks(yield func(off int64) bool) {
+	if !r.HasLock() || r.Kind == KindGrowth {
+		return
+	}
+	parts, stride := int64(1), int64(0)
+	switch {
+	case r.IsTable():
+		parts, stride = r.Count, RowSize(r.Capacity)
+	case r.Kind == KindMutex:
+		parts, stride = max(r.Count, 1), r.Stride()
+	}
+	for i := range parts {
+		if !yield(r.Data + i*stride) {
+			return
+		}
+	}
+}
+
+// CellsInUse yields the offset of each cell that a process may own, up to cell high of
+// a value that has cells.
+func (r *Record) CellsInUse(high uint64) func(yield func(off int64) bool) {
+	return func(yield func(off int64) bool) {
+		if !r.HasCells() {
+			return
+		}
+		last := min(high, uint64(r.Capacity/r.Stride()-1))
+		for i := range int64(last) {
+			if !yield(r.Elements() + (i+1)*r.Stride()) {
+				return
+			}
+		}
+	}
+}
+
 // Grown returns the record of a struct with the layout of a growth record.
 //
 // Preconditions: own was decoded at r.Older.
 func (r *Record) Grown(own *Record) (*Record, error) {
-	want := Shape{Layout: r.Layout, Access: r.Access, Kind: KindSingle}
+	want := Shape{Layout: r.Layout, Access: r.Access, Kind: own.Kind, Count: own.Count}
 	if own.Name != r.Name || own.Data+own.DataSize(own.Capacity) > r.Start || !want.Outgrows(own) || r.Capacity != own.Capacity {
 		return nil, fmt.Errorf("%w: record at byte %d: %q does not grow into %q", errs.Format, r.Start, r.Name, r.Layout.Format)
 	}

@@ -25,12 +25,16 @@ const (
 type Kind uint8
 
 const (
-	KindSingle Kind = iota + 1 // one number or struct
-	KindArray                  // Count elements
-	KindChars                  // Count bytes of a C string
-	KindMutex                  // a lock and nothing else
-	KindGrowth                 // a longer layout for the struct that has the name already
-	KindIndex                  // the index of the directory, with Count slots and without a name
+	KindSingle    Kind = iota + 1 // one number or struct
+	KindArray                     // Count elements
+	KindChars                     // Count bytes of a C string
+	KindMutex                     // a lock and nothing else
+	KindGrowth                    // a longer layout for the struct that has the name already
+	KindIndex                     // the index of the directory, with Count slots and without a name
+	KindRing                      // the last Count values of a stream
+	KindCounter                   // a number with a cell for each process, which stays when the process dies
+	KindGauge                     // a number with a cell for each process, which vanishes when the process dies
+	KindHistogram                 // Count bounds, and for each process a cell with the buckets between them
 )
 
 // Where things are in the data of a locked or published value, in bytes from its
@@ -88,15 +92,15 @@ func ParseHint(name string) (h Hint, ok bool) {
 // kinds has the kinds of value that each access has.
 var kinds = map[Access][]Kind{
 	Raw:       {KindSingle, KindArray, KindChars, KindIndex},
-	Atomic:    {KindSingle},
+	Atomic:    {KindSingle, KindArray, KindCounter, KindGauge, KindHistogram},
 	Locked:    {KindSingle, KindArray, KindMutex},
-	Published: {KindSingle, KindChars, KindGrowth},
+	Published: {KindSingle, KindArray, KindChars, KindGrowth, KindRing},
 }
 
 // Shape is what a constructor asks for and what a record says.
 type Shape struct {
 	Layout *layout.Layout // of one element; nil for a mutex
-	Count  int64          // elements of an array, bytes of a C string; 0: a single value
+	Count  int64          // elements of an array, bytes of a C string, values of a ring, bounds of a histogram; 0: a single value
 	Access Access
 	Kind   Kind
 	Label
@@ -126,8 +130,10 @@ func (s *Shape) Check() error {
 		return fmt.Errorf("the format of the type has %d bytes, at most %d are allowed", len(s.Layout.Format), MaxText)
 	case s.Count < 0:
 		return fmt.Errorf("negative length %d", s.Count)
-	case (s.Count > 0) != (s.Kind == KindArray || s.Kind == KindChars):
+	case (s.Count > 0) != s.long() && s.Kind != KindMutex:
 		return fmt.Errorf("kind %d with %d elements", s.Kind, s.Count)
+	case s.Kind == KindHistogram && s.Count > MaxBounds:
+		return fmt.Errorf("a histogram with %d bounds, at most %d are allowed", s.Count, MaxBounds)
 	case s.Kind == KindChars && s.Layout.Format != layout.Chars.Format:
 		return fmt.Errorf("characters with the format %q", s.Layout.Format)
 	case !s.fits():
@@ -141,8 +147,17 @@ func (s *Shape) Check() error {
 	return nil
 }
 
-// fits reports whether values of this access and kind can have the format: arrays are
-// of numbers, and an atomic or locked number is written by one store.
+// long reports whether values of this kind have a length.
+func (s *Shape) long() bool {
+	switch s.Kind {
+	case KindArray, KindChars, KindRing, KindHistogram:
+		return true
+	}
+	return false
+}
+
+// fits reports whether values of this access and kind can have the format: arrays of
+// numbers are of numbers, and an atomic or locked number is written by one store.
 func (s *Shape) fits() bool {
 	if s.Layout == nil {
 		return true
@@ -150,6 +165,10 @@ func (s *Shape) fits() bool {
 	code := strings.TrimPrefix(s.Layout.Format, layout.ByteOrder)
 	scalar := len(code) <= 2 // neither a struct nor an array
 	switch {
+	case s.Kind == KindCounter, s.Kind == KindGauge:
+		return len(code) == 1 && strings.Contains("qQd", code)
+	case s.Kind == KindHistogram:
+		return code == "d"
 	case s.Access == Atomic:
 		return len(code) == 1 && strings.Contains("iIqQ", code)
 	case s.Access == Locked:
@@ -160,19 +179,34 @@ func (s *Shape) fits() bool {
 	return true
 }
 
-// SlotSize returns the bytes of all elements. ok is false if they are too many.
+// SlotSize returns the bytes that a slot of the value needs: those of all elements, or
+// of one row of a table. The kinds that have cells need one besides the shared one. ok is
+// false if they are too many.
 func (s *Shape) SlotSize() (n int64, ok bool) {
-	if s.Kind == KindIndex {
-		return slotSize * s.Count, true
-	}
 	if s.Layout == nil {
-		return 0, true
+		if s.Kind == KindIndex {
+			return slotSize * s.Count, true
+		}
+		return 0, s.Count <= MaxSegment/Line // locks
 	}
-	n = max(s.Count, 1)
-	if s.Count < 0 || n > MaxSegment/int64(s.Layout.Size) {
+	elem, count := int64(s.Layout.Size), max(s.Count, 1)
+	switch {
+	case s.Count < 0:
+		return 0, false
+	case s.HasCells():
+		return 2 * s.Stride(), true
+	case s.Kind == KindRing:
+		elem, count = s.Stride(), count+1
+	case s.IsTable():
+		if count > MaxSegment/(2*elem) {
+			return 0, false
+		}
+		count = 1
+	}
+	if count > MaxSegment/elem {
 		return 0, false
 	}
-	n *= int64(s.Layout.Size)
+	n = count * elem
 	return n, n <= math.MaxInt/4
 }
 
@@ -181,21 +215,71 @@ func (s *Shape) SlotSize() (n int64, ok bool) {
 // that later programs append.
 func (s *Shape) Room() int64 {
 	n, _ := s.SlotSize()
-	if s.Grows() {
+	switch {
+	case s.HasCells():
+		return s.Stride() * (Cells + 1)
+	case s.Grows():
 		return RoundUp(n + n/2)
 	}
 	return n
 }
 
+// fills reports whether a record of this shape may have the capacity.
+func (s *Shape) fills(capacity int64) bool {
+	need, _ := s.SlotSize()
+	switch {
+	case s.HasCells():
+		return capacity >= need && capacity%s.Stride() == 0 && capacity/s.Stride() <= MaxCells+1
+	case s.Kind == KindRing:
+		return capacity == need
+	}
+	return capacity >= need && capacity <= MaxSegment
+}
+
+// Stride returns the distance between two locks, values of a ring, or cells, in bytes. It
+// is 0 for a table, whose rows depend on their capacity, and for other values.
+func (s *Shape) Stride() int64 {
+	switch s.Kind {
+	case KindMutex:
+		return Line
+	case KindRing:
+		return (int64(s.Layout.Size) + 7) / 8 * 8
+	case KindCounter, KindGauge:
+		return CellLine
+	case KindHistogram:
+		return roundToCell(BucketOffset + 8*(s.Count+1))
+	}
+	return 0
+}
+
+// cellsOffset returns where the cells begin, in bytes from the start of the data.
+func (s *Shape) cellsOffset() int64 { return CellLine + roundToCell(8*s.Count) }
+
+// RowSize returns the bytes of a row of a table: a lock, and two slots of that capacity.
+func RowSize(capacity int64) int64 { return LockedOffset + 2*RoundUp(capacity) }
+
 // DataSize returns the bytes of a record's data: the slots of that capacity and
-// the lock.
+// the lock. It returns more than MaxSegment if they are too many.
 func (s *Shape) DataSize(capacity int64) int64 {
 	switch {
 	case s.Kind == KindGrowth:
 		return 0
+	case s.IsTable(), s.Kind == KindMutex:
+		parts, stride := max(s.Count, 1), s.Stride()
+		if s.IsTable() {
+			stride = RowSize(capacity)
+		}
+		if parts > MaxSegment/stride {
+			return 2 * MaxSegment
+		}
+		return parts * stride
+	case s.HasCells():
+		return s.cellsOffset() + capacity
+	case s.Kind == KindRing:
+		return LockedOffset + RoundUp(capacity)
 	case s.Access == Published:
 		return LockedOffset + 2*RoundUp(capacity)
-	case s.Kind == KindMutex, s.Access == Locked && s.Kind == KindSingle:
+	case s.Access == Locked && s.Kind == KindSingle:
 		return Line
 	case s.Access == Locked:
 		return LockedOffset + RoundUp(capacity)
@@ -206,8 +290,16 @@ func (s *Shape) DataSize(capacity int64) int64 {
 // HasLock reports whether a LockCell starts the data.
 func (s *Shape) HasLock() bool { return s.Access == Locked || s.Access == Published }
 
+// HasCells reports whether each process has a cell in the data.
+func (s *Shape) HasCells() bool {
+	return s.Kind == KindCounter || s.Kind == KindGauge || s.Kind == KindHistogram
+}
+
+// IsTable reports whether the value is an array of structs that change as a whole.
+func (s *Shape) IsTable() bool { return s.Access == Published && s.Kind == KindArray }
+
 // Grows reports whether types of different length may share the value.
-func (s *Shape) Grows() bool { return s.Access == Published && s.Kind == KindSingle }
+func (s *Shape) Grows() bool { return s.Access == Published && s.Kind == KindSingle || s.IsTable() }
 
 // Whole returns the layout of all elements together.
 //

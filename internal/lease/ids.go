@@ -27,15 +27,35 @@ const nextIDGap = 1 << 20
 // the cell, which is dead, to whoever asks for that lock. An id that was never given
 // out is removed, unless its lease is held. f is the segment's file.
 func (o *Owner) Adopt(f *os.File, cell *format.LockCell) {
-	for {
+	o.adopt(f, func() (uint32, func() bool) {
 		w := cell.Word.Load()
-		id := w & format.OwnerMask
+		return w & format.OwnerMask, func() bool {
+			cell.Abandoned.Store(1)
+			killpoint.At(killpoint.StaleOwnerMarked)
+			return cell.Word.CompareAndSwap(w, 0)
+		}
+	})
+}
+
+// AdoptCell is Adopt for the cell of a counter, a gauge or a histogram. Its number
+// stays.
+func (o *Owner) AdoptCell(f *os.File, cell *format.Cell) {
+	o.adopt(f, func() (uint32, func() bool) {
+		w := cell.Owner.Load()
+		return uint32(w), func() bool { return cell.Owner.CompareAndSwap(w, 0) }
+	})
+}
+
+// adopt is Adopt for an owner that look returns, with a function that removes it.
+func (o *Owner) adopt(f *os.File, look func() (id uint32, remove func() bool)) {
+	for {
+		id, remove := look()
 		next := o.header.NextID.Word.Load()
 		n, ok := format.Unseal(next)
 		switch {
 		case !ok || uint64(id) < n:
 			return
-		case uint64(id) < n+nextIDGap:
+		case uint64(id) < n+nextIDGap && id <= format.MaxID:
 			if o.header.NextID.Word.CompareAndSwap(next, format.Seal(uint64(id)+1)) {
 				killpoint.At(killpoint.NextIDRaised)
 				return
@@ -43,9 +63,7 @@ func (o *Owner) Adopt(f *os.File, cell *format.LockCell) {
 		case o.Held(f, id):
 			return
 		default:
-			cell.Abandoned.Store(1)
-			killpoint.At(killpoint.StaleOwnerMarked)
-			if cell.Word.CompareAndSwap(w, 0) {
+			if remove() {
 				killpoint.At(killpoint.StaleOwnerRemoved)
 				return
 			}

@@ -136,6 +136,7 @@ func TestFormatDocValues(t *testing.T) {
 	}
 	kinds := map[format.Kind]string{
 		format.KindSingle: "single", format.KindArray: "array", format.KindChars: "chars", format.KindMutex: "mutex", format.KindGrowth: "growth", format.KindIndex: "index",
+		format.KindRing: "ring", format.KindCounter: "counter", format.KindGauge: "gauge", format.KindHistogram: "histogram",
 	}
 	seen := map[format.Kind]bool{}
 	l := shmtest.Must(layout.Of[int64]())(t)
@@ -143,6 +144,9 @@ func TestFormatDocValues(t *testing.T) {
 		n, access := numbered(row[1])
 		k, name := numbered(row[2])
 		r := &format.Record{Shape: format.Shape{Layout: l, Access: format.Access(n), Kind: format.Kind(k)}}
+		if row[3] == "n" {
+			r.Count = 2
+		}
 		seen[r.Kind] = true
 		if shm.Access(n).String() != access || kinds[r.Kind] != name {
 			t.Errorf("%s: access %d is %v, kind %d is %s", row[0], n, shm.Access(n), k, kinds[r.Kind])
