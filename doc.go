@@ -53,7 +53,7 @@
 // memfd for Anonymous. A constructor attaches to the value of a name, or makes it. If
 // several processes do so at the same time, the first one's initial value stands. A
 // name that exists with another type, length or access is a *LayoutError. There is one
-// exception: the outermost struct of a Struct may grow. A type that only appends fields
+// exception: a Struct may grow at its end. A type that only appends fields
 // attaches to the shorter one, and the shorter one to it. Names are never freed. Bind
 // fills a struct of handles in one call. Pass and Inherited hand a segment to a child
 // process.

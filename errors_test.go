@@ -116,7 +116,10 @@ func TestErrorsAdvise(t *testing.T) {
 	s := shmtest.Opened(shm.Anonymous(nil))(t)
 	type inner1 struct{ A, B int64 }
 	type inner2 struct{ A, B, C int64 }
-	shmtest.Must(shm.NewStruct(s, "outer", struct{ In inner1 }{}))(t)
+	shmtest.Must(shm.NewStruct(s, "outer", struct {
+		In inner1
+		N  int32
+	}{}))(t)
 	shmtest.Must(shm.NewStruct(s, "rows", struct{ Rows [10]inner1 }{}))(t)
 	shmtest.Must(shm.NewStruct(s, "full", inner1{}))(t)
 	closed := shmtest.Must(shm.Anonymous(nil))(t)
@@ -148,8 +151,11 @@ func TestErrorsAdvise(t *testing.T) {
 		"a struct":      {shm.Bind(s, &struct{ W inner1 }{}), "use an shm.Struct["},
 		"a pointer":     {shm.Bind(s, &struct{ W *shm.String }{}), "use the shm.String itself"},
 		"a mutex":       {shm.Bind(s, &struct{ W shm.Mutex }{}), "use a *shm.Mutex"},
-		"nested struct": {shmtest.Error(shm.NewStruct(s, "outer", struct{ In inner2 }{})), "only the outermost one; use elements of a spare field"},
-		"rows":          {shmtest.Error(shm.NewStruct(s, "rows", struct{ Rows [10]inner2 }{})), "only the outermost one; use elements of a spare field"},
+		"nested struct": {shmtest.Error(shm.NewStruct(s, "outer", struct {
+			In inner2
+			N  int32
+		}{})), "a struct inside it only if it is the last field; use elements of a spare field"},
+		"rows":          {shmtest.Error(shm.NewStruct(s, "rows", struct{ Rows [10]inner2 }{})), "a struct inside it only if it is the last field; use elements of a spare field"},
 		"no room":       {shmtest.Error(shm.NewStruct(s, "full", [64]int64{})), "a struct may only have fields appended"},
 		"closed":        {shmtest.Error(shm.NewValue(closed, "n", int64(0))), `value "n": segment is closed`},
 		"await":         {shmtest.Error(n.Await(t.Context(), func(int64) bool { return false })), `awaiting "n" in `},

@@ -101,7 +101,7 @@ func match(want *format.Shape, r *format.Record) error {
 		default:
 			reason = "a struct may only have fields appended"
 			if layout.DifferInside(*r.Layout, *want.Layout) {
-				reason += ", and only the outermost one; use elements of a spare field that the inner struct had from the start, such as Spare [4]int64, or append a field to the outermost struct"
+				reason += ", and a struct inside it only if it is the last field; use elements of a spare field that the inner struct had from the start, such as Spare [4]int64, or append a field to the outermost struct"
 			}
 		}
 	}

@@ -95,8 +95,9 @@ func (v RawStruct[T]) Ptr() *T {
 //
 // A type that only appends fields to the type of an existing value attaches to
 // that value too, if it fits: a Struct reserves half as much again as its first type
-// needs, rounded up to a cache line. A struct inside it, or the element of an array,
-// cannot grow: give it a field to spare, such as Spare [4]int64. Programs with the shorter type may stay attached. Each keeps the
+// needs, rounded up to a cache line. A struct inside it may have fields appended if it
+// is the last field, and so on inwards. Other structs inside, and elements of arrays,
+// cannot grow: give them a field to spare, such as Spare [4]int64. Programs with the shorter type may stay attached. Each keeps the
 // fields that it does not know. New fields start from zero, whatever init says.
 // Through a read-only attachment, fields that only your type has read as zero until
 // a writer grows the value; if that writer's type is longer still, the attachment

@@ -621,8 +621,9 @@ static inline bool shm_utf8_(const char *s, size_t n)
 
 struct shm_field_ {
 	const char *text; /* format and name */
-	size_t length;
+	size_t length, format;
 	uint64_t offset, size;
+	uint64_t end; /* of its own last field, if it is a struct, and so on inwards */
 };
 
 static inline bool shm_digit_(const char *p, const char *end) { return p < end && *p >= '0' && *p <= '9'; }
@@ -686,7 +687,7 @@ static inline bool shm_parse_item_(const char **p, const char *end, int depth, s
  * valid. */
 static inline int shm_next_field_(const char **p, const char *end, int depth, struct shm_names_ *names, const char *fields, struct shm_field_ *f)
 {
-	uint64_t pad = 0, last;
+	uint64_t pad = 0, last = 0;
 	f->offset += f->size;
 	f->size = 0;
 	if (shm_accept_(p, end, "x")) {
@@ -704,6 +705,8 @@ static inline int shm_next_field_(const char **p, const char *end, int depth, st
 	if (!shm_parse_item_(p, end, depth, names, &f->size, &last) || f->size > SHM_MAX_LAYOUT_ - f->offset || !shm_accept_(p, end, ":"))
 		return -1;
 	const char *name = *p;
+	f->format = (size_t)(name - f->text) - 1;
+	f->end = f->offset + last;
 	for (; *p < end && **p != ':'; (*p)++)
 		if (**p == ' ' || **p == '{' || **p == '}')
 			return -1;
@@ -714,7 +717,8 @@ static inline int shm_next_field_(const char **p, const char *end, int depth, st
 	return names == NULL || (shm_utf8_(name, n) && shm_add_name_(names, fields, name, n)) ? 1 : -1;
 }
 
-/* Parses a type; *last is the end of its last field. */
+/* Parses a type; *last is the end of its last field, and if that is a struct of the last
+ * field of that one, and so on. It is 0 for a struct without fields. */
 static inline bool shm_parse_item_(const char **p, const char *end, int depth, struct shm_names_ *names, uint64_t *size, uint64_t *last)
 {
 	static const struct { char code[3]; uint8_t size; } scalars[] = {
@@ -722,7 +726,7 @@ static inline bool shm_parse_item_(const char **p, const char *end, int depth, s
 		{"q", 8}, {"Q", 8}, {"f", 4}, {"d", 8}, {"Zf", 8}, {"Zd", 16}};
 	uint64_t n = 1;
 	int dims = 0;
-	bool fields = false;
+	bool fields = false; /* whether it is a struct */
 	if (shm_accept_(p, end, "(")) {
 		do {
 			uint64_t d = shm_count_(p, end);
@@ -735,15 +739,14 @@ static inline bool shm_parse_item_(const char **p, const char *end, int depth, s
 	}
 	*size = *last = 0;
 	if (shm_accept_(p, end, "T{")) {
-		struct shm_field_ f = {NULL, 0, 0, 0};
+		struct shm_field_ f = {NULL, 0, 0, 0, 0, 0};
 		const char *begin = *p;
 		int more;
 		if (depth == 0)
 			return false;
-		while ((more = shm_next_field_(p, end, depth - 1, names, begin, &f)) == 1) {
-			fields = true;
-			*last = f.offset + f.size;
-		}
+		fields = true;
+		while ((more = shm_next_field_(p, end, depth - 1, names, begin, &f)) == 1)
+			*last = f.end;
 		if (more < 0 || f.offset == 0)
 			return false;
 		*size = f.offset;
@@ -777,16 +780,25 @@ static inline bool shm_parse_(const char *format, size_t n, uint64_t *size, uint
 }
 
 /* Reports whether the struct a has the fields of the struct b and only appends fields
- * to them. Both formats are valid. */
+ * to them. The last field of b may be a struct that a extends in the same way. Both
+ * formats are valid. */
 static inline bool shm_extends_(const char *a, size_t an, const char *b, size_t bn)
 {
-	struct shm_field_ f = {NULL, 0, 0, 0}, g = {NULL, 0, 0, 0};
+	struct shm_field_ f = {NULL, 0, 0, 0, 0, 0}, g = f;
 	const char *ae = a + an, *be = b + bn;
+	bool grown = false; /* the last field */
 	if (!shm_accept_(&a, ae, "T{") || !shm_accept_(&b, be, "T{"))
 		return false;
-	while (shm_next_field_(&b, be, SHM_DEPTH_, NULL, NULL, &g) == 1)
-		if (shm_next_field_(&a, ae, SHM_DEPTH_, NULL, NULL, &f) != 1 || f.offset != g.offset || f.length != g.length || memcmp(f.text, g.text, f.length) != 0)
+	while (shm_next_field_(&b, be, SHM_DEPTH_, NULL, NULL, &g) == 1) {
+		if (grown || shm_next_field_(&a, ae, SHM_DEPTH_, NULL, NULL, &f) != 1 || f.offset != g.offset ||
+			f.length - f.format != g.length - g.format || memcmp(f.text + f.format, g.text + g.format, f.length - f.format) != 0)
 			return false;
+		if (f.format == g.format && memcmp(f.text, g.text, f.format) == 0)
+			continue;
+		grown = true;
+		if (!shm_extends_(f.text, f.format, g.text, g.format))
+			return false;
+	}
 	while (shm_next_field_(&a, ae, SHM_DEPTH_, NULL, NULL, &f) == 1) {
 	}
 	return f.offset >= g.offset;
@@ -1775,7 +1787,7 @@ SHM_SLOW_ int shm_search_(shm_segment *s, const char *name, struct shm_record_ *
 static inline uint64_t shm_align_(const char *p, const char *end, int depth)
 {
 	struct number { char c; uint64_t n; };
-	struct shm_field_ f = {NULL, 0, 0, 0};
+	struct shm_field_ f = {NULL, 0, 0, 0, 0, 0};
 	uint64_t align = 1, last, size;
 	while (p < end && *p != 'T' && *p != SHM_ORDER[0]) /* dimensions */
 		p++;
@@ -1790,28 +1802,51 @@ static inline uint64_t shm_align_(const char *p, const char *end, int depth)
 	return align;
 }
 
+/* What shm_knows_ asks: which fields does a program know whose type has so many bytes? */
+struct shm_known_ {
+	uint64_t size, align; /* align is that of the fields before */
+	uint64_t end;         /* the answer */
+	int answers;
+};
+
+/* Looks for answers in a struct that begins base bytes from the start. A program may
+ * know some of its fields, and nothing behind it. */
+static inline void shm_known_fields_(const char *format, size_t length, uint64_t base, int depth, struct shm_known_ *k)
+{
+	struct shm_field_ f = {NULL, 0, 0, 0, 0, 0};
+	const char *p = format, *last = format + length;
+	uint64_t done = 0, end = 0;
+	int more = 1;
+	if (depth == 0 || !shm_accept_(&p, last, "T{"))
+		return;
+	while (more == 1) {
+		more = shm_next_field_(&p, last, SHM_DEPTH_ - 1, NULL, NULL, &f);
+		/* All fields of a struct inside are an answer for the one around it. */
+		if (done > 0 && (more == 1 || depth == SHM_DEPTH_) &&
+			((base + done <= k->size && k->size <= base + f.offset) || k->size == shm_round_(base + done, k->align))) {
+			k->answers++;
+			k->end = base + end;
+		}
+		done = f.offset + f.size;
+		end = f.end;
+		if (more != 1)
+			break;
+		if (f.text[0] == 'T')
+			shm_known_fields_(f.text, f.format, base + f.offset, depth - 1, k);
+		k->align = shm_max_(k->align, shm_align_(f.text, f.text + f.length, SHM_DEPTH_ - 1));
+	}
+}
+
 /* Finds out which of a struct's fields a program knows whose type has n bytes, as far as
  * that tells: *end is the end of the last one. Returns how many answers there are: a
  * struct of n bytes may end with padding, in which newer programs have a field. */
 static inline int shm_knows_(const char *format, size_t length, uint64_t n, uint64_t *end)
 {
-	struct shm_field_ f = {NULL, 0, 0, 0};
-	const char *p = format, *last = format + length;
-	uint64_t done = 0, align = 1;
-	int more = 1, answers = 0;
-	if (!shm_accept_(&p, last, "T{"))
-		return 0;
-	while (more == 1) {
-		more = shm_next_field_(&p, last, SHM_DEPTH_ - 1, NULL, NULL, &f);
-		if (done > 0 && ((done <= n && n <= f.offset) || n == shm_round_(done, align))) {
-			answers++;
-			*end = done;
-		}
-		done = f.offset + f.size;
-		if (more == 1)
-			align = shm_max_(align, shm_align_(f.text, f.text + f.length, SHM_DEPTH_ - 1));
-	}
-	return answers;
+	struct shm_known_ k = {n, 1, 0, 0};
+	shm_known_fields_(format, length, 0, SHM_DEPTH_, &k);
+	if (k.answers > 0)
+		*end = k.end;
+	return k.answers;
 }
 
 /* Makes the handle of a record. */

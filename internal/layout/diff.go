@@ -77,16 +77,22 @@ func (l Layout) SameData(a, b []byte) bool {
 }
 
 // DifferInside reports whether a field that both structs have at the same place is a
-// struct, or an array of structs, with other fields.
+// struct, or an array of structs, with other fields, and cannot grow where it is: it is
+// an array, or not the last field of the shorter struct.
 func DifferInside(have, want Layout) bool {
-	for i := range min(len(have.Fields), len(want.Fields)) {
+	shared := min(len(have.Fields), len(want.Fields))
+	for i := range shared {
 		h, w := have.Fields[i], want.Fields[i]
 		if h.Name != w.Name || h.Offset != w.Offset {
 			return false
 		}
-		if !h.Layout.Equal(w.Layout) {
-			return h.Layout.Fields != nil && w.Layout.Fields != nil
+		if h.Layout.Equal(w.Layout) {
+			continue
 		}
+		if i == shared-1 && h.Layout.isStruct() && w.Layout.isStruct() {
+			return DifferInside(h.Layout, w.Layout)
+		}
+		return h.Layout.Fields != nil && w.Layout.Fields != nil
 	}
 	return false
 }

@@ -18,10 +18,14 @@ type (
 		A uint8
 		B uint16
 	}
-	celsius      float32
-	uuid         [16]byte
-	code4        [4]byte
-	boxOf[T any] struct{ V T }
+	celsius          float32
+	uuid             [16]byte
+	code4            [4]byte
+	boxOf[T any]     struct{ V T }
+	pairOf[T, U any] struct {
+		V T
+		W U
+	}
 )
 
 func checkLayout[T any](t *testing.T, want string) {

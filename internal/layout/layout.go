@@ -106,25 +106,39 @@ func Same(a, b *Layout) bool {
 // isStruct reports whether l is one struct, and not an array of structs.
 func (l Layout) isStruct() bool { return strings.HasPrefix(l.Format, "T{") }
 
-// End returns the number of bytes up to the end of a struct's last field. The
-// rest is padding, in which a longer struct may have its next field.
+// End returns the number of bytes up to the end of a struct's last field, and of the
+// last field of that one if it is a struct. The rest is padding, in which a longer
+// struct may have its next field. A struct without fields ends at 0.
 func (l Layout) End() int {
-	if !l.isStruct() || len(l.Fields) == 0 {
+	if !l.isStruct() {
 		return l.Size
 	}
+	if len(l.Fields) == 0 {
+		return 0
+	}
 	last := l.Fields[len(l.Fields)-1]
-	return last.Offset + last.Layout.Size
+	return last.Offset + last.Layout.End()
 }
 
 // Extends reports whether l is a struct that begins with the fields of shorter
-// and only appends fields. The new fields may lie in the padding at the end of
-// shorter. Every layout extends itself.
+// and only appends fields. The last field of shorter may itself be a struct that l
+// extends in the same way. So the new fields are behind shorter.End, and may lie in
+// the padding at the end of shorter or of a struct that ends it. Every layout extends
+// itself.
 func (l Layout) Extends(shorter Layout) bool {
-	n := len(shorter.Fields)
 	if !l.isStruct() || !shorter.isStruct() {
 		return l.Equal(shorter)
 	}
-	return l.Size >= shorter.Size && len(l.Fields) >= n && slices.EqualFunc(l.Fields[:n], shorter.Fields, Field.equal)
+	last := len(shorter.Fields) - 1
+	if l.Size < shorter.Size || len(l.Fields) <= last {
+		return false
+	}
+	if last < 0 {
+		return true
+	}
+	a, b := l.Fields[last], shorter.Fields[last]
+	return slices.EqualFunc(l.Fields[:last], shorter.Fields[:last], Field.equal) &&
+		a.Name == b.Name && a.Offset == b.Offset && a.Layout.Extends(b.Layout)
 }
 
 func (f Field) equal(other Field) bool {

@@ -2,6 +2,7 @@ package layout
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -107,7 +108,22 @@ func TestExtends(t *testing.T) {
 			_ int8
 			B int8
 		}](t), mustLayout[struct{ A, B int8 }](t), false},
-		{"inside a field", mustLayout[boxOf[v2]](t), mustLayout[boxOf[v1]](t), false},
+		{"inside the last field", mustLayout[boxOf[v2]](t), mustLayout[boxOf[v1]](t), true},
+		{"inside the last field of the last", mustLayout[boxOf[boxOf[v3]]](t), mustLayout[boxOf[boxOf[v1]]](t), true},
+		{"inside and behind it", mustLayout[pairOf[v2, int8]](t), mustLayout[boxOf[v1]](t), true},
+		{"inside another field", mustLayout[pairOf[v2, int8]](t), mustLayout[pairOf[v1, int8]](t), false},
+		{"inside, but shorter", mustLayout[boxOf[v1]](t), mustLayout[boxOf[v2]](t), false},
+		{"inside, but shorter, and behind it", mustLayout[pairOf[v1, int64]](t), mustLayout[boxOf[v2]](t), false},
+		{"inside, retyped", mustLayout[boxOf[xy]](t), mustLayout[boxOf[v1]](t), false},
+		{"inside, moved by its alignment", mustLayout[struct {
+			A int32
+			V v3
+		}](t), mustLayout[struct {
+			A int32
+			V v1
+		}](t), false},
+		{"inside an array", mustLayout[boxOf[[1]v2]](t), mustLayout[boxOf[[1]v1]](t), false},
+		{"inside, from nothing", mustLayout[boxOf[v1]](t), mustLayout[boxOf[struct{ _ [4]byte }]](t), true},
 		{"number", mustLayout[int32](t), mustLayout[int32](t), true},
 		{"wider number", mustLayout[int64](t), mustLayout[int32](t), false},
 		{"array of structs", mustLayout[[2]v2](t), mustLayout[[2]v1](t), false},
@@ -119,7 +135,24 @@ func TestExtends(t *testing.T) {
 		if got := test.long.Extends(test.shorter); got != test.want {
 			t.Errorf("%s: %q extends %q: %v", test.name, test.long.Format, test.shorter.Format, got)
 		}
+		// Writers of the shorter type write up to its end: no other field begins before.
+		if end := test.shorter.End(); test.want && slices.ContainsFunc(begins(test.long, 0), func(at int) bool {
+			return at < end && !slices.Contains(begins(test.shorter, 0), at)
+		}) {
+			t.Errorf("%s: a field of %q begins before %d, where %q ends", test.name, test.long.Format, end, test.shorter.Format)
+		}
 	}
+}
+
+// begins returns where the fields of a struct begin, and those of structs inside.
+func begins(l Layout, at int) (list []int) {
+	for _, f := range l.Fields {
+		list = append(list, at+f.Offset)
+		if f.Layout.isStruct() {
+			list = append(list, begins(f.Layout, at+f.Offset)...)
+		}
+	}
+	return list
 }
 
 func TestClone(t *testing.T) {

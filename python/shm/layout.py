@@ -59,17 +59,35 @@ class Layout:
 
     @property
     def end(self):
-        """Bytes up to the end of the last field. A longer struct may have fields after it."""
-        if not self.fields:
+        """Bytes up to the end of the last field, and of the last field of that one if it is a struct.
+
+        A longer struct may have fields after it.
+        """
+        if not self.is_struct:
             return self.size
+        if not self.fields:
+            return 0
         _, offset, last = self.fields[-1]
-        return offset + last.size
+        return offset + last.end
 
     def extends(self, shorter):
-        """Report whether this struct has the fields of shorter and only appends fields to them."""
+        """Report whether this struct has the fields of shorter and only appends fields to them.
+
+        The last field of shorter may be a struct that is extended in the same way.
+        """
         if not self.is_struct or not shorter.is_struct:
             return self == shorter
-        return self.size >= shorter.size and self.fields[: len(shorter.fields)] == shorter.fields
+        n = len(shorter.fields)
+        if self.size < shorter.size or len(self.fields) < n:
+            return False
+        if n == 0:
+            return True
+        (name, offset, last), (old_name, old_offset, old_last) = self.fields[n - 1], shorter.fields[-1]
+        return (
+            self.fields[: n - 1] == shorter.fields[:-1]
+            and (name, offset) == (old_name, old_offset)
+            and last.extends(old_last)
+        )
 
 
 _known = {}
