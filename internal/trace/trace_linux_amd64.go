@@ -1,0 +1,515 @@
+package trace
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience is how long a traced process may do nothing that the tracer notices.
+const patience = time.Minute
+
+// Section starts cmd, which calls Begin and End, and calls stored after each store
+// that the process makes between them to its shared mappings of file. The first call
+// has what the file held at Begin, with a Store that has no Stack. A store that changes
+// nothing is left out. Behind a store for which stored returns false the process is
+// killed, with SIGKILL. At End it is killed too.
+//
+// Section returns when the process has ended. It sets cmd.SysProcAttr, and changes
+// GODEBUG in cmd.Env. The error wraps errors.ErrUnsupported if the system does not let
+// processes be traced. It is another one if the process ended by itself, or did nothing
+// for a minute.
+func Section(cmd *exec.Cmd, file *os.File, stored func(Store) bool) error {
+	done := make(chan error, 1)
+	go func() {
+		// Only the thread that started the process may trace it. It ends with this
+		// goroutine.
+		runtime.LockOSThread()
+		done <- section(cmd, file, stored)
+	}()
+	return <-done
+}
+
+func section(cmd *exec.Cmd, file *os.File, stored func(Store) bool) error {
+	// A group of its own: the tracer must not wait for other children of this process.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	// Signals that interrupt goroutines only cost stops.
+	debug := "asyncpreemptoff=1"
+	for _, e := range cmd.Environ() {
+		if old, ok := strings.CutPrefix(e, "GODEBUG="); ok && old != "" {
+			debug = old + ",asyncpreemptoff=1"
+		}
+	}
+	cmd.Env = append(cmd.Environ(), "GODEBUG="+debug)
+	if err := cmd.Start(); err != nil {
+		if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS) {
+			err = fmt.Errorf("%w: ptrace is refused here: %w", errors.ErrUnsupported, err)
+		}
+		return err
+	}
+	t := &tracer{pid: cmd.Process.Pid, image: image{file: file}, stored: stored, threads: map[int]*thread{}}
+	t.late = time.AfterFunc(patience, t.tooLate)
+	err := t.run()
+	t.late.Stop()
+	for !t.ended {
+		_ = syscall.Kill(t.pid, syscall.SIGKILL)
+		if _, _, failed := t.wait(-t.pid); failed != nil && failed != syscall.EINTR {
+			break
+		}
+	}
+	_ = cmd.Wait() // The tracer has its exit status, so this is an error. It waits for the output.
+	return err
+}
+
+// tracer traces one process.
+type tracer struct {
+	pid    int
+	image  image
+	stored func(Store) bool
+	late   *time.Timer
+
+	threads   map[int]*thread
+	inside    bool      // between Begin and End
+	protected []mapping // which the tracer keeps without write permission
+	lifted    int       // how many threads are in system calls for which it is lifted
+	call      uint64    // address of an instruction that calls the system
+	moved     uint64    // how much further the child's functions are than those of this process
+	status    syscall.WaitStatus
+	ended     bool
+}
+
+// thread is a thread of the traced process.
+type thread struct {
+	inCall  bool             // between the entry and the exit of a system call
+	lifts   bool             // it is one for which the protection is lifted
+	again   bool             // the next entry is the same call again, now without protection
+	saved   unix.PtraceRegs  // registers at the entry of that call
+	pending []syscall.Signal // which arrived in the middle of something
+}
+
+// errDone is what stops the tracer when all is done.
+var errDone = errors.New("done")
+
+func (t *tracer) tooLate() {
+	_ = syscall.Kill(t.pid, syscall.SIGKILL)
+}
+
+func (t *tracer) run() error {
+	// The child has stopped in exec.
+	if _, status, err := t.wait(t.pid); err != nil || !status.Stopped() {
+		return fmt.Errorf("the process has not started: %w, wait status %#x", err, status)
+	}
+	t.threads[t.pid] = &thread{}
+	err := syscall.PtraceSetOptions(t.pid, unix.PTRACE_O_TRACESYSGOOD|unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_EXITKILL)
+	if err != nil {
+		return fmt.Errorf("ptrace: %w", err)
+	}
+	if err := t.resume(t.pid, 0); err != nil {
+		return err
+	}
+	for {
+		tid, status, err := t.wait(-t.pid)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("wait: %w", err)
+		}
+		if !t.late.Reset(patience) && t.ended {
+			return fmt.Errorf("the process made neither a store nor a system call for %v", patience)
+		}
+		if t.ended {
+			return fmt.Errorf("the process ended before the section did: %s", describe(t.status))
+		}
+		if !status.Stopped() {
+			delete(t.threads, tid)
+			continue
+		}
+		if t.threads[tid] == nil {
+			t.threads[tid] = &thread{}
+		}
+		err = t.stop(tid, t.threads[tid], status)
+		switch {
+		case err == errDone:
+			return nil
+		case err == syscall.ESRCH: // The thread was killed while it was stopped.
+		case err != nil:
+			return err
+		}
+	}
+}
+
+func describe(status syscall.WaitStatus) string {
+	if status.Signaled() {
+		return "signal: " + status.Signal().String()
+	}
+	return fmt.Sprintf("exit status %d", status.ExitStatus())
+}
+
+// wait waits for a thread of the process, or for any.
+func (t *tracer) wait(id int) (tid int, status syscall.WaitStatus, err error) {
+	tid, err = syscall.Wait4(id, &status, unix.WALL|unix.WNOTHREAD, nil)
+	if err == nil && tid == t.pid && !status.Stopped() {
+		t.ended, t.status = true, status
+	}
+	return tid, status, err
+}
+
+// resume lets a thread go on, with a signal or 0.
+func (t *tracer) resume(tid int, signal syscall.Signal) error {
+	if th := t.threads[tid]; signal == 0 && len(th.pending) > 0 {
+		signal, th.pending = th.pending[0], th.pending[1:]
+	}
+	if t.inside {
+		return syscall.PtraceSyscall(tid, int(signal))
+	}
+	return syscall.PtraceCont(tid, int(signal))
+}
+
+// stop handles a stop of a thread, and lets the thread go on.
+func (t *tracer) stop(tid int, th *thread, status syscall.WaitStatus) error {
+	signal := status.StopSignal()
+	switch {
+	case signal == syscall.SIGTRAP|0x80:
+		return t.systemCall(tid, th)
+	case signal == syscall.SIGTRAP: // of ptrace: a new thread, or exec
+		signal = 0
+	case signal == syscall.SIGSTOP: // new threads begin with it, and the tracer sends it
+		signal = 0
+	case signal == markSignal:
+		var regs unix.PtraceRegs
+		if err := unix.PtraceGetRegs(tid, &regs); err != nil {
+			return err
+		}
+		if regs.R10 != magic {
+			break
+		}
+		if regs.R8 == markEnd {
+			if err := t.report(tid, &regs, false); err != nil {
+				return err
+			}
+			return errDone
+		}
+		if err := t.begin(tid, &regs); err != nil {
+			return err
+		}
+		signal = 0
+	case signal == syscall.SIGSEGV && t.inside:
+		handled, err := t.fault(tid, th)
+		if err != nil {
+			return err
+		}
+		if handled {
+			signal = 0
+		}
+	}
+	return t.resume(tid, signal)
+}
+
+// begin begins the section. The thread is behind the system call of Begin.
+func (t *tracer) begin(tid int, regs *unix.PtraceRegs) error {
+	t.call, t.moved = regs.Rip-2, regs.R9-uint64(reference())
+	code := make([]byte, 2)
+	if _, err := syscall.PtracePeekText(tid, uintptr(t.call), code); err != nil {
+		return fmt.Errorf("ptrace: %w", err)
+	}
+	if code[0] != 0x0f || code[1] != 0x05 {
+		return fmt.Errorf("%w: the instruction of the system call is % x", errors.ErrUnsupported, code)
+	}
+	t.inside = true
+	if err := t.protect(tid); err != nil {
+		return err
+	}
+	size, pages, _, err := t.image.changes()
+	if err != nil {
+		return err
+	}
+	if !t.stored(Store{Size: size, Pages: pages}) {
+		return errDone
+	}
+	// The others have to stop once, to be traced call by call.
+	for other := range t.threads {
+		if other != tid {
+			_ = unix.Tgkill(t.pid, other, syscall.SIGSTOP)
+		}
+	}
+	return nil
+}
+
+// protect takes the write permission from all mappings of the file that have it.
+func (t *tracer) protect(tid int) error {
+	found, err := writableMappings(t.pid, t.image.file)
+	if err != nil {
+		return err
+	}
+	for _, m := range found {
+		if err := t.mprotect(tid, m, syscall.PROT_READ); err != nil {
+			return err
+		}
+		if !slices.Contains(t.protected, m) {
+			t.protected = append(t.protected, m)
+		}
+	}
+	return nil
+}
+
+// setProtection gives or takes the write permission of what is protected.
+func (t *tracer) setProtection(tid, prot int) error {
+	for _, m := range t.protected {
+		if err := t.mprotect(tid, m, prot); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mprotect makes a stopped thread call mprotect. The thread is not at the entry of a
+// system call.
+func (t *tracer) mprotect(tid int, m mapping, prot int) error {
+	var old unix.PtraceRegs
+	if err := unix.PtraceGetRegs(tid, &old); err != nil {
+		return err
+	}
+	regs := old
+	regs.Rip, regs.Rax, regs.Orig_rax = t.call, syscall.SYS_MPROTECT, ^uint64(0)
+	regs.Rdi, regs.Rsi, regs.Rdx = m.start, m.end-m.start, uint64(prot)
+	if err := unix.PtraceSetRegs(tid, &regs); err != nil {
+		return err
+	}
+	if err := t.step(tid); err != nil {
+		return err
+	}
+	if err := unix.PtraceGetRegs(tid, &regs); err != nil {
+		return err
+	}
+	if errno := -int64(regs.Rax); errno != 0 && syscall.Errno(errno) != syscall.ENOMEM { // unmapped meanwhile
+		return fmt.Errorf("mprotect in the traced process: %w", syscall.Errno(errno))
+	}
+	return unix.PtraceSetRegs(tid, &old)
+}
+
+// errFault is the error of step if the instruction cannot be executed.
+var errFault = errors.New("fault")
+
+// step lets a thread execute one instruction.
+func (t *tracer) step(tid int) error {
+	th := t.threads[tid]
+	for {
+		if err := syscall.PtraceSingleStep(tid); err != nil {
+			return err
+		}
+		var status syscall.WaitStatus
+		for {
+			var err error
+			if _, status, err = t.wait(tid); err == nil {
+				break
+			} else if err != syscall.EINTR {
+				return err
+			}
+		}
+		switch {
+		case !status.Stopped():
+			return syscall.ESRCH
+		case status.StopSignal() == syscall.SIGTRAP:
+			return nil
+		case slices.Contains([]syscall.Signal{syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL}, status.StopSignal()):
+			th.pending = append(th.pending, status.StopSignal())
+			return errFault
+		case status.StopSignal() != syscall.SIGSTOP:
+			th.pending = append(th.pending, status.StopSignal())
+		}
+	}
+}
+
+// fault handles a fault of a thread. It reports whether the protection was the reason.
+func (t *tracer) fault(tid int, th *thread) (handled bool, err error) {
+	var info struct {
+		signo, errno, code, _ int32
+		addr                  uint64
+		_                     [104]byte
+	}
+	// SAFETY: the kernel writes a siginfo_t, whose size the struct has.
+	if _, _, errno := syscall.Syscall6(syscall.SYS_PTRACE, unix.PTRACE_GETSIGINFO, uintptr(tid), 0, uintptr(unsafe.Pointer(&info)), 0, 0); errno != 0 {
+		return false, errno
+	}
+	const noAccess = 2 // SEGV_ACCERR
+	if info.code != noAccess || !t.protects(info.addr) {
+		return false, nil
+	}
+	if t.lifted > 0 { // It was protected a moment ago, and is not now.
+		return true, nil
+	}
+	var regs unix.PtraceRegs
+	if err := unix.PtraceGetRegs(tid, &regs); err != nil {
+		return false, err
+	}
+	if err := t.setProtection(tid, syscall.PROT_READ|syscall.PROT_WRITE); err != nil {
+		return false, err
+	}
+	for instruction := regs.Rip; ; {
+		err := t.step(tid)
+		if err != nil && err != errFault {
+			return false, err
+		}
+		if err := t.report(tid, &regs, false); err != nil {
+			return false, err
+		}
+		if err == errFault {
+			break
+		}
+		// An instruction with a REP prefix is not over: its next iteration stores too.
+		if err := unix.PtraceGetRegs(tid, &regs); err != nil {
+			return false, err
+		}
+		if regs.Rip != instruction {
+			break
+		}
+	}
+	return true, t.setProtection(tid, syscall.PROT_READ)
+}
+
+func (t *tracer) protects(addr uint64) bool {
+	return slices.ContainsFunc(t.protected, func(m mapping) bool { return m.start <= addr && addr < m.end })
+}
+
+// systemCall handles the entry and the exit of a system call.
+func (t *tracer) systemCall(tid int, th *thread) error {
+	var regs unix.PtraceRegs
+	if err := unix.PtraceGetRegs(tid, &regs); err != nil {
+		return err
+	}
+	if th.inCall = !th.inCall; th.inCall {
+		return t.entry(tid, th, regs)
+	}
+	return t.exit(tid, th, regs)
+}
+
+func (t *tracer) entry(tid int, th *thread, regs unix.PtraceRegs) error {
+	if th.again || !t.mayStore(&regs) {
+		return t.resume(tid, 0)
+	}
+	// The protection cannot be lifted here. The kernel leaves the call out; at its exit
+	// the protection is lifted and the call begins again.
+	th.saved, th.lifts = regs, true
+	regs.Orig_rax = ^uint64(0)
+	if err := unix.PtraceSetRegs(tid, &regs); err != nil {
+		return err
+	}
+	return t.resume(tid, 0)
+}
+
+func (t *tracer) exit(tid int, th *thread, regs unix.PtraceRegs) error {
+	switch {
+	case th.lifts && !th.again:
+		if t.lifted++; t.lifted == 1 {
+			if err := t.setProtection(tid, syscall.PROT_READ|syscall.PROT_WRITE); err != nil {
+				return err
+			}
+		}
+		regs = th.saved
+		regs.Rip, regs.Rax, regs.Orig_rax = t.call, regs.Orig_rax, ^uint64(0)
+		if err := unix.PtraceSetRegs(tid, &regs); err != nil {
+			return err
+		}
+		th.again = true
+	case th.again:
+		th.again, th.lifts = false, false
+		// SYSCALL leaves the program counter behind itself: the thread goes on where it
+		// would have gone on.
+		regs.Rip = th.saved.Rip
+		if err := unix.PtraceSetRegs(tid, &regs); err != nil {
+			return err
+		}
+		if t.lifted--; t.lifted == 0 {
+			if err := t.setProtection(tid, syscall.PROT_READ); err != nil {
+				return err
+			}
+		}
+	case slices.Contains([]uint64{syscall.SYS_MMAP, syscall.SYS_MREMAP, syscall.SYS_MPROTECT}, regs.Orig_rax) && t.lifted == 0:
+		if err := t.protect(tid); err != nil {
+			return err
+		}
+	}
+	if !th.again {
+		if err := t.report(tid, &regs, true); err != nil {
+			return err
+		}
+	}
+	return t.resume(tid, 0)
+}
+
+// mayStore reports whether a system call may write to what is protected.
+func (t *tracer) mayStore(regs *unix.PtraceRegs) bool {
+	switch regs.Orig_rax {
+	case syscall.SYS_READV, syscall.SYS_PREADV, unix.SYS_PREADV2, syscall.SYS_RECVMSG, unix.SYS_RECVMMSG, unix.SYS_PROCESS_VM_READV:
+		return true // The addresses are in memory.
+	case syscall.SYS_MMAP, syscall.SYS_MUNMAP, syscall.SYS_MREMAP, syscall.SYS_MPROTECT, syscall.SYS_MADVISE, syscall.SYS_MSYNC, syscall.SYS_WRITE, syscall.SYS_PWRITE64:
+		return false
+	case syscall.SYS_FUTEX:
+		// FUTEX_WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAIT_BITSET and WAKE_BITSET, with any
+		// flags, only look at the words.
+		if slices.Contains([]uint64{0, 1, 3, 4, 9, 10}, regs.Rsi&0x7f) {
+			return false
+		}
+	}
+	return slices.ContainsFunc([]uint64{regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9}, t.protects)
+}
+
+// report calls stored if the file has changed, for a thread that had these registers.
+// It returns errDone if stored returns false.
+func (t *tracer) report(tid int, regs *unix.PtraceRegs, call bool) error {
+	size, pages, changed, err := t.image.changes()
+	if err != nil || !changed {
+		return err
+	}
+	if !t.stored(Store{size, pages, t.stack(tid, regs), call}) {
+		return errDone
+	}
+	return nil
+}
+
+// stack returns the program counters of a thread and its callers, which it finds by
+// the frame pointers that Go keeps.
+func (t *tracer) stack(tid int, regs *unix.PtraceRegs) (pcs []uintptr) {
+	peek := func(addr uint64) uint64 {
+		var b [8]byte
+		if n, err := syscall.PtracePeekData(tid, uintptr(addr), b[:]); err != nil || n != len(b) {
+			return 0
+		}
+		return binary.LittleEndian.Uint64(b[:])
+	}
+	here := func(pc uint64) uintptr { return uintptr(pc - t.moved) }
+	pcs = append(pcs, here(regs.Rip)+1) // CallersFrames takes it for a return address.
+	if f := runtime.FuncForPC(here(regs.Rip)); f != nil && frameless(f.Name()) {
+		pcs = append(pcs, here(peek(regs.Rsp)))
+	}
+	for frame := regs.Rbp; len(pcs) < 64; {
+		pc := peek(frame + 8)
+		if runtime.FuncForPC(here(pc)) == nil {
+			break
+		}
+		pcs = append(pcs, here(pc))
+		next := peek(frame)
+		if next <= frame {
+			break
+		}
+		frame = next
+	}
+	return pcs
+}
+
+// frameless reports whether a function of that name is one of Go's own in assembly,
+// which do not keep a frame pointer.
+func frameless(name string) bool {
+	return strings.HasPrefix(name, "runtime.mem") || strings.HasPrefix(name, "internal/runtime/")
+}

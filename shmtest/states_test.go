@@ -1,0 +1,193 @@
+package shmtest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"example.org/shm"
+	"example.org/shm/shmtest"
+)
+
+// point is a struct whose two halves are the same number.
+type point struct{ A, B [5]int64 }
+
+func pointOf(n int64) (p point) {
+	for i := range p.A {
+		p.A[i], p.B[i] = n, n
+	}
+	return p
+}
+
+// The library's own promises, in every state that a crash leaves.
+func TestStates(t *testing.T) {
+	for name, test := range map[string]struct {
+		setup, section func(*shm.Segment)
+		check          func(*shm.Segment) error
+		least          int
+	}{
+		"NewValue": {
+			section: func(s *shm.Segment) { must(shm.NewValue[int64](s, "v", 7)) },
+			check: func(s *shm.Segment) error {
+				if _, ok := s.Lookup("v"); ok {
+					if n := must(shm.NewValue[int64](s, "v", 9)).Load(); n != 7 {
+						return fmt.Errorf("half a value: %d", n)
+					}
+				}
+				must(shm.NewValue[int64](s, "v", 9)).Add(1)
+				must(shm.NewValue[int64](s, "w", 9)).Add(1)
+				return nil
+			},
+			least: 10,
+		},
+		"Struct.Update": {
+			setup: func(s *shm.Segment) { must(shm.NewStruct(s, "p", pointOf(1))) },
+			section: func(s *shm.Segment) {
+				must(shm.NewStruct(s, "p", point{})).Update(func(p *point) { *p = pointOf(2) })
+			},
+			check: func(s *shm.Segment) error {
+				v := must(shm.NewStruct(s, "p", point{}))
+				if p := v.Load(); p != pointOf(1) && p != pointOf(2) {
+					return fmt.Errorf("half a struct: %v", p)
+				}
+				v.Update(func(p *point) { *p = pointOf(3) })
+				if p := v.Load(); p != pointOf(3) {
+					return fmt.Errorf("%v after an Update", p)
+				}
+				return nil
+			},
+			least: 5,
+		},
+		"String.Store": {
+			setup:   func(s *shm.Segment) { must(0, must(shm.NewString(s, "t", 100)).Store("the first text")) },
+			section: func(s *shm.Segment) { must(0, must(shm.NewString(s, "t", 0)).Store("another text")) },
+			check: func(s *shm.Segment) error {
+				v := must(shm.NewString(s, "t", 0))
+				if text := v.Load(); text != "the first text" && text != "another text" {
+					return fmt.Errorf("half a text: %q", text)
+				}
+				return v.Store("third")
+			},
+			least: 4,
+		},
+		"a Mutex": {
+			setup:   func(s *shm.Segment) { must(shm.NewMutex(s, "mu")) },
+			section: func(s *shm.Segment) { mu := must(shm.NewMutex(s, "mu")); mu.Lock(); mu.Unlock() },
+			check: func(s *shm.Segment) error {
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				defer cancel()
+				return must(shm.NewMutex(s, "mu")).LockContext(ctx)
+			},
+			least: 3,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			begin := time.Now()
+			states := shmtest.States(t, test.setup, test.section, test.check)
+			t.Logf("%d states in %v", states, time.Since(begin))
+			if states < test.least {
+				t.Errorf("only %d states", states)
+			}
+		})
+	}
+}
+
+// transfer moves 10 from one account to the other, under a lock. A crash between the
+// two stores loses them: the next owner of the lock has to repair the sum.
+func transfer(s *shm.Segment) {
+	mu, a, b := accounts(s)
+	mu.Lock()
+	a.Set(a.Get() - 10)
+	b.Set(b.Get() + 10)
+	mu.Unlock()
+}
+
+func accounts(s *shm.Segment) (mu *shm.Mutex, a, b shm.RawValue[int64]) {
+	return must(shm.NewMutex(s, "mu")), must(shm.NewRawValue[int64](s, "a", 100)), must(shm.NewRawValue[int64](s, "b", 0))
+}
+
+var errSum = errors.New("the sum is wrong")
+
+// naive trusts that whoever had the lock has finished.
+func naive(s *shm.Segment) error {
+	mu, a, b := accounts(s)
+	mu.Lock()
+	defer mu.Unlock()
+	if sum := a.Get() + b.Get(); sum != 100 {
+		return fmt.Errorf("%w: %d", errSum, sum)
+	}
+	return nil
+}
+
+// careful repairs what a dead owner left.
+func careful(s *shm.Segment) error {
+	mu, a, b := accounts(s)
+	mu.Lock()
+	defer mu.Unlock()
+	if mu.Abandoned() {
+		b.Set(100 - a.Get())
+	}
+	if sum := a.Get() + b.Get(); sum != 100 {
+		return fmt.Errorf("%w: %d", errSum, sum)
+	}
+	return nil
+}
+
+// The kit finds an invariant that a crash breaks, and says where.
+func TestStatesFindsTheDefect(t *testing.T) {
+	setup := func(s *shm.Segment) { accounts(s) }
+	for name, kit := range map[string]func(t testing.TB, setup, section func(*shm.Segment), check func(*shm.Segment) error) int{
+		"States": shmtest.States,
+		"Kill":   shmtest.Kill,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var n int
+			report := failure(t, func(t testing.TB) { n = kit(t, setup, transfer, naive) })
+			wantFailure(t, report, errSum.Error(), "shmtest_test.transfer", "states_test.go:")
+			if n < 4 {
+				t.Errorf("only %d", n)
+			}
+			if again := kit(t, setup, transfer, careful); again != n {
+				t.Errorf("%d, and then %d", n, again)
+			}
+		})
+	}
+}
+
+// A process that lives keeps its lock beside the one that dies.
+func TestKillBesideTheLiving(t *testing.T) {
+	var living *shmtest.Proc
+	setup := func(s *shm.Segment) {
+		must(shm.NewAtomic[int64](s, "n", 0))
+		must(shm.NewMutex(s, "mu"))
+		living = shmtest.Process(t, s, func(s *shm.Segment) {
+			must(shm.NewMutex(s, "mu")).Lock()
+			must(shm.NewValue[int64](s, "locked", 0)).Store(1)
+			time.Sleep(time.Hour)
+		})
+		await(t, must(shm.NewValue[int64](s, "locked", 0)), 1)
+	}
+	section := func(s *shm.Segment) {
+		n := must(shm.NewAtomic[int64](s, "n", 0))
+		n.Add(1)
+		n.Add(1)
+	}
+	kills := shmtest.Kill(t, setup, section, func(s *shm.Segment) error {
+		if must(shm.NewMutex(s, "mu")).TryLock() {
+			return errors.New("a living process has lost its lock")
+		}
+		living.Kill()
+		mu := must(shm.NewMutex(s, "mu"))
+		if mu.Lock(); !mu.Abandoned() {
+			return errors.New("the lock of a killed process is not abandoned")
+		}
+		return nil
+	})
+	if kills != 2 {
+		t.Errorf("%d kills behind 2 stores", kills)
+	}
+}
