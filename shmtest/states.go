@@ -17,7 +17,7 @@ import (
 
 // States finds every state that a crash of section can leave, and checks each. It
 // calls setup, which may be nil, with a new segment. Then it runs section in a child
-// process, once, and copies the segment behind each store that section makes to it. It
+// process, once, and copies the segment after each store that section makes to it. It
 // calls check with each different copy, the one before the first store included, and
 // returns how many there are. An error of check fails the test, and the report names
 // the store.
@@ -32,7 +32,7 @@ import (
 // is a part of what is checked, and may start goroutines.
 //
 // A store is what one instruction writes: a word, or up to 64 bytes of a larger value
-// that is copied. A copy by an instruction with a REP prefix can be cut behind each of
+// that is copied. A copy by an instruction with a REP prefix can be cut after each of
 // its iterations, and is. What a system call does, such as a read into the segment or
 // the reservation of more memory, is one store. If two goroutines store at the same
 // time, their stores may be seen together. States shows what a killed process leaves to
@@ -67,7 +67,7 @@ func States(t testing.TB, setup, section func(*shm.Segment), check func(*shm.Seg
 		states++
 		if err := checkCopy(t, store.Size, pages, check, func() string { return where(i, len(stores)-1, store) }); err != nil {
 			if failed++; failed <= reported {
-				t.Errorf("shmtest: a crash %s leaves a wrong state: %v", where(i, len(stores)-1, store), err)
+				t.Errorf("shmtest: a crash leaves a wrong state: %v\n%s", err, where(i, len(stores)-1, store))
 			}
 		}
 	}
@@ -78,7 +78,7 @@ func States(t testing.TB, setup, section func(*shm.Segment), check func(*shm.Seg
 }
 
 // Kill is States with real deaths: for each store that section makes it makes a new
-// segment, calls setup, runs section in a child process, kills it behind that store with
+// segment, calls setup, runs section in a child process, kills it after that store with
 // SIGKILL, and calls check with the segment itself. It returns how often it has killed.
 //
 // Kill takes some 10 ms a store. Use it if the check shall see processes that live
@@ -128,7 +128,7 @@ func killBehind(t testing.TB, number int, setup, section func(*shm.Segment), che
 		return false, nil
 	}
 	if err := watched(t, s, check, func() string { return where(number, 0, last) }); err != nil {
-		return true, fmt.Errorf("a kill %s leaves a wrong state: %w", where(number, 0, last), err)
+		return true, fmt.Errorf("a kill leaves a wrong state: %w\n%s", err, where(number, 0, last))
 	}
 	return true, nil
 }
@@ -185,7 +185,7 @@ func watched(t testing.TB, s *shm.Segment, check func(*shm.Segment) error, where
 	returned := false
 	defer func() {
 		if !returned {
-			t.Logf("shmtest: the check did not return, of what a crash %s leaves", where())
+			t.Logf("shmtest: the check did not return from a state\n%s", where())
 		}
 	}()
 	err := check(s)
@@ -193,20 +193,22 @@ func watched(t testing.TB, s *shm.Segment, check func(*shm.Segment) error, where
 	return err
 }
 
-// where says behind which store a state is. all is 0 if nobody knows how many there are.
+// where says after which store a state is. all is 0 if nobody knows how many there are.
 func where(i, all int, store trace.Store) string {
 	if i == 0 {
 		return "before the first store"
 	}
-	text := fmt.Sprintf("behind store %d", i)
+	text := fmt.Sprintf("after store %d", i)
 	if all > 0 {
 		text += fmt.Sprintf(" of %d", all)
 	}
 	if store.Call {
-		text += ", which a system call makes"
+		text += ", by a system call"
 	}
-	if places := callers(store.Stack); len(places) > 0 {
-		text += ",\n\tat " + strings.Join(places, "\n\tfrom ") + "\n"
+	between := "\n\tat "
+	for _, place := range callers(store.Stack) {
+		text += between + place
+		between = "\n\tfrom "
 	}
 	return text
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,6 +191,114 @@ func TestKillBesideTheLiving(t *testing.T) {
 		return nil
 	})
 	if kills != 2 {
-		t.Errorf("%d kills behind 2 stores", kills)
+		t.Errorf("%d kills after 2 stores", kills)
 	}
+}
+
+// Each store of a section is a state of its own, whoever makes it.
+func TestWhatIsAStore(t *testing.T) {
+	chars := func(s *shm.Segment) { must(shm.NewCharArray(s, "c", size)) }
+	for name, test := range map[string]struct {
+		setup, section func(*shm.Segment)
+		least, most    int
+	}{
+		"nothing": {section: func(*shm.Segment) {}, least: 1, most: 1},
+		"what changes nothing": {
+			setup:   func(s *shm.Segment) { must(shm.NewAtomic[int64](s, "n", 5)) },
+			section: func(s *shm.Segment) { must(shm.NewAtomic[int64](s, "n", 5)).Store(5) },
+			least:   1, most: 1,
+		},
+		"two words": {
+			setup:   func(s *shm.Segment) { must(shm.NewAtomic[int64](s, "n", 5)) },
+			section: func(s *shm.Segment) { n := must(shm.NewAtomic[int64](s, "n", 5)); n.Store(6); n.Add(1) },
+			least:   3, most: 3,
+		},
+		"through a second attachment": {
+			setup: func(s *shm.Segment) { must(shm.NewAtomic[int64](s, "n", 5)) },
+			section: func(s *shm.Segment) {
+				again := must(shm.OpenFile(s.File(), nil))
+				defer again.Close()
+				must(shm.NewAtomic[int64](again, "n", 5)).Add(1)
+			},
+			least: 2, most: 2,
+		},
+		"by other goroutines": {
+			setup: func(s *shm.Segment) { must(shm.NewAtomic[int64](s, "n", 0)) },
+			section: func(s *shm.Segment) {
+				n, done := must(shm.NewAtomic[int64](s, "n", 0)), make(chan bool)
+				for range 10 {
+					go func() {
+						n.Add(1)
+						done <- true
+					}()
+					<-done
+				}
+			},
+			least: 11, most: 11,
+		},
+		"by a read": {
+			setup: chars,
+			section: func(s *shm.Segment) {
+				f := must(os.Open("/proc/self/exe"))
+				defer f.Close()
+				must(f.Read(must(shm.NewCharArray(s, "c", 0)).Bytes()))
+				must(f.ReadAt(must(shm.NewCharArray(s, "c", 0)).Bytes(), 100))
+			},
+			least: 3, most: 3,
+		},
+		"a copy of many bytes": {
+			setup: chars,
+			section: func(s *shm.Segment) {
+				must(0, must(shm.NewCharArray(s, "c", 0)).SetValue(strings.Repeat("x", size)))
+			},
+			least: size/64 + 1, most: size + 1,
+		},
+		"after a panic that is recovered": {
+			setup: func(s *shm.Segment) { must(shm.NewAtomic[int64](s, "n", 5)) },
+			section: func(s *shm.Segment) {
+				n := must(shm.NewAtomic[int64](s, "n", 5))
+				defer func() {
+					recover()
+					n.Add(1)
+				}()
+				n.Store(*nowhere)
+			},
+			least: 2, most: 2,
+		},
+		"beside a process that the section starts": {
+			setup: func(s *shm.Segment) { must(shm.NewAtomic[int64](s, "n", 5)) },
+			section: func(s *shm.Segment) {
+				must(0, exec.Command("/proc/self/exe", "-test.run=^$").Run())
+				must(shm.NewAtomic[int64](s, "n", 5)).Add(1)
+			},
+			least: 2, most: 2,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			begin := time.Now()
+			n := shmtest.States(t, test.setup, test.section, func(*shm.Segment) error { return nil })
+			if n < test.least || n > test.most {
+				t.Errorf("%d states, want %d to %d", n, test.least, test.most)
+			}
+			t.Logf("%d states in %v", n, time.Since(begin))
+		})
+	}
+}
+
+// size is more than Go copies with a few instructions.
+const size = 8 << 10
+
+var nowhere *int64
+
+// A section that does not return is a failure with its output.
+func TestSectionFails(t *testing.T) {
+	check := func(*shm.Segment) error { return nil }
+	report := failure(t, func(t testing.TB) { shmtest.States(t, nil, func(*shm.Segment) { panic("this is wrong") }, check) })
+	wantFailure(t, report, "exit status 2", "this is wrong", "states_test.go:")
+	report = failure(t, func(t testing.TB) { shmtest.Kill(t, nil, func(*shm.Segment) { os.Exit(3) }, check) })
+	wantFailure(t, report, "exit status 3")
+	captured := ""
+	report = failure(t, func(t testing.TB) { shmtest.States(t, nil, func(*shm.Segment) { captured += "x" }, check) })
+	wantFailure(t, report, "captures variables")
 }

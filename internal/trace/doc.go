@@ -1,4 +1,4 @@
-// Package trace runs a part of a program, its section, and stops it behind each
+// Package trace runs a part of a program, its section, and stops it after each
 // store that it makes to a file that it maps. It is for package shmtest.
 //
 // The section runs in a child process, which is the same program again and is traced

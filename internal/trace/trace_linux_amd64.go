@@ -22,7 +22,7 @@ const patience = time.Minute
 // Section starts cmd, which calls Begin and End, and calls stored after each store
 // that the process makes between them to its shared mappings of file. The first call
 // has what the file held at Begin, with a Store that has no Stack. A store that changes
-// nothing is left out. Behind a store for which stored returns false the process is
+// nothing is left out. After a store for which stored returns false the process is
 // killed, with SIGKILL. At End it is killed too.
 //
 // Section returns when the process has ended. It sets cmd.SysProcAttr, and changes
@@ -216,7 +216,7 @@ func (t *tracer) stop(tid int, th *thread, status syscall.WaitStatus) error {
 	return t.resume(tid, signal)
 }
 
-// begin begins the section. The thread is behind the system call of Begin.
+// begin begins the section. The thread has just made the system call of Begin.
 func (t *tracer) begin(tid int, regs *unix.PtraceRegs) error {
 	t.call, t.moved = regs.Rip-2, regs.R9-uint64(reference())
 	code := make([]byte, 2)
@@ -424,7 +424,7 @@ func (t *tracer) exit(tid int, th *thread, regs unix.PtraceRegs) error {
 		th.again = true
 	case th.again:
 		th.again, th.lifts = false, false
-		// SYSCALL leaves the program counter behind itself: the thread goes on where it
+		// The call was made elsewhere, see above: the thread goes on where it
 		// would have gone on.
 		regs.Rip = th.saved.Rip
 		if err := unix.PtraceSetRegs(tid, &regs); err != nil {
