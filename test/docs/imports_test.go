@@ -40,6 +40,8 @@ var others = map[string]string{
 	"internal/mem/memtest":       "internal/mem internal/format internal/sys internal/shmtest",
 	"internal/shmtest":           "internal/sys internal/race",
 	"internal/ratios":            ".",
+	"internal/trace":             "",
+	"shmtest":                    ". internal/trace internal/format internal/sys internal/race",
 	"test/agent":                 ". internal/shmtest internal/format internal/mem internal/sys",
 	"cmd/...":                    ". cmd/...",
 	"examples/...":               ". examples/...",
