@@ -142,7 +142,10 @@ enum shm_error {
 
 /* How the memory of a value is synchronised, and which kind of value it is. */
 enum shm_access { SHM_RAW = 1, SHM_ATOMIC = 2, SHM_LOCKED = 3, SHM_PUBLISHED = 4 };
-enum shm_kind { SHM_SINGLE = 1, SHM_ARRAY = 2, SHM_CHARS = 3, SHM_MUTEX = 4, SHM_GROWTH_ = 5, SHM_INDEX_ = 6 };
+enum shm_kind {
+	SHM_SINGLE = 1, SHM_ARRAY = 2, SHM_CHARS = 3, SHM_MUTEX = 4, SHM_GROWTH_ = 5, SHM_INDEX_ = 6,
+	SHM_RING = 7, SHM_COUNTER_KIND = 8, SHM_GAUGE_KIND = 9, SHM_HISTOGRAM = 10
+};
 
 /* What a value means to people. It changes how a value is shown, and nothing else. */
 enum shm_hint { SHM_DURATION = 1, SHM_TIME = 2, SHM_TEXT = 3, SHM_COUNTER = 4, SHM_GAUGE = 5 };
@@ -301,7 +304,12 @@ enum {
 	SHM_HELP_MAX_ = 4 << 10,
 	SHM_DEPTH_ = 32, /* nested structs, and dimensions of an array */
 	SHM_NAMES_ = 8192, /* of struct shm_names_; a field takes 5 bytes of a format, so there are fewer */
-	SHM_NUMBER_ = 48 /* offset of a locked number in the line of its lock */
+	SHM_NUMBER_ = 48, /* offset of a locked number in the line of its lock */
+	SHM_PAIR_ = 128, /* bytes of two lines, which processors fetch together: the cells of counters start on one */
+	SHM_BUCKETS_ = 64, /* offset of the buckets of a histogram in a cell */
+	SHM_BOUNDS_MAX_ = 1024,
+	SHM_CELLS_ = 64, /* cells of a new counter, without the shared one */
+	SHM_CELLS_MAX_ = 1 << 16
 };
 #define SHM_MAGIC_ "\x93SHM\r\n\x1a\n"
 #define SHM_MAX_SEGMENT_ (UINT64_C(1) << 45)
@@ -340,6 +348,15 @@ struct shm_cell_ {
 	unsigned char rest[24];
 };
 
+/* The cell that a process has of a counter, a gauge or a histogram. Buckets follow. */
+struct shm_count_ {
+	uint64_t number; /* the count; of a histogram: the sum. The bits, if it is a float */
+	uint64_t owner;  /* the id of the process, and SHM_CLEAN_; 0: nobody's */
+	int64_t probed;
+	unsigned char rest[40];
+};
+#define SHM_CLEAN_ (UINT64_C(1) << 32) /* of the owner of a gauge's cell: the number is not 0 yet, but will be */
+
 struct shm_entry_ {
 	uint32_t id, pid;
 	uint64_t ns;
@@ -359,6 +376,7 @@ struct shm_header_ {
 };
 
 SHM_ASSERT_(sizeof(struct shm_cell_) == SHM_LINE_ && offsetof(struct shm_cell_, commit) == 32, "lock cell");
+SHM_ASSERT_(sizeof(struct shm_count_) == SHM_BUCKETS_ && offsetof(struct shm_count_, probed) == 16, "cell of a counter");
 SHM_ASSERT_(sizeof(struct shm_header_) == SHM_TABLE_OFFSET_ && offsetof(struct shm_header_, allocated) == 64 &&
 	offsetof(struct shm_header_, check) == 40 &&
 	offsetof(struct shm_header_, names) == 128 && sizeof(struct shm_entry_) == SHM_LINE_, "header");
@@ -561,6 +579,11 @@ SHM_SLOW_ int shm_futex_wake_(uint32_t *word, int n)
 }
 
 static inline bool shm_cas_(uint32_t *p, uint32_t old, uint32_t now)
+{
+	return __atomic_compare_exchange_n(p, &old, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+static inline bool shm_cas_8_(uint64_t *p, uint64_t old, uint64_t now)
 {
 	return __atomic_compare_exchange_n(p, &old, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
@@ -811,7 +834,7 @@ struct shm_shape_ {
 	const char *name, *format;
 	size_t name_length, format_length;
 	uint64_t size;  /* bytes of an element */
-	int64_t count;  /* elements of an array, bytes of a C string, slots of an index, 0 for a single value, -1 for that of the existing value */
+	int64_t count;  /* elements, rows, locks, bytes of a C string, values of a ring, bounds, slots of an index; 0 for a single value, -1 for that of the existing value */
 	uint8_t access, kind;
 };
 
@@ -828,40 +851,95 @@ struct shm_record_ {
 };
 
 static inline bool shm_has_lock_(const struct shm_shape_ *s) { return s->access == SHM_LOCKED || s->access == SHM_PUBLISHED; }
-static inline bool shm_grows_(const struct shm_shape_ *s) { return s->access == SHM_PUBLISHED && s->kind == SHM_SINGLE; }
+static inline bool shm_is_table_(const struct shm_shape_ *s) { return s->access == SHM_PUBLISHED && s->kind == SHM_ARRAY; }
+static inline bool shm_grows_(const struct shm_shape_ *s) { return (s->access == SHM_PUBLISHED && s->kind == SHM_SINGLE) || shm_is_table_(s); }
 
-/* Computes the bytes of all elements. Returns false if such a value cannot exist. */
+/* Reports whether each process has a cell in the data. */
+static inline bool shm_has_cells_(uint8_t kind) { return kind == SHM_COUNTER_KIND || kind == SHM_GAUGE_KIND || kind == SHM_HISTOGRAM; }
+
+/* Returns the bytes of a slot of a ring, or of a cell. */
+static inline uint64_t shm_stride_(uint8_t kind, uint64_t size, uint64_t count)
+{
+	if (kind == SHM_RING)
+		return shm_round_(size, 8);
+	return kind == SHM_HISTOGRAM ? shm_round_(SHM_BUCKETS_ + 8 * (count + 1), SHM_PAIR_) : SHM_PAIR_;
+}
+
+/* Returns the bytes of a row of a table, and of a published struct: a lock cell and two slots. */
+static inline uint64_t shm_row_size_(uint64_t capacity) { return SHM_LINE_ + 2 * shm_round_(capacity, SHM_LINE_); }
+
+/* Computes the bytes of all elements; of a table, of a ring and of what has cells, the
+ * least capacity. Returns false if such a value cannot exist. */
 static inline bool shm_slot_size_(const struct shm_shape_ *s, uint64_t *n)
 {
-	uint64_t count = s->count > 0 ? (uint64_t)s->count : 1;
+	uint64_t count = s->count > 0 ? (uint64_t)s->count : 1, size = s->size;
 	*n = 0;
-	if (s->kind == SHM_MUTEX)
-		return true;
-	if (s->count < 0 || s->size == 0 || count > SHM_MAX_SEGMENT_ / s->size)
+	if (s->count < 0)
 		return false;
-	*n = count * s->size;
+	if (s->kind == SHM_MUTEX)
+		return count <= SHM_MAX_SEGMENT_ / SHM_LINE_;
+	if (s->size == 0 || s->size > SHM_MAX_SEGMENT_ || count > SHM_MAX_SEGMENT_)
+		return false;
+	if (shm_has_cells_(s->kind)) {
+		count = 2; /* the shared one, and one more */
+		size = shm_stride_(s->kind, s->size, (uint64_t)s->count);
+	} else if (s->kind == SHM_RING) {
+		count++;
+		size = shm_stride_(s->kind, s->size, count);
+	} else if (shm_is_table_(s)) {
+		count = 1;
+	}
+	if (count > SHM_MAX_SEGMENT_ / size)
+		return false;
+	*n = count * size;
 	return *n <= INTPTR_MAX / 4;
 }
 
+/* Returns the offset of the elements in the data, or of the first slot or cell. */
+static inline uint64_t shm_elements_(const struct shm_shape_ *s)
+{
+	if (s->access == SHM_LOCKED && s->kind == SHM_SINGLE)
+		return SHM_NUMBER_;
+	if (shm_has_cells_(s->kind))
+		return SHM_PAIR_ + (s->kind == SHM_HISTOGRAM ? shm_round_(8 * (uint64_t)s->count, SHM_PAIR_) : 0);
+	return shm_has_lock_(s) ? SHM_LINE_ : 0;
+}
+
+/* Returns the bytes of the data, and more than a segment can have if they are too many.
+ * Precondition: the capacity is that of a segment at most, and the shape has a valid count. */
 static inline uint64_t shm_data_size_(const struct shm_shape_ *s, uint64_t capacity)
 {
+	uint64_t count = s->count > 0 ? (uint64_t)s->count : 1, part;
 	if (s->kind == SHM_GROWTH_)
 		return 0;
+	if (s->kind == SHM_MUTEX || shm_is_table_(s)) {
+		part = s->kind == SHM_MUTEX ? SHM_LINE_ : shm_row_size_(capacity);
+		return count > SHM_MAX_SEGMENT_ / part ? 2 * SHM_MAX_SEGMENT_ : count * part;
+	}
+	if (s->kind == SHM_RING)
+		return SHM_LINE_ + shm_round_(capacity, SHM_LINE_);
 	if (s->access == SHM_PUBLISHED)
-		return SHM_LINE_ + 2 * shm_round_(capacity, SHM_LINE_);
-	if (s->kind == SHM_MUTEX || (s->access == SHM_LOCKED && s->kind == SHM_SINGLE))
+		return shm_row_size_(capacity);
+	if (s->access == SHM_LOCKED && s->kind == SHM_SINGLE)
 		return SHM_LINE_;
+	if (shm_has_cells_(s->kind))
+		return shm_elements_(s) + capacity;
 	if (s->access == SHM_LOCKED)
 		return SHM_LINE_ + shm_round_(capacity, SHM_LINE_);
 	return shm_round_(capacity, SHM_LINE_);
 }
 
-/* Returns the offset of the elements in the data. */
-static inline uint64_t shm_elements_(const struct shm_shape_ *s)
+/* Reports whether a record of a valid shape may have the capacity. */
+static inline bool shm_fits_(const struct shm_shape_ *s, uint64_t capacity)
 {
-	if (s->access == SHM_LOCKED && s->kind == SHM_SINGLE)
-		return SHM_NUMBER_;
-	return shm_has_lock_(s) ? SHM_LINE_ : 0;
+	uint64_t need, stride = shm_stride_(s->kind, s->size, (uint64_t)s->count);
+	if (!shm_slot_size_(s, &need) || capacity < need || capacity > SHM_MAX_SEGMENT_)
+		return false;
+	if (shm_has_cells_(s->kind))
+		return capacity % stride == 0 && capacity / stride <= SHM_CELLS_MAX_ + 1;
+	if (s->kind == SHM_RING)
+		return capacity == need;
+	return s->kind == SHM_GROWTH_ || s->kind == SHM_MUTEX || shm_elements_(s) + need <= shm_data_size_(s, capacity);
 }
 
 /* Reports whether the format is that of a number, which is what arrays have: no array
@@ -877,11 +955,18 @@ static inline bool shm_word_(const char *format, size_t n)
 	return shm_number_(format, n) && format[1] != '?' && format[1] != 'c' && (n == 2 || format[2] != 'd');
 }
 
+/* Reports whether an atomic value of a kind can have the format, which is valid. */
+static inline bool shm_atomic_(uint8_t kind, const char *format, size_t n)
+{
+	const char *codes = kind == SHM_SINGLE || kind == SHM_ARRAY ? "iIqQ" : kind == SHM_HISTOGRAM ? "d" : shm_has_cells_(kind) ? "qQd" : "";
+	return n == 2 && strchr(codes, format[1]) != NULL;
+}
+
 /* Reports whether a value can be. Its format is valid. */
 static inline bool shm_valid_shape_(const struct shm_shape_ *s, size_t unit, size_t help, uint8_t hint)
 {
 	uint64_t n;
-	bool fits, counted = s->kind == SHM_ARRAY || s->kind == SHM_CHARS;
+	bool fits, counted = s->kind == SHM_ARRAY || s->kind == SHM_CHARS || s->kind == SHM_RING || s->kind == SHM_HISTOGRAM;
 	if (s->count < 0 || !shm_slot_size_(s, &n))
 		return false;
 	if (s->kind == SHM_INDEX_)
@@ -892,18 +977,19 @@ static inline bool shm_valid_shape_(const struct shm_shape_ *s, size_t unit, siz
 		fits = s->kind == SHM_SINGLE || s->kind == SHM_CHARS || (s->kind == SHM_ARRAY && shm_number_(s->format, s->format_length));
 		break;
 	case SHM_ATOMIC:
-		fits = s->kind == SHM_SINGLE && s->format_length == 2 && strchr("iIqQ", s->format[1]) != NULL;
+		fits = shm_atomic_(s->kind, s->format, s->format_length);
 		break;
 	case SHM_LOCKED:
 		fits = s->kind == SHM_MUTEX || (s->kind <= SHM_ARRAY && shm_word_(s->format, s->format_length));
 		break;
 	case SHM_PUBLISHED:
-		fits = s->kind == SHM_SINGLE || s->kind == SHM_CHARS || (s->kind == SHM_GROWTH_ && unit == 0 && help == 0 && hint == 0);
+		fits = s->kind == SHM_SINGLE || s->kind == SHM_ARRAY || s->kind == SHM_CHARS || s->kind == SHM_RING ||
+			(s->kind == SHM_GROWTH_ && unit == 0 && help == 0 && hint == 0);
 		break;
 	default:
 		return false;
 	}
-	return fits && counted == (s->count > 0) && (s->kind != SHM_CHARS || (s->format_length == 2 && s->format[1] == 'c')) &&
+	return fits && (s->kind == SHM_MUTEX || counted == (s->count > 0)) && (s->kind != SHM_HISTOGRAM || s->count <= SHM_BOUNDS_MAX_) && (s->kind != SHM_CHARS || (s->format_length == 2 && s->format[1] == 'c')) &&
 		s->name_length > 0 && s->name_length <= SHM_NAME_MAX_ && unit <= SHM_NAME_MAX_ && help <= SHM_HELP_MAX_ && shm_utf8_(s->name, s->name_length);
 }
 
@@ -952,7 +1038,7 @@ static inline bool shm_zeros_(const unsigned char *b, const unsigned char *end)
 SHM_SLOW_ int shm_decode_(const shm_segment *s, uint64_t off, uint64_t end, struct shm_record_ *r)
 {
 	struct shm_fixed_ f;
-	uint64_t size = 0, last, need;
+	uint64_t size = 0, last;
 	memset(r, 0, sizeof *r);
 	if (!shm_fixed_part_(s, off, end, &f))
 		return SHM_EFORMAT;
@@ -983,9 +1069,7 @@ SHM_SLOW_ int shm_decode_(const shm_segment *s, uint64_t off, uint64_t end, stru
 		shm_zeros_(r->meta + SHM_RECORD_FIXED_ + f.name + f.format + f.unit + f.help, r->meta + f.meta) &&
 		f.older <= off / SHM_LINE_ && (f.older != 0) == (f.kind == SHM_GROWTH_) &&
 		(formatted ? shm_parse_(r->shape.format, f.format, &size, &last) : f.format == 0) && size == f.element &&
-		shm_valid_shape_(&r->shape, f.unit, f.help, f.hint) && shm_slot_size_(&r->shape, &need) && f.capacity >= need && f.capacity <= SHM_MAX_SEGMENT_ &&
-		f.meta + shm_data_size_(&r->shape, f.capacity) == f.size &&
-		(f.kind == SHM_GROWTH_ || f.kind == SHM_MUTEX || shm_elements_(&r->shape) + need <= shm_data_size_(&r->shape, f.capacity));
+		shm_valid_shape_(&r->shape, f.unit, f.help, f.hint) && shm_fits_(&r->shape, f.capacity) && f.meta + shm_data_size_(&r->shape, f.capacity) == f.size;
 	if (ok) {
 		r->older = f.older * SHM_LINE_;
 		return 0;
@@ -1625,7 +1709,8 @@ static inline bool shm_same_format_(const struct shm_shape_ *a, const struct shm
 
 static inline bool shm_outgrows_(const struct shm_shape_ *want, const struct shm_record_ *r)
 {
-	return shm_grows_(want) && shm_grows_(&r->shape) && !shm_same_format_(want, &r->shape) && want->size <= r->capacity &&
+	return shm_grows_(want) && shm_grows_(&r->shape) && want->kind == r->shape.kind && (want->count < 0 || want->count == r->shape.count) &&
+		!shm_same_format_(want, &r->shape) && want->size <= r->capacity &&
 		shm_extends_(want->format, want->format_length, r->shape.format, r->shape.format_length);
 }
 
@@ -1723,7 +1808,8 @@ SHM_SLOW_ int shm_own_(const shm_segment *s, struct shm_record_ *r)
 		return 0;
 	int err = shm_decode_(s, r->older, r->offset, &own);
 	if (err == 0) {
-		r->shape.kind = SHM_SINGLE;
+		r->shape.kind = own.shape.kind;
+		r->shape.count = own.shape.count;
 		if (own.shape.name_length != r->shape.name_length || memcmp(own.shape.name, r->shape.name, r->shape.name_length) != 0 ||
 		    !shm_outgrows_(&r->shape, &own) || own.capacity != r->capacity)
 			err = SHM_EFORMAT;
@@ -2132,24 +2218,39 @@ static inline void shm_move_in_(shm_segment *s)
 		__atomic_compare_exchange_n(&s->header->home, &nobody, shm_seal_(s->where), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-/* Makes sure that the owner in a lock word is not an id that is given out again. An id
- * far beyond the next one was never given out. */
+/* Makes sure that an id is not given out again. Returns whether its owner is to be removed:
+ * an id far beyond the next one was never given out. */
+static inline bool shm_adopt_id_(shm_segment *s, uint32_t id)
+{
+	uint64_t next;
+	while (id != 0 && shm_unseal_(&s->header->next_id, &next) && id >= next) {
+		if (id >= next + SHM_ID_GAP_ || id > SHM_OWNER_MASK_)
+			return shm_leased_(s, id) == 0;
+		uint64_t sealed = shm_seal_(next);
+		__atomic_compare_exchange_n(&s->header->next_id, &sealed, shm_seal_((uint64_t)id + 1), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	}
+	return false;
+}
+
+/* Does so for the owner in a lock word. */
 static inline void shm_adopt_(shm_segment *s, struct shm_cell_ *c)
 {
 	for (;;) {
-		uint32_t w = __atomic_load_n(&c->word, __ATOMIC_SEQ_CST), id = w & SHM_OWNER_MASK_;
-		uint64_t next;
-		if (id == 0 || !shm_unseal_(&s->header->next_id, &next) || id < next)
-			return;
-		if (id < next + SHM_ID_GAP_) {
-			uint64_t sealed = shm_seal_(next);
-			__atomic_compare_exchange_n(&s->header->next_id, &sealed, shm_seal_((uint64_t)id + 1), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-			continue;
-		}
-		if (shm_leased_(s, id) != 0)
+		uint32_t w = __atomic_load_n(&c->word, __ATOMIC_SEQ_CST);
+		if (!shm_adopt_id_(s, w & SHM_OWNER_MASK_))
 			return;
 		__atomic_store_n(&c->abandoned, 1, __ATOMIC_SEQ_CST);
 		if (shm_cas_(&c->word, w, 0))
+			return;
+	}
+}
+
+/* Does so for the owner of a cell of a counter, a gauge or a histogram. Its number stays. */
+static inline void shm_adopt_count_(shm_segment *s, struct shm_count_ *c)
+{
+	for (;;) {
+		uint64_t w = __atomic_load_n(&c->owner, __ATOMIC_SEQ_CST);
+		if (!shm_adopt_id_(s, (uint32_t)w) || shm_cas_8_(&c->owner, w, 0))
 			return;
 	}
 }
@@ -2161,9 +2262,22 @@ static inline void shm_adopt_all_(shm_segment *s)
 	if (shm_used_(s, &used) != 0)
 		return;
 	for (uint64_t off = SHM_HEADER_; off < used && shm_decode_(s, off, used, &r) == 0; off += r.length) {
+		const struct shm_shape_ *h = &r.shape;
 		free(r.meta);
-		if (shm_has_lock_(&r.shape) && r.shape.kind != SHM_GROWTH_)
-			shm_adopt_(s, (struct shm_cell_ *)(void *)(s->mem + r.data));
+		if (shm_has_lock_(h) && h->kind != SHM_GROWTH_) {
+			uint64_t locks = h->kind == SHM_MUTEX || h->kind == SHM_ARRAY ? shm_max_((uint64_t)h->count, 1) : 1, step = SHM_LINE_;
+			if (shm_is_table_(h))
+				step = shm_row_size_(r.capacity);
+			else if (h->kind == SHM_ARRAY)
+				locks = 1;
+			for (uint64_t i = 0; i < locks; i++)
+				shm_adopt_(s, (struct shm_cell_ *)(void *)(s->mem + r.data + i * step));
+		} else if (shm_has_cells_(h->kind)) {
+			uint64_t stride = shm_stride_(h->kind, h->size, (uint64_t)h->count);
+			uint64_t high = __atomic_load_n((uint64_t *)(void *)(s->mem + r.data), __ATOMIC_SEQ_CST);
+			for (uint64_t i = 1; i < r.capacity / stride && i <= high; i++)
+				shm_adopt_count_(s, (struct shm_count_ *)(void *)(s->mem + r.data + shm_elements_(h) + i * stride));
+		}
 	}
 }
 
@@ -2307,18 +2421,22 @@ SHM_SLOW_ int shm_add_(shm_segment *s, const struct shm_shape_ *want, const void
 		return 0;
 	if (err != 0 && err != -ENOENT)
 		return err;
-	shm_slot_size_(want, &capacity);
 	if (err == 0) {
 		growth = *want;
 		growth.kind = SHM_GROWTH_;
+		growth.count = 0;
 		want = &growth;
 		init = NULL;
 		capacity = r->capacity;
 		older = r->offset;
 		free(r->meta);
 		r->meta = NULL;
-	} else if (shm_grows_(want)) {
-		capacity = shm_round_(capacity + capacity / 2, SHM_LINE_); /* room for fields that later programs append */
+	} else {
+		shm_slot_size_(want, &capacity);
+		if (shm_grows_(want))
+			capacity = shm_round_(capacity + capacity / 2, SHM_LINE_); /* room for fields that later programs append */
+		else if (shm_has_cells_(want->kind))
+			capacity = (SHM_CELLS_ + 1) * shm_stride_(want->kind, want->size, (uint64_t)want->count);
 	}
 	if (!shm_unseal_(&s->header->values, &values))
 		return SHM_EFORMAT;
@@ -2509,7 +2627,7 @@ static inline int shm_record_of_(const shm_value *v, struct shm_record_ *r)
 SHM_SLOW_ int shm_describe(const shm_value *v, char *buffer, size_t n)
 {
 	static const char *const access[] = {"", "raw", "atomic", "locked", "published"};
-	static const char *const kind[] = {"", "single", "array", "chars", "mutex", ""};
+	static const char *const kind[] = {"", "single", "array", "chars", "mutex", "", "", "ring", "counter", "gauge", "histogram"};
 	static const char *const hint[] = {"", ", a duration", ", a time", ", text", ", a counter", ", a gauge"};
 	struct shm_record_ r;
 	int err = shm_record_of_(v, &r);

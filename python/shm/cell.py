@@ -26,3 +26,18 @@ class LockCell(ctypes.Structure):
         ("commit", ctypes.c_uint64),  # of a published value: the commit counter, whose low bit names the committed slot
         ("_reserved", ctypes.c_uint8 * 24),
     ]
+
+
+CLEAN = 1 << 32  # of an owner of a gauge's cell: the number is not 0 yet, but will be
+OWNER_ID = (1 << 32) - 1  # the bits of an owner that are its id
+
+
+class CountCell(ctypes.Structure):
+    """The cell that a process has of a counter, a gauge or a histogram, whose buckets follow."""
+
+    _fields_ = [
+        ("number", ctypes.c_uint64),  # the count; of a histogram: the sum; the bits of a float64 if it is one
+        ("owner", ctypes.c_uint64),  # the owner's id, and CLEAN; 0: nobody's
+        ("probed", ctypes.c_uint64),  # when the owner's lease was probed last, CLOCK_MONOTONIC in ns
+        ("_reserved", ctypes.c_uint8 * 40),
+    ]

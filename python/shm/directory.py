@@ -28,7 +28,7 @@ from collections import namedtuple
 
 from . import header, record
 from .atomics import WEAK, cas_8, fence, store_release
-from .cell import LockCell
+from .cell import CountCell, LockCell
 from .errors import FormatError, FullError, LayoutError, LockError, ReadOnlyError
 from .file import give_back, naming, require, reserve
 from .header import LINE, load_lines, store_lines
@@ -545,10 +545,16 @@ class Directory:
         return end, last, sound
 
     def _raise_ids(self):
-        """Make sure that no id in a lock word is given out again. It needs no lock."""
+        """Make sure that no id in a lock word or a cell is given out again. It needs no lock."""
+        m = self.m
         try:
             for r in self._walk(header.SIZE, self.used()):
-                if r.has_lock and r.kind != record.GROWTH:
-                    self.m.lease.raise_above(self.m.at(LockCell, r.data))
+                for offset in r.lock_offsets(r.capacity):
+                    m.lease.raise_above(m.at(LockCell, r.data + offset))
+                if r.kind in record.CELLS:
+                    high = m.at(ctypes.c_uint64, r.data).value
+                    for i in range(1, min(high, r.cells - 1) + 1):
+                        offset = r.elements + i * r.stride + CountCell.owner.offset
+                        m.lease.raise_above_owner(m.at(ctypes.c_uint64, offset))
         except (FormatError, FullError):
             pass  # what comes after a record that is not valid has no users

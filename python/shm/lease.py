@@ -17,7 +17,7 @@ import weakref
 
 from . import file, futex, header
 from .atomics import cas_4, cas_8, store_release
-from .cell import LockCell
+from .cell import OWNER_ID, LockCell
 from .errors import FormatError, FullError, LockError
 from .record import PROGRAM
 from .reentry import Exclusion
@@ -369,14 +369,26 @@ class Lease:
         owner, which is dead, stays for whoever asks for the lock. An id that was never
         given out is removed, unless its lease is held.
         """
-        m = self._mapping()
         word = ctypes.c_uint32.from_buffer(cell, LockCell.word.offset)
+
+        def remove(w):
+            cell.abandoned = 1
+            return cas_4(word, w, 0)
+
+        self._raise_above(word, MAX_ID, remove)
+
+    def raise_above_owner(self, owner):
+        """Do as raise_above does for the owner of a cell of a counter, a gauge or a histogram. The number stays."""
+        self._raise_above(owner, OWNER_ID, lambda w: cas_8(owner, w, 0))
+
+    def _raise_above(self, word, mask, remove):
+        m = self._mapping()
         while True:
             w, next = word.value, m.next_id.value
-            id, n = w & MAX_ID, header.unseal(next)
+            id, n = w & mask, header.unseal(next)
             if n is None or id < n:
                 return
-            if id < n + _NEXT_ID_GAP:
+            if id < n + _NEXT_ID_GAP and id <= MAX_ID:
                 if cas_8(m.next_id, next, header.seal(id + 1)):
                     return
                 continue
@@ -385,8 +397,7 @@ class Lease:
                     return
             except OSError:
                 return
-            cell.abandoned = 1
-            if cas_4(word, w, 0):
+            if remove(w):
                 return
 
 

@@ -13,13 +13,15 @@ from .errors import FormatError
 from .header import INDEX_SLOTS, LINE, MAX_INDEX_SLOTS, MAX_SEGMENT, round_up
 
 # The kinds of values.
-SINGLE, ARRAY, CHARS, MUTEX, GROWTH, INDEX = range(1, 7)
+SINGLE, ARRAY, CHARS, MUTEX, GROWTH, INDEX, RING, COUNTER, GAUGE, HISTOGRAM = range(1, 11)
 # The accesses: how the memory of a value is synchronised.
 RAW, ATOMIC, LOCKED, PUBLISHED = range(1, 5)
 KINDS = {
-    RAW: (SINGLE, ARRAY, CHARS, INDEX), ATOMIC: (SINGLE,), LOCKED: (SINGLE, ARRAY, MUTEX),
-    PUBLISHED: (SINGLE, CHARS, GROWTH),
+    RAW: (SINGLE, ARRAY, CHARS, INDEX), ATOMIC: (SINGLE, ARRAY, COUNTER, GAUGE, HISTOGRAM),
+    LOCKED: (SINGLE, ARRAY, MUTEX), PUBLISHED: (SINGLE, ARRAY, CHARS, GROWTH, RING),
 }  # fmt: skip
+#: The kinds whose data are cells of which each process has one.
+CELLS = COUNTER, GAUGE, HISTOGRAM
 # The hints: what a value means to people.
 HINTS = ("", "duration", "time", "text", "counter", "gauge")
 ACCESS_NAMES = {RAW: "raw", ATOMIC: "atomic", LOCKED: "locked", PUBLISHED: "published"}
@@ -33,6 +35,11 @@ SLOT = 8  # bytes of a slot of an index
 
 NUMBER_OFFSET = 48  # of a locked number in its data: it is in the line of its lock
 LOCKED_OFFSET = LINE  # of a locked array's elements, or of the first slot, in the data
+PAIR = 128  # bytes of two lines, which processors fetch together: cells start on one
+BUCKETS_OFFSET = 64  # of the buckets of a histogram in a cell
+MAX_BOUNDS = 1024  # of a histogram
+MAX_CELLS = 65536  # without the shared one
+DEFAULT_CELLS = 64
 
 #: The name of this process's program in records and in the table of ids.
 PROGRAM = next((os.path.basename(a) for a in getattr(sys, "argv", [])[:1] if a not in ("", "-c", "-m")), "python")
@@ -42,9 +49,9 @@ class Shape:
     """The description of a value. A constructor wants one, and a record is one.
 
     layout is the layout of one element, or None for a mutex or an index. count is the
-    number of elements of an array, of bytes of a C string or of slots of an index, and
-    0 for a single value. A constructor whose count is -1 wants the count of the
-    existing value.
+    number of elements of an array, of rows, of locks, of bytes of a C string, of values
+    that a ring keeps, of bounds of a histogram or of slots of an index, and 0 for a
+    single value. A constructor whose count is -1 wants the count of the existing value.
     """
 
     def __init__(self, name, layout, access, kind, count=0, unit="", help="", hint=""):
@@ -54,41 +61,83 @@ class Shape:
     @property
     def grows(self):
         """Whether longer and shorter versions of the type may attach to the value."""
-        return self.access == PUBLISHED and self.kind == SINGLE
+        return self.access == PUBLISHED and self.kind in (SINGLE, ARRAY)
 
     @property
     def has_lock(self):
         return self.access in (LOCKED, PUBLISHED)
 
     @property
+    def is_table(self):
+        return self.access == PUBLISHED and self.kind == ARRAY
+
+    @property
     def slot_size(self):
-        """Bytes of all elements."""
+        """Bytes of all elements; of a table, of a ring and of what has cells, the least capacity."""
         if self.kind == INDEX:
             return self.count * SLOT
-        return 0 if self.layout is None else max(self.count, 1) * self.layout.size
+        if self.layout is None:
+            return 0
+        if self.is_table:
+            return self.layout.size
+        if self.kind == RING:
+            return self.stride * (self.count + 1)
+        if self.kind in CELLS:
+            return 2 * self.stride  # the shared one, and one more
+        return max(self.count, 1) * self.layout.size
+
+    @property
+    def stride(self):
+        """Bytes of a slot of a ring, or of a cell."""
+        if self.kind == RING:
+            return round_up(self.layout.size, 8)
+        return round_up(BUCKETS_OFFSET + 8 * (self.count + 1), PAIR) if self.kind == HISTOGRAM else PAIR
 
     @property
     def room(self):
         """Bytes of a slot in a new record. A struct gets half as much again, for fields that later programs append."""
         n = self.slot_size
+        if self.kind in CELLS:
+            return self.stride * (DEFAULT_CELLS + 1)
         return round_up(n + n // 2) if self.grows else n
 
+    def row_size(self, capacity):
+        """Return the bytes of a row of a table, or of a whole struct or string: a lock cell and two slots."""
+        return LOCKED_OFFSET + 2 * round_up(capacity)
+
     def data_size(self, capacity):
-        """Return the bytes of the data: the slots of this capacity, and the lock cell if there is one."""
+        """Return the bytes of the data: the slots of this capacity, and the lock cells if there are some."""
         if self.kind == GROWTH:
             return 0
+        if self.kind == RING:
+            return LOCKED_OFFSET + round_up(capacity)
         if self.access == PUBLISHED:
-            return LOCKED_OFFSET + 2 * round_up(capacity)
-        if self.kind == MUTEX or self.access == LOCKED and self.kind == SINGLE:
+            return max(self.count, 1) * self.row_size(capacity) if self.is_table else self.row_size(capacity)
+        if self.kind == MUTEX:
+            return LINE * max(self.count, 1)
+        if self.kind in CELLS:
+            return self.element_offset + capacity
+        if self.access == LOCKED and self.kind == SINGLE:
             return LINE
         return (LOCKED_OFFSET if self.access == LOCKED else 0) + round_up(capacity)
 
     @property
     def element_offset(self):
-        """Bytes from the start of the data to the value itself, or to its first slot."""
+        """Bytes from the start of the data to the value itself, or to its first slot or cell."""
         if self.access == LOCKED and self.kind == SINGLE:
             return NUMBER_OFFSET
+        if self.kind in CELLS:
+            return PAIR + (round_up(8 * self.count, PAIR) if self.kind == HISTOGRAM else 0)
         return LOCKED_OFFSET if self.has_lock else 0
+
+    def lock_offsets(self, capacity):
+        """Return the offsets of the lock cells in the data."""
+        if self.kind == GROWTH or not self.has_lock:
+            return range(0)
+        if self.is_table:
+            step = self.row_size(capacity)
+            return range(0, self.count * step, step)
+        return range(0, LINE * max(self.count, 1) if self.kind == MUTEX else 1, LINE)
 
     def check(self, unit=None, help=None):
         """Raise ValueError if a value of this description cannot exist.
@@ -117,12 +166,16 @@ class Shape:
             )
         if self.hint not in HINTS:
             raise ValueError(f"value {self.name!r}: the hint {self.hint!r} is not one of {', '.join(HINTS[1:])}")
-        if self.count < 0 or self.slot_size > MAX_SEGMENT:
+        if self.kind == HISTOGRAM and not 1 <= self.count <= MAX_BOUNDS:
+            raise ValueError(
+                f"value {self.name!r}: a histogram of {self.count} bounds; it has at least one, and at most {MAX_BOUNDS}"
+            )
+        if self.count < 0 or self.count > MAX_SEGMENT or self.slot_size > MAX_SEGMENT:
             raise ValueError(
                 f"value {self.name!r}: {self.count} elements need {self.slot_size} bytes, "
                 f"and a segment has at most {MAX_SEGMENT}"
             )
-        if (self.count > 0) != (self.kind in (ARRAY, CHARS)):
+        if self.kind != MUTEX and (self.count > 0) != (self.kind in (ARRAY, CHARS, RING, HISTOGRAM)):
             raise ValueError(f"value {self.name!r}: kind {self.kind} with {self.count} elements")
         if self.kind == CHARS and self.layout.code != "c":
             raise ValueError(f"value {self.name!r}: characters with the format {self.layout.format!r}")
@@ -141,7 +194,7 @@ class Shape:
         code = self.layout.format[1:]
         scalar = len(code) <= 2  # neither a struct nor an array
         if self.access == ATOMIC:
-            return code in ("i", "I", "q", "Q")
+            return code in {COUNTER: "qQd", GAUGE: "qQd", HISTOGRAM: "d"}.get(self.kind, "iIqQ") and len(code) == 1
         if self.access == LOCKED:
             return scalar and code not in ("?", "c", "Zd")
         return scalar or self.access != RAW or self.kind != ARRAY
@@ -151,6 +204,8 @@ class Shape:
         return (
             self.grows
             and other.grows
+            and self.kind == other.kind
+            and self.count in (other.count, -1)
             and self.layout != other.layout
             and self.layout.extends(other.layout)
             and self.layout.size <= other.capacity
@@ -167,7 +222,7 @@ class Shape:
     def describe(self):
         """Return the description as text for error messages."""
         if self.layout is None:
-            return "a mutex"
+            return "a mutex" if self.count == 0 else f"{self.count} mutexes" if self.count > 0 else "mutexes"
         count = f" of {self.count} elements" if self.count > 0 else ""
         return f"{ACCESS_NAMES.get(self.access)} {self.layout.format}{count}"
 
@@ -204,9 +259,14 @@ class Record(Shape):
         """Offset of the value itself, or of its first slot, in the segment."""
         return self.data + self.element_offset
 
+    @property
+    def cells(self):
+        """The number of cells, the shared one included."""
+        return self.capacity // self.stride
+
     def grown(self, growth):
         """Return this record with the layout of a growth record that leads to it. Raises FormatError."""
-        wanted = Shape(self.name, growth.layout, growth.access, SINGLE)
+        wanted = Shape(self.name, growth.layout, growth.access, self.kind, self.count)
         ends = self.offset + self.size <= growth.offset
         if self.name != growth.name or not ends or not wanted.outgrows(self) or growth.capacity != self.capacity:
             raise FormatError(
@@ -285,6 +345,10 @@ def decode(meta, offset, end):
     r.program = program.partition(b"\0")[0].decode(errors="replace")
     need = r.slot_size
     inside = kind in (GROWTH, MUTEX) or r.element_offset + need <= r.data_size(capacity)
+    if kind == RING:
+        inside = capacity == need
+    elif kind in CELLS:
+        inside = capacity % r.stride == 0 and capacity // r.stride - 1 <= MAX_CELLS
     if not need <= capacity <= MAX_SEGMENT or length + r.data_size(capacity) != size or not inside:
         raise corrupt(f"capacity {capacity} and {size - length} bytes of data for a value of {need} bytes")
     return r

@@ -19,6 +19,7 @@ import (
 	"example.org/shm/internal/directory"
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/format/formattest"
+	"example.org/shm/internal/layout"
 	"example.org/shm/internal/lease"
 	"example.org/shm/internal/mem"
 	"example.org/shm/internal/shmtest"
@@ -169,8 +170,8 @@ func classOf(t *testing.T, err error) string {
 	return "system"
 }
 
-// soundSegments returns files with a value of each kind, with a struct that has
-// grown, and with an index that has grown.
+// soundSegments returns files with a value of each kind, with a struct and a table that
+// have grown, and with an index that has grown.
 func soundSegments(t *testing.T, dir string) (images [][]byte) {
 	t.Helper()
 	type one struct {
@@ -219,7 +220,141 @@ func soundSegments(t *testing.T, dir string) (images [][]byte) {
 		}
 		images = append(images, shmtest.Must(os.ReadFile(path))(t))
 	}
-	return images
+	return append(images, withCells(t, images[0]))
+}
+
+// withCells returns a segment that also has the kinds of value with rows, slots or
+// cells, with the capacities that they usually have and others.
+func withCells(t *testing.T, image []byte) []byte {
+	t.Helper()
+	lay := func(text string) *layout.Layout {
+		l, err := layout.Parse(strings.ReplaceAll(text, "<", layout.ByteOrder))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &l
+	}
+	named := func(name string, access format.Access, kind format.Kind, count int64, l *layout.Layout) *format.Shape {
+		return &format.Shape{Layout: l, Count: count, Access: access, Kind: kind, Label: format.Label{Name: name, Unit: "s", Help: "help"}}
+	}
+	b := bytes.Clone(image)
+	for _, s := range []*format.Shape{
+		named("atomics", format.Atomic, format.KindArray, 5, lay("<I")),
+		named("locks", format.Locked, format.KindMutex, 7, nil),
+		named("table", format.Published, format.KindArray, 3, lay("T{<q:a:<i:b:4x}")),
+		named("numbers in rows", format.Published, format.KindArray, 2, lay("<h")),
+		named("ring", format.Published, format.KindRing, 4, lay("T{<q:a:<i:b:}")),
+		named("counter", format.Atomic, format.KindCounter, 0, lay("<Q")),
+		named("float counter", format.Atomic, format.KindCounter, 0, lay("<d")),
+		named("gauge", format.Atomic, format.KindGauge, 0, lay("<q")),
+		named("histogram", format.Atomic, format.KindHistogram, 17, lay("<d")),
+	} {
+		b = appended(b, s, s.Room(), 0)
+	}
+	few := named("few cells", format.Atomic, format.KindGauge, 0, lay("<d"))
+	b = appended(b, few, 2*few.Stride(), 0)
+	table := recordNamed(b, "table")
+	grown := named("table", format.Published, format.KindGrowth, 0, lay("T{<q:a:<i:b:<i:c:}"))
+	grown.Unit, grown.Help = "", ""
+	capacity := int64(binary.NativeEndian.Uint64(b[table+32:]))
+	return appended(b, grown, capacity, table)
+}
+
+// recordNamed returns the offset of the first record of a name.
+func recordNamed(b []byte, name string) int64 {
+	for at := int64(format.HeaderSize); ; at += int64(binary.NativeEndian.Uint64(b[at:])) {
+		if bytes.HasPrefix(b[at+format.RecordFixed:], []byte(name)) {
+			return at
+		}
+	}
+}
+
+// appended adds a record at the end of a segment. The index does not have it yet, as if
+// its maker had died.
+func appended(b []byte, s *format.Shape, capacity, older int64) []byte {
+	meta, size := s.Encode(capacity, format.Maker{Pid: 1, Program: "test"}, older)
+	return appendRecord(b, meta, size)
+}
+
+func appendRecord(b, meta []byte, size int64) []byte {
+	ne := binary.NativeEndian
+	lines, _ := format.Unseal(ne.Uint64(b[format.Line+8:]))
+	used := int64(lines) * format.Line
+	end := used + size
+	b = append(b, make([]byte, max(0, int(end)-len(b)))...)
+	copy(b[used:end], make([]byte, size))
+	copy(b[used:end], meta)
+	allocated, _ := format.Unseal(ne.Uint64(b[format.Line:]))
+	ne.PutUint64(b[format.Line:], format.Seal(max(allocated, uint64(end)/format.Line)))
+	ne.PutUint64(b[format.Line+8:], format.Seal(uint64(end)/format.Line))
+	ne.PutUint64(b[format.Line+24:], format.Seal(uint64(end)/format.Line))
+	return b
+}
+
+// someRecord returns a record of any kind, most of them nearly valid, with the right
+// checksum.
+func someRecord(random *rand.Rand, i int) (meta []byte, size int64) {
+	formats := []string{"<q", "<Q", "<d", "<i", "<I", "<h", "<c", "<Zd", "<?", "T{<q:a:<i:b:4x}", "T{<h:x:}", "(3)<q", "(2,2)T{<b:c:}", ""}
+	f := strings.ReplaceAll(formats[random.IntN(len(formats))], "<", layout.ByteOrder)
+	s := &format.Shape{
+		Access: format.Access(1 + random.IntN(4)), Kind: format.Kind(1 + random.IntN(10)),
+		Label: format.Label{Name: fmt.Sprint("record", i)},
+	}
+	type pair struct {
+		access format.Access
+		kind   format.Kind
+		format string
+	}
+	if random.IntN(3) > 0 { // one of those that have rows, slots or cells
+		p := []pair{
+			{format.Atomic, format.KindArray, f}, {format.Locked, format.KindMutex, ""}, {format.Published, format.KindArray, f},
+			{format.Published, format.KindRing, f}, {format.Atomic, format.KindCounter, f}, {format.Atomic, format.KindGauge, f},
+			{format.Atomic, format.KindHistogram, layout.ByteOrder + "d"},
+		}[random.IntN(7)]
+		s.Access, s.Kind, f = p.access, p.kind, p.format
+	}
+	if f != "" {
+		if l, err := layout.Parse(f); err == nil {
+			s.Layout = &l
+		}
+	}
+	counts := []int64{0, 1, 1, 2, 3, 7, 8, 15, 16, 17, 100, 1023, 1024, 1025}
+	s.Count = counts[random.IntN(len(counts))]
+	if s.Kind == format.KindCounter || s.Kind == format.KindGauge || s.Kind == format.KindSingle {
+		s.Count *= int64(random.IntN(8) / 7)
+	}
+	known := s.Layout != nil || s.Kind == format.KindMutex
+	capacity, data := int64(random.IntN(1000)), int64(random.IntN(100))*format.Line
+	if known {
+		need, _ := s.SlotSize()
+		stride := max(s.Stride(), 8)
+		capacity = []int64{s.Room(), s.Room(), need, need, need + stride, need - stride, need + 8, need + 64, stride, 0}[random.IntN(10)]
+		data = s.DataSize(max(capacity, 0))
+		if data > 1<<20 {
+			data = 64
+		}
+	}
+	meta, _ = s.Encode(64, format.Maker{Pid: 1, Program: "test"}, 0)
+	if random.IntN(4) == 0 {
+		data += []int64{-64, 64, 128, 64 * s.Count}[random.IntN(4)]
+	}
+	size = int64(len(meta)) + max(0, min(data, 1<<20)/format.Line*format.Line)
+	ne := binary.NativeEndian
+	ne.PutUint64(meta, uint64(size))
+	ne.PutUint64(meta[32:], uint64(capacity))
+	switch random.IntN(8) {
+	case 0: // a number that is likely to overflow
+		ne.PutUint64(meta[[]int{16, 24, 32}[random.IntN(3)]:], boundaries[random.IntN(len(boundaries))])
+	case 1: // a count that the data do not have
+		ne.PutUint64(meta[16:], uint64(s.Count)+[]uint64{1, 1<<64 - 1, 1 << 61, 1<<63 - 1}[random.IntN(4)])
+	case 2: // as many as there are, in no memory
+		size = int64(len(meta)) + format.Line
+		ne.PutUint64(meta, uint64(size))
+		ne.PutUint64(meta[16:], 1<<63-1)
+		ne.PutUint64(meta[32:], 0)
+	}
+	ne.PutUint32(meta[format.RecordCheck:], format.RecordChecksum(meta))
+	return meta, size
 }
 
 // boundaries are those that are likely to overflow, or to be next to a limit.
@@ -251,6 +386,15 @@ func recordIn(random *rand.Rand, b []byte, used int) int {
 // mutated returns a copy of a segment with some changes.
 func mutated(random *rand.Rand, image []byte) []byte {
 	b := bytes.Clone(image)
+	if random.IntN(3) == 0 { // with other records, and sometimes without other changes
+		for i := range 1 + random.IntN(3) {
+			meta, size := someRecord(random, i)
+			b = appendRecord(b, meta, size)
+		}
+		if random.IntN(3) > 0 {
+			return b
+		}
+	}
 	ne := binary.NativeEndian
 	lines, _ := format.Unseal(ne.Uint64(b[format.Line+8:]))
 	used := int(lines) * format.Line
@@ -275,7 +419,7 @@ func mutated(random *rand.Rand, image []byte) []byte {
 		case 3: // a line in another's place
 			copy(b[somewhere(format.Line):], b[somewhere(format.Line):][:format.Line])
 		case 8: // the access, the kind or the hint of a value
-			b[recordIn(random, b, used)+[]int{40, 41, 64}[random.IntN(3)]] = byte(random.IntN(8))
+			b[recordIn(random, b, used)+[]int{40, 41, 64}[random.IntN(3)]] = byte(random.IntN(12))
 		case 9: // a code in its format
 			at := recordIn(random, b, used)
 			texts := at + format.RecordFixed + int(ne.Uint16(b[at+42:]))
