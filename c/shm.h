@@ -349,7 +349,7 @@ struct shm_cell_ {
 };
 
 /* The cell that a process has of a counter, a gauge or a histogram. Buckets follow. */
-struct shm_count_ {
+struct shm_part_ {
 	uint64_t number; /* the count; of a histogram: the sum. The bits, if it is a float */
 	uint64_t owner;  /* the id of the process, and SHM_CLEAN_; 0: nobody's */
 	int64_t probed;
@@ -376,7 +376,7 @@ struct shm_header_ {
 };
 
 SHM_ASSERT_(sizeof(struct shm_cell_) == SHM_LINE_ && offsetof(struct shm_cell_, commit) == 32, "lock cell");
-SHM_ASSERT_(sizeof(struct shm_count_) == SHM_BUCKETS_ && offsetof(struct shm_count_, probed) == 16, "cell of a counter");
+SHM_ASSERT_(sizeof(struct shm_part_) == SHM_BUCKETS_ && offsetof(struct shm_part_, probed) == 16, "cell of a counter");
 SHM_ASSERT_(sizeof(struct shm_header_) == SHM_TABLE_OFFSET_ && offsetof(struct shm_header_, allocated) == 64 &&
 	offsetof(struct shm_header_, check) == 40 &&
 	offsetof(struct shm_header_, names) == 128 && sizeof(struct shm_entry_) == SHM_LINE_, "header");
@@ -862,7 +862,7 @@ static inline uint64_t shm_stride_(uint8_t kind, uint64_t size, uint64_t count)
 {
 	if (kind == SHM_RING)
 		return shm_round_(size, 8);
-	return kind == SHM_HISTOGRAM ? shm_round_(SHM_BUCKETS_ + 8 * (count + 1), SHM_PAIR_) : SHM_PAIR_;
+	return shm_round_(kind == SHM_HISTOGRAM ? SHM_BUCKETS_ + 8 * (count + 1) : 8, SHM_PAIR_);
 }
 
 /* Returns the bytes of a row of a table, and of a published struct: a lock cell and two slots. */
@@ -913,7 +913,9 @@ static inline uint64_t shm_data_size_(const struct shm_shape_ *s, uint64_t capac
 	if (s->kind == SHM_GROWTH_)
 		return 0;
 	if (s->kind == SHM_MUTEX || shm_is_table_(s)) {
-		part = s->kind == SHM_MUTEX ? SHM_LINE_ : shm_row_size_(capacity);
+		part = SHM_LINE_;
+		if (s->kind != SHM_MUTEX)
+			part = shm_row_size_(capacity);
 		return count > SHM_MAX_SEGMENT_ / part ? 2 * SHM_MAX_SEGMENT_ : count * part;
 	}
 	if (s->kind == SHM_RING)
@@ -2246,7 +2248,7 @@ static inline void shm_adopt_(shm_segment *s, struct shm_cell_ *c)
 }
 
 /* Does so for the owner of a cell of a counter, a gauge or a histogram. Its number stays. */
-static inline void shm_adopt_count_(shm_segment *s, struct shm_count_ *c)
+static inline void shm_adopt_count_(shm_segment *s, struct shm_part_ *c)
 {
 	for (;;) {
 		uint64_t w = __atomic_load_n(&c->owner, __ATOMIC_SEQ_CST);
@@ -2276,7 +2278,7 @@ static inline void shm_adopt_all_(shm_segment *s)
 			uint64_t stride = shm_stride_(h->kind, h->size, (uint64_t)h->count);
 			uint64_t high = __atomic_load_n((uint64_t *)(void *)(s->mem + r.data), __ATOMIC_SEQ_CST);
 			for (uint64_t i = 1; i < r.capacity / stride && i <= high; i++)
-				shm_adopt_count_(s, (struct shm_count_ *)(void *)(s->mem + r.data + shm_elements_(h) + i * stride));
+				shm_adopt_count_(s, (struct shm_part_ *)(void *)(s->mem + r.data + shm_elements_(h) + i * stride));
 		}
 	}
 }
