@@ -199,10 +199,44 @@ var programs = map[string]func(s, again *shm.Segment){
 		c, mu := must(shm.NewCharArray(s, "raw", 16)), must(shm.NewMutex(s, "mu"))
 		both(repeat(func() { mu.Lock(); must(0, c.SetValue("text")); mu.Unlock() }), repeat(func() { mu.Lock(); c.Value(); mu.Unlock() }))
 	},
+	"wrong: a field of a foreign struct beside all of it": func(_, _ *shm.Segment) {
+		whole, field, _ := foreign()
+		both(repeat(func() { field.Set(1) }), repeat(func() { whole.Get() }))
+	},
+	"wrong: bytes of foreign memory beside a number in it": func(_, _ *shm.Segment) {
+		_, field, text := foreign()
+		both(repeat(func() { field.Set(1) }), repeat(func() { must(0, text.SetValue("text that reaches the number")) }))
+	},
+	"right: parts of foreign memory": func(_, _ *shm.Segment) {
+		_, field, text := foreign()
+		both(repeat(func() { field.Set(1) }), repeat(func() { must(0, text.SetRaw([]byte("short"))) }))
+	},
+	"wrong: an Entry beside a RawValue": func(s, _ *shm.Segment) {
+		v := must(shm.NewRawValue[int64](s, "raw", 0))
+		e, _ := s.Lookup("raw")
+		both(repeat(func() { v.Set(1) }), repeat(func() { e.Any() }))
+	},
+	"wrong: an Entry beside a RawArray": func(s, _ *shm.Segment) {
+		a := must(shm.NewRawArray[int64](s, "raw", 3))
+		e, _ := s.Lookup("raw")
+		both(repeat(func() { a.Get(1) }), repeat(func() { must(0, e.Parse("[1: 5]")) }))
+	},
 	"wrong: the heap under two locks": func(s, _ *shm.Segment) {
 		a, b, n := must(shm.NewMutex(s, "a")), must(shm.NewMutex(s, "b")), 0
 		both(repeat(func() { a.Lock(); n++; a.Unlock() }), repeat(func() { b.Lock(); n++; b.Unlock() }))
 	},
+}
+
+// foreign returns overlapping values of memory that another program laid out: a struct
+// that spans two pages, a number in it, and a C string with all of it.
+func foreign() (whole shm.RawStruct[[6]int64], field shm.RawValue[int64], text shm.CharArray) {
+	f := must(os.CreateTemp("", "race-"))
+	defer f.Close()
+	must(0, os.Remove(f.Name()))
+	must(0, f.Truncate(8192))
+	s := must(shm.OpenFile(f, &shm.Options{Foreign: true}))
+	const at = 4096 - 16
+	return must(shm.RawStructAt[[6]int64](s, at)), must(shm.RawValueAt[int64](s, at+24)), must(shm.CharArrayAt(s, at, 48))
 }
 
 // handOn runs two goroutines that change a variable in turns. A shared number says
