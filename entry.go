@@ -88,6 +88,22 @@ func (s *Segment) Entries() iter.Seq[Entry] {
 	}
 }
 
+// Check reads the descriptions of all values, and returns what is wrong with the first
+// damaged one. Entries ends before it. The error wraps ErrFormat, ErrClosed or
+// ErrForeign.
+func (s *Segment) Check() error {
+	m, err := s.namedMapping()
+	if err != nil {
+		return err
+	}
+	for _, err := range m.dir.All(s.file) {
+		if err != nil {
+			return errs.Path("check", m.region.Path, s.closedError(err))
+		}
+	}
+	return nil
+}
+
 // Lookup returns the named value, if it exists.
 func (s *Segment) Lookup(name string) (Entry, bool) {
 	m, err := s.namedMapping()

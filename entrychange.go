@@ -119,8 +119,9 @@ func (e Entry) swapNumber(p text.Patch, old []byte) (swapped bool) {
 
 // Await sleeps until ok returns true for what Any returns. It calls ok again after each
 // change that announces itself, as those of a Value, Struct, String and Array do. A
-// value without a lock announces nothing, so Await looks at it ten times a second; at
-// any value in a read-only attachment, four times a second.
+// value without a lock announces nothing, and what consists of several parts announces
+// nothing as a whole, so Await looks at those ten times a second. In a read-only
+// attachment it looks at the others four times a second.
 //
 // If ctx is done first, the error wraps the context's. The error wraps fs.ErrInvalid
 // for a Mutex, and otherwise is that of Value.Await, or that of Any.
@@ -135,7 +136,7 @@ func (e Entry) Await(ctx context.Context, ok func(value any) bool) error {
 		}
 		return ok(v), nil
 	}
-	if !e.record.HasLock() {
+	if !e.record.HasLock() || e.inParts() {
 		return e.poll(ctx, look)
 	}
 	return e.m.region.Guarded(func() error {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"sync"
@@ -175,5 +177,56 @@ func TestEntryAwait(t *testing.T) {
 		if err := <-done; !errors.Is(err, shm.ErrClosed) {
 			t.Errorf("%s: Close while it waits: %v", name, err)
 		}
+	}
+}
+
+func TestSegmentLeased(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	shmtest.Must(shm.NewAtomic(s, agent.ValueName+" without a lock", int64(0)))(t)
+	ro := open(t, s.Name(), &shm.Options{ReadOnly: true})
+	leased := func(want bool, when string) {
+		t.Helper()
+		if got, err := ro.Leased(); got != want || err != nil {
+			t.Errorf("%s: %v, %v, want %v", when, got, err, want)
+		}
+	}
+	leased(false, "nobody has used a lock")
+	p := agent.Start(t, s.Name())
+	leased(true, "a process has made a lock")
+	p.Kill()
+	leased(false, "it was killed")
+	if err := ro.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ro.Leased(); !errors.Is(err, shm.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	if err := ro.Check(); !errors.Is(err, shm.ErrClosed) {
+		t.Errorf("Check after Close: %v", err)
+	}
+}
+
+func TestSegmentCheck(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	kindsOfNumbers(t, s)
+	if err := s.Check(); err != nil {
+		t.Errorf("a sound segment: %v", err)
+	}
+	b := shmtest.Must(os.ReadFile(shm.Path(s.Name())))(t)
+	b[strings.Index(string(b), "locked")]++
+	path := filepath.Join(t.TempDir(), "damaged")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	damaged := open(t, path, &shm.Options{ReadOnly: true})
+	if err := damaged.Check(); !errors.Is(err, shm.ErrFormat) || !strings.Contains(err.Error(), path) {
+		t.Errorf("a damaged record: %v", err)
+	}
+	n := 0
+	for range damaged.Entries() {
+		n++
+	}
+	if n != 3 {
+		t.Errorf("%d values before the damage, want 3", n)
 	}
 }

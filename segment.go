@@ -177,6 +177,19 @@ func (s *Segment) led() error {
 	return fmt.Errorf("%w: %s; open it again", ErrReplaced, s.path)
 }
 
+// Leased reports whether a process holds a lease on the segment: one that has made or
+// taken a lock and lives, in any pid namespace. An attachment that only reads, or that
+// only uses values without locks, has no lease. The answer may be of this very process.
+// If the system does not say, Leased returns true. The error wraps ErrClosed or
+// ErrForeign.
+func (s *Segment) Leased() (bool, error) {
+	m, err := s.namedMapping()
+	if err != nil {
+		return false, err
+	}
+	return m.party.AnyHeld(s.file), nil
+}
+
 // Remove removes the name. Processes that are attached keep the memory. The next
 // Open creates a new segment. The error is a *fs.PathError.
 func Remove(name string) error {

@@ -1,15 +1,15 @@
-// Shm measures typed values in shared memory.
+// Shm shows, changes, watches and cleans typed values in shared memory, and measures
+// them.
 //
-//	shm COMMAND [flags] [arguments]
+//	shm [COMMAND] [flags] [arguments]
 //
-// "shm -h" lists the commands, and "shm COMMAND -h" lists the flags of a command.
-// The exit status is 0, or 1 after an error, 2 for invalid flags or arguments, and
-// 130 after Ctrl-C.
+// Without a command it lists the segments. "shm -h" lists the commands, and
+// "shm COMMAND -h" says what a command does and lists its flags. The exit status is that
+// of the table in status.go: 0, or 2 for invalid flags or arguments, and so on.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -17,16 +17,17 @@ import (
 	"syscall"
 
 	"example.org/shm/cmd/shm/internal/bench"
+	"example.org/shm/cmd/shm/internal/form"
 	"github.com/urfave/cli/v3"
 )
 
 // commands has a function for each command. Each command has a file of its own.
 var commands = []func() *cli.Command{
+	lsCommand, getCommand, setCommand, addCommand, waitCommand,
+	locksCommand, psCommand,
+	checkCommand, diffCommand, dumpCommand, loadCommand, rmCommand,
 	benchCommand,
 }
-
-// usageError is an error in the flags or the arguments.
-type usageError struct{ error }
 
 func main() {
 	if status, worked := bench.Worker(); worked {
@@ -35,24 +36,15 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop) // so that a second Ctrl-C ends a process that hangs
 	err := root().Run(ctx, os.Args)
-	os.Exit(status(ctx, err))
+	os.Exit(exit(ctx, err, wantsJSON(os.Args[1:])))
 }
 
 // root returns the command that has all other commands.
 func root() *cli.Command {
-	root := &cli.Command{
-		Name:            "shm",
-		Usage:           "typed values in shared memory",
-		HideHelpCommand: true,
-		OnUsageError:    badUsage,
-		ExitErrHandler:  func(context.Context, *cli.Command, error) {}, // main handles errors
-		Action: func(_ context.Context, c *cli.Command) error {
-			if !c.Args().Present() {
-				return usageError{errors.New("which command? shm -h lists them")}
-			}
-			return usageError{fmt.Errorf("no command %q; shm -h lists them", c.Args().First())}
-		},
-	}
+	root := segmentsCommand()
+	root.HideHelpCommand = true
+	root.OnUsageError = badUsage
+	root.ExitErrHandler = func(context.Context, *cli.Command, error) {} // main handles errors
 	for _, command := range commands {
 		c := command()
 		c.OnUsageError = badUsage
@@ -62,23 +54,41 @@ func root() *cli.Command {
 	return root
 }
 
-// status prints an error as one line and returns the exit status.
-func status(ctx context.Context, err error) int {
-	if err == nil {
-		return 0
-	}
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return 130 // without a message, as the user pressed Ctrl-C
-	}
-	fmt.Fprintln(os.Stderr, "shm:", strings.ReplaceAll(err.Error(), "\n", "; "))
-	if _, ok := errors.AsType[usageError](err); ok {
-		return 2
-	}
-	return 1
-}
-
 func badUsage(_ context.Context, c *cli.Command, err error, _ bool) error {
 	return usageError{fmt.Errorf("%w; %s -h lists the flags", err, c.FullName())}
+}
+
+// formFlag returns the flag that says in which form a command prints.
+func formFlag(standard string) cli.Flag {
+	return &cli.StringFlag{
+		Name: "o", Value: standard, Usage: "print as `FORM`: " + strings.Join(form.Forms, ", "),
+		Validator: func(s string) error {
+			for _, f := range form.Forms {
+				if s == f {
+					return nil
+				}
+			}
+			return fmt.Errorf("there is no form %q; the forms are %s", s, strings.Join(form.Forms, ", "))
+		},
+	}
+}
+
+// printerFor returns what prints in the form that the flag -o asks for.
+func printerFor(c *cli.Command) *form.Printer {
+	return &form.Printer{W: os.Stdout, Err: os.Stderr, Form: c.String("o"), Colour: form.Coloured(os.Stdout)}
+}
+
+// arguments returns the arguments of a command, if there are at least low and at most
+// high of them; -1 means any number.
+func arguments(c *cli.Command, low, high int) ([]string, error) {
+	args := c.Args().Slice()
+	switch {
+	case len(args) < low:
+		return nil, usageError{fmt.Errorf("too few arguments: %s %s; %s -h explains them", c.FullName(), c.ArgsUsage, c.FullName())}
+	case high >= 0 && len(args) > high:
+		return nil, usageError{fmt.Errorf("unexpected argument %q", args[high])}
+	}
+	return args, nil
 }
 
 func init() {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -26,6 +27,10 @@ import (
 var tool string
 
 func TestMain(m *testing.M) {
+	if status, ran := runRole(); ran {
+		os.Exit(status)
+	}
+	flag.Parse()
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "shm-tool-")
 		if err != nil {
@@ -342,8 +347,26 @@ func hasPython() bool {
 
 func TestBadUsage(t *testing.T) {
 	for _, test := range []struct{ args, says string }{
-		{"", "command"},
 		{"nope", `"nope"`},
+		{"-o nope", "table, json, jsonl, text"},
+		{"ls", "SEG"},
+		{"ls x [", `"["`},
+		{"get x", "NAME"},
+		{"set x", "NAME"},
+		{"set -if 1 x a=1 b=2", "-if"},
+		{"set -timeout -1s x a=1", "-timeout"},
+		{"add x n", "DELTA"},
+		{"wait x", "NAME"},
+		{"wait x n 1+", "1+"},
+		{"locks a b", `"b"`},
+		{"locks -follow -o json", "jsonl"},
+		{"ps a b", `"b"`},
+		{"check", "SEG"},
+		{"diff a", "SEG"},
+		{"dump", "SEG"},
+		{"load", "SEG"},
+		{"rm", "-unused"},
+		{"rm -unused x", "-unused"},
 		{"-nope", "-nope"},
 		{"bench -nope", "-nope"},
 		{"bench extra", `"extra"`},

@@ -47,6 +47,8 @@ var (
 	_ func(*shm.Segment, context.Context, string) (shm.Entry, error) = (*shm.Segment).WaitFor
 	_ func(*shm.Segment) error                                       = (*shm.Segment).Sync
 	_ func(*shm.Segment) (bool, error)                               = (*shm.Segment).Replaced
+	_ func(*shm.Segment) (bool, error)                               = (*shm.Segment).Leased
+	_ func(*shm.Segment) error                                       = (*shm.Segment).Check
 	_ func(*shm.Segment) error                                       = (*shm.Segment).Close
 )
 

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"example.org/shm"
+	"example.org/shm/cmd/shm/internal/form"
+	"example.org/shm/cmd/shm/internal/segments"
+	"example.org/shm/cmd/shm/internal/value"
+	"github.com/urfave/cli/v3"
+)
+
+// dumpCommand returns the command that writes a segment as JSON.
+func dumpCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "dump",
+		Usage:     "write a segment as JSON",
+		ArgsUsage: "SEG",
+		Description: `Dump writes all values of a segment, with their types, as one JSON document, which load and
+diff read. Its schema:
+
+   {"schema": 1, "segment": NAME, "taken": TIME, "values": [
+      {"name": …, "type": …, "layout": …, "len": …, "unit": …, "hint": …, "help": …, "value": …}]}
+
+A number is a number; NaN, the infinities and complex numbers are strings; a struct is an
+object, an array a list, and characters are a string, or a list of bytes if they are not
+UTF-8. A lock has the value null. Each value is what it was at one moment; different values
+may be of different moments.
+
+Examples:
+   shm dump board > board.json
+   shm diff board.json board`,
+		Action: func(_ context.Context, c *cli.Command) error {
+			args, err := arguments(c, 1, 1)
+			if err != nil {
+				return err
+			}
+			s, err := segments.Look(args[0])
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			d, damage := segments.DumpOf(s)
+			if damage != nil {
+				return damage // half a dump would be taken for a whole one
+			}
+			p := &form.Printer{W: os.Stdout, Err: os.Stderr, Form: form.JSON}
+			return p.Document(d)
+		},
+	}
+}
+
+// loadCommand returns the command that sets the values of a segment from a dump.
+func loadCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "load",
+		Usage:     "set the values of a segment from a dump",
+		ArgsUsage: "SEG [FILE]",
+		Description: `Load sets each value of a segment to what the dump in FILE, or on standard input, says, and
+prints those that change. It sets each value under its own lock. The segment must have all
+values of the dump, with the same types: load makes none, because the programs that use a
+segment make its values. It checks all of this before it changes the first value. Locks, and
+values that have no value in the dump, are left alone.
+
+Examples:
+   shm load -n board board.json     # what would change
+   shm load board < board.json`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "n", Usage: "change nothing: print what would change"},
+			timeoutFlag(lockWait, "wait for each lock"),
+			formFlag(form.Table),
+		},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			args, err := arguments(c, 1, 2)
+			if err != nil {
+				return err
+			}
+			d, err := readDump(args[1:])
+			if err != nil {
+				return err
+			}
+			attach := segments.Change
+			if c.Bool("n") {
+				attach = segments.Look
+			}
+			s, err := attach(args[0])
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			changes, err := loadable(s, d)
+			if err != nil {
+				return err
+			}
+			r := changesReport()
+			for _, l := range changes {
+				row := l.row()
+				if !c.Bool("n") {
+					if row, err = l.apply(ctx, args[0], c.Duration("timeout")); err != nil {
+						return err
+					}
+				}
+				r.Rows = append(r.Rows, row)
+			}
+			if len(changes) == 0 {
+				r.Notes = []string{"nothing differs"}
+			}
+			return printerFor(c).Report(r)
+		},
+	}
+}
+
+func readDump(files []string) (*segments.Dump, error) {
+	in := io.Reader(os.Stdin)
+	if len(files) > 0 {
+		f, err := os.Open(files[0])
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	return segments.ReadDump(in)
+}
+
+// loading is a value that is to change.
+type loading struct {
+	entry shm.Entry
+	old   any
+	to    segments.DumpValue
+	text  string // that the value is set to
+}
+
+// loadable returns the values that differ from a dump. It fails if the segment does not
+// have all of the dump's.
+func loadable(s *shm.Segment, d *segments.Dump) (all []loading, err error) {
+	for _, v := range d.Values {
+		e, ok := s.Lookup(v.Name)
+		if !ok {
+			return nil, fmt.Errorf("no value %s in %s, which the dump has: %w", form.Name(v.Name), form.Name(s.Name()), fs.ErrNotExist)
+		}
+		if e.Type() != v.Type || e.Layout.Format != v.Layout || e.Len != v.Len {
+			return nil, statusError{error: fmt.Errorf("value %s is %s %s of length %d, and in the dump %s %s of length %d: nothing was changed",
+				form.Name(v.Name), e.Type(), form.Text(e.Layout.Format), e.Len, form.Text(v.Type), form.Text(v.Layout), v.Len), status: statusLayout}
+		}
+		if string(v.Value) == "null" || v.Value == nil {
+			continue
+		}
+		old := e.Any()
+		if err, failed := old.(error); failed {
+			return nil, err
+		}
+		differ, err := value.Differences(value.JSON(old, e.Layout, e.Hint), v.Value)
+		if err != nil {
+			return nil, fmt.Errorf("value %s of the dump: %w", form.Name(v.Name), err)
+		}
+		if len(differ) == 0 {
+			continue
+		}
+		text, err := value.FromJSON(v.Value, old, e.Hint)
+		if err != nil {
+			return nil, fmt.Errorf("value %s of the dump: %w", form.Name(v.Name), err)
+		}
+		all = append(all, loading{e, old, v, text})
+	}
+	return all, nil
+}
+
+// row says what would change.
+func (l loading) row() form.Row {
+	e := l.entry
+	was := value.JSON(l.old, e.Layout, e.Hint)
+	show := func(raw json.RawMessage) string {
+		short, _ := cut(form.Number(form.Line(string(raw)), e.Hint, ""))
+		return short
+	}
+	return form.Row{Cells: []string{form.Name(e.Name), show(was), show(value.Compact(l.to.Value))}, Data: changeData{form.Name(e.Name), was, l.to.Value}}
+}
+
+// apply sets the value.
+func (l loading) apply(ctx context.Context, segment string, timeout time.Duration) (form.Row, error) {
+	limit, cancel := limited(ctx, timeout)
+	defer cancel()
+	err := l.entry.UpdateContext(limit, func(old any) (string, error) {
+		l.old = old
+		return l.text, nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return form.Row{}, withHolder(segment, l.entry, err)
+	}
+	return l.row(), err
+}

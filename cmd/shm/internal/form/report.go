@@ -1,0 +1,242 @@
+package form
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"golang.org/x/term"
+)
+
+// Schema is the version of the JSON that commands print. It changes when a field is
+// removed or gets another meaning, and not when one is added.
+const Schema = 1
+
+// The forms in which a command can print.
+const (
+	Table = "table"
+	JSON  = "json"
+	JSONL = "jsonl"
+	Plain = "text"
+)
+
+// Forms lists them.
+var Forms = []string{Table, JSON, JSONL, Plain}
+
+// Column is a column of a table.
+type Column struct {
+	Title string
+	Right bool // for numbers
+}
+
+// Columns returns columns of these titles. A title after > is that of numbers.
+func Columns(titles ...string) (all []Column) {
+	for _, t := range titles {
+		title, right := strings.CutPrefix(t, ">")
+		all = append(all, Column{title, right})
+	}
+	return all
+}
+
+// Mark says how a row is to be noticed on a terminal.
+type Mark int
+
+// The marks.
+const (
+	None Mark = iota
+	Warn
+	Bad
+)
+
+// Row is one thing that a command has found.
+type Row struct {
+	Cells []string // of the table
+	Text  string   // the bare line; "" means the cells with tabs between them
+	Data  any      // what becomes JSON: a struct
+	Mark  Mark
+}
+
+// Report is what a command prints.
+type Report struct {
+	Kind    string // what the rows are, such as values: the name of the list in JSON
+	Columns []Column
+	Rows    []Row
+	Notes   []string // what a reader has to know besides: below the table, and in JSON
+}
+
+// Printer writes reports in one form.
+type Printer struct {
+	W      io.Writer
+	Err    io.Writer // for the notes of forms that have no place for them
+	Form   string
+	Colour bool
+}
+
+// IsTerminal reports whether f is a terminal.
+func IsTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// Coloured reports whether to colour what is written to f: it is a terminal that can
+// show colours, and NO_COLOR is not set (https://no-color.org).
+func Coloured(f *os.File) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && IsTerminal(f)
+}
+
+// Report writes a whole report.
+func (p *Printer) Report(r *Report) error {
+	switch p.Form {
+	case JSON:
+		return p.document(r)
+	case Table:
+		return p.table(r)
+	}
+	for _, row := range r.Rows {
+		if err := p.Row(row); err != nil {
+			return err
+		}
+	}
+	return p.notes(r.Notes)
+}
+
+// notes writes the notes to standard error, where no script takes them for rows.
+func (p *Printer) notes(notes []string) error {
+	for _, n := range notes {
+		if _, err := fmt.Fprintln(p.Err, "shm:", n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Row writes one row as a line, for reports that do not end and for forms without a
+// frame. As JSON it is one object in a line.
+func (p *Printer) Row(r Row) error {
+	if p.Form == JSONL || p.Form == JSON {
+		b, err := encode(r.Data, "")
+		if err != nil {
+			return err
+		}
+		// The version is the first field of each line.
+		fields, _ := bytes.CutPrefix(b, []byte("{"))
+		comma := ","
+		if bytes.HasPrefix(fields, []byte("}")) {
+			comma = ""
+		}
+		_, err = fmt.Fprintf(p.W, `{"schema":%d%s%s`, Schema, comma, fields)
+		return err
+	}
+	line := r.Text
+	if line == "" {
+		line = strings.Join(r.Cells, "\t")
+	}
+	_, err := fmt.Fprintln(p.W, p.paint(r.Mark, line))
+	return err
+}
+
+// document writes a report as one JSON document.
+func (p *Printer) document(r *Report) error {
+	rows := make([]any, 0, len(r.Rows))
+	for _, row := range r.Rows {
+		rows = append(rows, row.Data)
+	}
+	list, err := encode(rows, "")
+	if err != nil {
+		return err
+	}
+	doc := fmt.Appendf(nil, `{"schema":%d,%q:%s`, Schema, r.Kind, list)
+	if len(r.Notes) > 0 {
+		notes, err := encode(r.Notes, "")
+		if err != nil {
+			return err
+		}
+		doc = fmt.Appendf(doc, `,"notes":%s`, notes)
+	}
+	b, err := encode(json.RawMessage(append(doc, '}')), "  ")
+	if err != nil {
+		return err
+	}
+	_, err = p.W.Write(b)
+	return err
+}
+
+// Document writes any value as one JSON document, which has its own schema field.
+func (p *Printer) Document(v any) error {
+	b, err := encode(v, "  ")
+	if err == nil {
+		_, err = p.W.Write(b)
+	}
+	return err
+}
+
+// encode returns JSON that no terminal interprets, with a line feed at its end.
+func encode(v any, indent string) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", indent)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return harmless(b.Bytes()), nil
+}
+
+// table writes a report as a table.
+func (p *Printer) table(r *Report) error {
+	if len(r.Rows) > 0 {
+		t := table.NewWriter()
+		t.SetStyle(style())
+		t.SuppressTrailingSpaces()
+		var header table.Row
+		var columns []table.ColumnConfig
+		for i, c := range r.Columns {
+			header = append(header, c.Title)
+			if c.Right {
+				columns = append(columns, table.ColumnConfig{Number: i + 1, Align: text.AlignRight, AlignHeader: text.AlignRight})
+			}
+		}
+		t.AppendHeader(header)
+		t.SetColumnConfigs(columns)
+		for _, row := range r.Rows {
+			var cells table.Row
+			for _, c := range row.Cells {
+				cells = append(cells, p.paint(row.Mark, c))
+			}
+			t.AppendRow(cells)
+		}
+		if _, err := fmt.Fprintln(p.W, t.Render()); err != nil {
+			return err
+		}
+	}
+	for _, n := range r.Notes {
+		if _, err := fmt.Fprintln(p.W, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// paint colours a text on a terminal.
+func (p *Printer) paint(m Mark, s string) string {
+	if !p.Colour || s == "" || m == None {
+		return s
+	}
+	text.EnableColors() // the package looks at its own idea of a terminal
+	if m == Bad {
+		return text.FgRed.Sprint(s)
+	}
+	return text.FgYellow.Sprint(s)
+}
+
+// style has a line under the header and no other lines.
+func style() table.Style {
+	s := table.StyleLight
+	s.Options = table.Options{SeparateHeader: true}
+	s.Format.Header = text.FormatDefault
+	s.Box.PaddingLeft = ""
+	s.Box.PaddingRight = "  "
+	return s
+}

@@ -1,0 +1,184 @@
+package value
+
+import (
+	"fmt"
+	"io/fs"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.org/shm"
+	"example.org/shm/cmd/shm/internal/form"
+)
+
+// Bare returns a part for scripts: a text without quotes, a duration or a time as Go
+// writes it, and all else as Entry.Text does. Nothing in it is interpreted by a
+// terminal.
+func Bare(v any, l shm.Layout, hint string) string {
+	switch v := v.(type) {
+	case string:
+		return form.Text(v)
+	case []uint8:
+		if hint == "text" {
+			text, _, _ := strings.Cut(string(v), "\x00")
+			return form.Text(text)
+		}
+	case int64, uint64:
+		if hint == "duration" || hint == "time" {
+			return form.Number(fmt.Sprint(v), hint, "")
+		}
+	}
+	return Text(v, l)
+}
+
+// Human returns a part as people read it, with its unit.
+func Human(v any, l shm.Layout, hint, unit string) string {
+	if r := reflect.ValueOf(v); r.IsValid() && (r.CanInt() || r.CanUint() || r.CanFloat()) {
+		return form.Number(Text(v, l), hint, unit)
+	}
+	if hint == "text" {
+		if b, ok := v.([]uint8); ok {
+			text, _, _ := strings.Cut(string(b), "\x00")
+			return strconv.Quote(text)
+		}
+	}
+	return Text(v, l)
+}
+
+var noLayout shm.Layout
+
+// Text returns a part in one line, as Entry.Text writes a whole value.
+func Text(v any, l shm.Layout) string { return string(appendText(nil, reflect.ValueOf(v), l)) }
+
+func appendText(b []byte, v reflect.Value, l shm.Layout) []byte {
+	if v.Kind() == reflect.Interface {
+		v = v.Elem()
+	}
+	switch v.Kind() {
+	case reflect.Invalid:
+		return b
+	case reflect.Bool:
+		return strconv.AppendBool(b, v.Bool())
+	case reflect.String:
+		return strconv.AppendQuote(b, v.String())
+	case reflect.Float32, reflect.Float64:
+		return appendFloat(b, v.Float(), v.Type().Bits())
+	case reflect.Complex64, reflect.Complex128:
+		return append(b, strconv.FormatComplex(v.Complex(), 'g', -1, v.Type().Bits())...)
+	case reflect.Slice, reflect.Array:
+		b = append(b, '[')
+		for i := range v.Len() {
+			if i > 0 {
+				b = append(b, ", "...)
+			}
+			b = appendText(b, v.Index(i), l)
+		}
+		return append(b, ']')
+	case reflect.Map:
+		b = append(b, '{')
+		for i, name := range fields(v, l) {
+			if i > 0 {
+				b = append(b, ", "...)
+			}
+			b = append(append(b, form.Name(name)...), ": "...)
+			b = appendText(b, v.MapIndex(reflect.ValueOf(name)), layoutOf(l, name))
+		}
+		return append(b, '}')
+	}
+	return fmt.Append(b, v.Interface())
+}
+
+// appendFloat appends a number as Entry.Text does: without an exponent where people
+// would not write one.
+func appendFloat(b []byte, x float64, bits int) []byte {
+	if abs := max(x, -x); abs == 0 || abs >= 1e-6 && abs < 1e21 {
+		return strconv.AppendFloat(b, x, 'f', -1, bits)
+	}
+	return strconv.AppendFloat(b, x, 'e', -1, bits)
+}
+
+// fields returns the names of a struct's fields, in the order of the layout if that has
+// them.
+func fields(v reflect.Value, l shm.Layout) (names []string) {
+	for _, f := range l.Fields {
+		if v.MapIndex(reflect.ValueOf(f.Name)).IsValid() {
+			names = append(names, f.Name)
+		}
+	}
+	if len(names) == v.Len() {
+		return names
+	}
+	names = names[:0]
+	for _, k := range v.MapKeys() {
+		names = append(names, k.String())
+	}
+	slices.Sort(names)
+	return names
+}
+
+func layoutOf(l shm.Layout, field string) shm.Layout {
+	for _, f := range l.Fields {
+		if f.Name == field {
+			return f.Layout
+		}
+	}
+	return shm.Layout{}
+}
+
+// Unhinted returns the number that a text means: a duration such as 1.5s or a time in
+// RFC 3339 in nanoseconds if the hint says that the number is one, and the text itself
+// otherwise.
+func Unhinted(text, hint string) (string, error) {
+	if _, err := strconv.ParseInt(text, 0, 64); err == nil {
+		return text, nil
+	}
+	switch hint {
+	case "duration":
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return "", fmt.Errorf("%w: %s is not a duration, such as 1.5s", fs.ErrInvalid, form.Name(text))
+		}
+		return strconv.FormatInt(int64(d), 10), nil
+	case "time":
+		at, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil {
+			return "", fmt.Errorf("%w: %s is not a time in RFC 3339, such as 2026-01-02T15:04:05Z", fs.ErrInvalid, form.Name(text))
+		}
+		return strconv.FormatInt(at.UnixNano(), 10), nil
+	}
+	return text, nil
+}
+
+// Is reports whether a text means the part as it is: a number in any spelling, a text
+// with or without quotes, and everything else as Text writes it.
+func Is(v any, l shm.Layout, hint, text string) bool {
+	if s, ok := v.(string); ok {
+		plain, err := strconv.Unquote(text)
+		return text == s || err == nil && plain == s
+	}
+	if text == Text(v, l) || text == Bare(v, l, hint) {
+		return true
+	}
+	r := reflect.ValueOf(v)
+	text, err := Unhinted(text, hint)
+	if err != nil {
+		return false
+	}
+	switch {
+	case r.CanInt():
+		n, err := strconv.ParseInt(text, 0, 64)
+		return err == nil && n == r.Int()
+	case r.CanUint():
+		n, err := strconv.ParseUint(text, 0, 64)
+		return err == nil && n == r.Uint()
+	case r.CanFloat():
+		x, err := strconv.ParseFloat(text, r.Type().Bits())
+		return err == nil && (x == r.Float() || x != x && r.Float() != r.Float())
+	case r.Kind() == reflect.Bool:
+		is, err := strconv.ParseBool(text)
+		return err == nil && is == r.Bool()
+	}
+	return strings.ReplaceAll(text, " ", "") == strings.ReplaceAll(Text(v, l), " ", "")
+}

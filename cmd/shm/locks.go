@@ -1,0 +1,323 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"time"
+
+	"example.org/shm"
+	"example.org/shm/cmd/shm/internal/form"
+	"example.org/shm/cmd/shm/internal/proc"
+	"example.org/shm/cmd/shm/internal/segments"
+	"github.com/urfave/cli/v3"
+)
+
+// locksCommand returns the command that shows locks and their holders.
+func locksCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "locks",
+		Usage:     "show which locks are held, and by whom",
+		ArgsUsage: "[SEG]",
+		Description: `Locks lists the locks that are held, and those that a dead holder left marked as abandoned,
+of one segment or of all. It looks twice, so "held for" is at least that long if the same
+holder was there both times. The state is that of the holder:
+
+   running    it holds the lock, and works or sleeps
+   stopped    by a signal or a debugger: kill -CONT lets it go on
+   dead       the next program that asks gets the lock
+   unknown    it lives, but in a pid namespace or of a user that this user cannot see
+
+The lease in the kernel decides between life and death, never the pid.
+
+Examples:
+   shm locks
+   shm locks -a board
+   shm locks -follow -o jsonl board`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "a", Usage: "list free locks as well"},
+			&cli.BoolFlag{Name: "follow", Usage: "print a line when a holder comes, goes, stops or dies, until Ctrl-C"},
+			&cli.DurationFlag{Name: "i", Value: 200 * time.Millisecond, Usage: "look again after `DURATION`", Validator: between(time.Millisecond, time.Hour)},
+			formFlag(form.Table),
+		},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			args, err := arguments(c, 0, 1)
+			if err != nil {
+				return err
+			}
+			w := &lockWatch{names: args, all: c.Bool("a"), since: map[string]sighting{}}
+			if c.Bool("follow") {
+				if c.String("o") == form.JSON {
+					return usageError{errors.New("-follow does not end, so there is no whole JSON document: use -o jsonl")}
+				}
+				return w.follow(ctx, c.Duration("i"), printerFor(c))
+			}
+			if _, err := w.look(); err != nil {
+				return err
+			}
+			if err := pause(ctx, c.Duration("i")); err != nil {
+				return err
+			}
+			locks, err := w.look()
+			if err != nil {
+				return err
+			}
+			r := &form.Report{Kind: "locks", Columns: form.Columns("segment", "lock", "holder", "pid", "state", ">held for", "notes")}
+			for _, l := range locks {
+				r.Rows = append(r.Rows, l.row())
+			}
+			if len(locks) == 0 {
+				r.Notes = []string{"no lock is held"}
+			}
+			r.Notes = append(r.Notes, w.notes...)
+			return printerFor(c).Report(r)
+		},
+	}
+}
+
+// pause waits, or returns the context's error.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// lockData is a lock and its holder, in JSON.
+type lockData struct {
+	Segment   string     `json:"segment"`
+	Name      string     `json:"name"`
+	Held      bool       `json:"held"`
+	ID        uint32     `json:"id,omitempty"`
+	Pid       int        `json:"pid,omitempty"`       // as this machine sees it; 0 if it is not to be seen
+	NSPid     int        `json:"ns_pid,omitempty"`    // in its own pid namespace
+	Namespace string     `json:"namespace,omitempty"` // of pids
+	Program   string     `json:"program,omitempty"`
+	State     proc.State `json:"state,omitempty"`
+	HeldFor   float64    `json:"held_for_seconds,omitempty"` // at least
+	Waiting   bool       `json:"waiting"`
+	Abandoned bool       `json:"abandoned"`
+	Takeovers uint32     `json:"takeovers"`
+}
+
+// row returns the row of a lock.
+func (l lockData) row() form.Row {
+	holder, pid, state, held, notes := "", "", "free", "", ""
+	mark := form.None
+	if l.Held {
+		holder, state = form.Name(l.Program), string(l.State)
+		if l.NSPid == 0 {
+			holder = fmt.Sprintf("id %d", l.ID)
+		}
+		switch {
+		case l.Pid != 0:
+			pid = strconv.Itoa(l.Pid)
+		case l.NSPid != 0 && l.State == proc.Dead:
+			pid = strconv.Itoa(l.NSPid)
+		case l.NSPid != 0:
+			pid = fmt.Sprintf("%d there", l.NSPid) // in another namespace
+		}
+		if l.HeldFor > 0 {
+			held = time.Duration(l.HeldFor * float64(time.Second)).Round(time.Millisecond).String()
+		}
+		switch l.State {
+		case proc.Dead:
+			mark = form.Bad
+		case proc.Stopped:
+			mark = form.Warn
+		}
+	}
+	add := func(text string) {
+		if notes != "" {
+			notes += ", "
+		}
+		notes += text
+	}
+	if l.Waiting {
+		add("others wait or waited")
+	}
+	if l.Abandoned {
+		add("abandoned")
+	}
+	if l.Takeovers > 0 {
+		add(form.Count(int(l.Takeovers), "takeover"))
+	}
+	return form.Row{Cells: []string{form.Name(l.Segment), form.Name(l.Name), holder, pid, state, held, notes}, Data: l, Mark: mark}
+}
+
+// sighting is when a holder was first seen.
+type sighting struct {
+	id uint32
+	at time.Time
+}
+
+// lockWatch looks at locks, and remembers since when it has seen their holders.
+type lockWatch struct {
+	names []string // of segments; none: all
+	all   bool
+	since map[string]sighting
+	notes []string
+}
+
+// look returns the locks as they are.
+func (w *lockWatch) look() (locks []lockData, err error) {
+	w.notes = nil
+	names, one := w.names, len(w.names) > 0
+	if !one {
+		unread := 0
+		if names, unread, err = segments.Names(); err != nil {
+			return nil, err
+		}
+		if unread > 0 {
+			w.notes = append(w.notes, form.Count(unread, "file")+" in /dev/shm cannot be read by this user, and may be segments")
+		}
+	}
+	maps, err := proc.Scan()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		found, err := w.lookAt(name, maps)
+		switch {
+		case err == nil:
+			locks = append(locks, found...)
+		case one:
+			return nil, err
+		case !errors.Is(err, fs.ErrNotExist):
+			w.notes = append(w.notes, form.Line(err.Error()))
+		}
+	}
+	return locks, nil
+}
+
+// lookAt returns the locks of one segment.
+func (w *lockWatch) lookAt(name string, maps *proc.Maps) (locks []lockData, err error) {
+	s, err := segments.Look(name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	file, err := segments.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	attached := maps.Of(proc.KeyOf(file.Dev, file.Inode))
+	now := time.Now()
+	for e := range s.Entries() {
+		info, ok := e.Lock()
+		if !ok {
+			continue
+		}
+		key := name + "\x00" + e.Name
+		if !info.Held {
+			delete(w.since, key)
+		} else if seen, ok := w.since[key]; !ok || seen.id != info.ID {
+			w.since[key] = sighting{info.ID, now}
+		}
+		if w.all || info.Held || info.Abandoned {
+			locks = append(locks, lockDataOf(name, e.Name, info, attached, now.Sub(w.since[key].at)))
+		}
+	}
+	return locks, s.Check()
+}
+
+// lockDataOf joins what the lock says with what /proc says of its holder.
+func lockDataOf(segment, name string, info shm.LockInfo, attached []proc.Process, held time.Duration) lockData {
+	l := lockData{
+		Segment: segment, Name: name, Held: info.Held, ID: info.ID, NSPid: info.Pid, Program: info.Program,
+		Waiting: info.Waiting, Abandoned: info.Abandoned, Takeovers: info.Takeovers,
+	}
+	if !info.Held {
+		return l
+	}
+	l.HeldFor = held.Seconds()
+	if !info.Alive {
+		l.State = proc.Dead
+		return l
+	}
+	l.State = proc.Unknown
+	if p, ok := holder(info, attached); ok {
+		l.Pid, l.Namespace, l.State = p.Pid, p.PidNS, p.State
+	}
+	return l
+}
+
+// holder returns the attached process that holds a lock, if there is just one that it
+// can be: the lock knows the pid in the holder's own namespace.
+func holder(info shm.LockInfo, attached []proc.Process) (p proc.Process, ok bool) {
+	for _, q := range attached {
+		if q.NSPid != info.Pid || q.ReadOnly {
+			continue
+		}
+		if ok {
+			return proc.Process{}, false
+		}
+		p, ok = q, true
+	}
+	return p, ok
+}
+
+// follow prints a line for each change of a holder.
+func (w *lockWatch) follow(ctx context.Context, every time.Duration, p *form.Printer) error {
+	type key struct{ segment, name string }
+	type state struct {
+		id    uint32
+		state proc.State
+		held  bool
+	}
+	before := map[key]state{}
+	for {
+		locks, err := w.look()
+		if err != nil {
+			return err
+		}
+		now := map[key]state{}
+		for _, l := range locks {
+			k, s := key{l.Segment, l.Name}, state{l.ID, l.State, l.Held}
+			now[k] = s
+			if old, known := before[k]; !known && l.Held || known && old != s {
+				if err := p.Row(l.event()); err != nil {
+					return err
+				}
+			}
+		}
+		for k, s := range before {
+			if _, still := now[k]; !still && s.held {
+				if err := p.Row(lockData{Segment: k.segment, Name: k.name}.event()); err != nil {
+					return err
+				}
+			}
+		}
+		before = now
+		if err := pause(ctx, every); err != nil {
+			return err
+		}
+	}
+}
+
+// event returns the line of a change.
+func (l lockData) event() form.Row {
+	r := l.row()
+	at := time.Now().UTC()
+	text := "free"
+	if l.Held {
+		text = fmt.Sprintf("held by %s", r.Cells[2])
+		if r.Cells[3] != "" {
+			text += fmt.Sprintf(" (pid %s)", r.Cells[3])
+		}
+		text += ", " + r.Cells[4]
+	}
+	if r.Cells[6] != "" {
+		text += ", " + r.Cells[6]
+	}
+	r.Text = fmt.Sprintf("%s %s %s: %s", at.Format("15:04:05.000"), r.Cells[0], r.Cells[1], text)
+	r.Data = struct {
+		At time.Time `json:"at"`
+		lockData
+	}{at, l}
+	return r
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strconv"
+	"unicode/utf8"
+
+	"example.org/shm"
+	"example.org/shm/cmd/shm/internal/form"
+	"example.org/shm/cmd/shm/internal/segments"
+	"example.org/shm/cmd/shm/internal/value"
+	"github.com/urfave/cli/v3"
+)
+
+// lsCommand returns the command that lists the values of a segment.
+func lsCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "ls",
+		Usage:     "list the values of a segment",
+		ArgsUsage: "SEG [GLOB…]",
+		Description: `Ls lists each value with its name, Go type, contents, unit and help text. A GLOB, such as
+'worker.*', selects by name. In a table a long value is cut, and a note says so; get shows
+it whole.
+
+Examples:
+   shm ls board
+   shm ls -l board 'req*'
+   shm ls -o json board`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "l", Usage: "also list access, offset, bytes and maker"},
+			formFlag(form.Table),
+		},
+		Action: func(_ context.Context, c *cli.Command) error {
+			args, err := arguments(c, 1, -1)
+			if err != nil {
+				return err
+			}
+			globs := args[1:]
+			for _, g := range globs {
+				if _, err := path.Match(g, ""); err != nil {
+					return usageError{fmt.Errorf("%q is not a pattern: %w", g, err)}
+				}
+			}
+			s, err := segments.Look(args[0])
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			report, err := valuesReport(s, globs, c.Bool("l"), c.String("o") == form.Table)
+			if err != nil {
+				return err
+			}
+			if err := printerFor(c).Report(report); err != nil {
+				return err
+			}
+			if err := s.Check(); err != nil {
+				return err // what comes after the damage is not listed
+			}
+			return nil
+		},
+	}
+}
+
+// maker is the process that made a value.
+type maker struct {
+	Pid     int    `json:"pid"`
+	Program string `json:"program"`
+}
+
+// valueRow is what there is to say of a value.
+type valueRow struct {
+	Name   string          `json:"name"`
+	Type   string          `json:"type"`
+	Access string          `json:"access"`
+	Len    int             `json:"len,omitempty"` // elements, or bytes of a text
+	Layout string          `json:"layout,omitempty"`
+	Value  json.RawMessage `json:"value"` // null for a mutex, and for what cannot be shown
+	Unit   string          `json:"unit,omitempty"`
+	Hint   string          `json:"hint,omitempty"`
+	Help   string          `json:"help,omitempty"`
+	Offset int64           `json:"offset"`
+	Bytes  int64           `json:"bytes"`
+	Maker  maker           `json:"maker"`
+	Lock   *lockState      `json:"lock,omitempty"`
+	Error  string          `json:"error,omitempty"` // why the value cannot be shown
+}
+
+// lockState is the state of a lock.
+type lockState struct {
+	Held      bool   `json:"held"`
+	ID        uint32 `json:"id,omitempty"`
+	Pid       int    `json:"pid,omitempty"` // in the holder's own pid namespace
+	Program   string `json:"program,omitempty"`
+	Alive     bool   `json:"alive,omitempty"`
+	Waiting   bool   `json:"waiting,omitempty"`
+	Abandoned bool   `json:"abandoned,omitempty"`
+	Takeovers uint32 `json:"takeovers,omitempty"`
+}
+
+func lockStateOf(e shm.Entry) *lockState {
+	l, ok := e.Lock()
+	if !ok {
+		return nil
+	}
+	return &lockState{l.Held, l.ID, l.Pid, l.Program, l.Alive, l.Waiting, l.Abandoned, l.Takeovers}
+}
+
+// valueRowOf looks at a value.
+func valueRowOf(e shm.Entry) (row valueRow, v any) {
+	row = valueRow{
+		Name: e.Name, Type: e.Type(), Access: e.Access.String(), Len: e.Len, Layout: e.Layout.Format, Unit: e.Unit, Hint: e.Hint, Help: e.Help,
+		Offset: e.Offset, Bytes: e.Size, Maker: maker{e.Pid, e.Program}, Lock: lockStateOf(e),
+	}
+	v = e.Any()
+	if err, failed := v.(error); failed {
+		row.Error = err.Error()
+		v = nil
+	}
+	row.Value = value.JSON(v, e.Layout, e.Hint)
+	return row, v
+}
+
+// selected reports whether a name matches one of the patterns, or there are none.
+func selected(name string, globs []string) bool {
+	for _, g := range globs {
+		if ok, _ := path.Match(g, name); ok || g == name {
+			return true
+		}
+	}
+	return len(globs) == 0
+}
+
+// widest is how many characters of a value a table shows.
+const widest = 60
+
+// cut returns the first characters of a text, if it is long.
+func cut(text string) (short string, was bool) {
+	if utf8.RuneCountInString(text) <= widest {
+		return text, false
+	}
+	return string([]rune(text)[:widest-1]) + "…", true
+}
+
+// valuesReport lists the values of a segment. If short is true, long values are cut.
+func valuesReport(s *shm.Segment, globs []string, long, short bool) (*form.Report, error) {
+	r := &form.Report{Kind: "values", Columns: form.Columns("name", "type", "value", "help")}
+	if long {
+		r.Columns = append(r.Columns, form.Columns("access", ">offset", ">bytes", "made by")...)
+	}
+	cuts, total := 0, 0
+	for e := range s.Entries() {
+		total++
+		if !selected(e.Name, globs) {
+			continue
+		}
+		row, v := valueRowOf(e)
+		text := value.Human(v, e.Layout, e.Hint, e.Unit)
+		if v == nil {
+			text = e.Text()
+		}
+		if short {
+			var was bool
+			if text, was = cut(text); was {
+				cuts++
+			}
+		}
+		cells := []string{form.Name(e.Name), form.Text(row.Type), text, form.Text(e.Help)}
+		if long {
+			by := ""
+			if e.Pid != 0 {
+				by = fmt.Sprintf("%s (%d)", form.Name(e.Program), e.Pid)
+			}
+			cells = append(cells, row.Access, strconv.FormatInt(e.Offset, 10), strconv.FormatInt(e.Size, 10), by)
+		}
+		mark := form.None
+		if row.Lock != nil && row.Lock.Held && !row.Lock.Alive || row.Error != "" {
+			mark = form.Bad
+		}
+		r.Rows = append(r.Rows, form.Row{Cells: cells, Data: row, Mark: mark})
+	}
+	switch {
+	case total == 0:
+		r.Notes = append(r.Notes, "the segment has no values")
+	case len(r.Rows) == 0:
+		return nil, statusError{error: fmt.Errorf("none of the %s of %s matches %q", form.Count(total, "value"), form.Name(s.Name()), globs), status: statusAbsent}
+	}
+	if cuts > 0 {
+		r.Notes = append(r.Notes, form.Count(cuts, "long value")+" cut: shm get shows all of it")
+	}
+	return r, nil
+}

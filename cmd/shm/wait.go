@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"reflect"
+
+	"example.org/shm"
+	"example.org/shm/cmd/shm/internal/form"
+	"example.org/shm/cmd/shm/internal/segments"
+	"example.org/shm/cmd/shm/internal/value"
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/parser"
+	"github.com/expr-lang/expr/types"
+	"github.com/expr-lang/expr/vm"
+	"github.com/urfave/cli/v3"
+)
+
+// waitCommand returns the command that waits for a value.
+func waitCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "wait",
+		Usage:     "wait until a value is as it should be",
+		ArgsUsage: "SEG NAME [EXPR]",
+		Description: `Wait sleeps until the value exists and EXPR is true of it, and prints the value. In EXPR the
+value has its own name, if that is an identifier, and the name "value". Fields are
+config.Debug, elements samples[3]. The operators are those of https://expr-lang.org:
+== != < <= > >= && || ! + - * / % in matches contains startsWith, and so on.
+
+Wait sleeps in the kernel until a program announces a change, if it may write the segment:
+to announce that it waits, it marks a word of the value and takes a lease. A value without a
+lock (Atomic and raw ones) announces nothing, so wait looks at it ten times a second. If
+this user may only read the segment, wait looks four times a second.
+
+If EXPR is not true after -timeout the exit status is 5; if the segment does not exist, or
+its name leads elsewhere meanwhile, it is 3.
+
+Examples:
+   shm wait board requests 'requests >= 1000'
+   shm wait -timeout 30s board config 'config.Debug == true'
+   shm wait board ready                # until the value exists`,
+		Flags: []cli.Flag{timeoutFlag(0, "wait"), formFlag(form.Plain)},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			args, err := arguments(c, 2, 3)
+			if err != nil {
+				return err
+			}
+			if len(args) == 3 {
+				if _, err := parser.Parse(args[2]); err != nil {
+					return usageError{fmt.Errorf("the expression %q: %w", args[2], err)}
+				}
+			}
+			s, err := segments.Change(args[0])
+			if errors.Is(err, fs.ErrPermission) || errors.Is(err, shm.ErrInsecure) {
+				s, err = segments.Look(args[0])
+			}
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			limit, cancel := limited(ctx, c.Duration("timeout"))
+			defer cancel()
+			e, err := s.WaitFor(limit, args[1])
+			if err != nil {
+				return err
+			}
+			if len(args) == 3 {
+				v, _, err := value.Part{Entry: e}.Load()
+				if err != nil {
+					return err
+				}
+				condition, err := conditionOf(args[1], args[2], v)
+				if err != nil {
+					return err
+				}
+				if err := await(limit, e, condition); err != nil {
+					return err
+				}
+			}
+			row, err := partRow(value.Part{Entry: e})
+			if err != nil {
+				return err
+			}
+			return printerFor(c).Report(&form.Report{Kind: "values", Columns: form.Columns("name", "value"), Rows: []form.Row{row}})
+		},
+	}
+}
+
+// await waits until a condition is true of a value, or cannot be asked.
+func await(ctx context.Context, e shm.Entry, condition func(any) (bool, error)) error {
+	var failed error
+	err := e.Await(ctx, func(v any) (done bool) {
+		done, failed = condition(v)
+		return done || failed != nil
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// conditionOf compiles an expression about a value. v is the value as it is, and tells
+// which fields there are.
+func conditionOf(name, text string, v any) (func(any) (bool, error), error) {
+	t := typeOf(reflect.ValueOf(v))
+	program, err := expr.Compile(text, expr.AsBool(), expr.Env(types.Map{name: t, "value": t}))
+	if err != nil {
+		return nil, usageError{fmt.Errorf("the expression %q: %w", text, err)}
+	}
+	return func(v any) (bool, error) {
+		result, err := vm.Run(program, map[string]any{name: v, "value": v})
+		if err != nil {
+			return false, usageError{fmt.Errorf("the expression %q of a %T: %w", text, v, err)}
+		}
+		is, ok := result.(bool)
+		if !ok {
+			return false, usageError{fmt.Errorf("the expression %q is neither true nor false", text)}
+		}
+		return is, nil
+	}, nil
+}
+
+// typeOf returns the type of a value for the compiler, which refuses a field that a
+// struct does not have.
+func typeOf(v reflect.Value) types.Type {
+	switch v.Kind() {
+	case reflect.Map:
+		fields := types.Map{}
+		for _, k := range v.MapKeys() {
+			fields[k.String()] = typeOf(v.MapIndex(k).Elem())
+		}
+		return fields
+	case reflect.Slice:
+		if v.Len() > 0 && v.Index(0).Kind() == reflect.Map {
+			return types.Array(typeOf(v.Index(0)))
+		}
+	}
+	return types.TypeOf(v.Interface())
+}
