@@ -18,6 +18,7 @@ import (
 	"example.org/shm/internal/race"
 	"example.org/shm/internal/robust"
 	"example.org/shm/internal/sys"
+	"example.org/shm/internal/wait"
 )
 
 // mapping is one file's memory in this process, and what belongs to it. All
@@ -44,6 +45,7 @@ type mapping struct {
 type resources struct {
 	memory  []byte
 	control lease.Control
+	deafen  func() // ends listen; nil if nobody listens; guarded by attached while the mapping can be reached
 }
 
 // inode is a file that this process has mapped. Its mappings share it, so that
@@ -133,7 +135,23 @@ func pin(key sys.Key, readOnly bool, m *mapping) *mapping {
 	}
 	m.open++
 	m.party.Reopen()
+	m.listen()
 	return m
+}
+
+// listen makes this process answer those that may only read, while the mapping has open
+// Segments. The caller holds attached.
+func (m *mapping) listen() {
+	if m.header == nil || m.region.ReadOnly || m.own.deafen != nil {
+		return
+	}
+	listener := weak.Make(m)
+	m.own.deafen = wait.Listen(&m.header.Bell, func() {
+		if m := listener.Value(); m != nil {
+			m.dir.Answer()
+			runtime.KeepAlive(m)
+		}
+	})
 }
 
 // forget drops the table's entry of an unreachable inode, unless the file has
@@ -154,6 +172,7 @@ func (m *mapping) detach() {
 		delete(attached.lent, m)
 		m.lent.Store(false)
 		m.party.Shut()
+		m.own.stopListening()
 	}
 }
 
@@ -174,13 +193,22 @@ func newMapping(f *os.File, key sys.Key, path string, size, need int64, readOnly
 		m.party.Init(m.header, &m.own.control, path, readOnly)
 		m.party.Remember(key)
 		m.dir.Init(&m.region, m.header, &m.party.Owner, home)
+		m.party.Locate(m.dir.Record)
 	}
 	runtime.AddCleanup(m, (*resources).release, m.own)
 	sys.MappingIdle(1)
 	return m, nil
 }
 
+func (r *resources) stopListening() {
+	if r.deafen != nil {
+		r.deafen()
+		r.deafen = nil
+	}
+}
+
 func (r *resources) release() {
+	r.stopListening()
 	// Unmap fails only for a slice that Map did not return, and this is the one
 	// that it returned.
 	_ = mem.Unmap(r.memory)
@@ -260,6 +288,7 @@ func attachFile(f *os.File, path string, opt Options) (*mapping, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.party.Attached(f)
 	if err := m.prepare(f, start.Unfit); err != nil {
 		m.detach()
 		return nil, err

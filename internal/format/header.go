@@ -47,6 +47,8 @@ const (
 	AllocationByte = 0       // in the header; locked while a record is appended
 	LeaseBase      = 1 << 62 // the lease of id n is a lock on byte LeaseBase+n, which no file reaches
 	MaxID          = 1<<30 - 1
+	AskBase        = 5 << 60 // the first byte by which a process that may only read asks, see AskByte
+	AskBytes       = 1 << 61 // so many there are
 )
 
 // Header is at the start of each segment. The first cache line never changes.
@@ -70,7 +72,8 @@ type Header struct {
 	Index     Sealed     // line at which the record of the index starts
 	Values    Sealed     // names in the index
 	Names     ChangeWord // changes when a name has been added
-	_         [124]byte
+	Bell      ChangeWord // always 0: a futex word, on which processes that may write wait for those that may not
+	_         [120]byte
 	Table     [TableLen]TableEntry // the entry of an id is at the id modulo TableLen
 }
 

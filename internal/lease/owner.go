@@ -20,7 +20,8 @@
 //     another file's.
 //
 // From below to above: handover.go has what a parent has passed, owner.go asks for
-// leases, ids.go takes an id and its lease, allocation.go takes the allocation lock.
+// leases, ids.go takes an id and its lease, allocation.go takes the allocation lock,
+// ask.go asks others to announce a process that may only read.
 //
 // Source: fcntl(2) on open file description locks.
 package lease
@@ -79,6 +80,7 @@ type Owner struct {
 	blindUntil atomic.Int64 // a probe failed: until then other processes probe
 	checkedAt  atomic.Int64 // the last look at this mapping's own lease
 	lost       atomic.Bool  // its own lease is gone, and others take it for dead
+	questions  questions    // guarded by mu
 }
 
 // Init sets the parts of the owner. The caller closes control after the last use of

@@ -51,6 +51,12 @@ type Party struct {
 	shut    atomic.Uint32 // 0 while the mapping may take locks, else a word that no lock has
 	closed  atomic.Uint32 // how often it was shut, times two
 	watches watches
+	record  func(name string, off int64) (start int64, ok bool)
+}
+
+// Locate sets how a read-only party finds the record in which a lock cell is.
+func (p *Party) Locate(record func(name string, off int64) (start int64, ok bool)) {
+	p.record = record
 }
 
 // noWord is a local waiter without an owner. No lock word has it, unless a holder
@@ -103,6 +109,35 @@ type Lock struct {
 	name   string
 	queue  queue
 	group  wait.Group // goroutines that await a change of what the lock guards
+	asks   int64      // the byte by which a read-only party asks to be announced; 0: not known yet, -1: none
+}
+
+// mapping is a Lock's party as its group of waiting goroutines sees it.
+type mapping Lock
+
+func (m *mapping) WakeBit() uint32 { return m.party.WakeBit() }
+func (m *mapping) ReadOnly() bool  { return m.party.ReadOnly() }
+
+func (m *mapping) Ask() {
+	if m.asks == 0 {
+		m.asks = -1
+		if m.party.record != nil {
+			if start, ok := m.party.record(m.name, m.off); ok {
+				if at, ok := format.AskByte(start, m.off); ok {
+					m.asks = at
+				}
+			}
+		}
+	}
+	if m.asks > 0 {
+		m.party.Ask(m.asks)
+	}
+}
+
+func (m *mapping) Withdraw() {
+	if m.asks > 0 {
+		m.party.Withdraw(m.asks)
+	}
 }
 
 // neverFree is the cell of a Lock in a read-only mapping. Its word is never
@@ -154,13 +189,13 @@ func (t *Table) EndWaits() {
 	t.mu.Unlock()
 	for _, l := range locks { // all at once, so that each finds most of them awake below
 		unlessCutOff(func() {
-			l.group.Tell(l.party, l.change)
+			l.group.Tell((*mapping)(l), l.change)
 			l.endWaits()
 		})
 	}
 	for _, l := range locks {
 		unlessCutOff(func() {
-			l.group.Rouse(l.party, l.change)
+			l.group.Rouse((*mapping)(l), l.change)
 			for i := 0; i < tries && l.endWaits(); i++ {
 				time.Sleep(time.Millisecond)
 			}

@@ -196,7 +196,7 @@ func (l *Lock) Release() {
 // is shut. version changes with what ok looks at.
 func (l *Lock) Await(ctx context.Context, version func() uint64, ok func() bool) error {
 	opening := l.party.opening()
-	err := l.group.Wait(ctx, l.party, l.change, version, func() (bool, error) {
+	err := l.group.Wait(ctx, (*mapping)(l), l.change, version, func() (bool, error) {
 		if ok() {
 			return true, nil
 		}

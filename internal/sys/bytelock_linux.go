@@ -2,6 +2,7 @@ package sys
 
 import (
 	"io"
+	"math"
 	"os"
 	"runtime"
 
@@ -28,6 +29,33 @@ func TryLock(f *os.File, off int64) (got bool, err error) {
 	default:
 		return false, err
 	}
+}
+
+// TryShared takes the shared lock of one byte for f's open file description, for which
+// permission to read the file is enough. Otherwise it is TryLock.
+func TryShared(f *os.File, off int64) (got bool, err error) {
+	switch _, err := fileLock(f, unix.F_OFD_SETLK, unix.F_RDLCK, off, 1); err {
+	case nil:
+		return true, nil
+	case unix.EAGAIN, unix.EACCES:
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
+// AnyLock returns the bytes of a lock that a description other than f's holds on any of
+// length bytes from off. There may be more such locks. It takes no lock and never
+// blocks.
+func AnyLock(f *os.File, off, length int64) (at, bytes int64, found bool, err error) {
+	l, err := fileLock(f, unix.F_OFD_GETLK, unix.F_WRLCK, off, length)
+	if err != nil || l.Type == unix.F_UNLCK {
+		return 0, 0, false, err
+	}
+	if l.Len == 0 { // up to the last byte that there can be
+		l.Len = math.MaxInt64 - l.Start
+	}
+	return l.Start, l.Len, true, nil
 }
 
 // WaitLock is TryLock that waits until no other description holds a lock there.

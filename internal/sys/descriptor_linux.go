@@ -15,10 +15,19 @@ import (
 // process's own, which no child shares. If the system cannot do that by the
 // descriptor, Reopen opens path, provided that it still leads to the same file.
 // The error wraps an *fs.PathError.
-func Reopen(f *os.File, path string) (*os.File, error) {
+func Reopen(f *os.File, path string) (*os.File, error) { return reopen(f, path, false) }
+
+// ReopenToRead is Reopen for reading only.
+func ReopenToRead(f *os.File, path string) (*os.File, error) { return reopen(f, path, true) }
+
+func reopen(f *os.File, path string, readOnly bool) (*os.File, error) {
+	flags := unix.O_RDWR
+	if readOnly {
+		flags = unix.O_RDONLY
+	}
 	var fd int
 	err := withDescriptor(f, func(old int) (err error) {
-		fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", old), unix.O_RDWR|unix.O_CLOEXEC, 0)
+		fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", old), flags|unix.O_CLOEXEC, 0)
 		return err
 	})
 	if err == nil {
@@ -29,7 +38,7 @@ func Reopen(f *os.File, path string) (*os.File, error) {
 		return nil, first
 	}
 	// There is no /proc, or it refuses.
-	again, err := OpenExisting(path, false)
+	again, err := OpenExisting(path, readOnly)
 	if err != nil {
 		return nil, fmt.Errorf("%w; %w", first, err)
 	}

@@ -75,6 +75,11 @@ func Reopen(_ *os.File, path string) (*os.File, error) {
 	return nil, errs.Path("reopen", path, errPlatform)
 }
 
+// ReopenToRead fails on this system.
+func ReopenToRead(_ *os.File, path string) (*os.File, error) {
+	return nil, errs.Path("reopen", path, errPlatform)
+}
+
 // Duplicate fails on this system.
 func Duplicate(f *os.File, _ bool) (*os.File, error) {
 	return nil, errs.Path("dup", f.Name(), errPlatform)
@@ -96,6 +101,12 @@ func Remove(path string) error { return errs.Path("remove", path, errPlatform) }
 
 // TryLock fails on this system.
 func TryLock(*os.File, int64) (bool, error) { return false, errPlatform }
+
+// TryShared fails on this system.
+func TryShared(*os.File, int64) (bool, error) { return false, errPlatform }
+
+// AnyLock fails on this system.
+func AnyLock(*os.File, int64, int64) (int64, int64, bool, error) { return 0, 0, false, errPlatform }
 
 // WaitLock fails on this system.
 func WaitLock(*os.File, int64) error { return errPlatform }

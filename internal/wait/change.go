@@ -17,6 +17,10 @@ import (
 // total order: either the first process sees the change, or the second one sees
 // the bit.
 
+// A process that may only read asks one that may write to set the bit. That one sets it
+// and wakes the sleepers: those that looked before it was set look again. A sleeper on a
+// word with the bit is told like any other.
+
 // Announce sets the bit and returns the word to sleep on.
 func Announce(c *format.ChangeWord) uint32 {
 	for {
@@ -26,6 +30,13 @@ func Announce(c *format.ChangeWord) uint32 {
 			return w | format.Awaited
 		}
 	}
+}
+
+// AnnounceOthers sets the bit for processes that cannot, and makes them look again. It
+// wakes them also if the bit was set: they may have looked before.
+func AnnounceOthers(c *format.ChangeWord) {
+	Announce(c)
+	sys.FutexWake(&c.Word, math.MaxInt32, sys.AnyBit)
 }
 
 // Changed wakes all who announced themselves. If nobody did, it costs one load.

@@ -23,7 +23,9 @@ type Group struct {
 	sleepers map[*sleeper]struct{}
 	sleeping bool          // one of them, in the kernel
 	sleeps   uint64        // how often one of them went to sleep there
-	seen     uint32        // the word that all of them know, with its bit Awaited; 0 if they have to look again
+	seen     uint32        // the word that all of them know, if current
+	current  bool          // else they have to look again
+	asks     bool          // m.Ask was called after the last m.Withdraw
 	pause    time.Duration // of the next sleep
 }
 
@@ -31,6 +33,11 @@ type Group struct {
 type Mapping interface {
 	WakeBit() uint32 // the futex bit of its sleepers
 	ReadOnly() bool  // its sleepers cannot announce themselves
+
+	// Ask asks a process that may write to announce the sleepers, until Withdraw.
+	// Both are called only for a read-only mapping, and not by two goroutines at once.
+	Ask()
+	Withdraw()
 }
 
 // sleeper is a goroutine that awaits a change.
@@ -40,11 +47,13 @@ type sleeper struct {
 	looked  uint64        // the version that it has seen
 }
 
-func longestLook(m Mapping) time.Duration {
-	if m.ReadOnly() {
-		return readOnlyLook
+// looks returns how long the first sleep on a word takes that nothing ends, and the
+// longest one.
+func looks(seen uint32) (first, last time.Duration) {
+	if seen&format.Awaited == 0 {
+		return unannouncedLook, lastUnannouncedLook
 	}
-	return lastLook
+	return firstLook, lastLook
 }
 
 // Wait returns nil when ok returns true, ok's error if it returns one, or the
@@ -58,7 +67,7 @@ func (g *Group) Wait(ctx context.Context, m Mapping, word *format.ChangeWord, ve
 		return waitBubbled(ctx, b, m, word, ok)
 	}
 	s := &sleeper{wake: make(chan struct{}, 1), version: guarded(version)}
-	defer g.leave(s)
+	defer g.leave(m, s)
 	for {
 		seen := g.look(m, word, s)
 		if done, err := ok(); done || err != nil {
@@ -67,12 +76,16 @@ func (g *Group) Wait(ctx context.Context, m Mapping, word *format.ChangeWord, ve
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if pause, ok := g.enter(seen); ok {
-			w := &wordWaiter{sys.Word{Addr: &word.Word, Seen: seen}, s.wake, g.missed, longestLook(m)}
+		if pause, ok := g.enter(m, seen); ok {
+			_, longest := looks(seen)
+			w := &wordWaiter{sys.Word{Addr: &word.Word, Seen: seen}, s.wake, g.missed, longest}
+			if seen&format.Awaited == 0 { // ask again when the time is over
+				w.missed, w.every = always, pause
+			}
 			if !inChangeSlot(ctx, w, m.WakeBit(), pause) && !sleepWithOthers(ctx, w) {
 				poll.sleep(ctx, w, pause)
 			}
-			g.back(m, word, s, seen)
+			g.back(word, s, seen)
 			continue
 		}
 		select {
@@ -136,8 +149,13 @@ func (g *Group) look(m Mapping, word *format.ChangeWord, s *sleeper) (seen uint3
 	if g.sleepers == nil {
 		g.sleepers = map[*sleeper]struct{}{}
 	}
-	if seen|format.Awaited != g.seen {
-		g.seen, g.pause = seen|format.Awaited, firstLook
+	if g.asks && seen&format.Awaited != 0 {
+		m.Withdraw()
+		g.asks = false
+	}
+	if seen != g.seen || !g.current {
+		g.seen, g.current = seen, true
+		g.pause, _ = looks(seen)
 		for other := range g.sleepers {
 			Signal(other.wake)
 		}
@@ -148,12 +166,16 @@ func (g *Group) look(m Mapping, word *format.ChangeWord, s *sleeper) (seen uint3
 }
 
 // enter reports whether its caller is the one to sleep in the kernel, and for
-// how long.
-func (g *Group) enter(seen uint32) (pause time.Duration, ok bool) {
+// how long. If nobody is announced in the word, it asks for that.
+func (g *Group) enter(m Mapping, seen uint32) (pause time.Duration, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.sleeping || seen|format.Awaited != g.seen { // a sleeper that lags behind has a token
+	if g.sleeping || seen != g.seen || !g.current { // a sleeper that lags behind has a token
 		return 0, false
+	}
+	if seen&format.Awaited == 0 {
+		g.asks = true
+		m.Ask()
 	}
 	g.sleeping = true
 	g.sleeps++
@@ -162,14 +184,15 @@ func (g *Group) enter(seen uint32) (pause time.Duration, ok bool) {
 
 // back ends a sleep. After a time-out it wakes those that missed something, and
 // at least one: that one sleeps in place of s, whose ok may take long.
-func (g *Group) back(m Mapping, word *format.ChangeWord, s *sleeper, seen uint32) {
+func (g *Group) back(word *format.ChangeWord, s *sleeper, seen uint32) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.sleeping = false
 	if word.Word.Load() != seen {
 		return // s looks, and tells the others
 	}
-	g.pause = min(2*g.pause, longestLook(m))
+	_, longest := looks(seen)
+	g.pause = min(2*g.pause, longest)
 	relieved := false
 	for other := range g.sleepers {
 		if other != s && (!relieved || other.version() != other.looked) {
@@ -178,6 +201,8 @@ func (g *Group) back(m Mapping, word *format.ChangeWord, s *sleeper, seen uint32
 		}
 	}
 }
+
+func always() bool { return true }
 
 // missed reports whether a sleeper has yet to look at a change.
 func (g *Group) missed() bool {
@@ -212,7 +237,7 @@ func (g *Group) Tell(m Mapping, word *format.ChangeWord) (sleep uint64) {
 	if len(g.sleepers) == 0 {
 		return 0
 	}
-	g.seen = 0 // not a word that a sleeper knows: none enters a sleep before it has looked
+	g.current = false // none enters a sleep before it has looked
 	for s := range g.sleepers {
 		Signal(s.wake)
 	}
@@ -231,10 +256,14 @@ func (g *Group) goesOn(sleep uint64) bool {
 }
 
 // leave makes sure that the other sleepers have one of them in the kernel.
-func (g *Group) leave(s *sleeper) {
+func (g *Group) leave(m Mapping, s *sleeper) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.sleepers, s)
+	if g.asks && len(g.sleepers) == 0 {
+		m.Withdraw()
+		g.asks = false
+	}
 	if g.sleeping {
 		return
 	}

@@ -75,18 +75,19 @@ func TestEnter(t *testing.T) {
 	x := newNumber()
 	_, seen := x.join()
 	x.pause = time.Second
-	if pause, ok := x.enter(seen + 2); ok {
+	if pause, ok := x.enter(readWrite, seen + 2); ok {
 		t.Errorf("on a word that is not the others': for %v", pause)
 	}
-	if pause, ok := x.enter(seen); !ok || pause != time.Second || !x.sleeping {
+	if pause, ok := x.enter(readWrite, seen); !ok || pause != time.Second || !x.sleeping {
 		t.Errorf("the first one: %v for %v", ok, pause)
 	}
-	if _, ok := x.enter(seen); ok {
+	if _, ok := x.enter(readWrite, seen); ok {
 		t.Error("two sleep")
 	}
 	x.sleeping = false
-	if _, ok := x.enter(seen &^ format.Awaited); !ok { // of a read-only mapping
-		t.Error("the bit makes a difference")
+	x.current = false
+	if _, ok := x.enter(readWrite, seen); ok {
+		t.Error("one sleeps that has to look again")
 	}
 }
 
@@ -99,12 +100,12 @@ func TestBack(t *testing.T) {
 	c, _ := x.join()
 	var pauses []time.Duration
 	for range 12 {
-		pause, ok := x.enter(seen)
+		pause, ok := x.enter(readWrite, seen)
 		if !ok {
 			t.Fatal("nobody sleeps, and nobody may")
 		}
 		pauses = append(pauses, pause)
-		x.back(readWrite, x.word, a, seen)
+		x.back(x.word, a, seen)
 		if had := tokens(a, b, c); had[0] || count(had) != 1 {
 			t.Fatalf("after a time-out of the first one these are woken: %v", had)
 		}
@@ -112,27 +113,20 @@ func TestBack(t *testing.T) {
 	if pauses[0] != firstLook || pauses[1] != 2*firstLook || pauses[11] != lastLook {
 		t.Errorf("sleeps of %v", pauses)
 	}
-	x.enter(seen)
-	x.back(readOnly, x.word, a, seen)
-	if x.pause != readOnlyLook {
-		t.Errorf("in a read-only mapping the next sleep takes %v", x.pause)
-	}
-	tokens(a, b, c)
-
 	// Something was missed: by the first one and the second one, not by the third.
-	x.enter(seen)
+	x.enter(readWrite, seen)
 	x.n.Add(1)
 	c.looked = c.version()
-	x.back(readWrite, x.word, a, seen)
+	x.back(x.word, a, seen)
 	if had := tokens(a, b, c); had[0] || !had[1] {
 		t.Errorf("woken are %v, where the second one has missed something", had)
 	}
 
 	// The word has changed: whoever was asleep looks, and tells the others.
-	x.enter(seen)
+	x.enter(readWrite, seen)
 	x.set(9)
 	pause := x.pause
-	x.back(readWrite, x.word, a, seen)
+	x.back(x.word, a, seen)
 	if n := count(tokens(a, b, c)); n != 0 || x.pause != pause || x.sleeping {
 		t.Errorf("after a change %d are woken before the sleeper has looked", n)
 	}
@@ -144,16 +138,72 @@ func TestLeave(t *testing.T) {
 	a, seen := x.join()
 	b, _ := x.join()
 	c, _ := x.join()
-	x.enter(seen)
-	x.leave(a)
+	x.enter(readWrite, seen)
+	x.leave(readWrite, a)
 	if n := count(tokens(b, c)); n != 0 {
 		t.Errorf("%d are woken, while one sleeps", n)
 	}
 	x.sleeping = false
-	x.leave(b)
+	x.leave(readWrite, b)
 	if !tokens(c)[0] {
 		t.Error("nobody sleeps, and nobody is woken to")
 	}
-	x.leave(c)
+	x.leave(readWrite, c)
+	x.rest(t)
+}
+
+// Sleepers that cannot announce themselves ask for it before each sleep on a word in which
+// nobody is announced. Once somebody is, all look again, and then sleep as others do.
+func TestUnannounced(t *testing.T) {
+	x := newNumber()
+	join := func() (*sleeper, uint32) {
+		s := &sleeper{wake: make(chan struct{}, 1), version: x.n.Load}
+		return s, x.look(readOnly, x.word, s)
+	}
+	asks, ends := asked.Load(), withdrawn.Load()
+	check := func(what string, wantAsks, wantEnds int64) {
+		t.Helper()
+		if a, e := asked.Load()-asks, withdrawn.Load()-ends; a != wantAsks || e != wantEnds {
+			t.Errorf("%s: asked %d times and withdrew %d times, want %d and %d", what, a, e, wantAsks, wantEnds)
+		}
+	}
+	a, seen := join()
+	b, _ := join()
+	check("who only looks", 0, 0)
+	var pauses []time.Duration
+	for range 10 {
+		pause, ok := x.enter(readOnly, seen)
+		if !ok {
+			t.Fatal("nobody sleeps, and nobody may")
+		}
+		pauses = append(pauses, pause)
+		x.back(x.word, a, seen)
+		tokens(a, b)
+	}
+	check("ten sleeps", 10, 0)
+	if pauses[0] != unannouncedLook || pauses[9] != lastUnannouncedLook {
+		t.Errorf("sleeps of %v", pauses)
+	}
+	x.n.Store(1) // nobody is told: the bit was clear
+	AnnounceOthers(x.word)
+	if seen = x.look(readOnly, x.word, a); seen != format.Awaited || x.pause != firstLook {
+		t.Errorf("announced, the word is %#x, and the next sleep takes %v", seen, x.pause)
+	}
+	if !tokens(b)[0] {
+		t.Error("one that looked before it was announced is not woken")
+	}
+	check("announced", 10, 1)
+	x.enter(readOnly, seen)
+	x.back(x.word, a, seen)
+	check("a sleep on an announced word", 10, 1)
+	x.set(2)
+	seen = x.look(readOnly, x.word, a)
+	x.enter(readOnly, seen)
+	x.back(x.word, a, seen)
+	check("after a change", 11, 1)
+	x.leave(readOnly, a)
+	check("one of two has left", 11, 1)
+	x.leave(readOnly, b)
+	check("all have left", 11, 2)
 	x.rest(t)
 }

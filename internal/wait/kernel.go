@@ -34,9 +34,13 @@ const Short = 4 * time.Millisecond
 // A maker of a change may be killed before it wakes anybody. The time-outs of a
 // sleep find such a change, so they are short at first and longer later.
 const (
-	firstLook    = 4 * time.Millisecond
-	lastLook     = 4 * time.Second
-	readOnlyLook = 250 * time.Millisecond // a sleeper that cannot announce itself looks this often
+	firstLook = 4 * time.Millisecond
+	lastLook  = 4 * time.Second
+
+	// A sleeper in a read-only mapping that nobody has announced yet looks this often, and
+	// asks again.
+	unannouncedLook     = time.Millisecond
+	lastUnannouncedLook = 250 * time.Millisecond
 )
 
 var (

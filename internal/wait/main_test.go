@@ -27,6 +27,11 @@ type mapping struct {
 
 func (m mapping) WakeBit() uint32 { return m.bit }
 func (m mapping) ReadOnly() bool  { return m.readOnly }
+func (m mapping) Ask()            { asked.Add(1) }
+func (m mapping) Withdraw()       { withdrawn.Add(1) }
+
+// asked and withdrawn count the calls of Ask and Withdraw.
+var asked, withdrawn atomic.Int64
 
 var (
 	readWrite = mapping{bit: 1 << 3}
@@ -68,7 +73,7 @@ func (x number) await(ctx context.Context, m Mapping, n uint64) error {
 func (x number) patient() number {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.seen, x.pause = x.word.Word.Load()|format.Awaited, never
+	x.seen, x.current, x.pause = x.word.Word.Load()|format.Awaited, true, never
 	return x
 }
 
