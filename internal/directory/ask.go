@@ -21,11 +21,11 @@ func (d *namesMapping) Withdraw()       { d.owner.Withdraw(format.AskBase) }
 func (d *Directory) Record(name string, cell int64) (start int64, ok bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if r := d.known[name]; r != nil && r.HasCell(cell) {
+	if r := d.known[name]; r != nil && r.HasLockAt(cell) {
 		return r.Start, true
 	}
 	for _, r := range d.known {
-		if r.HasCell(cell) {
+		if r.HasLockAt(cell) {
 			return r.Start, true
 		}
 	}
@@ -64,7 +64,7 @@ func (d *Directory) asked(f *os.File, at int64) *format.ChangeWord {
 		return nil
 	}
 	r, _, err := d.decode(start, d.used)
-	if err != nil || !r.HasCell(cell) {
+	if err != nil || !r.HasLockAt(cell) {
 		return nil
 	}
 	// The bytes of a value may look like a record. The index knows better.

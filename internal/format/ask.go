@@ -29,8 +29,3 @@ func AskedCell(off int64) (record, cell int64, ok bool) {
 	record = off / (2 * askLines) * Line
 	return record, record + off%(2*askLines)/2*Line, true
 }
-
-// HasCell reports whether one of the lock cells of a record is at an offset.
-func (r *Record) HasCell(off int64) bool {
-	return r.HasLock() && r.Kind != KindGrowth && off == r.Data
-}

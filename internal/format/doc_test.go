@@ -34,6 +34,7 @@ func TestFormatDocFields(t *testing.T) {
 		"index":       place(unsafe.Offsetof(h.Index), unsafe.Sizeof(h.Index)),
 		"values":      place(unsafe.Offsetof(h.Values), unsafe.Sizeof(h.Values)),
 		"names":       place(unsafe.Offsetof(h.Names), unsafe.Sizeof(h.Names)),
+		"bell":        place(unsafe.Offsetof(h.Bell), unsafe.Sizeof(h.Bell)),
 	})
 	if unsafe.Offsetof(h.Table) != format.TableOffset || unsafe.Sizeof(h) != format.HeaderSize || unsafe.Offsetof(h.Check) != format.HeaderChecked {
 		t.Errorf("the checksum is at %d, the table at %d, and the header ends at %d", unsafe.Offsetof(h.Check), unsafe.Offsetof(h.Table), unsafe.Sizeof(h))

@@ -203,21 +203,32 @@ func nonZero(b []byte) int {
 
 // Locks yields the offset of each lock of a value.
 func (r *Record) Locks(yield func(off int64) bool) {
-	if !r.HasLock() || r.Kind == KindGrowth {
-		return
-	}
-	parts, stride := int64(1), int64(0)
-	switch {
-	case r.IsTable():
-		parts, stride = r.Count, RowSize(r.Capacity)
-	case r.Kind == KindMutex:
-		parts, stride = max(r.Count, 1), r.Stride()
-	}
-	for i := range parts {
+	n, stride := r.locks()
+	for i := range n {
 		if !yield(r.Data + i*stride) {
 			return
 		}
 	}
+}
+
+// HasLockAt reports whether one of those locks is at an offset.
+func (r *Record) HasLockAt(off int64) bool {
+	n, stride := r.locks()
+	off -= r.Data
+	return off >= 0 && off%stride == 0 && off/stride < n
+}
+
+// locks returns how many locks a value has, and how many bytes are from one to the next.
+func (r *Record) locks() (n, stride int64) {
+	switch {
+	case !r.HasLock() || r.Kind == KindGrowth:
+		return 0, Line
+	case r.IsTable():
+		return r.Count, RowSize(r.Capacity)
+	case r.Kind == KindMutex:
+		return max(r.Count, 1), r.Stride()
+	}
+	return 1, Line
 }
 
 // CellsInUse yields the offset of each cell that a process may own, up to cell high of

@@ -47,7 +47,7 @@ func Calls() []Call {
 		{Name: "pread64, pwrite64", Needed: true, For: "the header of the file"},
 		{Name: "mmap, munmap", Needed: true, For: "the memory, with MAP_SHARED"},
 		{Name: "msync", Needed: true, For: "Segment.Sync, and nothing else"},
-		{Name: "fcntl", Needed: true, For: "F_OFD_SETLK, F_OFD_SETLKW and F_OFD_GETLK for leases; F_GETFL, F_SETFD and F_DUPFD_CLOEXEC for OpenFile and Inherited"},
+		{Name: "fcntl", Needed: true, For: "F_OFD_SETLK, F_OFD_SETLKW and F_OFD_GETLK for leases, and for read-only attachments that wait; F_GETFL, F_SETFD and F_DUPFD_CLOEXEC for OpenFile and Inherited"},
 		{Name: "futex", Needed: true, For: "FUTEX_WAIT_BITSET and FUTEX_WAKE_BITSET for all that wait; futex_time64 on 32-bit systems that have it"},
 		{Name: "unlinkat", Needed: true, For: "Remove; unlink on systems that have it"},
 		{Name: callTmpfile, For: "building a segment without a name (a flag of openat)", Without: "a temporary name beside the real one"},
@@ -63,7 +63,7 @@ func Calls() []Call {
 		{Name: callMadvise, For: "keeping reserved addresses out of core dumps (MADV_DONTDUMP, MADV_DODUMP)", Without: "a core dump of an anonymous or removed segment takes seconds"},
 		{Name: callPidfd, For: "learning at once that the owner of a lock has died; epoll and poll wait for it", Without: "waiters ask every 4 ms"},
 		{Name: callSocket, For: "Pass, with sendmsg and, in the child, recvmsg: an open file description for the child's lease", Without: "a child that may not open the file itself gets no locks and makes no values"},
-		{Name: callWaitAny, For: "awaiting more than 16 values with one thread", Without: "the values beyond 16 are looked at a hundred times a second"},
+		{Name: callWaitAny, For: "awaiting more than 16 values with one thread, and answering read-only attachments that wait", Without: "the values beyond 16 are looked at a hundred times a second; without it in all processes that write, read-only attachments look four times a second"},
 	}
 }
 

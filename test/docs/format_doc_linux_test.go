@@ -29,6 +29,7 @@ var formatConstants = map[string]string{
 	"maxText": "format.MaxText", "maxHelp": "format.MaxHelp", "numberOffset": "format.NumberOffset", "lockedOffset": "format.LockedOffset",
 	"ownerMask": "format.OwnerMask", "wordL": "format.LocalWaiters", "wordW": "format.KernelWaiters", "maxID": "format.MaxID",
 	"awaited": "format.Awaited", "allocationByte": "format.AllocationByte", "leaseBase": "format.LeaseBase",
+	"askBase": "format.AskBase", "askBytes": "format.AskBytes",
 	"nextIDGap": "lease.nextIDGap", "indexSlots": "format.IndexSlots", "maxIndexSlots": "format.MaxIndexSlots", "probeEvery": "robust.probeEvery", "shortSleep": "wait.Short", "maxTries": "slots.maxTries",
 }
 
