@@ -168,6 +168,47 @@ func TestObstacle(t *testing.T) {
 	}
 }
 
+// TestAnyLock: whoever may only read can leave a lock, and others find it, but not its
+// own description.
+func TestAnyLock(t *testing.T) {
+	f := file(t, 1)
+	f2 := shmtest.Opened(os.Open(f.Name()))(t)
+	reader := shmtest.Opened(sys.ReopenToRead(f2, f.Name()))(t)
+	if got, err := sys.TryLock(reader, 0); got || err == nil {
+		t.Fatalf("opened for reading only, it gets an exclusive lock: %v", err)
+	}
+	for _, at := range []int64{farByte + 4, farByte} {
+		if got, err := sys.TryShared(reader, at); !got || err != nil {
+			t.Fatalf("a shared lock: %v, %v", got, err)
+		}
+	}
+	for _, c := range []struct {
+		f         *os.File
+		off, n    int64
+		at, bytes int64
+		found     bool
+	}{
+		{f, farByte, 10, farByte, 1, true}, {f, farByte + 1, 10, farByte + 4, 1, true}, {f, farByte + 1, 3, 0, 0, false},
+		{f2, farByte, 1, farByte, 1, true}, {reader, farByte, 10, 0, 0, false},
+	} {
+		at, n, found, err := sys.AnyLock(c.f, c.off, c.n)
+		if at != c.at || n != c.bytes || found != c.found || err != nil {
+			t.Errorf("%d bytes from %d: %d bytes at %d, %v, %v", c.n, c.off, n, at, found, err)
+		}
+	}
+	l := unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart, Start: farByte + 100} // as far as there are bytes
+	check(t, unix.FcntlFlock(reader.Fd(), unix.F_OFD_SETLK, &l))
+	if at, n, found, err := sys.AnyLock(f, farByte+200, 1); !found || at != farByte+100 || n <= 1<<61 || err != nil {
+		t.Errorf("of an endless lock: %d bytes at %d, %v, %v", n, at, found, err)
+	}
+	if got := shmtest.Must(sys.TryLock(f, 7))(t); !got {
+		t.Fatal("byte 7 is locked")
+	}
+	if got, err := sys.TryShared(reader, 7); got || err != nil {
+		t.Errorf("a shared lock beside an exclusive one: %v, %v", got, err)
+	}
+}
+
 func TestLocksOfAClosedFile(t *testing.T) {
 	f := file(t, 1)
 	check(t, f.Close())
@@ -176,6 +217,12 @@ func TestLocksOfAClosedFile(t *testing.T) {
 	}
 	if err := sys.WaitLock(f, 0); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("WaitLock: %v", err)
+	}
+	if got, err := sys.TryShared(f, 0); got || !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("TryShared: %v, %v", got, err)
+	}
+	if _, _, found, err := sys.AnyLock(f, 0, 1); found || !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("AnyLock: %v, %v", found, err)
 	}
 	if _, err := sys.Obstacle(f, 0); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("Obstacle: %v", err)
