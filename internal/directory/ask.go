@@ -8,14 +8,6 @@ import (
 	"example.org/shm/internal/wait"
 )
 
-// namesMapping is the mapping as the goroutines see it that wait for a name.
-type namesMapping Directory
-
-func (d *namesMapping) WakeBit() uint32 { return d.owner.WakeBit() }
-func (d *namesMapping) ReadOnly() bool  { return d.owner.ReadOnly() }
-func (d *namesMapping) Ask()            { d.owner.Ask(format.AskBase) }
-func (d *namesMapping) Withdraw()       { d.owner.Withdraw(format.AskBase) }
-
 // Record returns the offset of the record in which a lock cell is. ok is false if this
 // process has not asked for a value that has the cell. name is probably the value's.
 func (d *Directory) Record(name string, cell int64) (start int64, ok bool) {

@@ -43,28 +43,32 @@ func TestAnswer(t *testing.T) {
 	m.added(&format.Shape{Label: format.Label{Name: "mutex"}, Access: format.Locked, Kind: format.KindMutex})
 	m.added(&format.Shape{Label: format.Label{Name: "grown"}, Layout: l, Access: format.Published, Kind: format.KindSingle})
 	m.added(&format.Shape{Label: format.Label{Name: "grown"}, Layout: longer, Access: format.Published, Kind: format.KindSingle})
+	m.added(&format.Shape{Label: format.Label{Name: "mutexes"}, Access: format.Locked, Kind: format.KindMutex, Count: 3})
+	m.added(&format.Shape{Label: format.Label{Name: "table"}, Layout: l, Access: format.Published, Kind: format.KindArray, Count: 3})
 	ro, ask, withdraw := m.asker()
 	m.owner.Attached(m.File)
-	for _, name := range []string{"value", "array", "mutex", "grown"} {
+	for _, name := range []string{"value", "array", "mutex", "grown", "mutexes", "table"} {
 		r := ro.found(name)
-		start, ok := ro.Record("", r.Data)
-		if !ok || start != r.Start {
-			t.Fatalf("%s: its record is at %d, %v; want %d", name, start, ok, r.Start)
+		for off := range r.Locks {
+			start, ok := ro.Record("", off)
+			if !ok || start != r.Start {
+				t.Fatalf("%s: its record is at %d, %v; want %d", name, start, ok, r.Start)
+			}
+			at, ok := format.AskByte(start, off)
+			if !ok {
+				t.Fatalf("%s: nobody can ask", name)
+			}
+			m.Answer()
+			if m.awaited(off + 4) {
+				t.Errorf("%s: somebody is announced who has not asked", name)
+			}
+			ask(at)
+			m.Answer()
+			if !m.awaited(off + 4) {
+				t.Errorf("%s: nobody is announced at %d", name, off)
+			}
+			withdraw(at)
 		}
-		at, ok := format.AskByte(start, r.Data)
-		if !ok {
-			t.Fatalf("%s: nobody can ask", name)
-		}
-		m.Answer()
-		if m.awaited(r.Data + 4) {
-			t.Errorf("%s: somebody is announced who has not asked", name)
-		}
-		ask(at)
-		m.Answer()
-		if !m.awaited(r.Data + 4) {
-			t.Errorf("%s: nobody is announced", name)
-		}
-		withdraw(at)
 	}
 	ask(format.AskBase)
 	m.Answer()

@@ -9,7 +9,7 @@
 // killpoint. From below to above: table.go has the slots of an index, directory.go
 // reads records, index.go finds them by the index, find.go finds and lists values.
 // append.go appends records, enter.go enters them in the index, repair.go puts a file
-// in order that outlived its system, add.go adds values.
+// in order that outlived its system, add.go adds values, ask.go answers who may only read.
 //
 // Invariants:
 //   - A record never changes. If a struct grows, a new record has its name.
@@ -50,6 +50,14 @@ type Directory struct {
 	used     int64 // the largest that was seen
 	verified int64
 }
+
+// namesMapping is the mapping as the goroutines see it that wait for a name.
+type namesMapping Directory
+
+func (d *namesMapping) WakeBit() uint32 { return d.owner.WakeBit() }
+func (d *namesMapping) ReadOnly() bool  { return d.owner.ReadOnly() }
+func (d *namesMapping) Ask()            { d.owner.Ask(format.AskBase) }
+func (d *namesMapping) Withdraw()       { d.owner.Withdraw(format.AskBase) }
 
 // Home is where and when the leases of a segment are valid, as this process sees it.
 type Home struct {

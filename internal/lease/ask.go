@@ -14,12 +14,6 @@ import (
 // finds the lock and announces the other one. All of this only saves time: a process that
 // nobody answers looks from time to time.
 
-// questions is what a mapping needs to ask or to answer.
-type questions struct {
-	files []weak.Pointer[os.File] // of the file's open segments in this process
-	next  int64                   // where Asked goes on
-}
-
 // Attached tells the owner of an open descriptor of the segment's file. It keeps nothing.
 func (o *Owner) Attached(f *os.File) {
 	o.mu.Lock()

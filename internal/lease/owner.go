@@ -36,6 +36,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
@@ -81,6 +82,12 @@ type Owner struct {
 	checkedAt  atomic.Int64 // the last look at this mapping's own lease
 	lost       atomic.Bool  // its own lease is gone, and others take it for dead
 	questions  questions    // guarded by mu
+}
+
+// questions is what a mapping needs to ask or to answer.
+type questions struct {
+	files []weak.Pointer[os.File] // of the file's open segments in this process
+	next  int64                   // where Asked goes on
 }
 
 // Init sets the parts of the owner. The caller closes control after the last use of

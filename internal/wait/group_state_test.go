@@ -75,7 +75,7 @@ func TestEnter(t *testing.T) {
 	x := newNumber()
 	_, seen := x.join()
 	x.pause = time.Second
-	if pause, ok := x.enter(readWrite, seen + 2); ok {
+	if pause, ok := x.enter(readWrite, seen+2); ok {
 		t.Errorf("on a word that is not the others': for %v", pause)
 	}
 	if pause, ok := x.enter(readWrite, seen); !ok || pause != time.Second || !x.sleeping {
