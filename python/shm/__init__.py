@@ -15,7 +15,10 @@ CPython on 64-bit Linux.
 """
 
 from .array import Array
+from .atomicarray import AtomicArray
+from .cells import Part
 from .change import Cancel
+from .counter import Counter, Gauge
 from .ctype import Complex64, Complex128, layout_of
 from .errors import (
     ClosedError,
@@ -29,13 +32,18 @@ from .errors import (
     TooLongError,
     VersionError,
 )
+from .histogram import Histogram, HistogramData
 from .mutex import Mutex
+from .mutexes import Mutexes
 from .published import String, Struct
+from .ring import Ring, RingReader
 from .segment import Entry, Segment, inherited, open, remove
+from .table import Table
 from .value import Atomic, Value
 
 __all__ = [
-    "Array", "Atomic", "Cancel", "ClosedError", "Complex64", "Complex128", "Entry", "Error", "FormatError", "FullError",
-    "InsecureError", "LayoutError", "LockError", "Mutex", "ReadOnlyError", "Segment", "String", "Struct",
-    "TooLongError", "Value", "VersionError", "inherited", "layout_of", "open", "remove",
+    "Array", "Atomic", "AtomicArray", "Cancel", "ClosedError", "Complex64", "Complex128", "Counter", "Entry", "Error",
+    "FormatError", "FullError", "Gauge", "Histogram", "HistogramData", "InsecureError", "LayoutError", "LockError", "Mutex",
+    "Mutexes", "Part", "ReadOnlyError", "Ring", "RingReader", "Segment", "String", "Struct", "Table", "TooLongError", "Value",
+    "VersionError", "inherited", "layout_of", "open", "remove",
 ]  # fmt: skip

@@ -243,6 +243,8 @@ class Directory:
         if r is None and want.has_lock:
             self.m.lease.take()  # first, so that a process that cannot lock makes no value with a lock
         if r is None or want.outgrows(r) and not self.m.read_only:
+            if r is not None:
+                want.count = r.count
             want.check()
             r = self.m.lease.allocating(self._create, want, init)
         if not want.matches(r):

@@ -342,7 +342,7 @@ class Lease:
         """
         if id == self.id:
             return True  # a probe through the description that holds the lock would say that it is free
-        control = self._once["control"]
+        control = self._once.get("control", self.fd)
         try:
             alive = self._leased(control, id)
             self._require(control)

@@ -8,7 +8,7 @@ _find = None
 
 
 def register_finder(function):
-    """Register the function that finds a value by its mapping, its name and perhaps its type; return it.
+    """Register the function that finds a value by its mapping, its name and perhaps its type and part; return it.
 
     The module segment uses it once, as a decorator. Pickled values name the function.
     """
@@ -17,9 +17,17 @@ def register_finder(function):
     return function
 
 
-def pickled(mapping, name, *type):
-    """Return what __reduce__ of a value returns: the registered function and its arguments."""
-    return _find, (mapping, name, *type)
+def pickled(mapping, name, type=None, part=None):
+    """Return what __reduce__ of a value returns: the registered function and its arguments.
+
+    part is the number of a row, or of an element, if the value is one.
+    """
+    return _find, (mapping, name, *([type] if type or part is not None else ()), *([] if part is None else [part]))
+
+
+def pickled_part(mutex, type=None):
+    """Do as pickled does for what a Mutex guards, which may be a part of a value."""
+    return pickled(mutex._mapping, mutex._place[0], type, *mutex._place[1:])
 
 
 class Locked:
@@ -32,7 +40,7 @@ class Locked:
         return self._mutex
 
     def __reduce__(self):
-        return pickled(self._mutex._mapping, self._mutex.name)
+        return pickled_part(self._mutex)
 
     def __enter__(self):
         return self._mutex.__enter__()

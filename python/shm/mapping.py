@@ -45,6 +45,7 @@ class Mapping:
         self.lease = lease.Lease(self, (st.st_dev, st.st_ino))
         self.names = Change(self.at(ctypes.c_uint32, header.NAMES), self.lease, read_only)
         self.holds = {}  # offset of a lock cell to its one Hold, which is kept as long as the mapping
+        self.claims = {}  # offset of a value with cells to its one Claim
         self.mutexes = weakref.WeakValueDictionary()  # offset of a lock cell to a Mutex
         self.start_anew()
         weakref.finalize(self, os.close, fd).atexit = False
@@ -61,8 +62,8 @@ class Mapping:
         """In a child process, hold no lock of the parent, and have no id."""
         self.lease.drop_inherited()
         self.start_anew()
-        for hold in self.holds.values():
-            hold.start_anew()
+        for state in [*self.holds.values(), *self.claims.values()]:
+            state.start_anew()
 
     def __reduce__(self):
         """Pickle the path of the file, so that the process that unpickles it attaches to the file.

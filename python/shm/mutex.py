@@ -109,15 +109,17 @@ class Mutex:
     ReadOnlyError. If this process cannot take locks at all, acquire raises LockError.
     """
 
-    __slots__ = ("name", "_mapping", "_cell", "_word", "_change_word", "_change", "_hold", "__weakref__")
+    __slots__ = ("name", "_mapping", "_cell", "_word", "_change_word", "_change", "_hold", "_place", "__weakref__")
 
-    def __init__(self, mapping, record):
-        self.name, self._mapping = record.name, mapping
-        self._cell = mapping.at(LockCell, record.data)
-        self._word = mapping.at(ctypes.c_uint32, record.data)
-        self._change_word = mapping.at(ctypes.c_uint32, record.data + 4)
+    def __init__(self, mapping, record, part):
+        offset = lock_offset(record, part)
+        self.name, self._mapping = record.name if part is None else f"{record.name}[{part}]", mapping
+        self._place = (record.name,) if part is None else (record.name, part)
+        self._cell = mapping.at(LockCell, offset)
+        self._word = mapping.at(ctypes.c_uint32, offset)
+        self._change_word = mapping.at(ctypes.c_uint32, offset + 4)
         self._change = Change(self._change_word, mapping.lease, mapping.read_only)
-        self._hold = mapping.holds.setdefault(record.data, Hold())
+        self._hold = mapping.holds.setdefault(offset, Hold())
 
     def __repr__(self):
         return f"<Mutex {self.name!r}>"
@@ -129,7 +131,7 @@ class Mutex:
         return hash(self._hold)
 
     def __reduce__(self):
-        return _mutex_again, (self._mapping, self.name)
+        return _mutex_again, (self._mapping, *self._place)
 
     def __enter__(self):
         hold = self._hold
@@ -494,14 +496,20 @@ _STEPS = {
 }
 
 
-def _mutex_again(mapping, name):
-    """Return a pickled Mutex: the lock of that name."""
-    return mutex_of(mapping, mapping.directory.find(name))
+def _mutex_again(mapping, name, part=None):
+    """Return a pickled Mutex: the lock of that name, or one of several."""
+    return mutex_of(mapping, mapping.directory.find(name), part)
 
 
-def mutex_of(mapping, record):
-    """Return a Mutex of a record that has a lock. All Mutexes of one record are the same lock."""
-    mutex = mapping.mutexes.get(record.data)
+def lock_offset(record, part=None):
+    """Return the offset of a record's lock cell. A record with several has one for each part, from 0."""
+    return record.data + (0 if part is None else record.lock_offsets(record.capacity)[part])
+
+
+def mutex_of(mapping, record, part=None):
+    """Return a Mutex of a record that has a lock, or several. All Mutexes of one lock cell are the same lock."""
+    offset = lock_offset(record, part)
+    mutex = mapping.mutexes.get(offset)
     if mutex is None:
-        mutex = mapping.mutexes[record.data] = Mutex(mapping, record)
+        mutex = mapping.mutexes[offset] = Mutex(mapping, record, part)
     return mutex

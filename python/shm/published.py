@@ -9,13 +9,32 @@ from .change import Awaited
 from .ctype import instance, is_number, text_of, type_of
 from .errors import LockError, TooLongError
 from .header import round_up
-from .locked import Locked, pickled
+from .locked import Locked, pickled_part
+from .mutex import lock_offset, mutex_of
 
-_MAX_TRIES = 64  # copies that a reader makes before it asks for the lock, so that writers wait
+MAX_TRIES = 64  # copies that a reader makes before it asks for the lock, so that writers wait
 
 # Seconds that the reader then waits for the lock at most. While a holder is stopped,
 # or waits for this reader, it commits nothing, so the reader's next copy succeeds.
 _LOCK_AT_MOST = 0.01
+
+
+def locked_briefly(mutex, read_only, copy):
+    """Return True and copy(), called with the lock held, or False and None if the lock cannot be had in a short time."""
+    if not read_only:
+        level = mutex._hold.level()
+        try:
+            if mutex.acquire(timeout=_LOCK_AT_MOST):
+                x = copy()
+                mutex.__exit__()
+                return True, x
+        except LockError:
+            pass
+        except BaseException:
+            mutex.return_to(level)
+            raise
+    time.sleep(0)  # this process cannot take the lock; let the writer run
+    return False, None
 
 
 class Slots:
@@ -28,12 +47,13 @@ class Slots:
     compared, as two commits later its low bit is the same again.
     """
 
-    def __init__(self, mapping, record, mutex):
-        self.mutex, self.capacity, self.read_only = mutex, record.capacity, mapping.read_only
-        self.cell = mapping.at(LockCell, record.data)
-        self.count = mapping.at(ctypes.c_uint64, record.data + LockCell.commit.offset)
+    def __init__(self, mapping, record, part=None):
+        self.mutex, self.capacity, self.read_only = mutex_of(mapping, record, part), record.capacity, mapping.read_only
+        start = lock_offset(record, part)
+        self.cell = mapping.at(LockCell, start)
+        self.count = mapping.at(ctypes.c_uint64, start + LockCell.commit.offset)
         slot = ctypes.c_ubyte * record.capacity
-        first = record.elements
+        first = start + record.element_offset
         self.data = mapping.at(slot, first), mapping.at(slot, first + round_up(record.capacity))
 
     def read(self, copy):
@@ -47,26 +67,10 @@ class Slots:
             if self.count.value == count:
                 return x
             tries += 1
-            if tries % _MAX_TRIES == 0:
-                level = self.mutex._hold.level()
-                try:
-                    if self._lock_briefly():
-                        x = copy(self.data[self.count.value & 1])
-                        self.mutex.__exit__()
-                        return x
-                except BaseException:
-                    self.mutex.return_to(level)
-                    raise
-
-    def _lock_briefly(self):
-        """Take the lock, or give up after a short time; return whether it was taken."""
-        if not self.read_only:
-            try:
-                return self.mutex.acquire(timeout=_LOCK_AT_MOST)
-            except LockError:
-                pass
-        time.sleep(0)  # this process cannot take the lock; let the writer run
-        return False
+            if tries % MAX_TRIES == 0:
+                found, x = locked_briefly(self.mutex, self.read_only, lambda: copy(self.committed()))
+                if found:
+                    return x
 
     def committed(self):
         """Return the committed slot. The caller holds the lock."""
@@ -122,7 +126,7 @@ class Struct(Awaited, Locked):
         # A type that type_of made from the segment's description is not pickled: the
         # reader makes it from the same description.
         made_here = self._type.__module__ == type_of.__module__
-        return pickled(self._mutex._mapping, self._mutex.name, *(() if made_here else (self._type,)))
+        return pickled_part(self._mutex, None if made_here else self._type)
 
     def load(self):
         """Return a copy: a ctypes object in memory of this process, or the value if the type is a number."""

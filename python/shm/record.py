@@ -87,6 +87,13 @@ class Shape:
         return max(self.count, 1) * self.layout.size
 
     @property
+    def bytes(self):
+        """Bytes of the value, without what processes need to share it."""
+        if self.is_table or self.kind == RING:
+            return self.count * self.layout.size
+        return (self.count + 1) * self.layout.size if self.kind in CELLS else self.slot_size
+
+    @property
     def stride(self):
         """Bytes of a slot of a ring, or of a cell."""
         if self.kind == RING:

@@ -8,27 +8,37 @@ from collections import namedtuple
 
 from . import ctype, file, header, layout as layouts, lease, locked, memory, record as records
 from .array import Array
+from .atomicarray import AtomicArray
 from .change import in_thread
+from .counter import Counter, Gauge
 from .ctype import instance, layout_of
 from .errors import ClosedError, FormatError, LayoutError
+from .histogram import Histogram, bounds_of, checked
 from .mapping import attach
 from .mutex import mutex_of
+from .mutexes import Mutexes
 from .published import Slots, String, Struct
-from .record import ARRAY, ATOMIC, CHARS, LOCKED, MUTEX, PUBLISHED, RAW, SINGLE, Shape
+from .record import (
+    ARRAY, ATOMIC, CHARS, COUNTER, GAUGE, HISTOGRAM, LOCKED, MUTEX, PAIR, PUBLISHED, RAW, RING, SINGLE, Shape,
+)  # fmt: skip
+from .ring import Ring
+from .table import Table
 from .value import Atomic, Value
 
 DEFAULT_MAX_SIZE = 4 << 30
 
-Entry = namedtuple("Entry", "name format length access unit help pid program offset size hint")
+Entry = namedtuple("Entry", "name format length access unit help pid program offset size hint kind")
 Entry.__doc__ = """The directory's description of a named value.
 
 format is the format of one element, and "" for a mutex. length is the number of
-elements of an array or of bytes of a C string, and 0 for a single value. access is
+elements of an array, of rows, of locks, of bytes of a C string, of values that a ring
+keeps or of bounds of a histogram, and 0 for a single value. access is
 raw, atomic, locked or published. pid and program belong to the process that made the
 value. offset and size are in bytes, and offset counts from the start of the segment.
 hint says what the value means to people: "duration" (nanoseconds), "time" (nanoseconds
 since 1970-01-01 UTC), "text" (UTF-8), "counter" (a number that only grows), "gauge" (one
-that goes up and down), or "".
+that goes up and down), or "". kind is the name of the method that attaches to the value,
+such as "array" or "counter".
 """
 
 
@@ -187,7 +197,7 @@ class Segment:
         return [
             Entry(
                 r.name, r.layout.format if r.layout else "", r.count, records.ACCESS_NAMES[r.access],
-                r.unit, r.help, r.pid, r.program, r.elements, r.slot_size, r.hint,
+                r.unit, r.help, r.pid, r.program, r.elements, r.bytes, r.hint, _method(r),
             )
             for r in self._records()
         ]  # fmt: skip
@@ -225,21 +235,28 @@ class Segment:
     def _value_of(self, m, r, t=None):
         """Return the value of a record. A struct may be of another type t that fits."""
         if r.kind == MUTEX and r.access == LOCKED:
-            return mutex_of(m, r)
-        if r.access == PUBLISHED and r.kind in (SINGLE, CHARS):
-            slots = Slots(m, r, mutex_of(m, r))
+            return mutex_of(m, r) if r.count == 0 else Mutexes(m, r)
+        if r.access == PUBLISHED and r.kind in (SINGLE, ARRAY, CHARS, RING):
             if r.kind == CHARS:
-                return String(slots, r.count)
+                return String(Slots(m, r), r.count)
             layout = r.layout if t is None else layout_of(t)
-            return Struct(slots, t or ctype.type_of(layout), layout.end)
+            t = t or ctype.type_of(layout)
+            if r.kind == RING:
+                return Ring(m, r, t)
+            return Table(m, r, t, layout.end) if r.kind == ARRAY else Struct(Slots(m, r), t, layout.end)
         number = r.layout is not None and r.layout.code
         if r.access == RAW and r.kind in (SINGLE, ARRAY, CHARS):
             t = t or ctype.type_of(r.layout, m.read_only)
             if r.kind != SINGLE:
                 return _raw(m, r, ctype.array_type(t, r.count, m.read_only), r.data)
             return _raw(m, r, ctype.read_only_number(t) if m.read_only and number else t, r.data)
-        if r.access == ATOMIC and r.kind == SINGLE and number and number in "iIqQ":
-            return Atomic(m, r.name, m.at(ctype.type_of(r.layout), r.data))
+        if r.access == ATOMIC and r.kind in (COUNTER, GAUGE) and number and number in "qQd":
+            return (Counter if r.kind == COUNTER else Gauge)(m, r, ctype.type_of(r.layout))
+        if r.access == ATOMIC and r.kind == HISTOGRAM:
+            return Histogram(m, r)
+        if r.access == ATOMIC and r.kind in (SINGLE, ARRAY) and number and number in "iIqQ":
+            t = ctype.type_of(r.layout)
+            return AtomicArray(m, r, t) if r.kind == ARRAY else Atomic(m, r.name, m.at(t, r.data))
         if r.access == LOCKED and number and number != "Zd":
             t = ctype.type_of(r.layout, m.read_only)
             if r.kind == SINGLE:
@@ -260,7 +277,8 @@ class Segment:
             if not isinstance(text, str):
                 raise TypeError(f"value {name!r}: a name, a unit and a help text are str, not {text!r}")
         layout = layout_of(t) if t is not None else None
-        if kind == SINGLE and layout is not None:
+        typed = layout is not None and (kind == SINGLE or kind in (ARRAY, RING) and access == PUBLISHED)
+        if typed:
             there = m.directory.find(name)
             layout = layout if there is not None and there.layout == layout else _for_go(name, layout, access)
         shape = Shape(name, layout, access, kind, count, **label)
@@ -277,14 +295,15 @@ class Segment:
                 f"wanted {_described(shape)}: use another name, or remove the segment once its programs have ended"
             ) from None
         # The caller's own type, so that this does not depend on what type_of can make.
-        code = layout_of(t).code if kind == SINGLE and layout is not None else "none"
+        code = layout_of(t).code if typed else "none"
         if code == "c" or code is None and not m.read_only:
             return self._value_of(m, r, ctype.resolve(t))
         return self[name]
 
     @staticmethod
     def _write_first(m, r, init, n):
-        ctypes.memmove(m.address(r.elements, n), ctypes.addressof(init), n)
+        start = r.data + PAIR if r.kind == HISTOGRAM else r.elements
+        ctypes.memmove(m.address(start, n), ctypes.addressof(init), n)
         if r.grows:
             m.at(ctypes.c_uint32, r.data + 28).value = ctypes.sizeof(init)
 
@@ -343,15 +362,86 @@ class Segment:
 
     def atomic(self, name, type, init=None, *, unit="", help="", hint=""):
         """Attach to, or make, an integer of 4 or 8 bytes with atomic operations; return the Atomic."""
-        if layout_of(type).code not in ("i", "I", "q", "Q"):
-            raise TypeError(
-                f"Atomic {name!r} cannot be a {ctype.resolve(type).__name__}: use an integer of 4 or 8 bytes"
-            )
+        self._integer(name, type, "Atomic")
         return self._place(name, type, ATOMIC, SINGLE, init=_first(type, init), unit=unit, help=help, hint=hint)
 
     def mutex(self, name, *, unit="", help="", hint=""):
         """Attach to, or make, a lock that belongs to no value; return the Mutex."""
         return self._place(name, None, LOCKED, MUTEX, unit=unit, help=help, hint=hint)
+
+    def atomic_array(self, name, type, size=0, *, unit="", help="", hint=""):
+        """Attach to, or make, an array of integers with atomic operations; return the AtomicArray.
+
+        A size of 0 means the size of the existing one, as with raw_array.
+        """
+        self._integer(name, type, "AtomicArray")
+        return self._place(name, type, ATOMIC, ARRAY, _count(name, size), unit=unit, help=help, hint=hint)
+
+    def mutexes(self, name, size=0, *, unit="", help="", hint=""):
+        """Attach to, or make, several locks that belong to no value; return the Mutexes.
+
+        A size of 0 means the size of the existing ones, as with raw_array.
+        """
+        return self._place(name, None, LOCKED, MUTEX, _count(name, size), unit=unit, help=help, hint=hint)
+
+    def table(self, name, type, size=0, *, unit="", help="", hint=""):
+        """Attach to, or make, a table of rows that change each as a whole; return the Table.
+
+        The rows start as zeros. A size of 0 means the size of the existing one, as with
+        raw_array.
+        """
+        return self._place(name, type, PUBLISHED, ARRAY, _count(name, size), unit=unit, help=help, hint=hint)
+
+    def ring(self, name, type, size=0, *, unit="", help="", hint=""):
+        """Attach to, or make, a ring that keeps the last `size` values of a stream; return the Ring.
+
+        A size of 0 means the size of the existing one, as with raw_array.
+        """
+        return self._place(name, type, PUBLISHED, RING, _count(name, size), unit=unit, help=help, hint=hint)
+
+    def counter(self, name, type="q", *, unit="", help="", hint=""):
+        """Attach to, or make, a number that many processes add to; return the Counter.
+
+        type is that of an integer of 8 bytes, or a double.
+        """
+        return self._counting(name, type, COUNTER, "Counter", unit, help, hint)
+
+    def gauge(self, name, type="q", *, unit="", help="", hint=""):
+        """Attach to, or make, a number of which each living process has a part; return the Gauge.
+
+        type is that of an integer of 8 bytes, or a double.
+        """
+        return self._counting(name, type, GAUGE, "Gauge", unit, help, hint)
+
+    def histogram(self, name, bounds=None, *, unit="", help="", hint=""):
+        """Attach to, or make, a histogram with these bounds, which ascend; return the Histogram.
+
+        Without bounds it takes those of the existing one, and raises FileNotFoundError if
+        there is none. Raises LayoutError if the existing one has other bounds.
+        """
+        first = None if bounds is None else checked(bounds)
+        count = -1 if bounds is None else len(first) or 0
+        made = self._place(name, ctypes.c_double, ATOMIC, HISTOGRAM, count, first, unit=unit, help=help, hint=hint)
+        if first is not None and made.bounds != first[:]:
+            raise LayoutError(
+                f"{self._attached().path}: histogram {name!r} has the bounds {made.bounds}; wanted {first[:]}: "
+                "use another name, or no bounds, which means those that it has"
+            )
+        return made
+
+    def _counting(self, name, type, kind, what, unit, help, hint):
+        if layout_of(type).code not in ("q", "Q", "d"):
+            raise TypeError(
+                f"{what} {name!r} cannot be a {ctype.resolve(type).__name__}: use an integer of 8 bytes, or a double"
+            )
+        return self._place(name, type, ATOMIC, kind, unit=unit, help=help, hint=hint)
+
+    @staticmethod
+    def _integer(name, type, what):
+        if layout_of(type).code not in ("i", "I", "q", "Q"):
+            raise TypeError(
+                f"{what} {name!r} cannot be a {ctype.resolve(type).__name__}: use an integer of 4 or 8 bytes"
+            )
 
     def _array(self, name, type, access, size_or_values, unit, help, hint):
         code = layout_of(type).code
@@ -385,10 +475,16 @@ class Segment:
 
 
 @locked.register_finder
-def value_again(mapping, name, type=None):
-    """Return a pickled value: the value of that name. A struct has the given type."""
+def value_again(mapping, name, type=None, part=None):
+    """Return a pickled value: the value of that name, or a part of it. A struct has the given type."""
     segment = Segment(mapping.path, mapping)
-    return segment[name] if type is None else segment.struct(name, type)
+    if type is None:
+        value = segment[name]
+    else:
+        value = getattr(segment, _method(mapping.directory.find(name)))(name, type)
+    if part is None:
+        return value
+    return value.at(part) if isinstance(value, AtomicArray) else value[part]
 
 
 def raw_again(mapping, name, elem=None, dims=()):
@@ -439,19 +535,27 @@ def _with_strings(layout):
     return layouts.struct_of([(name, offset, _with_strings(part)) for name, offset, part in layout.fields], layout.size)
 
 
+_METHODS = {
+    (RAW, SINGLE): "raw_value", (RAW, ARRAY): "raw_array", (RAW, CHARS): "char_array", (LOCKED, SINGLE): "value",
+    (LOCKED, ARRAY): "array", (PUBLISHED, SINGLE): "struct", (PUBLISHED, CHARS): "string", (ATOMIC, SINGLE): "atomic",
+    (ATOMIC, ARRAY): "atomic_array", (PUBLISHED, ARRAY): "table", (PUBLISHED, RING): "ring",
+    (ATOMIC, COUNTER): "counter", (ATOMIC, GAUGE): "gauge", (ATOMIC, HISTOGRAM): "histogram",
+}  # fmt: skip
+
+
+def _method(shape):
+    """Return the name of the method that attaches to a value."""
+    if shape.kind == MUTEX:
+        return "mutexes" if shape.count else "mutex"
+    return _METHODS.get((shape.access, shape.kind), records.ACCESS_NAMES.get(shape.access))
+
+
 def _described(shape):
     """Describe a value by the method that attaches to it, for error messages."""
-    if shape.layout is None:
-        return "a mutex"
-    methods = {
-        (RAW, SINGLE): "raw_value", (RAW, ARRAY): "raw_array", (RAW, CHARS): "char_array", (LOCKED, SINGLE): "value",
-        (LOCKED, ARRAY): "array", (PUBLISHED, SINGLE): "struct", (PUBLISHED, CHARS): "string",
-        (ATOMIC, SINGLE): "atomic",
-    }  # fmt: skip
-    method = methods.get((shape.access, shape.kind), records.ACCESS_NAMES.get(shape.access))
-    of = "" if shape.kind == CHARS else f" of {shape.layout.format}"
-    unit = " bytes" if shape.kind == CHARS else " elements"
-    count = "" if shape.kind == SINGLE else ", any length" if shape.count == -1 else f", {shape.count}{unit}"
+    method = _method(shape)
+    unit = {CHARS: "bytes", RING: "values", HISTOGRAM: "bounds", MUTEX: "locks"}.get(shape.kind, "elements")
+    of = "" if shape.kind in (CHARS, MUTEX, HISTOGRAM) else f" of {shape.layout.format}"
+    count = "" if shape.count == 0 else ", any length" if shape.count == -1 else f", {shape.count} {unit}"
     return f"{'an' if method[0] == 'a' else 'a'} {method}{of}{count}"
 
 

@@ -142,17 +142,19 @@ class Atomic:
     atomic operations for Python.
     """
 
-    __slots__ = ("name", "_mapping", "_obj", "_type", "_ref", "_read_only", "_functions", "__weakref__")
+    __slots__ = ("name", "_mapping", "_obj", "_type", "_ref", "_read_only", "_functions", "_place", "__weakref__")
 
-    def __init__(self, mapping, name, obj):
-        self.name, self._mapping, self._obj, self._read_only = name, mapping, obj, mapping.read_only
+    def __init__(self, mapping, name, obj, part=None):
+        self._mapping, self._obj, self._read_only = mapping, obj, mapping.read_only
+        self.name, self._place = name if part is None else f"{name}[{part}]", (name, part)
         # As a result type it gives an int, and as an argument it takes the low bits of any int.
         self._type = type(obj)
         self._ref = ctypes.byref(obj)
         self._functions = {}
 
     def __reduce__(self):
-        return pickled(self._mapping, self.name)
+        name, part = self._place
+        return pickled(self._mapping, name, None, part)
 
     def _refusal(self):
         return ReadOnlyError(

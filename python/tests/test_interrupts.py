@@ -107,6 +107,7 @@ class Interrupts(Case):
         self.seg = seg = self.open(create=True, max_size=1 << 30)
         self.v, self.s, self.text = seg.value("v", "q"), seg.struct("s", Pair), seg.string("text", 16)
         self.d, self.a = seg.value("d", "d"), seg.array("a", "i", 4)
+        self.ring, self.row = seg.ring("ring", Pair, 4), seg.table("table", Pair, 3)[1]
         self.made = 0
 
     def edit(self):
@@ -138,6 +139,8 @@ class Interrupts(Case):
             "element": (self.a, lambda: self.a.store(1, 2)),
             "slice": (self.a, lambda: self.a.store(slice(0, 3), (1, 2, 3))),
             "add to an element": (self.a, lambda: self.a.add(2, 1)),
+            "append": (self.ring, lambda: self.ring.append((1, -1))),
+            "row": (self.row, lambda: self.row.store((1, -1))),
         }
 
     def state(self, lock):
@@ -226,6 +229,94 @@ class Interrupts(Case):
                     lock.release()
                 self.assertEqual(self.state(lock), {}, step)
             self.assertGreater(step, 10)
+
+    def first_adds(self):
+        """Return counters and what tells their sum, with the addition of 1."""
+        c, d, h = self.seg.counter("count"), self.seg.counter("counts", "d"), self.seg.histogram("h", [5])
+        return ((c, c.load, lambda: c.add(1)), (d, d.load, lambda: d.add(1)), (h, lambda: sum(h.load().counts), lambda: h.observe(1)))
+
+    def unclaim(self, v):
+        """Have no cell, as a process has none before its first change. The cells are those of dead processes."""
+        v._claim.start_anew()
+        for i in range(1, v._cells.in_use() + 1):
+            v._cells.owner(i).value = OWNER_MASK - 7 if i % 2 else 0
+            v._cells.cell(i).probed = 0
+
+    def test_exception_at_every_step_of_a_claim(self):
+        """A first addition is made or not, and the next one is exact, whatever cell the exception left over."""
+        for v, load, add in self.first_adds():
+            for step in steps(STRIDE):
+                self.unclaim(v)
+                before, place = load(), ""
+                try:
+                    place = at_step(step, interrupt, add)
+                except Interrupt:
+                    pass
+                self.assertIn(load() - before, (0, 1) if place == "" else (1,), (v, step))
+                before = load()
+                add()
+                self.assertEqual(load() - before, 1, (v, step))
+                if place is None:
+                    break
+        g = self.seg.gauge("g")
+        for step in steps(STRIDE):
+            self.unclaim(g)
+            place = ""
+            try:
+                place = at_step(step, interrupt, lambda: g.set(5))
+            except Interrupt:
+                pass
+            self.assertIn(g.load(), (0, 5), step)
+            g.set(7)
+            self.assertEqual((g.load(), len(g.parts())), (7, 1), step)
+            if place is None:
+                break
+
+    def test_handler_at_every_step_of_a_claim(self):
+        """A handler adds to the same counter, and nothing is lost. A gauge that is just claimed refuses it."""
+        for v, load, add in self.first_adds():
+            for step in steps(STRIDE):
+                self.unclaim(v)
+                before = load()
+                place = at_step(step, add, add)
+                self.assertEqual(load() - before, 1 if place is None else 2, (v, step, place))
+                if place is None:
+                    break
+        g, refused = self.seg.gauge("g"), 0
+
+        def handler():
+            nonlocal refused
+            try:
+                g.add(1)
+            except RuntimeError as e:
+                self.assertIn("first change", str(e))
+                refused += 1
+
+        for step in steps(STRIDE):
+            self.unclaim(g)
+            before = refused
+            place = at_step(step, handler, lambda: g.add(1))
+            self.assertEqual(g.load(), 1 if place is None or refused > before else 2, (step, place))
+            if place is None:
+                break
+        self.assertGreater(refused, 0)
+
+    def test_exception_at_every_step_of_an_append(self):
+        """A value is appended whole or not at all, and the numbers have no gap. No reader sees half of one."""
+        for step in steps(STRIDE):
+            before = (self.ring.last() or (None, 0))[1]
+            place = ""
+            try:
+                place = at_step(step, interrupt, lambda: self.ring.append((step, -step)))
+            except Interrupt:
+                pass
+            x, seq = self.ring.last() or (None, 0)
+            self.assertIn(seq - before, (0, 1) if place == "" else (1,))
+            self.assertEqual(self.state(self.ring.get_lock()), {}, step)
+            if seq:
+                self.assertEqual(x.x, -x.y)
+            if place is None:
+                break
 
     def test_two_exceptions_in_a_row(self):
         """What a second exception leaves over when it interrupts the clean-up, the thread's next change completes."""

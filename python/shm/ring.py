@@ -1,0 +1,165 @@
+"""Rings: the last values of a stream."""
+
+import ctypes
+
+from .atomics import fence, store_release
+from .cell import LockCell
+from .ctype import instance, is_number, type_of
+from .locked import Locked, pickled
+from .mutex import mutex_of
+from .published import MAX_TRIES, locked_briefly
+
+_U64 = (1 << 64) - 1
+
+
+class Ring(Locked):
+    """The last len(r) values of a stream. The first value has the number 1, and each next one the next number.
+
+    append takes the lock, and its one store of the counter makes the value appear, whole.
+    Readers take no lock and never hinder a writer, with the exception that Struct has;
+    one that is too slow misses values, and is told how many. Appending to a read-only
+    segment raises ReadOnlyError.
+    """
+
+    __slots__ = ("_mapping", "_type", "_number", "_size", "_commit", "_slots", "_stride", "_count", "_read_only")
+
+    def __init__(self, mapping, record, type):
+        self._mapping, self._mutex, self._type = mapping, mutex_of(mapping, record), type
+        self._number, self._size, self._count = is_number(type), ctypes.sizeof(type), record.count
+        self._commit = mapping.at(ctypes.c_uint64, record.data + LockCell.commit.offset)
+        self._slots, self._stride, self._read_only = record.elements, record.stride, mapping.read_only
+
+    def __reduce__(self):
+        made_here = self._type.__module__ == type_of.__module__  # see Struct.__reduce__
+        return pickled(self._mapping, self._mutex.name, None if made_here else self._type)
+
+    def __len__(self):
+        """How many values the ring keeps, not how many it has now."""
+        return self._count
+
+    def append(self, x):
+        """Append a value; return its number."""
+        return self._mutex.change(self._append, instance(self._type, x))
+
+    def _append(self, x):
+        # There is one slot more than values that are kept, so the one that is filled is
+        # not one that a reader may be told of.
+        seq = self._commit.value + 1 & _U64
+        ctypes.memmove(self._address(seq), ctypes.addressof(x), self._size)
+        store_release(self._commit, seq)
+        fence()  # the holder may append again before it unlocks
+        return seq
+
+    def _address(self, seq):
+        return self._mapping.address(self._slots + (seq - 1) % (self._count + 1) * self._stride, self._size)
+
+    def _copy(self, seq):
+        x = self._type()
+        ctypes.memmove(ctypes.addressof(x), self._address(seq), self._size)
+        return x.value if self._number else x
+
+    def _kept(self, seq):
+        """Report whether a value is there, and is still kept. A commit that is less than seq keeps nothing."""
+        return 0 <= self._commit.value - seq < self._count
+
+    def _last(self):
+        seq = self._commit.value
+        return (self._copy(seq), seq) if seq else None
+
+    def last(self):
+        """Return the newest value and its number, or None if there is no value yet."""
+        tries = 0
+        while True:
+            seq = self._commit.value
+            if seq == 0:
+                return None
+            fence()
+            x = self._copy(seq)
+            fence()
+            if self._kept(seq):
+                return x, seq
+            tries += 1
+            if tries % MAX_TRIES == 0:
+                found, pair = locked_briefly(self._mutex, self._read_only, self._last)
+                if found:
+                    return pair
+
+    def reader(self, start=None):
+        """Return a RingReader that begins with the value of that number, or with the next one that is appended.
+
+        A start of 0 means the oldest value that the ring still has.
+        """
+        return RingReader(self, self._commit.value + 1 if start is None else start)
+
+    def __repr__(self):
+        return f"<Ring {self._mutex.name!r} of {self._count}>"
+
+
+class RingReader:
+    """Reads the values of a ring, one after the other. Each thread needs one of its own.
+
+    `for x, seq in reader:` goes on for ever.
+    """
+
+    __slots__ = ("_ring", "_at")
+
+    def __init__(self, ring, start):
+        if start < 0:
+            raise ValueError(f"values of a ring have numbers from 1, not {start}")
+        self._ring = ring
+        self._at = start or self._oldest(ring), 0  # the number of the next value, and how many were missed
+
+    @property
+    def missed(self):
+        """How many values were overwritten before this reader came to them, in all."""
+        return self._at[1]
+
+    @staticmethod
+    def _oldest(ring):
+        return max(1, ring._commit.value - ring._count + 1)
+
+    def next(self, timeout=None, cancel=None):
+        """Return the next value and its number. If there is none yet, sleep until one is appended.
+
+        It returns None after `timeout` seconds, or once cancel, a Cancel, is set.
+        """
+        ring = self._ring
+        commit, tries = ring._commit, 0
+        while True:
+            (seq, missed), newest = self._at, commit.value
+            if seq > newest:
+                there = ring._mutex.wait_for(lambda: commit.value >= seq, timeout, cancel)
+                if not there:
+                    return None
+                continue
+            if newest - seq < ring._count:
+                fence()
+                x = ring._copy(seq)
+                fence()
+                if ring._kept(seq):
+                    self._at = seq + 1, missed
+                    return x, seq
+            tries += 1
+            if tries % MAX_TRIES == 0:
+                found, pair = locked_briefly(ring._mutex, ring._read_only, self._take)
+                if found:
+                    return pair
+            self._skip_to(max(seq, self._oldest(ring)))
+
+    def _skip_to(self, seq):
+        old, missed = self._at
+        self._at = seq, missed + seq - old
+
+    def _take(self):
+        """Return the next value that the ring still has. The caller holds the lock."""
+        self._skip_to(max(self._at[0], self._oldest(self._ring)))
+        seq, missed = self._at
+        x = self._ring._copy(seq)
+        self._at = seq + 1, missed
+        return x, seq
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self.next()
