@@ -9,4 +9,4 @@ func (e Entry) Bytes() []byte {
 }
 
 // Slots returns the two slots of the struct in shared memory.
-func (v Struct[T]) Slots() [2]*T { return v.s.at }
+func (v Struct[T]) Slots() [2]*T { return [2]*T{v.slot(0), v.slot(1)} }

@@ -51,7 +51,7 @@ var fastPaths = map[string]int{
 // awaits a change, and what copies the fields
 // that only a newer program knows.
 var (
-	slowPath = regexp.MustCompile(`(?i)\.(lockOpen|lockWait|tryLockSlow|unlockSlow|wakeAll|loadSlow|finish|unlockAfter|fill|same|mustOwn|carry)$|^runtime\.(go)?panic|^runtime\.(memmove$|morestack)`)
+	slowPath = regexp.MustCompile(`(?i)\.(lockOpen|lockWait|tryLockSlow|unlockSlow|wakeAll|loadSlow|finish|unlockAfter|fill|same|mustOwn|carry|rowLock)$|^runtime\.(go)?panic|^runtime\.(memmove$|morestack)`)
 	leaf     = regexp.MustCompile(`(?i)\.mustBeOpen$`) // it calls nothing unless it panics
 )
 

@@ -51,9 +51,12 @@ func newMutex(s *Segment, l format.Label) (*Mutex, error) {
 }
 
 // lockOf returns the lock of a record that has one.
-func (m *mapping) lockOf(r *format.Record) *robust.Lock {
-	cell := mem.At[format.LockCell](&m.region, r.Data)
-	return m.locks.Get(&m.party, cell, r.Data, r.Name, m.file.cells.Token(r.Data), func() *robust.Lock {
+func (m *mapping) lockOf(r *format.Record) *robust.Lock { return m.lockAt(r.Data, r.Name) }
+
+// lockAt returns the lock whose cell is at off, one of the value of that name.
+func (m *mapping) lockAt(off int64, name string) *robust.Lock {
+	cell := mem.At[format.LockCell](&m.region, off)
+	return m.locks.Get(&m.party, cell, off, name, m.file.cells.Token(off), func() *robust.Lock {
 		mu := &Mutex{m: m}
 		mu.lock.Outer = mu
 		return &mu.lock

@@ -10,6 +10,7 @@ import (
 	"example.org/shm/internal/layout"
 	"example.org/shm/internal/mem"
 	"example.org/shm/internal/race"
+	"example.org/shm/internal/robust"
 	"example.org/shm/internal/slots"
 )
 
@@ -106,16 +107,32 @@ func (v RawStruct[T]) Ptr() *T {
 // A Struct works after Close of its segment, but nothing is awaited any more. In a
 // read-only attachment Load, Await and Changes work, and the other methods panic with
 // ErrReadOnly.
-type Struct[T any] struct{ s *structSlots[T] }
+type Struct[T any] struct {
+	s    *structSlots[T]
+	cell *format.LockCell // with the two slots behind it, in the mapping also if that is read-only
+}
 
+// structSlots is what all Structs of one value have in common: a struct alone, or the
+// rows of a table.
 type structSlots[T any] struct {
-	slots.Pair
-	at      [2]*T
-	bools   []mem.ByteRange
-	end     int            // bytes up to the end of the last field; tail padding may be another type's field
-	whole   uint32         // the extent of a slot that holds a T and nothing else; 1<<32-1 if tail padding may
-	padded  *layout.Layout // of T, if it has padding; else nil
-	scratch T              // Update's copy; guarded by the lock
+	m      *mapping
+	name   string
+	token  race.Token // of a struct alone
+	apart  uintptr    // bytes from one slot to the other
+	room   int64      // capacity of a slot
+	bools  []mem.ByteRange
+	end    int            // bytes up to the end of the last field; tail padding may be another type's field
+	whole  uint32         // the extent of a slot that holds a T and nothing else; 1<<32-1 if tail padding may
+	size   uint32         // of T
+	padded *layout.Layout // of T, if it has padding; else nil
+	one    structLock[T]  // of a struct alone
+	rows   *rowLocks[T]   // of a table; nil for a struct alone
+}
+
+// structLock is the lock of one struct, and what it guards in this process.
+type structLock[T any] struct {
+	*robust.Lock
+	scratch T // Update's copy
 }
 
 // NewStruct attaches to the struct of that name, or makes it with the value init.
@@ -131,45 +148,78 @@ func newStruct[T any](s *Segment, l format.Label, init T) (Struct[T], error) {
 	if err != nil {
 		return Struct[T]{}, err
 	}
-	form, err := layoutFor[T]()
+	of, err := structSlotsOf[T](m, r)
 	if err != nil {
 		return Struct[T]{}, err
 	}
-	pair := m.slotsOf(r)
+	of.token, of.one.Lock = m.file.cells.Token(r.Data), m.lockOf(r)
+	v := Struct[T]{of, mem.At[format.LockCell](&m.region, r.Data)}
 	if !m.region.ReadOnly {
-		if err := m.region.Guarded(func() error { pair.Reach(uint32(form.Size)); return nil }); err != nil {
+		if err := v.guarded(func() error { slots.Reach(v.cell, of.size); return nil }); err != nil {
 			return Struct[T]{}, errs.Wrap(err, "value %q", l.Name)
 		}
 	}
-	var padded *layout.Layout
-	if form.Padded() {
-		padded = form
-	}
-	whole := uint32(form.End())
-	if form.End() < form.Size {
-		whole = 1<<32 - 1
-	}
-	return Struct[T]{&structSlots[T]{
-		Pair:   *pair,
-		at:     [2]*T{mem.At[T](&m.region, r.Elements()), mem.At[T](&m.region, r.Elements()+format.RoundUp(r.Capacity))},
-		bools:  mem.Bools[T](),
-		end:    form.End(),
-		whole:  whole,
-		padded: padded,
-	}}, nil
+	return v, nil
 }
+
+// structSlotsOf returns what the structs of a record have in common, without a lock.
+func structSlotsOf[T any](m *mapping, r *format.Record) (*structSlots[T], error) {
+	form, err := layoutFor[T]()
+	if err != nil {
+		return nil, err
+	}
+	s := &structSlots[T]{
+		m:     m,
+		name:  r.Name,
+		apart: uintptr(format.RoundUp(r.Capacity)),
+		room:  r.Capacity,
+		bools: mem.Bools[T](),
+		end:   form.End(),
+		whole: uint32(form.End()),
+		size:  uint32(form.Size),
+	}
+	if form.Padded() {
+		s.padded = form
+	}
+	if form.End() < form.Size {
+		s.whole = 1<<32 - 1
+	}
+	return s, nil
+}
+
+// slot returns the slot of commit number count.
+func (v Struct[T]) slot(count uint64) *T {
+	return mem.After[T](v.cell, format.LockedOffset+uintptr(count&1)*v.s.apart)
+}
+
+// lock returns the lock of the struct.
+func (v Struct[T]) lock() *structLock[T] {
+	if v.s.rows != nil {
+		return v.s.rowLock(v.cell)
+	}
+	return &v.s.one
+}
+
+// bytes returns the slot of commit number count, with the fields that longer types
+// have in it.
+func (v Struct[T]) bytes(count uint64) []byte {
+	return mem.Slice[byte](&v.s.m.region, v.off()+format.LockedOffset+int64(count&1)*int64(v.s.apart), int(v.s.room))
+}
+
+// off returns where the struct's lock is in the segment.
+func (v Struct[T]) off() int64 { return mem.OffsetOf(&v.s.m.region, v.cell) }
 
 // Load returns a copy of the newest commit. It does not wait, except if writers
 // commit without a pause: see String.
 func (v Struct[T]) Load() (x T) {
-	s := v.s
+	s, cell := v.s, v.cell
 	if !mem.StoresInOrder || race.Enabled {
-		return s.loadSlow()
+		return v.loadSlow()
 	}
-	count := s.Cell.Commit.Load()
-	x = *s.at[count&1]
-	if s.Cell.Commit.Load() != count {
-		return s.loadSlow()
+	count := cell.Commit.Load()
+	x = *v.slot(count)
+	if cell.Commit.Load() != count {
+		return v.loadSlow()
 	}
 	if s.bools != nil {
 		mem.Normalise(&x, s.bools)
@@ -182,36 +232,43 @@ func (v Struct[T]) Load() (x T) {
 // suffice.
 //
 //go:noinline
-func (s *structSlots[T]) loadSlow() T {
-	_, x := s.newest()
+func (v Struct[T]) loadSlow() T {
+	_, x := v.newest()
 	return x
 }
 
 // newest returns the newest commit and its number.
-func (s *structSlots[T]) newest() (count uint64, x T) {
-	count = s.Read(func(slot []byte) { mem.CopyBytes(mem.BytesOf(&x), slot) })
+func (v Struct[T]) newest() (count uint64, x T) {
+	s := v.s
+	token := s.token
+	if race.Enabled && s.rows != nil {
+		token = s.m.file.cells.Token(v.off())
+	}
+	pair := slots.Behind(&s.m.region, v.off(), s.room, token)
+	pair.LockOf = func() *robust.Lock { return v.lock().Lock }
+	count = pair.Read(func(slot []byte) { mem.CopyBytes(mem.BytesOf(&x), slot) })
 	if s.bools != nil {
 		mem.Normalise(&x, s.bools)
 	}
+	runtime.KeepAlive(s)
 	return count, x
 }
 
 // Store commits x.
 func (v Struct[T]) Store(x T) {
-	s := v.s
-	mu := s.Lock
+	s, cell, mu := v.s, v.cell, v.lock()
 	mu.Acquire()
-	count := s.Cell.Commit.Load()
+	count := cell.Commit.Load()
 	changed := true
 	switch {
-	case mu.Awaited() && s.same(count, &x):
+	case mu.Awaited() && v.same(count, &x):
 		changed = false
-	case s.Cell.Extent.Load() == s.whole:
-		*s.at[(count+1)&1] = x
-		s.Publish(count)
+	case cell.Extent.Load() == s.whole:
+		*v.slot(count + 1) = x
+		slots.Publish(cell, mu.Token, count)
 	default:
-		s.fill(count, &x)
-		s.Publish(count)
+		v.fill(count, &x)
+		slots.Publish(cell, mu.Token, count)
 	}
 	if left := mu.Free(); left != 0 {
 		mu.Finish(left, changed)
@@ -223,19 +280,21 @@ func (v Struct[T]) Store(x T) {
 // it. The caller holds the lock.
 //
 //go:noinline
-func (s *structSlots[T]) fill(count uint64, x *T) {
-	s.Carry(count, s.end)
-	copy(s.Data[(count+1)&1][:s.end], mem.BytesOf(x))
+func (v Struct[T]) fill(count uint64, x *T) {
+	idle := v.bytes(count + 1)
+	slots.Carry(v.cell, idle, v.bytes(count), v.s.end)
+	copy(idle[:v.s.end], mem.BytesOf(x))
 }
 
 // same reports whether *x is what is committed, bit by bit. The caller holds the lock.
 //
 //go:noinline
-func (s *structSlots[T]) same(count uint64, x *T) bool {
-	if mem.SameBytes(s.at[count&1], x) {
+func (v Struct[T]) same(count uint64, x *T) bool {
+	if mem.SameBytes(v.slot(count), x) {
 		return true
 	}
-	return s.padded != nil && s.padded.SameData(s.Data[count&1][:s.padded.Size], mem.BytesOf(x))
+	padded := v.s.padded
+	return padded != nil && padded.SameData(v.bytes(count)[:padded.Size], mem.BytesOf(x))
 }
 
 // Update calls f with a copy of the struct, and commits what f made of it. f must
@@ -243,8 +302,7 @@ func (s *structSlots[T]) same(count uint64, x *T) bool {
 // panics or calls runtime.Goexit, Update commits nothing and releases the lock. If f
 // leaves all bits as they were, Update commits nothing and wakes nobody.
 func (v Struct[T]) Update(f func(*T)) {
-	s := v.s
-	mu := s.Lock
+	mu := v.lock()
 	mu.Acquire()
 	held := mu
 	defer func() {
@@ -252,39 +310,39 @@ func (v Struct[T]) Update(f func(*T)) {
 			held.ReleaseAfter(false)
 		}
 	}()
-	count := s.draw()
-	f(&s.scratch)
-	changed := s.commit(count)
+	count := v.draw(mu)
+	f(&mu.scratch)
+	changed := v.commit(count, mu)
 	held = nil
 	if left := mu.FreeAfter(); left != 0 {
 		mu.Finish(left, changed)
 	}
-	runtime.KeepAlive(s)
+	runtime.KeepAlive(v.s)
 }
 
 // draw copies what is committed to scratch, and returns its number. The caller holds
 // the lock.
-func (s *structSlots[T]) draw() (count uint64) {
-	count = s.Cell.Commit.Load()
-	s.scratch = *s.at[count&1]
-	if s.bools != nil {
-		mem.Normalise(&s.scratch, s.bools)
+func (v Struct[T]) draw(mu *structLock[T]) (count uint64) {
+	count = v.cell.Commit.Load()
+	mu.scratch = *v.slot(count)
+	if v.s.bools != nil {
+		mem.Normalise(&mu.scratch, v.s.bools)
 	}
 	return count
 }
 
 // commit commits scratch, if it is not what is committed, and reports whether it did.
 // The caller holds the lock.
-func (s *structSlots[T]) commit(count uint64) (changed bool) {
+func (v Struct[T]) commit(count uint64, mu *structLock[T]) (changed bool) {
 	switch {
-	case s.same(count, &s.scratch):
+	case v.same(count, &mu.scratch):
 		return false
-	case s.Cell.Extent.Load() == s.whole:
-		mem.CopyFields(s.at[(count+1)&1], &s.scratch)
+	case v.cell.Extent.Load() == v.s.whole:
+		mem.CopyFields(v.slot(count+1), &mu.scratch)
 	default:
-		s.fill(count, &s.scratch)
+		v.fill(count, &mu.scratch)
 	}
-	s.Publish(count)
+	slots.Publish(v.cell, mu.Token, count)
 	return true
 }
 
@@ -294,25 +352,25 @@ func (s *structSlots[T]) commit(count uint64) (changed bool) {
 // UpdateContext returns the error as it is. The error wraps ErrFormat if another
 // program has cut the file off.
 func (v Struct[T]) UpdateContext(ctx context.Context, f func(*T) error) error {
-	s := v.s
-	return s.guarded(func() (err error) {
-		if err := s.Lock.AcquireContext(ctx); err != nil {
+	return v.guarded(func() (err error) {
+		mu := v.lock()
+		if err := mu.AcquireContext(ctx); err != nil {
 			return err
 		}
 		returned, changed := false, false
 		defer func() {
 			if changed {
-				s.Lock.UnlockAfter(returned)
+				mu.UnlockAfter(returned)
 			} else {
-				s.Lock.ReleaseAfter(returned)
+				mu.ReleaseAfter(returned)
 			}
-			runtime.KeepAlive(s)
+			runtime.KeepAlive(v.s)
 		}()
-		count := s.draw()
-		err = f(&s.scratch)
+		count := v.draw(mu)
+		err = f(&mu.scratch)
 		returned = true
 		if err == nil {
-			changed = s.commit(count)
+			changed = v.commit(count, mu)
 		}
 		return err
 	})
@@ -329,8 +387,8 @@ func (v Struct[T]) StoreContext(ctx context.Context, x T) error {
 // context's. See Value.Await.
 func (v Struct[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 	var x T
-	err := v.s.guarded(func() error {
-		return v.s.Lock.Await(ctx, v.s.Cell.Commit.Load, func() bool {
+	err := v.guarded(func() error {
+		return v.lock().Await(ctx, v.cell.Commit.Load, func() bool {
 			x = v.Load()
 			return ok(x)
 		})
@@ -347,17 +405,13 @@ func (v Struct[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 // processes. An Update that leaves all bits as they were is no commit. A Store of what
 // is there already may be one.
 func (v Struct[T]) Changes(ctx context.Context) iter.Seq2[uint64, T] {
-	s := v.s
-	version := func() uint64 { return s.Cell.Commit.Load() } // s.Cell.Commit.Load would look at the memory here
-	return changes(ctx, s.guarded, s.Lock, version, func(uint64, T) (uint64, T) { return s.newest() })
+	return changes(ctx, v.guarded, v.lock().Lock, v.cell.Commit.Load, func(uint64, T) (uint64, T) { return v.newest() })
 }
 
 // guarded calls f, which touches the memory, and returns an error if the file was cut
 // off.
-func (s *structSlots[T]) guarded(f func() error) error {
-	return mutexOf(s.Lock).m.region.Guarded(f)
-}
+func (v Struct[T]) guarded(f func() error) error { return v.s.m.region.Guarded(f) }
 
 // Mutex returns the lock that Store and Update take. While you hold it, only Load
 // may be called: the others would be a self-deadlock.
-func (v Struct[T]) Mutex() *Mutex { return mutexOf(v.s.Lock) }
+func (v Struct[T]) Mutex() *Mutex { return mutexOf(v.lock().Lock) }

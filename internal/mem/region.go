@@ -70,3 +70,18 @@ func (r *Region) Offset(p uintptr) uintptr {
 	// SAFETY: addresses are only compared.
 	return p - uintptr(unsafe.Pointer(unsafe.SliceData(r.Bytes)))
 }
+
+// OffsetOf returns how far *p is from the region's start.
+//
+// Preconditions: p is in the region.
+func OffsetOf[T any](r *Region, p *T) int64 {
+	// SAFETY: as in Offset.
+	return int64(r.Offset(uintptr(unsafe.Pointer(p))))
+}
+
+// After returns the T that begins n bytes after *p.
+//
+// Preconditions: it is in the mapping that *p is in, and aligned.
+//
+// SAFETY: by the precondition.
+func After[T, U any](p *U, n uintptr) *T { return (*T)(unsafe.Add(unsafe.Pointer(p), n)) }

@@ -33,9 +33,10 @@ import (
 
 // Pair is the two slots of a published value in this process's memory.
 type Pair struct {
-	Lock   *robust.Lock     // nil for a Pair that only reads
-	Cell   *format.LockCell // in the mapping, also if that is read-only
-	Data   [2][]byte        // capacity bytes each
+	Lock   *robust.Lock        // nil for a Pair that only reads
+	LockOf func() *robust.Lock // returns the lock for Read if Lock is nil; may be nil too
+	Cell   *format.LockCell    // in the mapping, also if that is read-only
+	Data   [2][]byte           // capacity bytes each
 	Token  race.Token
 	region *mem.Region
 }
@@ -45,12 +46,20 @@ type Pair struct {
 //
 // Preconditions: r is a published value of the segment in region.
 func At(region *mem.Region, r *format.Record, token race.Token) *Pair {
-	first, n := r.Elements(), int(r.Capacity)
-	return &Pair{
-		Cell: mem.At[format.LockCell](region, r.Data),
+	p := Behind(region, r.Data, r.Capacity, token)
+	return &p
+}
+
+// Behind returns the slots of a value whose lock cell is at off, as At does.
+//
+// Preconditions: the cell and two slots of that capacity are in the region.
+func Behind(region *mem.Region, off, capacity int64, token race.Token) Pair {
+	first, n := off+format.LockedOffset, int(capacity)
+	return Pair{
+		Cell: mem.At[format.LockCell](region, off),
 		Data: [2][]byte{
 			mem.Slice[byte](region, first, n),
-			mem.Slice[byte](region, first+format.RoundUp(r.Capacity), n),
+			mem.Slice[byte](region, first+format.RoundUp(capacity), n),
 		},
 		Token:  token,
 		region: region,
@@ -79,14 +88,15 @@ func (p *Pair) Read(copySlot func(slot []byte)) (count uint64) {
 		if tries%maxTries != 0 {
 			continue
 		}
-		if p.Lock == nil || p.region.ReadOnly {
+		lock := p.lock()
+		if lock == nil {
 			runtime.Gosched() // it cannot take the lock
 			continue
 		}
-		if p.lockBriefly() {
+		if lockBriefly(lock) {
 			count = p.Cell.Commit.Load()
 			copySlot(p.Data[count&1])
-			p.Lock.Release()
+			lock.Release()
 			break
 		}
 	}
@@ -95,10 +105,21 @@ func (p *Pair) Read(copySlot func(slot []byte)) (count uint64) {
 	return count
 }
 
-func (p *Pair) lockBriefly() bool {
+// lock returns the lock that a reader may take, or nil.
+func (p *Pair) lock() *robust.Lock {
+	switch {
+	case p.region.ReadOnly:
+		return nil
+	case p.Lock == nil && p.LockOf != nil:
+		return p.LockOf()
+	}
+	return p.Lock
+}
+
+func lockBriefly(l *robust.Lock) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), lockAtMost)
 	defer cancel()
-	return p.Lock.LockSlow(ctx) == nil
+	return l.LockSlow(ctx) == nil
 }
 
 // Amend publishes a copy of the committed slot in which change has been made, unless
@@ -117,30 +138,39 @@ func (p *Pair) Amend(change func(idle []byte)) (changed bool) {
 	return true
 }
 
+// Publish is the function Publish for this pair.
+func (p *Pair) Publish(count uint64) { Publish(p.Cell, p.Token, count) }
+
+// Carry is the function Carry for this pair.
+func (p *Pair) Carry(count uint64, n int) { Carry(p.Cell, p.Data[(count+1)&1], p.Data[count&1], n) }
+
+// Reach is the function Reach for this pair.
+func (p *Pair) Reach(n uint32) { Reach(p.Cell, n) }
+
 // Publish commits the idle slot; count is the counter as the caller read it under
 // the lock. The caller holds the lock, and releases it before the next commit.
-func (p *Pair) Publish(count uint64) {
+func Publish(cell *format.LockCell, token race.Token, count uint64) {
 	killpoint.At(killpoint.SlotFilled)
-	p.Token.Release() // a reader may see the commit before the unlock
-	mem.StoreRelease(&p.Cell.Commit, count+1)
+	token.Release() // a reader may see the commit before the unlock
+	mem.StoreRelease(&cell.Commit, count+1)
 	killpoint.At(killpoint.SlotCommitted)
 }
 
 // Carry copies from the committed to the idle slot what a newer program may keep
 // after the first n bytes. The caller holds the lock.
-func (p *Pair) Carry(count uint64, n int) {
-	if end := min(int(p.Cell.Extent.Load()), len(p.Data[0])); end > n {
-		copy(p.Data[(count+1)&1][n:end], p.Data[count&1][n:end])
+func Carry(cell *format.LockCell, idle, committed []byte, n int) {
+	if end := min(int(cell.Extent.Load()), len(idle)); end > n {
+		copy(idle[n:end], committed[n:end])
 		killpoint.At(killpoint.TailCarried)
 	}
 }
 
 // Reach makes writers carry over at least n bytes. A program calls it before its
 // first commit. The lock orders it before the commits of others.
-func (p *Pair) Reach(n uint32) {
+func Reach(cell *format.LockCell, n uint32) {
 	for {
-		old := p.Cell.Extent.Load()
-		if old >= n || p.Cell.Extent.CompareAndSwap(old, n) {
+		old := cell.Extent.Load()
+		if old >= n || cell.Extent.CompareAndSwap(old, n) {
 			killpoint.At(killpoint.ExtentRaised)
 			return
 		}
