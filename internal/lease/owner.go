@@ -295,14 +295,24 @@ func (o *Owner) MayProbe(probed *atomic.Int64, every time.Duration) bool {
 // Process returns what the table says of the process that attached under an id;
 // 0 and "" if its entry has been reused.
 func (o *Owner) Process(id uint32) (pid int, program string) {
+	pid, _, program = o.Attached(id)
+	return pid, program
+}
+
+// Attached is Process that also returns the pid namespace to which the pid belongs; 0
+// if that is not known.
+func (o *Owner) Attached(id uint32) (pid int, namespace uint64, program string) {
 	entry := o.entry(id)
-	name := entry.Program
-	pid = int(entry.Pid)
 	if entry.ID.Load() != id {
-		return 0, ""
+		return 0, 0, ""
+	}
+	name := entry.Program
+	pid, namespace = int(entry.Pid), entry.Namespace
+	if entry.ID.Load() != id {
+		return 0, 0, ""
 	}
 	program, _, _ = strings.Cut(string(name[:]), "\x00")
-	return pid, program
+	return pid, namespace, program
 }
 
 // Pid returns the pid in the table entry of an id, although the entry may belong to

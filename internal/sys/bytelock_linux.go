@@ -98,6 +98,20 @@ func Locked(f *os.File, off, length int64) (bool, error) {
 	return err != nil || l.Type != unix.F_UNLCK, err
 }
 
+// LockedRange returns bytes on which a description other than f's holds an exclusive
+// lock: some of them, if there are several such locks among length bytes from off. If
+// there are none, n is 0. It takes no lock and never blocks.
+func LockedRange(f *os.File, off, length int64) (start, n int64, err error) {
+	l, err := fileLock(f, unix.F_OFD_GETLK, unix.F_RDLCK, off, length)
+	switch {
+	case err != nil || l.Type == unix.F_UNLCK:
+		return 0, 0, err
+	case l.Len == 0: // to the end of all files
+		return l.Start, math.MaxInt64 - l.Start, nil
+	}
+	return l.Start, l.Len, nil
+}
+
 // LockedFast is Locked for one byte, and takes less time. It is for a caller on which
 // a goroutine waits.
 //

@@ -60,6 +60,17 @@ func (h *Death) Wait(d time.Duration) (exited bool) {
 	return err == nil
 }
 
+// Exited sleeps until the process has exited, and returns true, or until Close, and
+// returns false. It sleeps in Go and keeps no thread.
+func (h *Death) Exited() bool {
+	err := h.conn.Read(func(fd uintptr) bool {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(p, 0)
+		return err == nil && n > 0
+	})
+	return err == nil
+}
+
 // Close ends the watch. It does nothing on a nil *Death, and never blocks.
 func (h *Death) Close() {
 	if h != nil {

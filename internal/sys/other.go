@@ -123,6 +123,9 @@ var ErrLocked = errPlatform
 // Locked fails on this system.
 func Locked(*os.File, int64, int64) (bool, error) { return true, errPlatform }
 
+// LockedRange fails on this system.
+func LockedRange(*os.File, int64, int64) (start, n int64, err error) { return 0, 0, errPlatform }
+
 // LockedFast fails on this system.
 func LockedFast(*os.File, int64) (bool, error) { return true, errPlatform }
 
@@ -171,6 +174,9 @@ func WatchPid(int, uint64) *Death { return nil }
 
 // Wait sleeps for d and returns false.
 func (*Death) Wait(d time.Duration) bool { time.Sleep(d); return false }
+
+// Exited returns false on this system.
+func (*Death) Exited() bool { return false }
 
 // Close does nothing.
 func (*Death) Close() {}
