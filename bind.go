@@ -13,8 +13,8 @@ import (
 )
 
 // Bind fills a struct of handles. ptr points to a struct. Each exported field of it
-// is a handle of this package: RawValue, Value, Atomic, RawArray, Array, RawStruct,
-// Struct, CharArray, String or *Mutex. Bind attaches the field to the value that has
+// is a handle of this package: RawValue, Value, Atomic, RawArray, Array,
+// AtomicArray, RawStruct, Struct, Table, CharArray, String, *Mutex or Mutexes. Bind attaches the field to the value that has
 // its name, or makes the value, starting from zero:
 //
 //	var board struct {
@@ -27,7 +27,7 @@ import (
 //	err := shm.Bind(seg, &board)
 //
 // The tag has a name, or else the value has the field's name. Options follow: len=N
-// is the number of elements of an array or bytes of a C string (without it, Bind
+// is the number of elements of an array, rows, locks, or bytes of a C string (without it, Bind
 // takes the length found); unit=TEXT, hint=NAME and help=TEXT are stored with a value
 // that is made here, and tools show them. The hint says what the value means:
 // duration (in nanoseconds), time (in nanoseconds since 1970), text, counter or
@@ -248,12 +248,30 @@ func (v *String) bind(s *Segment, l format.Label, n int) (err error) {
 	return err
 }
 
-func (*RawValue[T]) sized() bool  { return false }
-func (*Value[T]) sized() bool     { return false }
-func (*Atomic[T]) sized() bool    { return false }
-func (*RawStruct[T]) sized() bool { return false }
-func (*Struct[T]) sized() bool    { return false }
-func (*RawArray[T]) sized() bool  { return true }
-func (*Array[T]) sized() bool     { return true }
-func (*CharArray) sized() bool    { return true }
-func (*String) sized() bool       { return true }
+func (a *AtomicArray[T]) bind(s *Segment, l format.Label, n int) (err error) {
+	*a, err = newAtomicArray[T](s, l, n)
+	return err
+}
+
+func (ms *Mutexes) bind(s *Segment, l format.Label, n int) (err error) {
+	*ms, err = newMutexes(s, l, n)
+	return err
+}
+
+func (t *Table[T]) bind(s *Segment, l format.Label, n int) (err error) {
+	*t, err = newTable[T](s, l, n)
+	return err
+}
+
+func (*RawValue[T]) sized() bool    { return false }
+func (*Value[T]) sized() bool       { return false }
+func (*Atomic[T]) sized() bool      { return false }
+func (*RawStruct[T]) sized() bool   { return false }
+func (*Struct[T]) sized() bool      { return false }
+func (*RawArray[T]) sized() bool    { return true }
+func (*Array[T]) sized() bool       { return true }
+func (*CharArray) sized() bool      { return true }
+func (*String) sized() bool         { return true }
+func (*AtomicArray[T]) sized() bool { return true }
+func (*Mutexes) sized() bool        { return true }
+func (*Table[T]) sized() bool       { return true }

@@ -30,6 +30,8 @@ type Segment struct {
 	path string // absolute, of the name's file; "" if the segment was not found by a name
 	file *os.File
 	m    atomic.Pointer[mapping] // nil after Close
+
+	sleepers sleepers
 }
 
 // Open attaches to the segment of that name, and creates it if it does not exist.
@@ -322,8 +324,8 @@ func (s *Segment) Sync() error {
 // locks held, stay until no handle can reach them. The name stays, and other
 // processes are not affected.
 //
-// Close ends what waits: WaitFor of this Segment, Await and LockContext return
-// ErrClosed, Changes ends, and a Mutex.Lock that waits panics with ErrClosed. Changes
+// Close ends what waits: WaitFor and AwaitExit of this Segment, Await, LockContext and
+// LockAny return ErrClosed, Changes ends, and a Mutex.Lock that waits panics with ErrClosed. Changes
 // of values, such as Store and UpdateContext, go on. All Segments of this process that
 // have one file open in the same mode share its memory and their handles. So Await,
 // Changes and the locks end only when the last of those Segments is closed.
@@ -333,6 +335,7 @@ func (s *Segment) Close() error {
 		return nil
 	}
 	m.detach()
+	s.sleepers.rouse()
 	if m.header != nil {
 		// WaitFor returns ErrClosed. If another program has cut the file off, there is no
 		// word to wake it by.

@@ -126,7 +126,7 @@ type structSlots[T any] struct {
 	size   uint32         // of T
 	padded *layout.Layout // of T, if it has padding; else nil
 	one    structLock[T]  // of a struct alone
-	rows   *rowLocks[T]   // of a table; nil for a struct alone
+	rows   *rows[T]       // of a table; nil for a struct alone
 }
 
 // structLock is the lock of one struct, and what it guards in this process.

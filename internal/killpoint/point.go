@@ -27,6 +27,8 @@ const (
 	LockedAsHead
 	TryLocked
 	TryLockedSlow
+	LockedAny
+	LockedAnyReserved
 
 	// A goroutine waits for a lock.
 	LocalWaiterMarked

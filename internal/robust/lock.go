@@ -154,6 +154,7 @@ var neverFree = func() *format.LockCell {
 type Table struct {
 	mu    sync.Mutex
 	byOff map[int64]*Lock
+	sets  map[int64]*Set
 }
 
 // Get returns the Lock of the cell at off bytes from the start of the segment.
@@ -186,7 +187,11 @@ func (t *Table) EndWaits() {
 	const tries = 1000 // where a file was cut off, no wake-up reaches a sleeper
 	t.mu.Lock()
 	locks := slices.Collect(maps.Values(t.byOff))
+	sets := slices.Collect(maps.Values(t.sets))
 	t.mu.Unlock()
+	for _, s := range sets {
+		s.queue.signalOver(s.party)
+	}
 	for _, l := range locks { // all at once, so that each finds most of them awake below
 		unlessCutOff(func() {
 			l.group.Tell((*mapping)(l), l.change)
@@ -220,15 +225,7 @@ func unlessCutOff(f func()) {
 // whether there are any. One of them may be on its way to sleep in the kernel, where
 // only the next wake-up reaches it.
 func (l *Lock) endWaits() (waiting bool) {
-	l.queue.mu.Lock()
-	defer l.queue.mu.Unlock()
-	for w := l.queue.head; w != nil; w = w.next {
-		if l.party.over(w.opening) != nil {
-			waiting = true
-			w.signal()
-		}
-	}
-	if waiting {
+	if waiting = l.queue.signalOver(l.party); waiting {
 		sys.FutexWake(&l.cell.Word, math.MaxInt32, l.party.WakeBit())
 	}
 	return waiting

@@ -143,6 +143,20 @@ func (q *queue) drop(w *waiter) {
 	}
 }
 
+// signalOver signals the waiters that have to give up, because p was shut, and reports
+// whether there are any.
+func (q *queue) signalOver(p *Party) (waiting bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for w := q.head; w != nil; w = w.next {
+		if p.over(w.opening) != nil {
+			waiting = true
+			w.signal()
+		}
+	}
+	return waiting
+}
+
 // turn reports whether w may compete for the word, and whether it owns the lock
 // already.
 func (q *queue) turn(w *waiter) (head, granted bool) {

@@ -330,15 +330,20 @@ func (l *Lock) takeOver(w uint32) bool {
 	if !l.party.Dead(owner) && (!l.party.MayProbe(&l.cell.Probed, probeEvery) || l.party.Alive(owner)) {
 		return false
 	}
-	if !l.cell.Word.CompareAndSwap(w, l.id|format.KernelWaiters) {
+	return l.party.replace(l.cell, w)
+}
+
+// replace takes a lock, whose word was w, from its owner, which is dead.
+func (p *Party) replace(cell *format.LockCell, w uint32) bool {
+	if !cell.Word.CompareAndSwap(w, p.ID()|format.KernelWaiters) {
 		return false
 	}
 	killpoint.At(killpoint.TakenOver)
-	l.cell.Abandoned.Store(1)
+	cell.Abandoned.Store(1)
 	killpoint.At(killpoint.TakeoverMarked)
-	l.cell.Takeovers.Add(1)
+	cell.Takeovers.Add(1)
 	killpoint.At(killpoint.TakeoverCounted)
 	// The dead process may have changed something and told nobody.
-	wait.WakeAll(&l.cell.Change)
+	wait.WakeAll(&cell.Change)
 	return true
 }

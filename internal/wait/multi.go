@@ -63,19 +63,54 @@ func (m *multiWait) add(w *wordWaiter) bool {
 		m.waiters = map[*wordWaiter]struct{}{}
 	}
 	m.waiters[w] = struct{}{}
-	if !m.running {
-		m.running = true
-		go m.run()
-		return true
-	}
-	m.ring()
+	m.start()
 	return true
+}
+
+// start starts its goroutine, or tells it of new waiters. m.mu is held.
+func (m *multiWait) start() {
+	if m.running {
+		m.ring()
+		return
+	}
+	m.running = true
+	go m.run()
+}
+
+// addSome is add for as many waiters as there is room for. It returns how many.
+func (m *multiWait) addSome(all []wordWaiter) (n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n = min(len(all), wordsPerThread-len(m.waiters))
+	if n <= 0 {
+		return 0
+	}
+	if m.waiters == nil {
+		m.waiters = map[*wordWaiter]struct{}{}
+	}
+	for i := range n {
+		m.waiters[&all[i]] = struct{}{}
+	}
+	m.start()
+	return n
 }
 
 func (m *multiWait) remove(w *wordWaiter) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.waiters, w)
+	if len(m.waiters) == 0 && m.running {
+		m.ring()
+	}
+}
+
+// removeAll is remove for many waiters.
+func (m *multiWait) removeAll(all []wordWaiter) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range all {
+		delete(m.waiters, &all[i])
+	}
 	if len(m.waiters) == 0 && m.running {
 		m.ring()
 	}

@@ -53,10 +53,7 @@ func Poll(ctx context.Context, word *atomic.Uint32, seen uint32, wake chan struc
 func (p *poller) sleep(ctx context.Context, w *wordWaiter, d time.Duration) {
 	p.mu.Lock()
 	p.waiters[w] = struct{}{}
-	if !p.running {
-		p.running = true
-		go p.run()
-	}
+	p.start()
 	p.mu.Unlock()
 	t := time.NewTimer(d)
 	select {
@@ -68,6 +65,33 @@ func (p *poller) sleep(ctx context.Context, w *wordWaiter, d time.Duration) {
 	p.mu.Lock()
 	delete(p.waiters, w)
 	p.mu.Unlock()
+}
+
+// add puts many waiters into the table.
+func (p *poller) add(all []wordWaiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range all {
+		p.waiters[&all[i]] = struct{}{}
+	}
+	p.start()
+}
+
+// remove takes many waiters out.
+func (p *poller) remove(all []wordWaiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range all {
+		delete(p.waiters, &all[i])
+	}
+}
+
+// start starts its goroutine, unless that runs. p.mu is held.
+func (p *poller) start() {
+	if !p.running {
+		p.running = true
+		go p.run()
+	}
 }
 
 // run returns when nobody is left.
