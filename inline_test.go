@@ -42,14 +42,18 @@ var fastPaths = map[string]int{
 	"RawStructGet":              0,
 	"StructLoad":                1,
 	"StructStore":               1,
+	"AtomicArrayAddInt64":       0,
+	"TableRow":                  0,
+	"TableLoad":                 1,
+	"TableStore":                1,
 	"MutexLock":                 1,
 	"MutexTryLock":              2, // TryLock and mustBeOpen
 	"MutexUnlock":               1,
 }
 
 // Calls off the fast path: what panics, what waits, what compares because somebody
-// awaits a change, and what copies the fields
-// that only a newer program knows.
+// awaits a change, what copies the fields
+// that only a newer program knows, and what finds the lock of a row.
 var (
 	slowPath = regexp.MustCompile(`(?i)\.(lockOpen|lockWait|tryLockSlow|unlockSlow|wakeAll|loadSlow|finish|unlockAfter|fill|same|mustOwn|carry|rowLock)$|^runtime\.(go)?panic|^runtime\.(memmove$|morestack)`)
 	leaf     = regexp.MustCompile(`(?i)\.mustBeOpen$`) // it calls nothing unless it panics

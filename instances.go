@@ -24,6 +24,8 @@ var (
 	_ = Atomic[int64].And
 	_ = Atomic[int64].Or
 
+	_ = AtomicArray[int64].At
+
 	_ = Value[int64].Load
 	_ = Value[int64].Store
 	_ = Value[int64].Swap
@@ -39,4 +41,6 @@ var (
 	_ = Struct[int64].Load
 	_ = Struct[int64].Store
 	_ = Struct[int64].Update
+
+	_ = Table[int64].Row
 )

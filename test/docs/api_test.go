@@ -49,6 +49,9 @@ var (
 	_ func(*shm.Segment) (bool, error)                               = (*shm.Segment).Replaced
 	_ func(*shm.Segment) (bool, error)                               = (*shm.Segment).Leased
 	_ func(*shm.Segment) error                                       = (*shm.Segment).Check
+	_ func(*shm.Segment) iter.Seq[shm.Process]                       = (*shm.Segment).Processes
+	_ func(*shm.Segment, context.Context, shm.Process) error         = (*shm.Segment).AwaitExit
+	_ func(shm.Process) bool                                         = shm.Process.Alive
 	_ func(*shm.Segment) error                                       = (*shm.Segment).Close
 )
 
@@ -110,6 +113,10 @@ func apiAtomicInteger[T shm.AtomicInteger]() {
 		_ func(shm.Atomic[T], T) T                             = shm.Atomic[T].Add
 		_ func(shm.Atomic[T], T) T                             = shm.Atomic[T].And
 		_ func(shm.Atomic[T], T) T                             = shm.Atomic[T].Or
+
+		_ func(*shm.Segment, string, int) (shm.AtomicArray[T], error) = shm.NewAtomicArray[T]
+		_ func(shm.AtomicArray[T]) int                                = shm.AtomicArray[T].Len
+		_ func(shm.AtomicArray[T], int) shm.Atomic[T]                 = shm.AtomicArray[T].At
 	)
 }
 
@@ -121,6 +128,10 @@ func apiAny[T any]() {
 		_ func(shm.RawStruct[T], T)                                     = shm.RawStruct[T].Set
 		_ func(shm.RawStruct[T]) *T                                     = shm.RawStruct[T].Ptr
 		_ func(*shm.Segment, string, T) (shm.Struct[T], error)          = shm.NewStruct[T]
+		_ func(*shm.Segment, string, int) (shm.Table[T], error)         = shm.NewTable[T]
+		_ func(shm.Table[T]) int                                        = shm.Table[T].Len
+		_ func(shm.Table[T], int) shm.Struct[T]                         = shm.Table[T].Row
+		_ func(shm.Table[T]) iter.Seq2[int, T]                          = shm.Table[T].All
 		_ func(shm.Struct[T]) T                                         = shm.Struct[T].Load
 		_ func(shm.Struct[T], T)                                        = shm.Struct[T].Store
 		_ func(shm.Struct[T], func(*T))                                 = shm.Struct[T].Update
@@ -180,6 +191,12 @@ var (
 	_ func(*shm.Mutex) bool                          = (*shm.Mutex).Abandoned
 	_ sync.Locker                                    = (*shm.Mutex)(nil)
 
+	_ func(*shm.Segment, string, int) (shm.Mutexes, error)  = shm.NewMutexes
+	_ func(shm.Mutexes) int                                 = shm.Mutexes.Len
+	_ func(shm.Mutexes, int) *shm.Mutex                     = shm.Mutexes.At
+	_ func(shm.Mutexes, context.Context) (i int, err error) = shm.Mutexes.LockAny
+	_ func(shm.Mutexes, int) (shm.Process, bool)            = shm.Mutexes.Owner
+
 	_ func(string) (shm.Layout, error)  = shm.ParseLayout
 	_ func(shm.Layout, shm.Layout) bool = shm.Layout.Equal
 	_ func(shm.Entry) any               = shm.Entry.Any
@@ -204,7 +221,7 @@ var (
 // Structs are stated field by field, so that fields can be added.
 var _ = apiFields
 
-func apiFields(o *shm.Options, l *shm.Layout, f *shm.Field, e *shm.Entry, t *shm.TypeError, m *shm.LayoutError, i *shm.LockInfo) {
+func apiFields(o *shm.Options, l *shm.Layout, f *shm.Field, e *shm.Entry, t *shm.TypeError, m *shm.LayoutError, i *shm.LockInfo, p *shm.Process) {
 	var (
 		_ = []*fs.FileMode{&o.Mode}
 		_ = []*int64{&o.MaxSize}
@@ -216,7 +233,10 @@ func apiFields(o *shm.Options, l *shm.Layout, f *shm.Field, e *shm.Entry, t *shm
 		_ = []*shm.Access{&e.Access, &m.HaveAccess, &m.WantAccess}
 		_ = []*reflect.Type{&t.Type}
 		_ = []*bool{&i.Held, &i.Alive, &i.Reserved, &i.Waiting, &i.Abandoned}
-		_ = []*uint32{&i.ID, &i.Takeovers}
+		_ = []*uint32{&i.ID, &i.Takeovers, &p.ID}
+		_ = []*int{&p.Pid}
+		_ = []*uint64{&p.Namespace}
+		_ = []*string{&p.Program}
 	)
 }
 
@@ -296,6 +316,7 @@ var (
 		"Array[int]", "Array[uint]", "Array[uintptr]", "Array[complex128]", "Array[bool]", "Array[string]",
 		"Atomic[int]", "Atomic[uint]", "Atomic[uintptr]", "Atomic[int8]", "Atomic[int16]", "Atomic[uint8]", "Atomic[uint16]",
 		"Atomic[float32]", "Atomic[float64]", "Atomic[complex64]", "Atomic[bool]", "Atomic[string]",
+		"AtomicArray[int]", "AtomicArray[uint8]", "AtomicArray[float64]",
 	}
 	accepted = []string{
 		"RawValue[int8]", "RawValue[complex128]", "RawArray[complex128]", "Value[complex64]", "Array[float32]",

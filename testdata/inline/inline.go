@@ -43,6 +43,12 @@ func RawStructGet(v shm.RawStruct[Line]) Line { return v.Get() }
 func StructLoad(v shm.Struct[Line]) Line      { return v.Load() }
 func StructStore(v shm.Struct[Line], x Line)  { v.Store(x) }
 
+func AtomicArrayAddInt64(a shm.AtomicArray[int64], i int, x int64) int64 { return a.At(i).Add(x) }
+
+func TableRow(t shm.Table[Line], i int) shm.Struct[Line] { return t.Row(i) }
+func TableLoad(t shm.Table[Line], i int) Line            { return t.Row(i).Load() }
+func TableStore(t shm.Table[Line], i int, x Line)        { t.Row(i).Store(x) }
+
 func MutexLock(mu *shm.Mutex)         { mu.Lock() }
 func MutexTryLock(mu *shm.Mutex) bool { return mu.TryLock() }
 func MutexUnlock(mu *shm.Mutex)       { mu.Unlock() }
