@@ -5,13 +5,11 @@ import (
 	"iter"
 	"runtime"
 	"slices"
-	"sync"
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem"
 	"example.org/shm/internal/robust"
-	"example.org/shm/internal/wait"
 )
 
 // Process is a process that has, or had, a segment attached. ID is its identity in that
@@ -138,9 +136,7 @@ func (s *Segment) AwaitExit(ctx context.Context, p Process) error {
 		return errs.Wrap(errs.Invalid("it is no process of %s", s.label()), "awaiting the exit of process %d", p.ID)
 	}
 	wake := make(chan struct{}, 1)
-	if wait.InBubble() == nil {
-		defer s.sleepers.join(wake)()
-	}
+	defer s.sleepers.Join(wake)()
 	err = m.region.Guarded(func() error {
 		return m.party.AwaitExit(ctx, s.file, p.ID, wake, func() error { _, err := s.attachedMapping(); return err })
 	})
@@ -149,35 +145,4 @@ func (s *Segment) AwaitExit(ctx context.Context, p Process) error {
 		return errs.Wrap(err, "awaiting the exit of process %d (pid %d)", p.ID, p.Pid)
 	}
 	return nil
-}
-
-// sleepers has the goroutines that Close is to wake. A goroutine in a bubble of
-// testing/synctest looks by itself.
-type sleepers struct {
-	mu  sync.Mutex
-	all map[chan struct{}]struct{}
-}
-
-// join makes wake get a token from Close, until the caller calls leave.
-func (s *sleepers) join(wake chan struct{}) (leave func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all == nil {
-		s.all = map[chan struct{}]struct{}{}
-	}
-	s.all[wake] = struct{}{}
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.all, wake)
-	}
-}
-
-// rouse wakes all.
-func (s *sleepers) rouse() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for wake := range s.all {
-		wait.Signal(wake)
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/lease"
 	"example.org/shm/internal/sys"
+	"example.org/shm/internal/wait"
 )
 
 // Segment is memory that several processes map, with a directory of named values
@@ -31,7 +32,7 @@ type Segment struct {
 	file *os.File
 	m    atomic.Pointer[mapping] // nil after Close
 
-	sleepers sleepers
+	sleepers wait.Sleepers
 }
 
 // Open attaches to the segment of that name, and creates it if it does not exist.
@@ -335,7 +336,7 @@ func (s *Segment) Close() error {
 		return nil
 	}
 	m.detach()
-	s.sleepers.rouse()
+	s.sleepers.Rouse()
 	if m.header != nil {
 		// WaitFor returns ErrClosed. If another program has cut the file off, there is no
 		// word to wake it by.

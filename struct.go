@@ -129,12 +129,6 @@ type structSlots[T any] struct {
 	rows   *rows[T]       // of a table; nil for a struct alone
 }
 
-// structLock is the lock of one struct, and what it guards in this process.
-type structLock[T any] struct {
-	*robust.Lock
-	scratch T // Update's copy
-}
-
 // NewStruct attaches to the struct of that name, or makes it with the value init.
 // The error is a *TypeError if T has a field that cannot be shared, and a
 // *LayoutError if the existing value is neither T nor a shorter or longer T.
@@ -195,7 +189,7 @@ func (v Struct[T]) slot(count uint64) *T {
 // lock returns the lock of the struct.
 func (v Struct[T]) lock() *structLock[T] {
 	if v.s.rows != nil {
-		return v.s.rowLock(v.cell)
+		return v.s.rows.rowLock(v.cell)
 	}
 	return &v.s.one
 }

@@ -3,12 +3,9 @@ package shm
 import (
 	"iter"
 	"runtime"
-	"strconv"
-	"sync/atomic"
 
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem"
-	"example.org/shm/internal/slots"
 )
 
 // Table is a fixed number of rows in shared memory, each of which is a Struct: it has
@@ -25,14 +22,6 @@ import (
 // Source: multiprocessing.sharedctypes has no counterpart; an Array of a Structure has
 // one lock for all, and a reader may see half a change.
 type Table[T any] struct{ s *structSlots[T] }
-
-// rows is what a table has besides what its rows have in common.
-type rows[T any] struct {
-	each  []struct{} // as long as the table; it takes no memory
-	first *format.LockCell
-	size  uintptr // bytes of a row
-	locks lazily[structLock[T]]
-}
 
 // NewTable attaches to the table of that name, or makes one with n rows of zeros. If n
 // is 0 it takes the number found, and if there is no such table the error wraps
@@ -52,12 +41,7 @@ func newTable[T any](s *Segment, l format.Label, n int) (Table[T], error) {
 	if err != nil {
 		return Table[T]{}, err
 	}
-	of.rows = &rows[T]{
-		each:  make([]struct{}, r.Count),
-		first: mem.At[format.LockCell](&m.region, r.Data),
-		size:  uintptr(format.RowSize(r.Capacity)),
-		locks: newLazily[structLock[T]](int(r.Count)),
-	}
+	of.rows = rowsOf[T](m, r, of.size)
 	return Table[T]{of}, nil
 }
 
@@ -83,50 +67,4 @@ func (t Table[T]) All() iter.Seq2[int, T] {
 		}
 		runtime.KeepAlive(t.s)
 	}
-}
-
-// rowLock returns the lock of a row. The first call for a row makes writers in all
-// processes carry over the fields of T, before this process commits to the row.
-//
-//go:noinline
-func (s *structSlots[T]) rowLock(cell *format.LockCell) *structLock[T] {
-	i := int(uintptr(Struct[T]{s, cell}.off()-Struct[T]{s, s.rows.first}.off()) / s.rows.size)
-	return s.rows.locks.get(i, func() *structLock[T] {
-		mu := &structLock[T]{Lock: s.m.lockAt(Struct[T]{s, cell}.off(), partName(s.name, i))}
-		if !s.m.region.ReadOnly {
-			slots.Reach(cell, s.size)
-		}
-		return mu
-	})
-}
-
-// partName is the name that errors use for part i of a value.
-func partName(name string, i int) string { return name + "[" + strconv.Itoa(i) + "]" }
-
-// lazily has a *T for each index below a length, which is made when it is first asked
-// for.
-type lazily[T any] struct{ blocks []atomic.Pointer[block[T]] }
-
-type block[T any] [blockLen]atomic.Pointer[T]
-
-const blockLen = 64
-
-func newLazily[T any](n int) lazily[T] {
-	return lazily[T]{make([]atomic.Pointer[block[T]], (n+blockLen-1)/blockLen)}
-}
-
-// get returns what index i has. If it has nothing, create makes it. All callers get the
-// same.
-func (l lazily[T]) get(i int, create func() *T) *T {
-	in := &l.blocks[i/blockLen]
-	b := in.Load()
-	if b == nil {
-		in.CompareAndSwap(nil, new(block[T]))
-		b = in.Load()
-	}
-	if x := b[i%blockLen].Load(); x != nil {
-		return x
-	}
-	b[i%blockLen].CompareAndSwap(nil, create())
-	return b[i%blockLen].Load()
 }

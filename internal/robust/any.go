@@ -45,15 +45,18 @@ func (t *Table) Set(p *Party, cells []format.LockCell, off int64, name string, l
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.sets == nil {
-		t.sets = map[int64]*Set{}
+		t.sets = map[int64]interface{ endWaits() }{}
 	}
-	s := t.sets[off]
-	if s == nil {
+	s, known := t.sets[off].(*Set)
+	if !known {
 		s = &Set{party: p, cells: cells, name: name, lock: lock}
 		t.sets[off] = s
 	}
 	return s
 }
+
+// endWaits wakes those who have to give up. They sleep in Go.
+func (s *Set) endWaits() { s.queue.signalOver(s.party.over) }
 
 // LockAny takes the first lock that is free, or whose owner is dead, waits if there is
 // none, and returns its number. It panics as Lock does. When ctx is done it returns the

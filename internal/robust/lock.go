@@ -154,7 +154,7 @@ var neverFree = func() *format.LockCell {
 type Table struct {
 	mu    sync.Mutex
 	byOff map[int64]*Lock
-	sets  map[int64]*Set
+	sets  map[int64]interface{ endWaits() }
 }
 
 // Get returns the Lock of the cell at off bytes from the start of the segment.
@@ -190,7 +190,7 @@ func (t *Table) EndWaits() {
 	sets := slices.Collect(maps.Values(t.sets))
 	t.mu.Unlock()
 	for _, s := range sets {
-		s.queue.signalOver(s.party)
+		s.endWaits()
 	}
 	for _, l := range locks { // all at once, so that each finds most of them awake below
 		unlessCutOff(func() {
@@ -225,7 +225,7 @@ func unlessCutOff(f func()) {
 // whether there are any. One of them may be on its way to sleep in the kernel, where
 // only the next wake-up reaches it.
 func (l *Lock) endWaits() (waiting bool) {
-	if waiting = l.queue.signalOver(l.party); waiting {
+	if waiting = l.queue.signalOver(l.party.over); waiting {
 		sys.FutexWake(&l.cell.Word, math.MaxInt32, l.party.WakeBit())
 	}
 	return waiting

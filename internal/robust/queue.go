@@ -143,13 +143,13 @@ func (q *queue) drop(w *waiter) {
 	}
 }
 
-// signalOver signals the waiters that have to give up, because p was shut, and reports
-// whether there are any.
-func (q *queue) signalOver(p *Party) (waiting bool) {
+// signalOver signals the waiters that have to give up, because over returns an error for
+// their opening, and reports whether there are any.
+func (q *queue) signalOver(over func(opening uint32) error) (waiting bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for w := q.head; w != nil; w = w.next {
-		if p.over(w.opening) != nil {
+		if over(w.opening) != nil {
 			waiting = true
 			w.signal()
 		}
