@@ -32,7 +32,7 @@ type Process struct {
 // process returns the Process with an id.
 func (s *Segment) process(m *mapping, id uint32) Process {
 	p := Process{ID: id, s: s, m: m}
-	_ = m.region.Guarded(func() error { p.Pid, p.Namespace, p.Program = m.party.Attached(id); return nil })
+	_ = m.region.Guarded(func() error { p.Pid, p.Namespace, p.Program = m.party.Who(id); return nil })
 	runtime.KeepAlive(m)
 	return p
 }

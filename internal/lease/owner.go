@@ -295,13 +295,13 @@ func (o *Owner) MayProbe(probed *atomic.Int64, every time.Duration) bool {
 // Process returns what the table says of the process that attached under an id;
 // 0 and "" if its entry has been reused.
 func (o *Owner) Process(id uint32) (pid int, program string) {
-	pid, _, program = o.Attached(id)
+	pid, _, program = o.Who(id)
 	return pid, program
 }
 
-// Attached is Process that also returns the pid namespace to which the pid belongs; 0
+// Who is Process that also returns the pid namespace to which the pid belongs; 0
 // if that is not known.
-func (o *Owner) Attached(id uint32) (pid int, namespace uint64, program string) {
+func (o *Owner) Who(id uint32) (pid int, namespace uint64, program string) {
 	entry := o.entry(id)
 	if entry.ID.Load() != id {
 		return 0, 0, ""
