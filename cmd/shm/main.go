@@ -25,7 +25,7 @@ import (
 var commands = []func() *cli.Command{
 	lsCommand, getCommand, setCommand, addCommand, waitCommand,
 	locksCommand, psCommand,
-	checkCommand, diffCommand, dumpCommand, loadCommand, rmCommand,
+	checkCommand, diffCommand, dumpCommand, loadCommand, rmCommand, genCommand,
 	benchCommand,
 }
 
