@@ -22,8 +22,8 @@ file that dump has written. The exit status is 0 if nothing differs, 1 if values
 if a value has another type, or only one side has it.
 
 Examples:
-   shm dump board > before.json
-   shm diff before.json board`,
+   shm diff board other
+   shm diff before.json board         # shm dump board > before.json`,
 		Flags: []cli.Flag{formFlag(form.Table)},
 		Action: func(_ context.Context, c *cli.Command) error {
 			args, err := arguments(c, 2, 2)

@@ -79,7 +79,7 @@ int main(void)
 	struct board_config config;
 	int err = shm_attach(&seg, "` + seg + `", NULL);
 	if (err == 0) err = shm_new_struct(seg, BOARD_CONFIG, BOARD_CONFIG_FORMAT, sizeof config, NULL, &v);
-	if (err == 0) err = shm_read(&v, &config);
+	if (err == 0) err = shm_read(&v, &config, sizeof config);
 	printf("%d %d %s\n", err, config.Limit, config.name);
 	return err != 0;
 }

@@ -26,7 +26,7 @@ var commands = []func() *cli.Command{
 	lsCommand, getCommand, setCommand, addCommand, waitCommand,
 	locksCommand, psCommand,
 	checkCommand, diffCommand, dumpCommand, loadCommand, rmCommand, genCommand,
-	benchCommand,
+	doctorCommand, benchCommand, manCommand,
 }
 
 func main() {
@@ -45,8 +45,18 @@ func root() *cli.Command {
 	root.HideHelpCommand = true
 	root.OnUsageError = badUsage
 	root.ExitErrHandler = func(context.Context, *cli.Command, error) {} // main handles errors
+	root.EnableShellCompletion = true
+	root.ConfigureShellCompletionCommand = configureCompletion
 	for _, command := range commands {
 		c := command()
+		switch c.Name {
+		case "ls", "get", "set", "add", "wait":
+			completes(c, 0, true)
+		case "gen":
+			completes(c, 1, false)
+		case "locks", "ps", "check", "diff", "dump", "load", "rm":
+			completes(c, 0, false)
+		}
 		c.OnUsageError = badUsage
 		c.HideHelpCommand = true
 		root.Commands = append(root.Commands, c)

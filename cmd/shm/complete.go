@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"example.org/shm/cmd/shm/internal/form"
+	"example.org/shm/cmd/shm/internal/segments"
+	docs "github.com/urfave/cli-docs/v3"
+	"github.com/urfave/cli/v3"
+)
+
+// completes makes a command complete names: of segments for the first arguments, and of
+// values for those that follow. If values is false, all arguments are segments.
+func completes(c *cli.Command, first int, values bool) *cli.Command {
+	c.ShellComplete = func(ctx context.Context, c *cli.Command) {
+		args := c.Args().Slice()
+		if n := len(args); n > 0 && strings.HasPrefix(args[n-1], "-") {
+			cli.DefaultCompleteWithFlags(ctx, c)
+			return
+		}
+		switch {
+		case len(args) < first:
+			completeWords(c, []string{"go", "c", "python"}) // of gen, the only such command
+		case len(args) == first || !values:
+			names, _, err := segments.Names()
+			if err == nil {
+				completeWords(c, names)
+			}
+		default:
+			completeWords(c, valueNames(args[first]))
+		}
+	}
+	return c
+}
+
+// valueNames returns the names of a segment's values; none if it cannot be read.
+func valueNames(segment string) (names []string) {
+	s, err := segments.Look(segment)
+	if err != nil {
+		return nil
+	}
+	defer s.Close()
+	for e := range s.Entries() {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
+// completeWords offers words to the shell. A word that a shell would split or interpret
+// is left out: the names come from memory that others write.
+func completeWords(c *cli.Command, words []string) {
+	for _, w := range words {
+		if w == form.Name(w) && !strings.ContainsAny(w, " \t:;&|<>()$`\\\"'*?[]{}!#~=%") {
+			fmt.Fprintln(c.Root().Writer, w)
+		}
+	}
+}
+
+// configureCompletion shows the command that prints the completion scripts, which the
+// library makes.
+func configureCompletion(c *cli.Command) {
+	c.Hidden = false
+	c.Usage = "print a completion script for bash, zsh or fish"
+	c.HideHelpCommand = true
+	c.OnUsageError = badUsage
+	c.ArgsUsage = "bash|zsh|fish"
+	c.Description = `The scripts complete commands, flags, and the names of segments and values.
+
+Examples:
+   source <(shm completion bash)                                  # in .bashrc
+   source <(shm completion zsh)                                   # in .zshrc
+   shm completion fish > ~/.config/fish/completions/shm.fish`
+	c.Action = func(_ context.Context, c *cli.Command) error {
+		return usageError{fmt.Errorf("no completion for the shell %q: give bash, zsh or fish", c.Args().First())}
+	}
+}
+
+// manCommand returns the command that prints the man page.
+func manCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "man",
+		Usage: "print the man page",
+		Description: `Man prints the manual of all commands as a man page.
+
+Examples:
+   shm man | man -l -
+   shm man > /usr/local/share/man/man1/shm.1`,
+		Action: func(_ context.Context, c *cli.Command) error {
+			if _, err := arguments(c, 0, 0); err != nil {
+				return err
+			}
+			page, err := docs.ToManWithSection(c.Root(), 1)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprint(c.Root().Writer, page)
+			return err
+		},
+	}
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.org/shm/cmd/shm/internal/doctor"
+)
+
+// TestCompletion asks for completions as the scripts do, and checks that the shells that
+// are installed accept the scripts.
+func TestCompletion(t *testing.T) {
+	seg := fixture(t)
+	for _, c := range []struct {
+		args string
+		want []string
+		not  []string
+	}{
+		{"", []string{"ls", "get", "locks", "bench"}, nil},
+		{"get SEG", []string{"requests", "config", "samples"}, []string{"odd name.x[1]=2"}},
+		{"set SEG", []string{"requests"}, nil},
+		{"ls -", []string{"-l", "-o"}, nil},
+		{"gen", []string{"go", "c", "python"}, nil},
+	} {
+		args := append(strings.Fields(strings.ReplaceAll(c.args, "SEG", seg)), "--generate-shell-completion")
+		r := shmTool(t, args...)
+		var words []string
+		for line := range strings.Lines(r.stdout) {
+			word, _, _ := strings.Cut(strings.TrimSpace(line), ":")
+			words = append(words, strings.TrimPrefix(word, "-"))
+		}
+		for _, w := range c.want {
+			if !slices.Contains(words, strings.TrimPrefix(w, "-")) {
+				t.Errorf("shm %s: %q does not have %q; %s", c.args, words, w, r.stderr)
+			}
+		}
+		for _, w := range c.not {
+			if strings.Contains(r.stdout, w) {
+				t.Errorf("shm %s offers %q", c.args, w)
+			}
+		}
+	}
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		r := shmTool(t, "completion", shell)
+		if r.status != 0 || !strings.Contains(r.stdout, "--generate-shell-completion") {
+			t.Errorf("completion %s: %+v", shell, r)
+		}
+		path, err := exec.LookPath(shell)
+		if err != nil {
+			continue
+		}
+		script := filepath.Join(t.TempDir(), "completion")
+		if err := os.WriteFile(script, []byte(r.stdout), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(path, "-n", script).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", shell, err, out)
+		}
+	}
+}
+
+// TestMan checks that the man page has each command and the exit statuses.
+func TestMan(t *testing.T) {
+	r := shmTool(t, "man")
+	if r.status != 0 || !strings.Contains(r.stdout, ".TH shm 1") {
+		t.Fatalf("%+v", r)
+	}
+	for _, c := range root().Commands {
+		if !strings.Contains(r.stdout, ".SH "+c.Name) {
+			t.Errorf("the man page has no %s", c.Name)
+		}
+	}
+	if !strings.Contains(r.stdout, "130 interrupted") {
+		t.Error("the man page has no exit statuses")
+	}
+}
+
+// TestEveryCommandHasExamples checks the help of each command.
+func TestEveryCommandHasExamples(t *testing.T) {
+	for _, c := range root().Commands {
+		if c.Usage == "" || c.Description == "" {
+			t.Errorf("%s has no usage or no description", c.Name)
+		}
+		if c.ArgsUsage != "" && !strings.Contains(c.Description, "Examples:\n   shm "+c.Name) {
+			t.Errorf("the help of %s has no examples", c.Name)
+		}
+	}
+}
+
+// TestDoctor checks that what the tests themselves do works here.
+func TestDoctor(t *testing.T) {
+	found := map[string]doctor.Finding{}
+	for _, f := range inJSON[doctor.Finding](t, "findings", "doctor") {
+		found[f.Check] = f
+		if f.Verdict != doctor.Fine && f.Means == "" {
+			t.Errorf("%s: %s, and does not say what it means", f.Check, f.Found)
+		}
+	}
+	for _, check := range []string{"kernel", "a segment and a lock", "/dev/shm", "/proc", "RemoveIPC", "limit: open files"} {
+		if f, ok := found[check]; !ok || check != "/dev/shm" && f.Verdict == doctor.Bad {
+			t.Errorf("%s: %+v", check, f)
+		}
+	}
+}
