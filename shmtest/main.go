@@ -38,6 +38,7 @@ func Main(m *testing.M) {
 	work, ok := os.LookupEnv(variable)
 	if !ok {
 		mainCalled.Store(true)
+		go serve()
 		m.Run()
 		return
 	}

@@ -39,21 +39,9 @@ func Process(t testing.TB, s *shm.Segment, f func(s *shm.Segment)) *Proc {
 	defer r.Close()
 	defer w.Close()
 	cmd, out := childCommand(t, s, f, plain, w)
-	p := &Proc{t: t, cmd: cmd, out: out, ended: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		// The system kills the process when the thread ends that started it. So this
-		// goroutine keeps its thread.
-		runtime.LockOSThread()
-		defer close(p.ended)
-		dieWithParent(cmd)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			p.err = cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
+	p := &Proc{t: t, cmd: cmd, out: out}
+	outside(func() { err = p.start() })
+	if err != nil {
 		t.Fatalf("shmtest: %v", err)
 	}
 	t.Cleanup(p.end)
@@ -67,9 +55,28 @@ func Process(t testing.TB, s *shm.Segment, f func(s *shm.Segment)) *Proc {
 	return p
 }
 
+// start starts the process.
+func (p *Proc) start() error {
+	p.ended = make(chan struct{})
+	started := make(chan error)
+	go func() {
+		// The system kills the process when the thread ends that started it. So this
+		// goroutine keeps its thread.
+		runtime.LockOSThread()
+		defer close(p.ended)
+		dieWithParent(p.cmd)
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = p.cmd.Wait()
+		}
+	}()
+	return <-started
+}
+
 // Wait waits until f has returned and the process has ended. It ends the test if f
 // did not return. It returns at once after Kill. A process that is stopped does not
-// end.
+// end. In a bubble of testing/synctest the clock stands still meanwhile.
 func (p *Proc) Wait() {
 	p.t.Helper()
 	<-p.ended

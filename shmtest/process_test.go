@@ -93,6 +93,11 @@ type counter struct{ n int64 }
 
 func (c counter) add(s *shm.Segment) { must(shm.NewValue[int64](s, "n", 0)).Add(c.n) }
 
+// made captures a variable, although it is no test's.
+var made = func(n int64) func(*shm.Segment) {
+	return func(s *shm.Segment) { must(shm.NewValue[int64](s, "n", 0)).Add(n) }
+}(2)
+
 // A function that would see other variables than the test's is refused.
 func TestCaptured(t *testing.T) {
 	s := shmtest.Segment(t, nil)
@@ -101,6 +106,7 @@ func TestCaptured(t *testing.T) {
 		"reference": func(*shm.Segment) { byReference++ },
 		"value":     func(s *shm.Segment) { must(shm.NewMutex(s, byValue)) },
 		"method":    counter{2}.add,
+		"package":   made,
 		"nil":       nil,
 	} {
 		report := failure(t, func(t testing.TB) { shmtest.Process(t, s, f) })

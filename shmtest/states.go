@@ -31,8 +31,8 @@ import (
 // documentation of this package says what it may use. It attaches to its values, which
 // is a part of what is checked, and may start goroutines.
 //
-// A store is what one instruction writes: a word, or up to 64 bytes of a larger value
-// that is copied. A copy by an instruction with a REP prefix can be cut after each of
+// A store is what one instruction writes, if that changes anything: a word, or up to 64
+// bytes of a larger value that is copied. A copy by an instruction with a REP prefix can be cut after each of
 // its iterations, and is. What a system call does, such as a read into the segment or
 // the reservation of more memory, is one store. If two goroutines store at the same
 // time, their stores may be seen together. States shows what a killed process leaves to
@@ -53,11 +53,15 @@ func States(t testing.TB, setup, section func(*shm.Segment), check func(*shm.Seg
 		return true
 	})
 	seen := map[[sha256.Size]byte]bool{}
-	pages := map[int64][]byte{}
+	pages := map[int64][]byte{} // what the copy has, by offset
 	failed := 0
 	for i, store := range stores {
-		for _, p := range store.Pages {
-			pages[p.Off] = p.Data
+		for _, c := range store.Changes {
+			at := c.Off % trace.ChangeSize
+			if pages[c.Off-at] == nil {
+				pages[c.Off-at] = make([]byte, trace.ChangeSize)
+			}
+			copy(pages[c.Off-at][at:], c.Data)
 		}
 		if state := sum(store.Size, pages); seen[state] {
 			continue
@@ -133,16 +137,30 @@ func killBehind(t testing.TB, number int, setup, section func(*shm.Segment), che
 	return true, nil
 }
 
+// most is how many stores a section may make. One that makes more does not end, or takes
+// minutes to check.
+const most = 100_000
+
 // run runs section in a traced child.
 func run(t testing.TB, s *shm.Segment, section func(*shm.Segment), stored func(trace.Store) bool) {
 	t.Helper()
 	cmd, out := childCommand(t, s, section, traced)
-	err := trace.Section(cmd, s.File(), stored)
+	stores := 0
+	var err error
+	outside(func() {
+		err = trace.Section(cmd, s.File(), func(store trace.Store) bool {
+			stores++
+			return stores <= most && stored(store)
+		})
+	})
 	if errors.Is(err, errors.ErrUnsupported) {
 		t.Skipf("shmtest: %v", err)
 	}
 	if err != nil {
 		t.Fatalf("shmtest: the section cannot be followed: %v%v", err, out)
+	}
+	if stores > most {
+		t.Fatalf("shmtest: the section makes more than %d stores; it has to end%v", most, out)
 	}
 	if text := out.String(); text != "" {
 		t.Logf("shmtest: the section printed:%s", text)
@@ -216,9 +234,9 @@ func where(i, all int, store trace.Store) string {
 // callers returns the lines of the program that led to a store: the one that makes it,
 // and up to three outside of this module's library.
 func callers(stack []uintptr) (places []string) {
-	const most = 4
+	const enough = 4
 	frames := runtime.CallersFrames(stack)
-	for more := len(stack) > 0; more && len(places) < most; {
+	for more := len(stack) > 0; more && len(places) < enough; {
 		var f runtime.Frame
 		f, more = frames.Next()
 		if f.Function == "" || strings.HasPrefix(f.Function, "example.org/shm/shmtest.runChild") {

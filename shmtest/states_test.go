@@ -302,3 +302,16 @@ func TestSectionFails(t *testing.T) {
 	report = failure(t, func(t testing.TB) { shmtest.States(t, nil, func(*shm.Segment) { captured += "x" }, check) })
 	wantFailure(t, report, "captures variables")
 }
+
+// Where processes may not be traced, the tests are skipped and say why.
+func TestPtraceIsRefused(t *testing.T) {
+	failure(t, func(t testing.TB) { shmtest.States(t, nil, add, func(*shm.Segment) error { return nil }) }) // It may be refused already.
+	s := shmtest.Segment(t, nil)
+	shmtest.Process(t, s, func(*shm.Segment) {
+		must(0, refusePtrace())
+		out := must(exec.Command(must(os.Executable()), "-test.v", "-test.run=^TestStates$/^NewValue$").CombinedOutput())
+		if !strings.Contains(string(out), "ptrace is refused") || !strings.Contains(string(out), "--- SKIP: TestStates/NewValue") {
+			panic(string(out))
+		}
+	}).Wait()
+}

@@ -29,6 +29,7 @@ var refusable = map[string]struct {
 	"memfd_create": {nr: unix.SYS_MEMFD_CREATE},
 	"ioctl":        {nr: unix.SYS_IOCTL, arg: 1, mask: 0xff00, bit: 'f' << 8}, // FS_IOC_…
 	"pidfd_open":   {nr: unix.SYS_PIDFD_OPEN},
+	"ptrace":       {nr: unix.SYS_PTRACE},
 	"renameat2":    {nr: unix.SYS_RENAMEAT2},
 	"F_ADD_SEALS":  {nr: sysFcntl, arg: 1, mask: ^uint32(0), bit: unix.F_ADD_SEALS},
 	"O_TMPFILE":    {nr: unix.SYS_OPENAT, arg: 2, mask: 0o20000000, bit: 0o20000000},

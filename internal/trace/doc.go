@@ -26,14 +26,18 @@ package trace
 
 // A Store is what one store has changed.
 type Store struct {
-	Size  int64     // of the file now
-	Pages []Page    // what the file now has where it was changed, in ascending order
-	Stack []uintptr // program counters, as of this process: the store, and its callers; for runtime.CallersFrames
-	Call  bool      // a system call has stored
+	Size    int64     // of the file now
+	Changes []Change  // in ascending order
+	Stack   []uintptr // program counters, as of this process: the store, and its callers; for runtime.CallersFrames
+	Call    bool      // a system call has stored
 }
 
-// A Page is a part of a file.
-type Page struct {
+// A Change is a part of a file that is other than before, from the first byte to the
+// last that differs. It does not cross a multiple of ChangeSize.
+type Change struct {
 	Off  int64
 	Data []byte
 }
+
+// ChangeSize is how a file is divided.
+const ChangeSize = 4096

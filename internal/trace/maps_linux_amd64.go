@@ -50,12 +50,9 @@ type image struct {
 	buf   []byte
 }
 
-// pageSize is how the image is divided. It has nothing to do with the system's pages.
-const pageSize = 4096
-
 // changes reads the file and returns its size and what differs from the last time. It
 // reports whether anything does.
-func (im *image) changes() (size int64, pages []Page, changed bool, err error) {
+func (im *image) changes() (size int64, found []Change, changed bool, err error) {
 	info, err := im.file.Stat()
 	if err != nil {
 		return 0, nil, false, err
@@ -76,7 +73,7 @@ func (im *image) changes() (size int64, pages []Page, changed bool, err error) {
 		if err == unix.ENXIO {
 			break
 		} else if err == nil {
-			off = data / pageSize * pageSize
+			off = data / ChangeSize * ChangeSize
 		}
 		n, err := im.file.ReadAt(im.buf[:min(int64(len(im.buf)), size-off)], off)
 		if err != nil && err != io.EOF {
@@ -85,15 +82,23 @@ func (im *image) changes() (size int64, pages []Page, changed bool, err error) {
 		if n == 0 {
 			break
 		}
-		for at := 0; at < n; at += pageSize {
-			now := im.buf[at:min(at+pageSize, n)]
+		for at := 0; at < n; at += ChangeSize {
+			now := im.buf[at:min(at+ChangeSize, n)]
 			old := im.known[off+int64(at):][:len(now)]
-			if !bytes.Equal(now, old) {
-				copy(old, now)
-				pages = append(pages, Page{off + int64(at), bytes.Clone(now)})
+			if bytes.Equal(now, old) {
+				continue
 			}
+			first, end := 0, len(now)
+			for now[first] == old[first] {
+				first++
+			}
+			for now[end-1] == old[end-1] {
+				end--
+			}
+			copy(old, now)
+			found = append(found, Change{off + int64(at+first), bytes.Clone(now[first:end])})
 		}
 		off += int64(n)
 	}
-	return size, pages, changed || len(pages) > 0, nil
+	return size, found, changed || len(found) > 0, nil
 }

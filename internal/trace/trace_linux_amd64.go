@@ -230,11 +230,11 @@ func (t *tracer) begin(tid int, regs *unix.PtraceRegs) error {
 	if err := t.protect(tid); err != nil {
 		return err
 	}
-	size, pages, _, err := t.image.changes()
+	size, changes, _, err := t.image.changes()
 	if err != nil {
 		return err
 	}
-	if !t.stored(Store{Size: size, Pages: pages}) {
+	if !t.stored(Store{Size: size, Changes: changes}) {
 		return errDone
 	}
 	// The others have to stop once, to be traced call by call.
@@ -388,7 +388,20 @@ func (t *tracer) systemCall(tid int, th *thread) error {
 	if err := unix.PtraceGetRegs(tid, &regs); err != nil {
 		return err
 	}
-	if th.inCall = !th.inCall; th.inCall {
+	// A thread that was in a call when the tracer began with it stops at its exit first.
+	// Before Linux 5.3 the kernel does not say which it is.
+	var info struct {
+		op byte
+		_  [87]byte
+	}
+	// SAFETY: the kernel writes at most as many bytes as the struct has.
+	_, _, errno := syscall.Syscall6(syscall.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
+	if errno != 0 {
+		th.inCall = !th.inCall
+	} else {
+		th.inCall = info.op == unix.PTRACE_SYSCALL_INFO_ENTRY
+	}
+	if th.inCall {
 		return t.entry(tid, th, regs)
 	}
 	return t.exit(tid, th, regs)
@@ -468,11 +481,11 @@ func (t *tracer) mayStore(regs *unix.PtraceRegs) bool {
 // report calls stored if the file has changed, for a thread that had these registers.
 // It returns errDone if stored returns false.
 func (t *tracer) report(tid int, regs *unix.PtraceRegs, call bool) error {
-	size, pages, changed, err := t.image.changes()
+	size, changes, changed, err := t.image.changes()
 	if err != nil || !changed {
 		return err
 	}
-	if !t.stored(Store{size, pages, t.stack(tid, regs), call}) {
+	if !t.stored(Store{size, changes, t.stack(tid, regs), call}) {
 		return errDone
 	}
 	return nil

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package shmtest_test
+
+import "errors"
+
+func refusePtrace() error { return errors.ErrUnsupported }
