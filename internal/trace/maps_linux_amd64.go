@@ -82,9 +82,9 @@ func (im *image) changes() (size int64, found []Change, changed bool, err error)
 		if n == 0 {
 			break
 		}
-		for at := 0; at < n; at += ChangeSize {
-			now := im.buf[at:min(at+ChangeSize, n)]
-			old := im.known[off+int64(at):][:len(now)]
+		for from := 0; from < n; from += ChangeSize {
+			now := im.buf[from:min(from+ChangeSize, n)]
+			old := im.known[off+int64(from):][:len(now)]
 			if bytes.Equal(now, old) {
 				continue
 			}
@@ -96,7 +96,7 @@ func (im *image) changes() (size int64, found []Change, changed bool, err error)
 				end--
 			}
 			copy(old, now)
-			found = append(found, Change{off + int64(at+first), bytes.Clone(now[first:end])})
+			found = append(found, Change{off + int64(from+first), bytes.Clone(now[first:end])})
 		}
 		off += int64(n)
 	}

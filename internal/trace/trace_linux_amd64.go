@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -16,8 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long a traced process may do nothing that the tracer notices.
-const patience = time.Minute
+// patience is how long a traced process may take from one store to the next. A test
+// shortens it.
+var patience = time.Minute
 
 // Section starts cmd, which calls Begin and End, and calls stored after each store
 // that the process makes between them to its shared mappings of file. The first call
@@ -27,7 +29,7 @@ const patience = time.Minute
 //
 // Section returns when the process has ended. It sets cmd.SysProcAttr, and changes
 // GODEBUG in cmd.Env. The error wraps errors.ErrUnsupported if the system does not let
-// processes be traced. It is another one if the process ended by itself, or did nothing
+// processes be traced. It is another one if the process ended by itself, or stored nothing
 // for a minute.
 func Section(cmd *exec.Cmd, file *os.File, stored func(Store) bool) error {
 	done := make(chan error, 1)
@@ -76,7 +78,8 @@ type tracer struct {
 	pid    int
 	image  image
 	stored func(Store) bool
-	late   *time.Timer
+	late   *time.Timer // calls tooLate
+	killed atomic.Bool // it did
 
 	threads   map[int]*thread
 	inside    bool      // between Begin and End
@@ -100,17 +103,26 @@ type thread struct {
 // errDone is what stops the tracer when all is done.
 var errDone = errors.New("done")
 
+// tooLate is called when the process has stored nothing for a while.
 func (t *tracer) tooLate() {
+	t.killed.Store(true)
 	_ = syscall.Kill(t.pid, syscall.SIGKILL)
 }
 
 func (t *tracer) run() error {
 	// The child has stopped in exec.
-	if _, status, err := t.wait(t.pid); err != nil || !status.Stopped() {
-		return fmt.Errorf("the process has not started: %w, wait status %#x", err, status)
+	_, status, err := t.wait(t.pid)
+	for err == syscall.EINTR {
+		_, status, err = t.wait(t.pid)
+	}
+	if err != nil {
+		return fmt.Errorf("wait: %w", err)
+	}
+	if t.ended {
+		return fmt.Errorf("the process ended before the section did: %s", describe(status))
 	}
 	t.threads[t.pid] = &thread{}
-	err := syscall.PtraceSetOptions(t.pid, unix.PTRACE_O_TRACESYSGOOD|unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_EXITKILL)
+	err = syscall.PtraceSetOptions(t.pid, unix.PTRACE_O_TRACESYSGOOD|unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_EXITKILL)
 	if err != nil {
 		return fmt.Errorf("ptrace: %w", err)
 	}
@@ -125,8 +137,8 @@ func (t *tracer) run() error {
 		if err != nil {
 			return fmt.Errorf("wait: %w", err)
 		}
-		if !t.late.Reset(patience) && t.ended {
-			return fmt.Errorf("the process made neither a store nor a system call for %v", patience)
+		if t.ended && t.killed.Load() {
+			return fmt.Errorf("the section neither ended nor stored anything for %v", patience)
 		}
 		if t.ended {
 			return fmt.Errorf("the process ended before the section did: %s", describe(t.status))
@@ -485,6 +497,7 @@ func (t *tracer) report(tid int, regs *unix.PtraceRegs, call bool) error {
 	if err != nil || !changed {
 		return err
 	}
+	t.late.Reset(patience)
 	if !t.stored(Store{size, changes, t.stack(tid, regs), call}) {
 		return errDone
 	}
