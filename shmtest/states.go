@@ -85,7 +85,7 @@ func States(t testing.TB, setup, section func(*shm.Segment), check func(*shm.Seg
 // segment, calls setup, runs section in a child process, kills it after that store with
 // SIGKILL, and calls check with the segment itself. It returns how often it has killed.
 //
-// Kill takes some 10 ms a store. Use it if the check shall see processes that live
+// Kill takes much longer than States, since it starts a process for each store. Use it if the check shall see processes that live
 // beside the one that dies: this one, which is attached to the segment, and those that
 // setup has started with [Process]. Locks that setup has taken are held by an owner who
 // lives. The order of stores must not depend on chance, or some may be left out.

@@ -24,6 +24,17 @@ func pointOf(n int64) (p point) {
 	return p
 }
 
+type older struct{ A, B int64 }
+
+type newer struct{ A, B, C int64 }
+
+// addNames makes values whose names are numbers.
+func addNames(s *shm.Segment, from, to int) {
+	for i := from; i < to; i++ {
+		must(shm.NewAtomic[int64](s, fmt.Sprint(i), 0))
+	}
+}
+
 // The library's own promises, in every state that a crash leaves.
 func TestStates(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -72,6 +83,89 @@ func TestStates(t *testing.T) {
 					return fmt.Errorf("half a text: %q", text)
 				}
 				return v.Store("third")
+			},
+			least: 4,
+		},
+		"a Struct grows": {
+			setup:   func(s *shm.Segment) { must(shm.NewStruct(s, "p", older{1, 1})) },
+			section: func(s *shm.Segment) { must(shm.NewStruct(s, "p", newer{})).Store(newer{2, 2, 2}) },
+			check: func(s *shm.Segment) error {
+				if p := must(shm.NewStruct(s, "p", older{})).Load(); p != (older{1, 1}) && p != (older{2, 2}) {
+					return fmt.Errorf("half of the old fields: %v", p)
+				}
+				v := must(shm.NewStruct(s, "p", newer{}))
+				if p := v.Load(); p != (newer{1, 1, 0}) && p != (newer{2, 2, 2}) {
+					return fmt.Errorf("half of the new fields: %v", p)
+				}
+				v.Store(newer{3, 3, 3})
+				if p := v.Load(); p != (newer{3, 3, 3}) {
+					return fmt.Errorf("%v after a Store", p)
+				}
+				return nil
+			},
+			least: 5,
+		},
+		"the directory grows": {
+			setup:   func(s *shm.Segment) { addNames(s, 0, 60) },
+			section: func(s *shm.Segment) { addNames(s, 60, 70) },
+			check: func(s *shm.Segment) error {
+				n := 0
+				for range s.Entries() {
+					n++
+				}
+				if n < 60 || n > 70 {
+					return fmt.Errorf("%d values", n)
+				}
+				for i := range n {
+					if _, ok := s.Lookup(fmt.Sprint(i)); !ok {
+						return fmt.Errorf("value %d of %d is not found", i, n)
+					}
+				}
+				addNames(s, 0, 80)
+				if _, ok := s.Lookup("79"); !ok {
+					return errors.New("a new value is not found")
+				}
+				return nil
+			},
+			least: 60,
+		},
+		"Table": {
+			setup: func(s *shm.Segment) { must(shm.NewTable[point](s, "t", 3)) },
+			section: func(s *shm.Segment) {
+				must(shm.NewTable[point](s, "t", 3)).Row(1).Update(func(p *point) { *p = pointOf(2) })
+				must(shm.NewTable[older](s, "new", 2)).Row(1).Store(older{2, 2})
+			},
+			check: func(s *shm.Segment) error {
+				for i, p := range must(shm.NewTable[point](s, "t", 0)).All() {
+					if p != pointOf(0) && (i != 1 || p != pointOf(2)) {
+						return fmt.Errorf("half a row: %v", p)
+					}
+				}
+				v := must(shm.NewTable[older](s, "new", 2))
+				if p := v.Row(1).Load(); p != (older{}) && p != (older{2, 2}) {
+					return fmt.Errorf("half a new row: %v", p)
+				}
+				v.Row(1).Store(older{3, 3})
+				return nil
+			},
+			least: 20,
+		},
+		"Mutexes": {
+			setup: func(s *shm.Segment) { must(shm.NewMutexes(s, "mu", 2)) },
+			section: func(s *shm.Segment) {
+				for range 2 {
+					must(must(shm.NewMutexes(s, "mu", 0)).LockAny(context.Background()))
+				}
+			},
+			check: func(s *shm.Segment) error {
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				defer cancel()
+				for want := range 2 { // The dead hold none.
+					if i := must(must(shm.NewMutexes(s, "mu", 0)).LockAny(ctx)); i != want {
+						return fmt.Errorf("lock %d instead of %d", i, want)
+					}
+				}
+				return nil
 			},
 			least: 4,
 		},
