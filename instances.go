@@ -39,8 +39,13 @@ var (
 	_ = Array[int64].WithLock
 
 	_ = Struct[int64].Load
+	_ = Struct[int64].LoadTo
 	_ = Struct[int64].Store
+	_ = Struct[int64].StoreFrom
 	_ = Struct[int64].Update
 
 	_ = Table[int64].Row
+
+	_ = Ring[int64].Append
+	_ = (*RingReader[int64]).Next
 )

@@ -233,6 +233,12 @@ func (v Struct[T]) loadSlow() T {
 
 // newest returns the newest commit and its number.
 func (v Struct[T]) newest() (count uint64, x T) {
+	count = v.newestTo(&x)
+	return count, x
+}
+
+// newestTo copies the newest commit to *to, and returns its number.
+func (v Struct[T]) newestTo(to *T) (count uint64) {
 	s := v.s
 	token := s.token
 	if race.Enabled && s.rows != nil {
@@ -240,12 +246,60 @@ func (v Struct[T]) newest() (count uint64, x T) {
 	}
 	pair := slots.Behind(&s.m.region, v.off(), s.room, token)
 	pair.LockOf = func() *robust.Lock { return v.lock().Lock }
-	count = pair.Read(func(slot []byte) { mem.CopyBytes(mem.BytesOf(&x), slot) })
+	count = pair.Read(func(slot []byte) { mem.CopyBytes(mem.BytesOf(to), slot) })
 	if s.bools != nil {
-		mem.Normalise(&x, s.bools)
+		mem.Normalise(to, s.bools)
 	}
 	runtime.KeepAlive(s)
-	return count, x
+	return count
+}
+
+// LoadTo is Load into *to, which saves a copy of a large struct. No other goroutine may
+// use *to meanwhile. It is whole when LoadTo returns.
+func (v Struct[T]) LoadTo(to *T) {
+	s, cell := v.s, v.cell
+	if !mem.StoresInOrder || race.Enabled {
+		v.loadToSlow(to)
+		return
+	}
+	count := cell.Commit.Load()
+	*to = *v.slot(count)
+	if cell.Commit.Load() != count {
+		v.loadToSlow(to)
+		return
+	}
+	if s.bools != nil {
+		mem.Normalise(to, s.bools)
+	}
+	runtime.KeepAlive(s)
+}
+
+// loadToSlow is loadSlow for LoadTo.
+//
+//go:noinline
+func (v Struct[T]) loadToSlow(to *T) { v.newestTo(to) }
+
+// StoreFrom is Store of *from, which saves a copy of a large struct. No other goroutine
+// may write to *from meanwhile.
+func (v Struct[T]) StoreFrom(from *T) {
+	s, cell, mu := v.s, v.cell, v.lock()
+	mu.Acquire()
+	count := cell.Commit.Load()
+	changed := true
+	switch {
+	case mu.Awaited() && v.same(count, from):
+		changed = false
+	case cell.Extent.Load() == s.whole:
+		*v.slot(count + 1) = *from
+		slots.Publish(cell, mu.Token, count)
+	default:
+		v.fill(count, from)
+		slots.Publish(cell, mu.Token, count)
+	}
+	if left := mu.Free(); left != 0 {
+		mu.Finish(left, changed)
+	}
+	runtime.KeepAlive(s)
 }
 
 // Store commits x.

@@ -100,6 +100,8 @@ const (
 	SlotCommitted
 	TailCarried
 	ExtentRaised
+	RingFilled
+	RingCommitted
 
 	end
 )

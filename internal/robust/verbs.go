@@ -208,6 +208,19 @@ func (l *Lock) Await(ctx context.Context, version func() uint64, ok func() bool)
 	return nil
 }
 
+// Over returns the error with which a wait that begins now ends at once: the context's,
+// or errs.Closed if the party is shut. Otherwise it returns nil.
+func (l *Lock) Over(ctx context.Context) error {
+	err := ctx.Err()
+	if err == nil && atomic.LoadUint32(l.shut) != 0 {
+		err = errs.Closed
+	}
+	if err != nil {
+		return errs.Wrap(err, "awaiting %q in %s", l.name, l.party.Path())
+	}
+	return nil
+}
+
 // Watch returns a function that reports whether ctx is done, or the party shut,
 // since the call.
 func (l *Lock) Watch(ctx context.Context) (over func() bool) {

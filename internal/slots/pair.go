@@ -1,7 +1,7 @@
 // Package slots keeps a value twice in shared memory, so that it changes as a
-// whole.
+// whole, or the last values of a stream.
 //
-// A [Pair] is two slots for the value, and in the lock cell a counter of commits
+// A [Ring] is the slots of a stream. A [Pair] is two slots for the value, and in the lock cell a counter of commits
 // whose low bit names the committed slot. A writer holds the lock, fills the
 // other slot with plain stores and publishes it by one store of the counter.
 //
@@ -89,11 +89,7 @@ func (p *Pair) Read(copySlot func(slot []byte)) (count uint64) {
 			continue
 		}
 		lock := p.lock()
-		if lock == nil {
-			runtime.Gosched() // it cannot take the lock
-			continue
-		}
-		if lockBriefly(lock) {
+		if briefly(lock) {
 			count = p.Cell.Commit.Load()
 			copySlot(p.Data[count&1])
 			lock.Release()
@@ -116,10 +112,16 @@ func (p *Pair) lock() *robust.Lock {
 	return p.Lock
 }
 
-func lockBriefly(l *robust.Lock) bool {
+// briefly takes the lock for a copy, and reports whether it did. It is nil if the process
+// cannot take it.
+func briefly(lock *robust.Lock) bool {
+	if lock == nil {
+		runtime.Gosched()
+		return false
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), lockAtMost)
 	defer cancel()
-	return l.LockSlow(ctx) == nil
+	return lock.LockSlow(ctx) == nil
 }
 
 // Amend publishes a copy of the committed slot in which change has been made, unless

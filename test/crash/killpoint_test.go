@@ -49,6 +49,7 @@ var exempts = map[string]exempt{
 
 	"shm.String.commit":   {2, idleSlot},
 	"shm.Struct.Store":    {1, idleSlot},
+	"shm.Struct.StoreFrom": {1, idleSlot},
 	"shm.Struct.commit":   {1, idleSlot},
 	"shm.Struct.fill":     {1, idleSlot},
 	"shm.Entry.storeHeld": {1, idleSlot},
