@@ -27,10 +27,15 @@ func TestNothingAllocates(t *testing.T) {
 	text := shmtest.Must(shm.NewString(s, "text", 16))(t)
 	a := shmtest.Must(shm.NewArray[int32](s, "array", 16))(t)
 	n := shmtest.Must(shm.NewValue(s, "n", int64(0)))(t)
+	ring := shmtest.Must(shm.NewRing[flagged](s, "ring", 16))(t)
+	reader := ring.Reader()
 	var x flagged
 	for what, f := range map[string]func(){
 		"Struct.Load":    func() { x = v.Load() },
 		"Struct.Store":   func() { v.Store(x) },
+		"Struct.LoadTo":  func() { v.LoadTo(&x); v.StoreFrom(&x) },
+		"Ring.Append":    func() { ring.Append(x); x, _, _ = ring.Last() },
+		"Ring.Next":      func() { x, _, _ = reader.From(0).Next(t.Context()) },
 		"Struct.Update":  func() { v.Update(func(p *flagged) { p.A[0]++ }) },
 		"complex":        func() { small.Store(small.Load() + 1) },
 		"RawStruct":      func() { raw.Set(raw.Get()) },

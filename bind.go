@@ -14,7 +14,8 @@ import (
 
 // Bind fills a struct of handles. ptr points to a struct. Each exported field of it
 // is a handle of this package: RawValue, Value, Atomic, RawArray, Array,
-// AtomicArray, RawStruct, Struct, Table, CharArray, String, *Mutex or Mutexes. Bind attaches the field to the value that has
+// AtomicArray, RawStruct, Struct, Table, CharArray, String, Ring, *Mutex or Mutexes. Bind
+// attaches the field to the value that has
 // its name, or makes the value, starting from zero:
 //
 //	var board struct {
@@ -27,8 +28,10 @@ import (
 //	err := shm.Bind(seg, &board)
 //
 // The tag has a name, or else the value has the field's name. Options follow: len=N
-// is the number of elements of an array, rows, locks, or bytes of a C string (without it, Bind
-// takes the length found); unit=TEXT, hint=NAME and help=TEXT are stored with a value
+// is the number of elements of an array, rows, locks, values of a Ring, or bytes of a C
+// string (without it, Bind takes the length found); room=N reserves N bytes for a Struct,
+// or for each row of a Table, of a struct that is made here, so that later types may have
+// as many; unit=TEXT, hint=NAME and help=TEXT are stored with a value
 // that is made here, and tools show them. The hint says what the value means:
 // duration (in nanoseconds), time (in nanoseconds since 1970), text, counter or
 // gauge. A number of type time.Duration has the hint duration without being asked.
@@ -106,12 +109,23 @@ func planField(s *Segment, field reflect.StructField, v reflect.Value) (l format
 	}
 	mu, isMutex := v.Addr().Interface().(**Mutex)
 	h, isHandle := v.Addr().Interface().(handle)
+	roomy, grows := v.Addr().Interface().(interface{ fitsRoom(n int64) error })
 	switch {
 	case !isMutex && !isHandle:
 		return l, nil, errs.Invalid("%s is not a handle that Bind can fill; %s", field.Type, bindAdvice(field.Type))
 	case n != 0 && (isMutex || !h.sized()):
 		return l, nil, errs.Invalid("len= for a %s, which has no length", field.Type)
-	case isMutex:
+	case l.Reserve != 0 && !grows:
+		return l, nil, errs.Invalid("room= for a %s, which does not grow", field.Type)
+	case l.Reserve != 0:
+		if err := roomy.fitsRoom(l.Reserve); err != nil {
+			return l, nil, err
+		}
+		if m, err := s.namedMapping(); err == nil && l.Reserve > int64(m.header.MaxSize)/2 {
+			return l, nil, errs.Invalid("room for %d bytes, twice, is more than the %d bytes of %s", l.Reserve, m.header.MaxSize, s.label())
+		}
+	}
+	if isMutex {
 		return l, func() (err error) { *mu, err = newMutex(s, l); return err }, nil
 	}
 	return l, func() error {
@@ -184,6 +198,10 @@ func parseBindTag(field reflect.StructField) (l format.Label, n int, err error) 
 			if n, err = strconv.Atoi(value); err != nil || n <= 0 {
 				return l, 0, errs.Invalid("option %q needs a length above zero", option)
 			}
+		case key == "room":
+			if l.Reserve, err = strconv.ParseInt(value, 10, 64); err != nil || l.Reserve <= 0 {
+				return l, 0, errs.Invalid("option %q needs a number of bytes above zero", option)
+			}
 		case key == "unit" && value != "":
 			l.Unit = value
 		case key == "hint":
@@ -192,7 +210,7 @@ func parseBindTag(field reflect.StructField) (l format.Label, n int, err error) 
 				return l, 0, errs.Invalid("option %q: the hints are duration, time, text, counter and gauge", option)
 			}
 		default:
-			return l, 0, errs.Invalid("option %q is unknown; the options are len, unit, hint and help", option)
+			return l, 0, errs.Invalid("option %q is unknown; the options are len, room, unit, hint and help", option)
 		}
 	}
 	return l, n, nil
@@ -263,6 +281,28 @@ func (t *Table[T]) bind(s *Segment, l format.Label, n int) (err error) {
 	return err
 }
 
+func (v *Ring[T]) bind(s *Segment, l format.Label, n int) (err error) {
+	*v, err = newRing[T](s, l, n)
+	return err
+}
+
+// fitsRoom returns why a value of this type cannot be made with that room, or nil.
+func (*Struct[T]) fitsRoom(n int64) error { return fitsRoom[T](n) }
+func (*Table[T]) fitsRoom(n int64) error  { return fitsRoom[T](n) }
+
+func fitsRoom[T any](n int64) error {
+	l, err := layoutFor[T]()
+	switch {
+	case err != nil:
+		return err
+	case reflect.TypeFor[T]().Kind() != reflect.Struct:
+		return errs.Invalid("room= for a %v, which does not grow; use a struct", reflect.TypeFor[T]())
+	case int64(l.Size) > n:
+		return errs.Invalid("room for %d bytes, and the type takes %d", n, l.Size)
+	}
+	return nil
+}
+
 func (*RawValue[T]) sized() bool    { return false }
 func (*Value[T]) sized() bool       { return false }
 func (*Atomic[T]) sized() bool      { return false }
@@ -275,3 +315,4 @@ func (*String) sized() bool         { return true }
 func (*AtomicArray[T]) sized() bool { return true }
 func (*Mutexes) sized() bool        { return true }
 func (*Table[T]) sized() bool       { return true }
+func (*Ring[T]) sized() bool        { return true }

@@ -156,6 +156,24 @@ func TestBindRefuses(t *testing.T) {
 		"len twice": {&struct {
 			F shm.String `shm:"f,len=1,len=2"`
 		}{}, fs.ErrInvalid, "twice"},
+		"no room": {&struct {
+			F shm.Struct[struct{ A int64 }] `shm:"f,room=0"`
+		}{}, fs.ErrInvalid, `"room=0"`},
+		"negative room": {&struct {
+			F shm.Struct[struct{ A int64 }] `shm:"f,room=-64"`
+		}{}, fs.ErrInvalid, `"room=-64"`},
+		"too little room": {&struct {
+			F shm.Struct[struct{ A [9]int64 }] `shm:"f,room=64"`
+		}{}, fs.ErrInvalid, "the type takes 72"},
+		"too much room": {&struct {
+			F shm.Struct[struct{ A int64 }] `shm:"f,room=1099511627776"`
+		}{}, fs.ErrInvalid, "room for 1099511627776 bytes"},
+		"room for a number": {&struct {
+			F shm.Value[int64] `shm:"f,room=64"`
+		}{}, fs.ErrInvalid, "does not grow"},
+		"room for what does not grow": {&struct {
+			F shm.Struct[[4]int64] `shm:"f,room=64"`
+		}{}, fs.ErrInvalid, "[4]int64, which does not grow"},
 		"option": {&struct {
 			F good `shm:"f,color=red"`
 		}{}, fs.ErrInvalid, `"color=red"`},
@@ -218,5 +236,48 @@ func TestBindRefuses(t *testing.T) {
 	}
 	if err := shm.Bind(s, &one[good]{}); !errors.Is(err, shm.ErrClosed) {
 		t.Error(err)
+	}
+}
+
+// A value that was made with room grows as often as it fits, and keeps its room whatever
+// a later program asks for.
+func TestBindRoom(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	var roomy struct {
+		G shm.Struct[grow1] `shm:"g,room=1000"`
+	}
+	if err := shm.Bind(s, &roomy); err != nil {
+		t.Fatal(err)
+	}
+	roomy.G.Store(grow1{1, 2})
+	if got := shmtest.Must(shm.NewStruct(s, "g", grow3{}))(t).Load(); got.A != 1 || got.B != 2 {
+		t.Errorf("%+v", got)
+	}
+	var again struct {
+		G shm.Struct[grow3] `shm:"g,room=9000"`
+	}
+	if err := shm.Bind(s, &again); err != nil {
+		t.Fatal(err)
+	}
+	var mismatch *shm.LayoutError
+	if err := shmtest.Error(shm.NewStruct(s, "g", struct {
+		A int64
+		B int8
+		C int8
+		D int64
+		E [4]float64
+		F [128]int64
+	}{})); !errors.As(err, &mismatch) || !strings.Contains(err.Error(), "room for 1024 bytes") {
+		t.Errorf("beyond the room: %v", err)
+	}
+	if err := shmtest.Error(shm.NewStruct(s, "g", struct {
+		A int64
+		B int8
+		C int8
+		D int64
+		E [4]float64
+		F [121]int64
+	}{})); err != nil {
+		t.Errorf("up to the room: %v", err)
 	}
 }

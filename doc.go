@@ -27,6 +27,7 @@
 //	numbers        RawArray[T Numeric]     Array[T Word]
 //	struct         RawStruct[T any]        Struct[T any]
 //	C string       CharArray               String
+//	stream                                 Ring[T any]
 //	lock                                   Mutex
 //
 // The methods' names say what they promise, so that a reviewer can search for
@@ -40,7 +41,8 @@
 // two slots: a writer fills the idle one and commits it by one store, so Load copies
 // the newest commit and does not wait for a writer that is stopped or dead. An Array
 // changes in place under its lock. If several numbers share one invariant, use one
-// Struct and one Update.
+// Struct and one Update. A Ring keeps the last values that any process appended: each of
+// its readers sees each value, or is told how many it missed.
 //
 // Numeric leaves out int, uint and uintptr, whose size differs between processes.
 // Word leaves out complex128 as well, which no single store writes. LayoutOf says
@@ -86,7 +88,8 @@
 //   - Its locks go to processes that wait or come later. Each process that uses locks
 //     holds a file lock, its lease, which the kernel drops when the process ends. So
 //     a live owner never loses a lock, however long it is stopped.
-//   - A Value, a Struct and a String have the newest commit. An Array, and other
+//   - A Value, a Struct and a String have the newest commit. A Ring has each value
+//     that was appended, whole. An Array, and other
 //     memory that a Mutex guards, may be half changed: Mutex.Abandoned returns true
 //     to each later holder, until one calls it and then unlocks.
 //   - A value that was being made exists completely or not at all.
@@ -107,8 +110,9 @@
 //     have, and nothing fails. Segment.Replaced tells it.
 //   - A hostile process that may write to the segment can break mutual exclusion and
 //     keep locks. It cannot cause an access out of bounds. It cannot cause an endless
-//     loop either, with one exception: reads of a Struct or String that take no lock,
-//     by a read-only Load or by an Entry, repeat for as long as it keeps committing.
+//     loop either, with one exception: reads of a Struct, String or Ring that take no
+//     lock, by a read-only Load or Last or by an Entry, repeat for as long as it keeps
+//     committing.
 //   - A file that survived a crash of the system has what the last Sync wrote, and
 //     possibly later changes, in any order.
 //   - Network filesystems are not supported: another host sees neither the memory nor

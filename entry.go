@@ -13,6 +13,7 @@ import (
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
+	"example.org/shm/internal/layout"
 	"example.org/shm/internal/mem"
 	"example.org/shm/internal/robust"
 	"example.org/shm/internal/text"
@@ -164,7 +165,8 @@ const (
 // with a level for each dimension; a map[string]any for a struct, whose fields are
 // in order in Layout. For a Mutex it returns nil.
 //
-// A Struct or a String is the copy of one commit. A number, or an element of an
+// A Struct or a String is the copy of one commit. A Ring is a slice of the values that
+// are kept, the oldest first, each of which is whole. A number, or an element of an
 // array, is one load. A raw struct or a C string may be copied while it changes.
 //
 // Instead of a value of more than 16 MiB, or of more than 250,000 fields and strings,
@@ -174,13 +176,15 @@ func (e Entry) Any() any {
 	if e.record.Layout == nil {
 		return nil
 	}
-	l := e.record.Whole()
-	if text.TooMany(l) {
+	if text.TooMany(e.record.Whole()) {
 		return errs.Wrap(fmt.Errorf("%w: %d bytes in too many parts", ErrTooLong, e.Size), "value %q", e.Name)
 	}
-	b, err := e.load()
-	if err != nil {
+	l, b, err := e.shown()
+	switch {
+	case err != nil:
 		return err
+	case len(b) == 0:
+		return text.None(l)
 	}
 	return text.Value(l, b)
 }
@@ -201,10 +205,13 @@ func (e Entry) Text() string {
 		lock, _ := e.Lock()
 		return lock.String()
 	}
-	b, err := e.load()
+	l, b, err := e.shown()
 	if err == nil {
+		if len(b) == 0 {
+			return "[]"
+		}
 		var all bool
-		if b, all = text.Append(nil, e.record.Whole(), b, maxText); all {
+		if b, all = text.Append(nil, l, b, maxText); all {
 			return string(b)
 		}
 	} else if !errors.Is(err, ErrTooLong) {
@@ -232,7 +239,7 @@ func (e Entry) Lock() (l LockInfo, locks bool) {
 // string keeps the bytes after its new end.
 //
 // Parse waits for the lock of a value that has one, as Store does. The error wraps
-// fs.ErrInvalid if the text does not describe such a value, or the value is a Mutex;
+// fs.ErrInvalid if the text does not describe such a value, or the value is a Mutex or a Ring;
 // strconv.ErrRange if a number does not fit; ErrTooLong, also if the value has more
 // than 16 MiB; ErrReadOnly; ErrClosed. Then nothing is changed. It wraps ErrFormat if
 // another program has cut the file off; then a part may be written. A change that
@@ -274,6 +281,8 @@ func (e Entry) changeable() error {
 		return errs.Invalid("a Mutex cannot be set from a text")
 	case e.Size > maxShown:
 		return tooLong(e.Size)
+	case e.record.Kind == format.KindRing:
+		return errs.Invalid("a %s cannot be set from a text: values are only appended to it", e.Type())
 	case e.inParts():
 		return errs.Invalid("a %s cannot be set from a text", e.Type())
 	}
@@ -287,6 +296,19 @@ func (e Entry) inParts() bool {
 
 func tooLong(size int64) error {
 	return fmt.Errorf("%w: %d bytes are more than %d", ErrTooLong, size, maxShown)
+}
+
+// shown returns a copy of what Any and Text show, and its layout. Of a ring in which
+// nothing is, it returns no bytes, and the layout of one value.
+func (e Entry) shown() (l layout.Layout, b []byte, err error) {
+	if e.record.Kind == format.KindRing && e.Size <= maxShown {
+		if err = e.m.region.Guarded(func() error { l, b = e.kept(); return nil }); err != nil {
+			err = errs.Wrap(err, "value %q", e.Name)
+		}
+		return l, b, err
+	}
+	b, err = e.load()
+	return e.record.Whole(), b, err
 }
 
 // load returns a copy of the value's bytes. Every number of up to 8 bytes in it is

@@ -47,7 +47,7 @@ func (d *Directory) Add(f *os.File, want *format.Shape, init func(*format.Record
 	capacity, older := want.Room(), int64(0)
 	if old != nil {
 		growth := *want
-		growth.Kind, growth.Count, growth.Unit, growth.Help, growth.Hint = format.KindGrowth, 0, "", "", format.HintNone
+		growth.Kind, growth.Count, growth.Unit, growth.Help, growth.Hint, growth.Reserve = format.KindGrowth, 0, "", "", format.HintNone, 0
 		want, init, capacity, older = &growth, nil, old.Capacity, old.Start
 	} else if err := d.widen(f, want.Name); err != nil {
 		return nil, err

@@ -57,6 +57,8 @@ type Label struct {
 	Unit string // of the number, such as bytes
 	Help string // what the value means
 	Hint Hint
+
+	Reserve int64 // bytes of a slot of a new value that grows; 0: as Room chooses. No record has it.
 }
 
 // Hint says what a value means to people. It changes how a value is shown, and
@@ -141,8 +143,12 @@ func (s *Shape) Check() error {
 	case s.Kind == KindGrowth && (s.Unit != "" || s.Help != "" || s.Hint != HintNone):
 		return errors.New("a growth record with texts")
 	}
-	if _, ok := s.SlotSize(); !ok {
+	n, ok := s.SlotSize()
+	switch {
+	case !ok:
 		return fmt.Errorf("%d elements are more than a segment can hold", s.Count)
+	case s.Reserve != 0 && (!s.Grows() || s.Reserve < n || s.Reserve > MaxSegment/2):
+		return fmt.Errorf("room for %d bytes in a value of %d bytes", s.Reserve, n)
 	}
 	return nil
 }
@@ -191,7 +197,7 @@ func (s *Shape) SlotSize() (n int64, ok bool) {
 	}
 	elem, count := int64(s.Layout.Size), max(s.Count, 1)
 	switch {
-	case s.Count < 0:
+	case s.Count < 0, s.Count > MaxSegment:
 		return 0, false
 	case s.HasCells():
 		return 2 * s.Stride(), true
@@ -218,6 +224,8 @@ func (s *Shape) Room() int64 {
 	switch {
 	case s.HasCells():
 		return s.Stride() * (Cells + 1)
+	case s.Grows() && s.Reserve != 0:
+		return RoundUp(s.Reserve)
 	case s.Grows():
 		return RoundUp(n + n/2)
 	}

@@ -120,7 +120,7 @@ func standIn(t reflect.Type) string {
 	case "math/big.Int", "math/big.Float", "math/big.Rat":
 		return here + "; use an array of bytes, or an int64 or float64 if that suffices"
 	case module + ".Mutex", module + ".Segment", module + ".Entry", module + ".String", module + ".CharArray",
-		module + ".Value", module + ".Atomic", module + ".Array", module + ".Struct",
+		module + ".Value", module + ".Atomic", module + ".Array", module + ".Struct", module + ".Ring", module + ".RingReader",
 		module + ".RawValue", module + ".RawArray", module + ".RawStruct":
 		return "is a handle of one process, not data; give it a name of its own, and fill a struct of handles with shm.Bind"
 	}

@@ -27,7 +27,7 @@ type Ring struct {
 	size   uint64 // bytes of a value
 	region *mem.Region
 
-	last, slotOfLast uint64 // the value that this process appended last; guarded by the lock
+	next, slotOfNext uint64 // the value after the one that this process appended last; guarded by the lock
 }
 
 // RingAt returns the slots of a ring. They can be read; to write, the caller sets
@@ -75,19 +75,18 @@ func (r *Ring) bytes(slot uint64) []byte {
 // the lock, and releases it before the next value: the stores of the next fill are then
 // after this commit for all readers.
 func (r *Ring) Append(b []byte) (seq uint64) {
-	count := r.Cell.Commit.Load()
-	if r.last != count || count == 0 { // another process has appended meanwhile
-		r.last, r.slotOfLast = count, r.SlotOf(count)
+	seq = r.Cell.Commit.Load() + 1
+	if r.next != seq { // another process has appended meanwhile
+		r.slotOfNext = r.SlotOf(seq)
 	}
-	next, slot := count+1, r.After(r.slotOfLast)
-	idle := r.bytes(slot)
+	idle := r.bytes(r.slotOfNext)
 	copy(idle, b)
 	killpoint.At(killpoint.RingFilled)
 	r.Token.Release() // a reader may see the commit before the unlock
-	mem.StoreRelease(&r.Cell.Commit, next)
+	mem.StoreRelease(&r.Cell.Commit, seq)
 	killpoint.At(killpoint.RingCommitted)
-	r.last, r.slotOfLast = next, slot
-	return next
+	r.next, r.slotOfNext = seq+1, r.After(r.slotOfNext)
+	return seq
 }
 
 // Copy copies a value, and reports whether the copy is good: the value was kept until

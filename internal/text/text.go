@@ -76,6 +76,12 @@ func Value(l layout.Layout, b []byte) any {
 	return v.Elem().Interface()
 }
 
+// None returns what Value returns for an array of no elements of that layout.
+func None(l layout.Layout) any {
+	dims, elem := l.Parts()
+	return reflect.MakeSlice(reflect.SliceOf(goType(dims, elem)), 0, 0).Interface()
+}
+
 func fillValue(v reflect.Value, dims []int, elem layout.Layout, b []byte) {
 	number := elem.Number() != nil
 	if len(dims) > 0 {

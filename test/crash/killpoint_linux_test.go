@@ -144,6 +144,22 @@ func inOrder(t *testing.T, where, path string) {
 	if w.Large.Load() != (large{}) {
 		fail("a struct of zeros has others")
 	}
+	x, seq, _ := w.Ring.Last()
+	if x != (pair{int64(seq), int64(seq)}) {
+		fail("value %d of a ring is %+v", seq, x)
+	}
+	r := w.Ring.From(0)
+	if next := w.Ring.Append(pair{int64(seq) + 1, int64(seq) + 1}); next != seq+1 {
+		fail("value %d after %d", next, seq)
+	}
+	for last := uint64(0); last <= seq; {
+		x, got, err := r.Next(ctx)
+		if err != nil || x != (pair{int64(got), int64(got)}) || got <= last {
+			fail("value %d of a ring is %+v: %v", got, x, err)
+			break
+		}
+		last = got
+	}
 	if a, b := w.Row.Load(0), w.Row.Load(1); a != 0 && a != 5 || b != 0 && b != 6 {
 		fail("array of %d, %d", a, b)
 	}

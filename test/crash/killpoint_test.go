@@ -47,12 +47,12 @@ var exempts = map[string]exempt{
 	"shm.Entry.storeNumbers":    {all, userData},
 	"shm.Entry.swapNumber":      {all, userData},
 
-	"shm.String.commit":   {2, idleSlot},
-	"shm.Struct.Store":    {1, idleSlot},
+	"shm.String.commit":    {2, idleSlot},
+	"shm.Struct.Store":     {1, idleSlot},
 	"shm.Struct.StoreFrom": {1, idleSlot},
-	"shm.Struct.commit":   {1, idleSlot},
-	"shm.Struct.fill":     {1, idleSlot},
-	"shm.Entry.storeHeld": {1, idleSlot},
+	"shm.Struct.commit":    {1, idleSlot},
+	"shm.Struct.fill":      {1, idleSlot},
+	"shm.Entry.storeHeld":  {1, idleSlot},
 
 	"robust.neverFree": {1, ownMemory},
 	"wait.joinBubbled": {1, ownMemory},

@@ -36,6 +36,7 @@ type (
 		Text   shm.String        `shm:"text,len=16"`
 		Large  shm.Struct[large] `shm:"large struct"`
 		Row    shm.Array[int64]  `shm:"row,len=2"`
+		Ring   shm.Ring[pair]    `shm:"ring,len=2"`
 	}
 )
 
@@ -124,6 +125,9 @@ func (v *victimised) publish() error {
 		if err := v.Text.Store(text); err != nil {
 			return err
 		}
+	}
+	for i := range int64(4) { // into each slot, and once more
+		v.Ring.Append(pair{i + 1, i + 1})
 	}
 	v.Row.Store(0, 5)
 	v.Row.Add(1, 6)

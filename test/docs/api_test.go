@@ -134,6 +134,8 @@ func apiAny[T any]() {
 		_ func(shm.Table[T]) iter.Seq2[int, T]                          = shm.Table[T].All
 		_ func(shm.Struct[T]) T                                         = shm.Struct[T].Load
 		_ func(shm.Struct[T], T)                                        = shm.Struct[T].Store
+		_ func(shm.Struct[T], *T)                                       = shm.Struct[T].LoadTo
+		_ func(shm.Struct[T], *T)                                       = shm.Struct[T].StoreFrom
 		_ func(shm.Struct[T], func(*T))                                 = shm.Struct[T].Update
 		_ func(shm.Struct[T], context.Context, func(T) bool) (T, error) = shm.Struct[T].Await
 		_ func(shm.Struct[T], context.Context, T) error                 = shm.Struct[T].StoreContext
@@ -141,6 +143,16 @@ func apiAny[T any]() {
 		_ func(shm.Struct[T], context.Context) iter.Seq2[uint64, T]     = shm.Struct[T].Changes
 		_ func(shm.Struct[T]) *shm.Mutex                                = shm.Struct[T].Mutex
 		_ func() (shm.Layout, error)                                    = shm.LayoutOf[T]
+
+		_ func(*shm.Segment, string, int) (shm.Ring[T], error)         = shm.NewRing[T]
+		_ func(shm.Ring[T]) int                                        = shm.Ring[T].Len
+		_ func(shm.Ring[T], T) uint64                                  = shm.Ring[T].Append
+		_ func(shm.Ring[T]) (T, uint64, bool)                          = shm.Ring[T].Last
+		_ func(shm.Ring[T]) *shm.RingReader[T]                         = shm.Ring[T].Reader
+		_ func(shm.Ring[T], uint64) *shm.RingReader[T]                 = shm.Ring[T].From
+		_ func(*shm.RingReader[T], uint64) *shm.RingReader[T]          = (*shm.RingReader[T]).From
+		_ func(*shm.RingReader[T], context.Context) (T, uint64, error) = (*shm.RingReader[T]).Next
+		_ func(*shm.RingReader[T]) uint64                              = (*shm.RingReader[T]).Missed
 	)
 }
 

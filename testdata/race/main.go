@@ -103,6 +103,25 @@ var programs = map[string]func(s, again *shm.Segment){
 		must(0, t.Store("0"))
 		handOn(func() int64 { return must(strconv.ParseInt(t.Load(), 10, 64)) }, func(n int64) { must(0, t.Store(strconv.FormatInt(n, 10))) })
 	},
+	"right: a Ring hands the heap on": func(s, again *shm.Segment) {
+		a, b := must(shm.NewRing[[3]int64](s, "r", 4)), must(shm.NewRing[[3]int64](again, "r", 4))
+		a.Append([3]int64{})
+		handOn(func() int64 { x, _, _ := a.Last(); return x[1] }, func(n int64) { b.Append([3]int64{0, n, 0}) })
+	},
+	"right: a RingReader gets the heap": func(s, again *shm.Segment) {
+		a, b, n := must(shm.NewRing[int64](s, "r", 4)), must(shm.NewRing[int64](again, "r", 4)), 0
+		r := b.From(1)
+		both(func() { n = 7; a.Append(1) }, func() {
+			_, _, err := r.Next(context.Background())
+			must(0, err)
+			n++
+		})
+	},
+	"wrong: a Ring that is only read": func(s, _ *shm.Segment) {
+		v, n := must(shm.NewRing[int64](s, "r", 4)), 0
+		v.Append(1)
+		both(repeat(func() { v.Last(); n++ }), repeat(func() { v.Last(); n++ }))
+	},
 	"wrong: a Struct that is only read": func(s, _ *shm.Segment) {
 		v, n := must(shm.NewStruct(s, "s", [3]int64{})), 0
 		both(repeat(func() { v.Load(); n++ }), repeat(func() { v.Load(); n++ }))
