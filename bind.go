@@ -15,8 +15,8 @@ import (
 // Bind fills a struct of handles. ptr points to a struct. Each exported field of it
 // is a handle of this package: RawValue, Value, Atomic, RawArray, Array,
 // AtomicArray, RawStruct, Struct, Table, CharArray, String, Ring, *Mutex or Mutexes. Bind
-// attaches the field to the value that has
-// its name, or makes the value, starting from zero:
+// attaches the field to the value that has its name, or makes the value, starting from
+// zero:
 //
 //	var board struct {
 //		Requests shm.Atomic[uint64]  `shm:"requests,unit=requests"`
@@ -31,8 +31,8 @@ import (
 // is the number of elements of an array, rows, locks, values of a Ring, or bytes of a C
 // string (without it, Bind takes the length found); room=N reserves N bytes for a Struct,
 // or for each row of a Table, of a struct that is made here, so that later types may have
-// as many; unit=TEXT, hint=NAME and help=TEXT are stored with a value
-// that is made here, and tools show them. The hint says what the value means:
+// as many; unit=TEXT, hint=NAME and help=TEXT are stored with a value that is made here,
+// and tools show them. The hint says what the value means:
 // duration (in nanoseconds), time (in nanoseconds since 1970), text, counter or
 // gauge. A number of type time.Duration has the hint duration without being asked.
 // help comes last, because its text may have commas.
