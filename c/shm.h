@@ -198,7 +198,16 @@ typedef struct shm_value {
 	uint8_t access, kind;   /* enum shm_access, enum shm_kind */
 	uint8_t hint;           /* enum shm_hint; another number means nothing */
 	char code;              /* type code of a number, one of b B h H i I q Q f d ? c; otherwise 0 */
+	uint64_t claim;         /* of a counter, a gauge or a histogram: which cell is this process's, and its id; 0: not known yet */
 } shm_value;
+
+/* Reads the values of a ring, one after the other. Do not write to its fields. One thread
+ * at a time may use it. */
+typedef struct shm_reader {
+	shm_value ring;
+	uint64_t next;   /* number of the value that comes next */
+	uint64_t missed; /* how many values were overwritten before this reader came to them */
+} shm_reader;
 
 /* ---- The API ----
  *
@@ -228,6 +237,45 @@ typedef struct shm_value {
  *     int shm_new_struct(seg, name, format, size, init, v);     Struct; size is sizeof the C type
  *     int shm_new_string(seg, name, size, v);                   String
  *     int shm_new_mutex(seg, name, v);                          Mutex
+ *
+ * Many of one kind under one name. i counts from 0; -EINVAL if it is past the end. A row
+ * is a published struct, and a lock a mutex: the functions below take their handles.
+ * shm_lock_any takes the lowest lock that is free or whose holder is dead, and waits if
+ * there is none: an unlock wakes it at once, and a death is noticed some milliseconds
+ * later. shm_abandoned tells whether there was one.
+ *
+ *     int shm_new_atomic_array(seg, name, format, count, v);    AtomicArray: use __atomic on the pointer
+ *     int shm_new_mutexes(seg, name, count, v);                 Mutexes
+ *     int shm_mutex_at(v, i, mutex);
+ *     int shm_lock_any(v, ns, uint64_t *i);                     -ETIMEDOUT after ns nanoseconds
+ *     int shm_new_table(seg, name, format, size, count, v);     Table; rows start as zeros
+ *     int shm_row(v, i, row);
+ *
+ * Counting without waiting for other processes. Each process has a cell of its own, which
+ * it claims with its first change. What a dead process has counted stays; its part of a
+ * gauge vanishes. T is i64, u64 or f64. SHM_ELAYOUT if the value is another one; SHM_EFULL
+ * if all cells of a gauge belong to living processes. Bounds ascend and are finite;
+ * SHM_ELAYOUT if the existing ones are others; none (NULL, 0) mean those that exist.
+ * counts has room for v->count + 1 numbers: counts[b] is of what is at most bound b, and
+ * more than the bound before; the last one of the rest, and NaN.
+ *
+ *     int shm_new_counter(seg, name, format, v);                Counter
+ *     int shm_count_T(v, T d);            int shm_counted_T(v, T *sum);
+ *     int shm_new_gauge(seg, name, format, v);                  Gauge
+ *     int shm_set_gauge_T(v, T x);        int shm_add_gauge_T(v, T d);
+ *     int shm_load_gauge_T(v, T *sum);    the sum of the parts of the living
+ *     int shm_gauge_parts_T(v, T *parts, uint32_t *pids, size_t room);   how many there are; pids may be NULL
+ *     int shm_new_histogram(seg, name, const double *bounds, size_t n, v);   Histogram
+ *     int shm_observe(v, double x);       const double *shm_bounds(v);
+ *     int shm_load_histogram(v, uint64_t *counts, double *sum);
+ *
+ * The last values of a stream. The first value has the number 1. seq may be NULL.
+ *
+ *     int shm_new_ring(seg, name, format, size, count, v);      Ring; it keeps count values
+ *     int shm_append(v, const void *x, size, uint64_t *seq);
+ *     int shm_last(v, void *x, size, uint64_t *seq);            -ENOENT if there is none yet
+ *     int shm_read_from(v, seq, shm_reader *r);   the first value to read; 0: the oldest; SHM_NEXT: the next one that is appended
+ *     int shm_next(shm_reader *r, void *x, size, int64_t ns, uint64_t *seq);   -ETIMEDOUT after ns nanoseconds
  *
  *     int shm_describe(v, buffer, n);   write a description of the value and its maker, like snprintf
  *     int shm_is(v, access, format);    0 if the value has this access and format, otherwise SHM_ELAYOUT
@@ -280,6 +328,8 @@ typedef struct shm_value {
  *     void shm_after_fork(void);   in a child that was made without fork handlers
  *     const char *shm_strerror(int);
  */
+
+#define SHM_NEXT UINT64_MAX
 
 #define SHM_USE_ __attribute__((warn_unused_result))
 #define SHM_SLOW_ static __attribute__((unused, noinline))
@@ -1943,8 +1993,9 @@ static inline void shm_handle_(shm_segment *s, const struct shm_record_ *r, shm_
 	const struct shm_shape_ *h = &r->shape;
 	memset(v, 0, sizeof *v);
 	v->segment = s;
-	v->cell = shm_has_lock_(h) ? (struct shm_cell_ *)(void *)(s->mem + r->data) : NULL;
-	v->data = h->kind == SHM_MUTEX ? NULL : s->mem + r->data + shm_elements_(h);
+	bool many = shm_is_table_(h) || (h->kind == SHM_MUTEX && h->count > 0); /* each part has a lock */
+	v->cell = shm_has_lock_(h) && !many ? (struct shm_cell_ *)(void *)(s->mem + r->data) : NULL;
+	v->data = h->kind == SHM_MUTEX && !many ? NULL : s->mem + r->data + (many ? 0 : shm_elements_(h));
 	v->size = h->size;
 	v->count = (uint64_t)h->count;
 	v->capacity = r->capacity;
@@ -2082,6 +2133,8 @@ SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_
 			to.slots = (uint64_t *)(void *)(at + f.meta);
 			to.mask = (uint64_t)want->count - 1;
 			shm_fill_index_(from, &to);
+		} else if (init != NULL && want->kind == SHM_HISTOGRAM) {
+			memcpy(at + f.meta + SHM_PAIR_, init, 8 * (size_t)want->count);
 		} else if (init != NULL && shm_slot_size_(want, &n)) {
 			if (shm_grows_(want)) { /* tail padding stays zero, as a longer type may have a field there */
 				shm_parse_(want->format, want->format_length, &last, &n);
@@ -2527,7 +2580,10 @@ static inline int shm_find_or_make_(shm_segment *s, const char *name, uint8_t ac
 	}
 	if (err == 0 || err == SHM_ELAYOUT)
 		shm_handle_(s, &r, v);
-	if (err == 0 && shm_grows_(&want)) {
+	if (err == 0 && shm_is_table_(&want)) {
+		v->size = want.size;
+		v->end = end;
+	} else if (err == 0 && shm_grows_(&want)) {
 		/* The size is that of the type as declared here. The bytes after it belong to
 		 * newer programs. */
 		v->size = want.size;
@@ -2610,6 +2666,73 @@ SHM_USE_ static inline int shm_new_mutex(shm_segment *s, const char *name, shm_v
 	return shm_place_(s, name, SHM_LOCKED, SHM_MUTEX, "", 0, NULL, v);
 }
 
+SHM_USE_ static inline int shm_new_atomic_array(shm_segment *s, const char *name, const char *format, uint64_t count, shm_value *v)
+{
+	return !shm_atomic_(SHM_ARRAY, format, strlen(format)) ? -EINVAL : shm_place_(s, name, SHM_ATOMIC, SHM_ARRAY, format, shm_as_found_(count), NULL, v);
+}
+
+SHM_USE_ static inline int shm_new_mutexes(shm_segment *s, const char *name, uint64_t count, shm_value *v)
+{
+	return shm_place_(s, name, SHM_LOCKED, SHM_MUTEX, "", shm_as_found_(count), NULL, v);
+}
+
+SHM_USE_ static inline int shm_new_table(shm_segment *s, const char *name, const char *format, size_t size, uint64_t count, shm_value *v)
+{
+	uint64_t have, end;
+	if (!shm_parse_(format, strlen(format), &have, &end) || have != size || size > UINT32_MAX)
+		return -EINVAL;
+	return shm_place_(s, name, SHM_PUBLISHED, SHM_ARRAY, format, shm_as_found_(count), NULL, v);
+}
+
+SHM_USE_ static inline int shm_new_ring(shm_segment *s, const char *name, const char *format, size_t size, uint64_t count, shm_value *v)
+{
+	uint64_t have, end;
+	if (!shm_parse_(format, strlen(format), &have, &end) || have != size)
+		return -EINVAL;
+	return shm_place_(s, name, SHM_PUBLISHED, SHM_RING, format, shm_as_found_(count), NULL, v);
+}
+
+SHM_USE_ static inline int shm_new_counter(shm_segment *s, const char *name, const char *format, shm_value *v)
+{
+	return !shm_atomic_(SHM_COUNTER_KIND, format, strlen(format)) ? -EINVAL : shm_place_(s, name, SHM_ATOMIC, SHM_COUNTER_KIND, format, 0, NULL, v);
+}
+
+SHM_USE_ static inline int shm_new_gauge(shm_segment *s, const char *name, const char *format, shm_value *v)
+{
+	return !shm_atomic_(SHM_GAUGE_KIND, format, strlen(format)) ? -EINVAL : shm_place_(s, name, SHM_ATOMIC, SHM_GAUGE_KIND, format, 0, NULL, v);
+}
+
+/* Returns the header of what has cells: its first word is the highest number of a cell
+ * that was ever claimed, or was about to be. */
+static inline uint64_t *shm_high_(const shm_value *v)
+{
+	struct shm_shape_ h;
+	memset(&h, 0, sizeof h);
+	h.access = v->access;
+	h.kind = v->kind;
+	h.count = (int64_t)v->count;
+	return (uint64_t *)(void *)(v->data - shm_elements_(&h));
+}
+
+SHM_USE_ static inline const double *shm_bounds(const shm_value *v)
+{
+	return v->kind != SHM_HISTOGRAM ? NULL : (const double *)(const void *)((const unsigned char *)shm_high_(v) + SHM_PAIR_);
+}
+
+SHM_USE_ SHM_SLOW_ int shm_new_histogram(shm_segment *s, const char *name, const double *bounds, size_t n, shm_value *v)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!(bounds[i] - bounds[i] < 1) || (i > 0 && !(bounds[i - 1] < bounds[i]))) /* the first one is of what is not finite */
+			return -EINVAL;
+	if (n > SHM_BOUNDS_MAX_)
+		return -EINVAL;
+	int err = shm_place_(s, name, SHM_ATOMIC, SHM_HISTOGRAM, SHM_F64, n == 0 ? -1 : (int64_t)n, bounds, v);
+	for (size_t i = 0; err == 0 && i < n; i++)
+		if (!(shm_bounds(v)[i] <= bounds[i] && shm_bounds(v)[i] >= bounds[i]))
+			err = SHM_ELAYOUT;
+	return err;
+}
+
 /* Finds the record of a value again, with all growth since. */
 static inline int shm_record_of_(const shm_value *v, struct shm_record_ *r)
 {
@@ -2659,7 +2782,7 @@ SHM_USE_ SHM_SLOW_ int shm_is(const shm_value *v, enum shm_access access, const 
 
 SHM_SLOW_ void *shm_ptr(const shm_value *v, const char *format, size_t size)
 {
-	if (v->data == NULL || v->access == SHM_PUBLISHED || v->size != size || shm_is(v, (enum shm_access)v->access, format) != 0)
+	if (v->data == NULL || v->access == SHM_PUBLISHED || v->kind == SHM_MUTEX || shm_has_cells_(v->kind) || v->size != size || shm_is(v, (enum shm_access)v->access, format) != 0)
 		return NULL;
 	return v->data;
 }
@@ -2734,7 +2857,7 @@ static inline uint64_t shm_length_(const shm_value *v) { return v->kind == SHM_S
 #define SHM_NUMBER_OF_(T, type, letter, ADD)                                                        \
 	static inline type *shm_ptr_##T(const shm_value *v, size_t *n)                              \
 	{                                                                                           \
-		bool ok = v->code == letter && v->access != SHM_PUBLISHED;                          \
+		bool ok = v->code == letter && v->access != SHM_PUBLISHED && !shm_has_cells_(v->kind); \
 		if (n != NULL)                                                                      \
 			*n = ok ? (size_t)shm_length_(v) : 0;                                       \
 		return ok ? (type *)(void *)v->data : NULL;                                         \
@@ -2945,6 +3068,492 @@ SHM_USE_ static inline int shm_publish_text(const shm_value *v, const char *text
 		return err;
 	shm_fill_(v, text, n < v->capacity ? n + 1 : n); /* with its NUL if there is room */
 	return shm_unlock(v);
+}
+
+/* ---- Locks and structs, many of one kind ---- */
+
+/* Makes the handle of a part that starts at an offset in the data. */
+static inline int shm_part_at_(const shm_value *v, uint64_t i, uint64_t step, uint8_t kind, shm_value *part)
+{
+	*part = *v;
+	if (v->cell != NULL || i >= v->count)
+		return -EINVAL;
+	part->cell = (struct shm_cell_ *)(void *)(v->data + i * step);
+	part->data = kind == SHM_MUTEX ? NULL : v->data + i * step + SHM_LINE_;
+	part->kind = kind;
+	part->count = 0;
+	return 0;
+}
+
+SHM_USE_ static inline int shm_mutex_at(const shm_value *v, uint64_t i, shm_value *mutex)
+{
+	return v->kind != SHM_MUTEX ? -EINVAL : shm_part_at_(v, i, SHM_LINE_, SHM_MUTEX, mutex);
+}
+
+/* The extents of rows are raised here, and not when the program attaches to the table: it
+ * may write to a few of many. */
+SHM_USE_ static inline int shm_row(const shm_value *v, uint64_t i, shm_value *row)
+{
+	if (v->access != SHM_PUBLISHED || v->kind != SHM_ARRAY)
+		return -EINVAL;
+	int err = shm_part_at_(v, i, shm_row_size_(v->capacity), SHM_SINGLE, row);
+	if (err != 0 || v->segment->read_only)
+		return err;
+	uint32_t old = __atomic_load_n(&row->cell->extent, __ATOMIC_SEQ_CST);
+	while (old < v->size && !shm_cas_(&row->cell->extent, old, (uint32_t)v->size))
+		old = __atomic_load_n(&row->cell->extent, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+/* Sleeps until a point in time, or until one of some locks may be free. It sees changes
+ * that come after the words in seen were loaded, which say that somebody awaits them. */
+SHM_SLOW_ void shm_wait_any_(const shm_value *v, const uint32_t *seen, size_t n, int64_t until)
+{
+#ifdef SYS_futex_waitv
+	struct { uint64_t value, address; uint32_t flags, zero; } all[128];
+	int64_t at[2] = {until / 1000000000, until % 1000000000};
+	if (n <= sizeof all / sizeof all[0]) {
+		for (size_t i = 0; i < n; i++) {
+			all[i].value = seen[i];
+			all[i].address = (uintptr_t)(v->data + i * SHM_LINE_ + offsetof(struct shm_cell_, change));
+			all[i].flags = 2; /* FUTEX_32 */
+			all[i].zero = 0;
+		}
+		if (syscall(SYS_futex_waitv, all, (unsigned)n, 0, at, CLOCK_MONOTONIC) >= 0 || (errno != ENOSYS && errno != EPERM))
+			return;
+	}
+#endif
+	(void)v, (void)seen, (void)n;
+	int64_t ns = until - shm_now_();
+	struct timespec pause = {0, (long)(ns < 0 ? 0 : ns)};
+	nanosleep(&pause, NULL);
+}
+
+/* Tries all locks, from the first one on. Returns -EBUSY if none can be had. */
+static inline int shm_try_any_(const shm_value *v, uint64_t *i)
+{
+	shm_value mutex;
+	for (*i = 0; *i < v->count; ++*i) {
+		int err = shm_mutex_at(v, *i, &mutex);
+		if (err != 0 || (err = shm_trylock(&mutex)) != -EBUSY)
+			return err;
+	}
+	return -EBUSY;
+}
+
+SHM_USE_ SHM_SLOW_ int shm_lock_any(const shm_value *v, int64_t ns, uint64_t *i)
+{
+	enum { MOST = 128 };
+	uint32_t seen[MOST];
+	int64_t until = shm_until_(ns), pause = SHM_SHORT_NS_;
+	if (v->kind != SHM_MUTEX || v->count == 0)
+		return -EINVAL;
+	size_t n = (size_t)shm_min_(v->count, MOST);
+	for (;;) {
+		int err = shm_try_any_(v, i);
+		if (err != -EBUSY)
+			return err;
+		for (size_t k = 0; k < n; k++) {
+			uint32_t *change = &((struct shm_cell_ *)(void *)(v->data + k * SHM_LINE_))->change;
+			do
+				seen[k] = __atomic_load_n(change, __ATOMIC_SEQ_CST);
+			while ((seen[k] & SHM_AWAITED_) == 0 && !shm_cas_(change, seen[k], seen[k] | SHM_AWAITED_));
+			seen[k] |= SHM_AWAITED_;
+		}
+		if ((err = shm_try_any_(v, i)) != -EBUSY)
+			return err;
+		int64_t now = shm_now_();
+		if (now >= until)
+			return -ETIMEDOUT;
+		int state = shm_hold_off_();
+		shm_wait_any_(v, seen, v->count > MOST ? MOST + 1 : n, shm_sooner_(until, now + pause));
+		shm_permit_(state);
+		pause = shm_sooner_(2 * pause, SHM_SLEEP_NS_);
+	}
+}
+
+/* ---- Cells ----
+ *
+ * Invariants: the owner of a cell is a process that has its lease, or a dead one. A claim
+ * changes no number of a counter or a histogram, so who claims the cell of a dead process
+ * inherits its number by one compare-and-swap. high is raised before a cell above it is
+ * claimed, so who adds up the cells from 0 to high misses none. Cell 0 has no owner.
+ */
+
+static inline uint64_t shm_cells_of_(const shm_value *v) { return v->capacity / shm_stride_(v->kind, v->size, v->count); }
+
+static inline struct shm_part_ *shm_cell_at_(const shm_value *v, uint64_t i)
+{
+	return (struct shm_part_ *)(void *)(v->data + i * shm_stride_(v->kind, v->size, v->count));
+}
+
+/* Returns the highest number of a cell that may have an owner. */
+static inline uint64_t shm_cells_used_(const shm_value *v)
+{
+	return shm_min_(__atomic_load_n(shm_high_(v), __ATOMIC_SEQ_CST), shm_cells_of_(v) - 1);
+}
+
+#define SHM_SHARES_ UINT64_MAX /* a claim of a process that has no lease: it adds to cell 0 */
+
+/* Returns the cell that this process has claimed, or NULL if it has to claim one. */
+static inline struct shm_part_ *shm_claimed_(const shm_value *v)
+{
+	uint64_t claim = __atomic_load_n(&v->claim, __ATOMIC_RELAXED);
+	uint32_t id = __atomic_load_n(&v->segment->id, __ATOMIC_RELAXED);
+	if (SHM_LIKELY_(id != 0 && (uint32_t)claim == id))
+		return shm_cell_at_(v, claim >> 32);
+	return claim == SHM_SHARES_ && !v->segment->read_only ? shm_cell_at_(v, 0) : NULL;
+}
+
+/* Claims a cell; returns its number, or 0 if there is none. The caller holds the mutex of
+ * the home, so that a process has one cell of a value. */
+static inline uint64_t shm_claim_cell_(const shm_value *v, uint64_t clean)
+{
+	uint64_t me = v->segment->id, known = shm_cells_used_(v), *high = shm_high_(v), i = 1;
+	for (; i <= known; i++) {
+		uint64_t *owner = &shm_cell_at_(v, i)->owner, w = __atomic_load_n(owner, __ATOMIC_SEQ_CST);
+		if ((uint32_t)w == me)
+			return i;
+		if (((uint32_t)w == 0 || shm_leased_(v->segment, (uint32_t)w) == 0) && shm_cas_8_(owner, w, me | clean))
+			return i;
+	}
+	for (; i < shm_cells_of_(v); i++) {
+		for (uint64_t h; (h = __atomic_load_n(high, __ATOMIC_SEQ_CST)) < i && !shm_cas_8_(high, h, i);) {
+		}
+		if (shm_cas_8_(&shm_cell_at_(v, i)->owner, 0, me | clean))
+			return i;
+	}
+	return 0;
+}
+
+/* Claims the cell of this process. *done says that it is the first change of a gauge, and
+ * that the bits are its number now. */
+SHM_SLOW_ int shm_claim_(shm_value *v, uint64_t bits, struct shm_part_ **cell, bool *done)
+{
+	bool gauge = v->kind == SHM_GAUGE_KIND;
+	int state = shm_hold_off_(), err = shm_ready_(v->segment);
+	*done = false;
+	if (!gauge && (err == SHM_ENOLEASE || err == SHM_EBLOCKED || err == SHM_EFULL)) {
+		__atomic_store_n(&v->claim, SHM_SHARES_, __ATOMIC_RELAXED);
+		*cell = shm_cell_at_(v, 0);
+		err = 0;
+	} else if (err == 0) {
+		pthread_mutex_lock(&v->segment->home->mutex);
+		uint64_t me = v->segment->id, i = shm_claim_cell_(v, gauge ? SHM_CLEAN_ : 0);
+		*cell = shm_cell_at_(v, i);
+		if (gauge && i == 0) {
+			err = SHM_EFULL;
+		} else if (gauge && __atomic_load_n(&(*cell)->owner, __ATOMIC_SEQ_CST) != me) {
+			__atomic_store_n(&(*cell)->number, bits, __ATOMIC_SEQ_CST);
+			__atomic_store_n(&(*cell)->owner, me, __ATOMIC_SEQ_CST);
+			*done = true;
+		}
+		if (err == 0)
+			__atomic_store_n(&v->claim, i << 32 | me, __ATOMIC_RELAXED);
+		pthread_mutex_unlock(&v->segment->home->mutex);
+	}
+	shm_permit_(state);
+	return err;
+}
+
+/* Finds the cell of this process, or claims it. */
+static inline int shm_own_cell_(shm_value *v, uint64_t bits, struct shm_part_ **cell, bool *done)
+{
+	*done = false;
+	*cell = shm_claimed_(v);
+	return SHM_LIKELY_(*cell != NULL) ? 0 : shm_claim_(v, bits, cell, done);
+}
+
+/* Reads the cell of a gauge. Returns false if it counts for nothing: nobody has it, or its
+ * owner is dead, or has not set it yet. One process probes each owner for all. */
+SHM_SLOW_ bool shm_gauge_cell_(const shm_value *v, uint64_t i, uint32_t *id, uint64_t *bits)
+{
+	shm_segment *s = v->segment;
+	struct shm_part_ *c = shm_cell_at_(v, i);
+	for (uint64_t owner = __atomic_load_n(&c->owner, __ATOMIC_SEQ_CST), again; owner != 0 && owner <= SHM_OWNER_MASK_; owner = again) {
+		*bits = __atomic_load_n(&c->number, __ATOMIC_SEQ_CST);
+		*id = (uint32_t)owner;
+		if ((again = __atomic_load_n(&c->owner, __ATOMIC_SEQ_CST)) != owner)
+			continue;
+		if (owner == __atomic_load_n(&s->id, __ATOMIC_RELAXED))
+			return true;
+		int64_t last = __atomic_load_n(&c->probed, __ATOMIC_SEQ_CST), now = shm_now_();
+		bool probe = s->read_only || ((uint64_t)now - (uint64_t)last >= (uint64_t)SHM_PROBE_NS_ &&
+			__atomic_compare_exchange_n(&c->probed, &last, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+		if (!probe || shm_leased_(s, *id) != 0)
+			return true;
+		if (!s->read_only)
+			(void)shm_cas_8_(&c->owner, owner, 0); /* gone for all */
+		return false;
+	}
+	return false;
+}
+
+/* Adds by compare-and-swap: other threads, and those who share cell 0, may add as well. */
+static inline void shm_add_float_(uint64_t *number, double d)
+{
+	uint64_t old = __atomic_load_n(number, __ATOMIC_SEQ_CST), bits;
+	do {
+		double x;
+		memcpy(&x, &old, sizeof x);
+		x += d;
+		memcpy(&bits, &x, sizeof bits);
+	} while (!__atomic_compare_exchange_n(number, &old, bits, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+}
+
+static inline void shm_add_whole_(uint64_t *number, uint64_t d) { (void)__atomic_fetch_add(number, d, __ATOMIC_SEQ_CST); }
+
+#define SHM_CELLED_(T, type, letter, add_to, plain)                                                 \
+	SHM_USE_ static inline int shm_count_##T(shm_value *v, type d)                              \
+	{                                                                                           \
+		struct shm_part_ *c;                                                                \
+		bool done;                                                                          \
+		if (v->kind != SHM_COUNTER_KIND || v->code != letter)                               \
+			return SHM_ELAYOUT;                                                         \
+		int err = shm_own_cell_(v, 0, &c, &done);                                           \
+		if (err == 0)                                                                       \
+			add_to(&c->number, (plain)d);                                               \
+		return err;                                                                         \
+	}                                                                                           \
+	SHM_USE_ static inline int shm_counted_##T(const shm_value *v, type *sum)                   \
+	{                                                                                           \
+		plain all = 0;                                                                      \
+		if (v->kind != SHM_COUNTER_KIND || v->code != letter)                               \
+			return SHM_ELAYOUT;                                                         \
+		for (uint64_t i = 0, n = shm_cells_used_(v); i <= n; i++) {                         \
+			uint64_t bits = __atomic_load_n(&shm_cell_at_(v, i)->number, __ATOMIC_SEQ_CST); \
+			plain x;                                                                    \
+			memcpy(&x, &bits, sizeof x);                                                \
+			all += x;                                                                   \
+		}                                                                                   \
+		*sum = (type)all;                                                                   \
+		return 0;                                                                           \
+	}                                                                                           \
+	static inline int shm_change_gauge_##T##_(shm_value *v, type x, bool add)                   \
+	{                                                                                           \
+		struct shm_part_ *c;                                                                \
+		uint64_t bits;                                                                      \
+		bool done;                                                                          \
+		if (v->kind != SHM_GAUGE_KIND || v->code != letter)                                 \
+			return SHM_ELAYOUT;                                                         \
+		memcpy(&bits, &x, sizeof bits);                                                     \
+		int err = shm_own_cell_(v, bits, &c, &done);                                        \
+		if (err != 0 || done)                                                               \
+			return err;                                                                 \
+		if (add)                                                                            \
+			add_to(&c->number, (plain)x);                                               \
+		else                                                                                \
+			__atomic_store_n(&c->number, bits, __ATOMIC_SEQ_CST);                       \
+		return 0;                                                                           \
+	}                                                                                           \
+	SHM_USE_ static inline int shm_set_gauge_##T(shm_value *v, type x) { return shm_change_gauge_##T##_(v, x, false); } \
+	SHM_USE_ static inline int shm_add_gauge_##T(shm_value *v, type d) { return shm_change_gauge_##T##_(v, d, true); } \
+	SHM_USE_ static inline int shm_gauge_parts_##T(const shm_value *v, type *parts, uint32_t *pids, size_t room) \
+	{                                                                                           \
+		size_t found = 0;                                                                   \
+		uint64_t bits;                                                                      \
+		uint32_t id;                                                                        \
+		if (v->kind != SHM_GAUGE_KIND || v->code != letter)                                 \
+			return SHM_ELAYOUT;                                                         \
+		for (uint64_t i = 1, n = shm_cells_used_(v); i <= n; i++) {                         \
+			if (!shm_gauge_cell_(v, i, &id, &bits))                                     \
+				continue;                                                           \
+			if (found < room) {                                                         \
+				memcpy(parts + found, &bits, sizeof *parts);                        \
+				if (pids != NULL)                                                   \
+					pids[found] = shm_pid_of_(v->segment, id);                  \
+			}                                                                           \
+			found++;                                                                    \
+		}                                                                                   \
+		return (int)found;                                                                  \
+	}                                                                                           \
+	SHM_USE_ static inline int shm_load_gauge_##T(const shm_value *v, type *sum)                \
+	{                                                                                           \
+		plain all = 0, x;                                                                   \
+		uint64_t bits;                                                                      \
+		uint32_t id;                                                                        \
+		if (v->kind != SHM_GAUGE_KIND || v->code != letter)                                 \
+			return SHM_ELAYOUT;                                                         \
+		for (uint64_t i = 1, n = shm_cells_used_(v); i <= n; i++)                           \
+			if (shm_gauge_cell_(v, i, &id, &bits)) {                                    \
+				memcpy(&x, &bits, sizeof x);                                        \
+				all += x;                                                           \
+			}                                                                           \
+		*sum = (type)all;                                                                   \
+		return 0;                                                                           \
+	}
+
+/* Returns the process of an id as the table of ids has it, or 0. */
+static inline uint32_t shm_pid_of_(const shm_segment *s, uint32_t id)
+{
+	const struct shm_entry_ *e = shm_entry_of_(s, id);
+	if (__atomic_load_n(&e->id, __ATOMIC_SEQ_CST) != id)
+		return 0;
+	uint32_t pid = __atomic_load_n(&e->pid, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(&e->id, __ATOMIC_SEQ_CST) == id ? pid : 0;
+}
+
+SHM_CELLED_(i64, int64_t, 'q', shm_add_whole_, uint64_t)
+SHM_CELLED_(u64, uint64_t, 'Q', shm_add_whole_, uint64_t)
+SHM_CELLED_(f64, double, 'd', shm_add_float_, double)
+
+static inline uint64_t *shm_buckets_(struct shm_part_ *c) { return (uint64_t *)(void *)((unsigned char *)c + SHM_BUCKETS_); }
+
+SHM_USE_ static inline int shm_observe(shm_value *v, double x)
+{
+	struct shm_part_ *c;
+	bool done;
+	const double *bounds = shm_bounds(v);
+	if (bounds == NULL)
+		return SHM_ELAYOUT;
+	int err = shm_own_cell_(v, 0, &c, &done);
+	if (err != 0)
+		return err;
+	uint64_t low = 0, high = v->count; /* bucket low or one before high */
+	while (low < high) {
+		uint64_t middle = low + (high - low) / 2;
+		if (x <= bounds[middle])
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	shm_add_float_(&c->number, x);
+	shm_add_whole_(shm_buckets_(c) + low, 1);
+	return 0;
+}
+
+SHM_USE_ static inline int shm_load_histogram(const shm_value *v, uint64_t *counts, double *sum)
+{
+	if (v->kind != SHM_HISTOGRAM)
+		return SHM_ELAYOUT;
+	memset(counts, 0, ((size_t)v->count + 1) * sizeof *counts);
+	*sum = 0;
+	for (uint64_t i = 0, n = shm_cells_used_(v); i <= n; i++) {
+		struct shm_part_ *c = shm_cell_at_(v, i);
+		uint64_t bits = __atomic_load_n(&c->number, __ATOMIC_SEQ_CST);
+		double x;
+		memcpy(&x, &bits, sizeof x);
+		*sum += x;
+		for (uint64_t b = 0; b <= v->count; b++)
+			counts[b] += __atomic_load_n(shm_buckets_(c) + b, __ATOMIC_SEQ_CST);
+	}
+	return 0;
+}
+
+/* ---- Rings ----
+ *
+ * A ring has one slot more than the values that it keeps. So the slot that is filled is not
+ * that of a value which a reader may be told of. A reader accepts a copy if the value is
+ * still kept after it.
+ */
+
+static inline uint64_t *shm_ring_slot_(const shm_value *v, uint64_t seq)
+{
+	return (uint64_t *)(void *)(v->data + (seq - 1) % (v->count + 1) * shm_stride_(v->kind, v->size, v->count));
+}
+
+/* Copies a value. Returns whether it was kept until the copy was complete. The difference
+ * is unsigned: a commit that is less than seq keeps nothing. */
+static inline bool shm_ring_copy_(const shm_value *v, uint64_t seq, void *x)
+{
+	const uint64_t *slot = shm_ring_slot_(v, seq);
+	size_t n = (size_t)v->size;
+	for (size_t i = 0; i < n; i += 8) {
+		uint64_t w = __atomic_load_n(slot + i / 8, __ATOMIC_RELAXED);
+		memcpy((char *)x + i, &w, n - i < 8 ? n - i : 8);
+	}
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return __atomic_load_n(&v->cell->commit, __ATOMIC_RELAXED) - seq < v->count;
+}
+
+static inline uint64_t shm_ring_oldest_(const shm_value *v, uint64_t commit) { return commit < v->count ? 1 : commit - v->count + 1; }
+
+/* Copies the value with this number, or the oldest one that is kept if that is newer, or the
+ * newest one if the number is 0. Returns its number, or 0 if it is not there yet. */
+SHM_SLOW_ uint64_t shm_ring_read_(const shm_value *v, uint64_t seq, void *x)
+{
+	for (int tries = 1;; tries++) {
+		uint64_t commit = __atomic_load_n(&v->cell->commit, __ATOMIC_ACQUIRE);
+		if (commit == 0 || seq > commit)
+			return 0;
+		uint64_t at = seq == 0 ? commit : shm_max_(seq, shm_ring_oldest_(v, commit));
+		if (shm_ring_copy_(v, at, x))
+			return at;
+		if (tries % 64 != 0)
+			continue;
+		if (shm_lock_for(v, SHM_READ_NS_) != 0) { /* the time is over, or this process cannot take locks */
+			sched_yield();
+			continue;
+		}
+		commit = __atomic_load_n(&v->cell->commit, __ATOMIC_ACQUIRE);
+		at = seq == 0 ? commit : shm_max_(seq, shm_ring_oldest_(v, commit));
+		bool good = shm_ring_copy_(v, at, x);
+		(void)shm_unlock(v);
+		if (good)
+			return at;
+	}
+}
+
+static inline int shm_ring_typed_(const shm_value *v, size_t size) { return v->kind != SHM_RING || v->size != size ? -EINVAL : 0; }
+
+SHM_USE_ static inline int shm_append(const shm_value *v, const void *x, size_t size, uint64_t *seq)
+{
+	int err = shm_ring_typed_(v, size);
+	if (err != 0 || (err = shm_lock(v)) != 0)
+		return err;
+	uint64_t next = __atomic_load_n(&v->cell->commit, __ATOMIC_RELAXED) + 1, *slot = shm_ring_slot_(v, next);
+	__atomic_thread_fence(__ATOMIC_RELEASE); /* after the last commit */
+	for (size_t i = 0; i < size; i += 8) {
+		uint64_t w = 0;
+		memcpy(&w, (const char *)x + i, size - i < 8 ? size - i : 8);
+		__atomic_store_n(slot + i / 8, w, __ATOMIC_RELAXED);
+	}
+	__atomic_store_n(&v->cell->commit, next, __ATOMIC_RELEASE);
+	if (seq != NULL)
+		*seq = next;
+	return shm_unlock(v);
+}
+
+SHM_USE_ static inline int shm_last(const shm_value *v, void *x, size_t size, uint64_t *seq)
+{
+	int err = shm_ring_typed_(v, size);
+	if (err != 0)
+		return err;
+	uint64_t at = shm_ring_read_(v, 0, x);
+	if (seq != NULL)
+		*seq = at;
+	return at == 0 ? -ENOENT : 0;
+}
+
+SHM_USE_ static inline int shm_read_from(const shm_value *v, uint64_t seq, shm_reader *r)
+{
+	memset(r, 0, sizeof *r);
+	r->ring = *v;
+	if (v->kind != SHM_RING)
+		return -EINVAL;
+	uint64_t commit = __atomic_load_n(&v->cell->commit, __ATOMIC_ACQUIRE);
+	r->next = seq == 0 ? shm_ring_oldest_(v, commit) : seq == SHM_NEXT ? commit + 1 : seq;
+	return 0;
+}
+
+static inline bool shm_ring_has_(const shm_value *v, void *arg)
+{
+	return __atomic_load_n(&v->cell->commit, __ATOMIC_ACQUIRE) >= *(const uint64_t *)arg;
+}
+
+SHM_USE_ static inline int shm_next(shm_reader *r, void *x, size_t size, int64_t ns, uint64_t *seq)
+{
+	uint64_t at, wanted = r->next;
+	int err = shm_ring_typed_(&r->ring, size);
+	while (err == 0 && (at = shm_ring_read_(&r->ring, wanted, x)) == 0)
+		err = shm_await(&r->ring, shm_ring_has_, &wanted, ns);
+	if (err != 0)
+		return err;
+	r->missed += at - wanted;
+	r->next = at + 1;
+	if (seq != NULL)
+		*seq = at;
+	return 0;
 }
 
 /* ---- Segments ---- */

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/wait.h>
@@ -561,6 +562,332 @@ static void storm(const char *name, int i)
 	}
 }
 
+/* ---- Rows, locks, cells and streams ---- */
+
+struct row {
+	int64_t n, twice;
+};
+#define ROW "T{" SHM_I64 ":n:" SHM_I64 ":twice:}"
+
+struct longer_row {
+	int64_t n, twice, more;
+};
+#define LONGER_ROW "T{" SHM_I64 ":n:" SHM_I64 ":twice:" SHM_I64 ":more:}"
+
+/* Runs f in a child, which then sleeps. */
+static pid_t child_with(shm_value *v, void (*f)(shm_value *))
+{
+	int done[2];
+	char b;
+	WANT(pipe(done) == 0);
+	pid_t child = fork();
+	WANT(child >= 0);
+	if (child == 0) {
+		f(v);
+		WANT(write(done[1], "", 1) == 1);
+		alarm(20);
+		for (;;)
+			pause();
+	}
+	WANT(read(done[0], &b, 1) == 1);
+	close(done[0]);
+	close(done[1]);
+	return child;
+}
+
+static void end(pid_t child)
+{
+	int status;
+	WANT(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+}
+
+static void count_ten(shm_value *v)
+{
+	for (int i = 0; i < 5; i++)
+		MUST(shm_count_i64(v, 2));
+}
+
+static void count_floats(shm_value *v)
+{
+	for (int i = 0; i < 20; i++)
+		MUST(shm_count_f64(v, 0.5));
+}
+
+static void set_gauge(shm_value *v)
+{
+	MUST(shm_set_gauge_u64(v, 40));
+	MUST(shm_add_gauge_u64(v, 2));
+}
+
+static void observe_some(shm_value *v)
+{
+	const double all[] = {-1, 0, 0.5, 1, 3, 1e300, -1e300};
+	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+		MUST(shm_observe(v, all[i]));
+}
+
+static void take_any(shm_value *v)
+{
+	uint64_t i;
+	MUST(shm_lock_any(v, -1, &i));
+	WANT(i == 2);
+}
+
+static void *count_more(void *arg)
+{
+	for (int i = 0; i < 1000; i++)
+		MUST(shm_count_i64((shm_value *)arg, 1));
+	return NULL;
+}
+
+static void *unlock_soon(void *arg)
+{
+	struct timespec pause = {0, 30000000};
+	nanosleep(&pause, NULL);
+	MUST(shm_unlock((shm_value *)arg));
+	return NULL;
+}
+
+static void shared_cells(shm_segment *s)
+{
+	shm_value v, copy;
+	int64_t n;
+	uint64_t u, counts[4], parts[4];
+	uint32_t pids[4];
+	double x;
+	pthread_t threads[4];
+	MUST(shm_new_counter(s, "counter", SHM_I64, &v));
+	pid_t a = child_with(&v, count_ten), b = child_with(&v, count_ten);
+	MUST(shm_count_i64(&v, -3));
+	MUST(shm_counted_i64(&v, &n));
+	WANT(n == 17 && shm_cells_used_(&v) == 3);
+	end(a);
+	end(b);
+	MUST(shm_counted_i64(&v, &n));
+	WANT(n == 17);
+	end(child_with(&v, count_ten)); /* inherits a cell */
+	MUST(shm_counted_i64(&v, &n));
+	WANT(n == 27 && shm_cells_used_(&v) == 3);
+	MUST(shm_new_counter(s, "counter", SHM_I64, &copy)); /* has the same cell */
+	for (int i = 0; i < 4; i++)
+		WANT(pthread_create(&threads[i], NULL, count_more, i % 2 == 0 ? &v : &copy) == 0);
+	for (int i = 0; i < 4; i++)
+		WANT(pthread_join(threads[i], NULL) == 0);
+	MUST(shm_counted_i64(&v, &n));
+	WANT(n == 4027 && shm_cells_used_(&v) == 3);
+	MUST(shm_count_i64(&v, INT64_MAX));
+	MUST(shm_counted_i64(&v, &n));
+	WANT(n == INT64_MIN + 4026);
+	WANT(shm_count_u64(&v, 1) == SHM_ELAYOUT && shm_set_gauge_i64(&v, 1) == SHM_ELAYOUT && shm_observe(&v, 1) == SHM_ELAYOUT);
+	WANT(shm_ptr_i64(&v, NULL) == NULL && shm_ptr(&v, SHM_I64, 8) == NULL && shm_add_i64(&v, 1, NULL) == SHM_ELAYOUT);
+	WANT(shm_lock(&v) == -EINVAL);
+
+	MUST(shm_new_counter(s, "floats", SHM_F64, &v));
+	end(child_with(&v, count_floats));
+	MUST(shm_count_f64(&v, 0.25));
+	MUST(shm_counted_f64(&v, &x));
+	WANT(x == 10.25);
+	WANT(shm_new_counter(s, "no", SHM_I32, &v) == -EINVAL && shm_new_gauge(s, "no", SHM_F32, &v) == -EINVAL);
+
+	MUST(shm_new_gauge(s, "gauge", SHM_U64, &v));
+	MUST(shm_load_gauge_u64(&v, &u));
+	WANT(u == 0);
+	a = child_with(&v, set_gauge);
+	MUST(shm_set_gauge_u64(&v, 5));
+	MUST(shm_load_gauge_u64(&v, &u));
+	WANT(u == 47 && shm_gauge_parts_u64(&v, parts, pids, 4) == 2 && parts[0] == 42 && pids[0] == (uint32_t)a && pids[1] == (uint32_t)getpid());
+	end(a);
+	for (int tries = 0; u != 5 && tries < 2000; tries++) {
+		struct timespec pause = {0, 10000000};
+		nanosleep(&pause, NULL);
+		MUST(shm_load_gauge_u64(&v, &u));
+	}
+	WANT(u == 5 && shm_gauge_parts_u64(&v, parts, NULL, 0) == 1 && shm_cell_at_(&v, 1)->owner == 0);
+	/* All cells belong to living processes: a gauge is full, and a counter is shared. */
+	for (uint64_t i = 1; i < shm_cells_of_(&v); i++)
+		shm_cell_at_(&v, i)->owner = s->id | SHM_CLEAN_;
+	*shm_high_(&v) = shm_cells_of_(&v) + 7;
+	MUST(shm_new_counter(s, "shared", SHM_U64, &copy));
+	MUST(shm_count_u64(&copy, 1));
+	for (uint64_t i = 1; i < shm_cells_of_(&copy); i++)
+		shm_cell_at_(&copy, i)->owner = s->id;
+	*shm_high_(&copy) = shm_cells_of_(&copy) - 1;
+	pid_t other = fork();
+	if (other == 0)
+		_exit(shm_set_gauge_u64(&v, 1) == SHM_EFULL && shm_count_u64(&copy, 7) == 0 && shm_cell_at_(&copy, 0)->number == 7 ? 0 : 1);
+	int status;
+	WANT(waitpid(other, &status, 0) == other && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	MUST(shm_counted_u64(&copy, &u));
+	WANT(u == 8);
+
+	const double bounds[] = {0, 1, 2.5}, others[] = {0, 1, 2}, falling[] = {1, 0}, endless[] = {0, HUGE_VAL};
+	MUST(shm_new_histogram(s, "histogram", bounds, 3, &v));
+	end(child_with(&v, observe_some));
+	MUST(shm_observe(&v, HUGE_VAL));
+	MUST(shm_observe(&v, -HUGE_VAL));
+	MUST(shm_observe(&v, HUGE_VAL - HUGE_VAL)); /* no number */
+	MUST(shm_load_histogram(&v, counts, &x));
+	WANT(counts[0] == 4 && counts[1] == 2 && counts[2] == 0 && counts[3] == 4 && x != x);
+	WANT(shm_new_histogram(s, "histogram", others, 3, &v) == SHM_ELAYOUT && shm_new_histogram(s, "histogram", bounds, 2, &v) == SHM_ELAYOUT);
+	MUST(shm_new_histogram(s, "histogram", NULL, 0, &v));
+	WANT(v.count == 3 && shm_bounds(&v)[2] == 2.5);
+	WANT(shm_new_histogram(s, "no", falling, 2, &v) == -EINVAL && shm_new_histogram(s, "no", endless, 2, &v) == -EINVAL);
+	WANT(shm_new_histogram(s, "no", NULL, 0, &v) == -ENOENT && shm_find(s, "no", &v) == -ENOENT);
+}
+
+static void shared(const char *name)
+{
+	shm_segment *s = attach(name), *ro;
+	shm_value v, part, longer;
+	shm_options o;
+	size_t n;
+	uint64_t i, seq;
+	struct row x = {3, 6};
+	struct longer_row y;
+	alarm(60);
+	MUST(shm_new_atomic_array(s, "atomics", SHM_I32, 5, &v));
+	int32_t *p = shm_ptr_i32(&v, &n);
+	WANT(p != NULL && n == 5 && __atomic_fetch_add(p + 4, 7, __ATOMIC_SEQ_CST) == 0);
+	MUST(shm_new_atomic_array(s, "atomics", SHM_I32, 0, &v));
+	WANT(v.count == 5 && shm_ptr_i32(&v, NULL)[4] == 7 && shm_new_atomic_array(s, "no", SHM_F64, 1, &v) == -EINVAL);
+
+	MUST(shm_new_table(s, "table", ROW, sizeof x, 3, &v));
+	MUST(shm_row(&v, 1, &part));
+	MUST(shm_publish(&part, &x, sizeof x));
+	MUST(shm_new_table(s, "table", LONGER_ROW, sizeof y, 0, &longer));
+	WANT(longer.count == 3 && shm_read(&longer, &y, sizeof y) == -EINVAL && shm_lock(&longer) == -EINVAL);
+	MUST(shm_row(&longer, 1, &part));
+	MUST(shm_read(&part, &y, sizeof y));
+	WANT(y.n == 3 && y.twice == 6 && y.more == 0);
+	y.more = 5;
+	MUST(shm_publish(&part, &y, sizeof y));
+	MUST(shm_row(&v, 1, &part));
+	x.n = 4, x.twice = 8;
+	MUST(shm_publish(&part, &x, sizeof x));
+	MUST(shm_row(&longer, 1, &part));
+	MUST(shm_read(&part, &y, sizeof y));
+	WANT(y.n == 4 && y.more == 5 && shm_row(&v, 3, &part) == -EINVAL);
+	MUST(shm_row(&v, 2, &part));
+	WANT(part.cell->extent == sizeof x);
+	WANT(shm_new_struct(s, "table", ROW, sizeof x, NULL, &part) == SHM_ELAYOUT && shm_new_table(s, "table", ROW, sizeof x, 2, &part) == SHM_ELAYOUT);
+
+	MUST(shm_new_mutexes(s, "locks", 3, &v));
+	for (uint64_t k = 0; k < 2; k++) {
+		MUST(shm_lock_any(&v, 0, &i));
+		WANT(i == k);
+	}
+	pid_t child = child_with(&v, take_any);
+	WANT(shm_lock_any(&v, 10000000, &i) == -ETIMEDOUT);
+	end(child);
+	MUST(shm_lock_any(&v, -1, &i));
+	MUST(shm_mutex_at(&v, 2, &part));
+	WANT(i == 2 && shm_abandoned(&part));
+	pthread_t thread;
+	MUST(shm_mutex_at(&v, 1, &part));
+	WANT(pthread_create(&thread, NULL, unlock_soon, &part) == 0);
+	MUST(shm_lock_any(&v, -1, &i));
+	WANT(i == 1 && pthread_join(thread, NULL) == 0 && shm_mutex_at(&v, 3, &part) == -EINVAL && shm_lock(&v) == -EINVAL);
+	WANT(shm_new_mutex(s, "locks", &part) == SHM_ELAYOUT && shm_lock_any(&part, 0, &i) == -ETIMEDOUT && shm_ptr(&v, "", 0) == NULL);
+
+	shm_reader first, later, oldest;
+	MUST(shm_new_ring(s, "ring", ROW, sizeof x, 3, &v));
+	WANT(shm_last(&v, &x, sizeof x, &seq) == -ENOENT && seq == 0);
+	MUST(shm_read_from(&v, SHM_NEXT, &first));
+	MUST(shm_read_from(&v, 2, &later));
+	for (x.n = 1; x.n <= 2; x.n++) {
+		x.twice = 2 * x.n;
+		MUST(shm_append(&v, &x, sizeof x, &seq));
+		WANT(seq == (uint64_t)x.n);
+	}
+	for (uint64_t k = 1; k <= 2; k++) {
+		MUST(shm_next(&first, &x, sizeof x, 0, &seq));
+		WANT(seq == k && x.n == (int64_t)k && x.twice == 2 * x.n);
+	}
+	WANT(shm_next(&first, &x, sizeof x, 1000000, &seq) == -ETIMEDOUT);
+	MUST(shm_next(&later, &x, sizeof x, 0, &seq));
+	WANT(seq == 2);
+	for (x.n = 3; x.n <= 8; x.n++) {
+		x.twice = 2 * x.n;
+		MUST(shm_append(&v, &x, sizeof x, NULL));
+	}
+	MUST(shm_read_from(&v, 0, &oldest));
+	MUST(shm_next(&oldest, &x, sizeof x, 0, &seq));
+	WANT(seq == 6);
+	for (uint64_t k = 6; k <= 8; k++) {
+		MUST(shm_next(&first, &x, sizeof x, -1, &seq));
+		WANT(seq == k && x.n == (int64_t)k);
+	}
+	MUST(shm_last(&v, &x, sizeof x, &seq));
+	WANT(first.missed == 3 && later.missed == 0 && seq == 8 && x.n == 8);
+	WANT(shm_append(&v, &x, 8, NULL) == -EINVAL && shm_publish(&v, &x, sizeof x) == -EINVAL);
+
+	shared_cells(s);
+	memset(&o, 0, sizeof o);
+	o.read_only = true;
+	MUST(shm_attach(&ro, name, &o));
+	MUST(shm_find(ro, "counter", &v));
+	int64_t sum;
+	MUST(shm_counted_i64(&v, &sum));
+	WANT(sum == INT64_MIN + 4026 && shm_count_i64(&v, 1) == -EROFS);
+	MUST(shm_find(ro, "ring", &v));
+	MUST(shm_last(&v, &x, sizeof x, &seq));
+	WANT(x.n == 8 && shm_append(&v, &x, sizeof x, NULL) == -EROFS);
+	MUST(shm_find(ro, "locks", &v));
+	WANT(shm_lock_any(&v, 0, &i) == -EROFS);
+	MUST(shm_find(ro, "table", &v));
+	MUST(shm_row(&v, 1, &part));
+	MUST(shm_read(&part, &y, sizeof y));
+	WANT(y.n == 4);
+	shm_detach(ro);
+	shm_detach(s);
+	say("fine");
+}
+
+/* Counts, observes, appends and changes rows until it is killed. What is done it notes in
+ * its own number afterwards. */
+static void share(const char *name, int who)
+{
+	shm_segment *s = attach(name);
+	shm_value counter, floats, histogram, gauge, ring, table, row, acks;
+	struct row x;
+	shm_reader r;
+	uint64_t last = 0, seq;
+	size_t n;
+	const double bounds[] = {1, 2, 3};
+	MUST(shm_new_counter(s, "counter", SHM_I64, &counter));
+	MUST(shm_new_counter(s, "floats", SHM_F64, &floats));
+	MUST(shm_new_histogram(s, "histogram", bounds, 3, &histogram));
+	MUST(shm_new_gauge(s, "gauge", SHM_I64, &gauge));
+	MUST(shm_new_ring(s, "ring", ROW, sizeof x, 16, &ring));
+	MUST(shm_new_table(s, "table", ROW, sizeof x, 4, &table));
+	MUST(shm_new_raw_array(s, "acks", SHM_I64, 6, &acks));
+	int64_t *ack = shm_ptr_i64(&acks, &n) + who;
+	WANT((size_t)who < n);
+	MUST(shm_read_from(&ring, SHM_NEXT, &r));
+	MUST(shm_set_gauge_i64(&gauge, 1));
+	for (int64_t k = 0;; k++) {
+		MUST(shm_count_i64(&counter, 1));
+		MUST(shm_count_f64(&floats, 0.5));
+		MUST(shm_observe(&histogram, (double)(k % 5)));
+		x.n = k;
+		x.twice = 2 * k;
+		MUST(shm_append(&ring, &x, sizeof x, NULL));
+		MUST(shm_row(&table, (uint64_t)k % 4, &row));
+		MUST(shm_lock(&row));
+		MUST(shm_read(&row, &x, sizeof x));
+		WANT(x.twice == 2 * x.n);
+		x.n++;
+		x.twice += 2;
+		MUST(shm_commit(&row, &x, sizeof x));
+		MUST(shm_unlock(&row));
+		__atomic_store_n(ack, *ack + 1, __ATOMIC_SEQ_CST);
+		for (int i = 0; i < 4 && shm_next(&r, &x, sizeof x, 0, &seq) == 0; i++, last = seq)
+			WANT(x.twice == 2 * x.n && seq > last);
+		if (k == 0)
+			say("ready");
+	}
+}
+
 /* Makes values until it is killed. */
 static void maker(const char *name, int who)
 {
@@ -596,6 +923,48 @@ static uint64_t odd_number(void)
 	return odd[dice(sizeof odd / sizeof odd[0])];
 }
 
+/* Calls the functions of a value that has rows, locks, cells or a stream. Returns false if
+ * it is another one. */
+static bool try_parts(shm_segment *s, shm_value *v)
+{
+	shm_value part;
+	shm_reader r;
+	uint64_t i, seq, counts[SHM_BOUNDS_MAX_ + 1], used;
+	double sum;
+	int64_t n;
+	if (shm_used_(s, &used) != 0)
+		return true;
+	bool many = (v->access == SHM_PUBLISHED && v->kind == SHM_ARRAY) || (v->kind == SHM_MUTEX && v->count > 0);
+	if (!many && v->kind != SHM_RING && !shm_has_cells_(v->kind))
+		return false;
+	unsigned char *x = (unsigned char *)malloc(v->size + 8);
+	WANT(x != NULL);
+	if (v->kind == SHM_MUTEX) {
+		if (shm_lock_any(v, 0, &i) == 0 && shm_mutex_at(v, i, &part) == 0)
+			(void)shm_unlock(&part);
+		if (shm_mutex_at(v, v->count - 1, &part) == 0 && shm_trylock(&part) == 0)
+			(void)shm_unlock(&part);
+	} else if (many) {
+		for (i = 0; i < v->count; i += 1 + v->count / 3)
+			if (shm_row(v, i, &part) == 0 && shm_read(&part, x, v->size) == 0 && shm_trylock(&part) == 0)
+				(void)(shm_commit(&part, x, v->size) + shm_unlock(&part));
+		WANT(shm_row(v, v->count, &part) == -EINVAL);
+	} else if (v->kind == SHM_RING) {
+		shm_value ring = *v;
+		if (shm_trylock(&ring) == 0 && shm_unlock(&ring) == 0)
+			(void)(shm_append(v, x, v->size, NULL) + shm_last(v, x, v->size, &seq));
+		if (shm_read_from(v, dice(3) == 0 ? dice(UINT64_MAX) : 0, &r) == 0)
+			(void)(shm_next(&r, x, v->size, 0, NULL) + shm_next(&r, x, v->size, 0, NULL));
+	} else {
+		(void)(shm_count_i64(v, 1) + shm_count_f64(v, 1) + shm_counted_i64(v, &n) + shm_counted_f64(v, &sum));
+		(void)(shm_set_gauge_i64(v, 1) + shm_load_gauge_i64(v, &n) + shm_observe(v, 1));
+		if (v->kind == SHM_HISTOGRAM)
+			WANT(shm_load_histogram(v, counts, &sum) == 0);
+	}
+	free(x);
+	return true;
+}
+
 /* Attaches to the memory, and calls every function on the values of these names. All
  * calls must return, with values or with errors. Reports whether it could attach. */
 static bool try_all(int fd, char (*names)[64], int n)
@@ -610,6 +979,8 @@ static bool try_all(int fd, char (*names)[64], int n)
 		if (shm_find(s, names[i], &v) != 0)
 			continue;
 		(void)shm_describe(&v, text, sizeof text);
+		if (try_parts(s, &v))
+			continue;
 		uint64_t bytes = v.kind == SHM_MUTEX ? 0 : shm_length_(&v) * v.size, slots = v.access == SHM_PUBLISHED ? 2 : 1;
 		uint64_t used;
 		if (shm_used_(s, &used) != 0)
@@ -646,6 +1017,19 @@ static void hostile(const char *path, int rounds)
 	int n = 0, attached = 0;
 	uint64_t at[64], size;
 	alarm(60);
+	shm_segment *s;
+	shm_value v;
+	const double bounds[] = {1, 2, 3};
+	MUST(shm_attach(&s, path, NULL));
+	MUST(shm_new_counter(s, "counter", SHM_I64, &v));
+	MUST(shm_new_counter(s, "floats", SHM_F64, &v));
+	MUST(shm_new_gauge(s, "gauge", SHM_I64, &v));
+	MUST(shm_new_histogram(s, "histogram", bounds, 3, &v));
+	MUST(shm_new_ring(s, "ring", STATUS, sizeof(struct status), 3, &v));
+	MUST(shm_new_table(s, "table", STATUS, sizeof(struct status), 5, &v));
+	MUST(shm_new_mutexes(s, "mutexes", 4, &v));
+	MUST(shm_new_atomic_array(s, "atomics", SHM_I64, 4, &v));
+	shm_detach(s);
 	int fd = open(path, O_RDONLY);
 	ssize_t length = read(fd, good, sizeof good);
 	WANT(fd >= 0 && length > SHM_HEADER_);
@@ -682,14 +1066,14 @@ static void hostile(const char *path, int rounds)
 				break;
 			}
 			case 3: { /* a longer text */
-				uint32_t n = (uint32_t)dice((uint64_t)1 << (8 + dice(8))), meta = (uint32_t)shm_round_(112 + (uint64_t)f.name + n + f.unit + f.help, 64);
-				memcpy(bad + off + 44, &n, 4);
+				uint32_t text = (uint32_t)dice((uint64_t)1 << (8 + dice(8))), meta = (uint32_t)shm_round_(112 + (uint64_t)f.name + text + f.unit + f.help, 64);
+				memcpy(bad + off + 44, &text, 4);
 				memcpy(bad + off + 8, &meta, 4);
 				break;
 			}
 			case 4: { /* a capacity that is too small, with the right check */
-				uint64_t n = dice(f.capacity + 1);
-				memcpy(bad + off + 32, &n, 8);
+				uint64_t less = dice(f.capacity + 1);
+				memcpy(bad + off + 32, &less, 8);
 				uint32_t check = shm_check_record_(bad + off, f.meta);
 				memcpy(bad + off + 12, &check, 4);
 				break;
@@ -799,6 +1183,10 @@ int main(int argc, char **argv)
 		steady_reader(name);
 	else if (strcmp(mode, "overtaken") == 0)
 		overtaken(name);
+	else if (strcmp(mode, "shared") == 0)
+		shared(name);
+	else if (strcmp(mode, "share") == 0)
+		share(name, n);
 	else if (strcmp(mode, "maker") == 0)
 		maker(name, n);
 	else if (strcmp(mode, "hostile") == 0)

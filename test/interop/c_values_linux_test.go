@@ -3,6 +3,7 @@ package interop_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/layout"
 	"example.org/shm/internal/mem"
+	"example.org/shm/internal/race"
 	"example.org/shm/internal/shmtest"
 	"example.org/shm/test/agent"
 )
@@ -290,4 +292,23 @@ func TestCKilledMakers(t *testing.T) {
 	// Entries ends early if the directory is corrupt. A constructor reports that.
 	shmtest.Must(shm.NewRawValue[int64](s, "last", 0))(t)
 	t.Logf("%d values", values)
+}
+
+// Rows, locks, cells and streams in C, also with the sanitizers.
+func TestCShared(t *testing.T) {
+	t.Parallel()
+	program := cTest(t)
+	flags := []string{"-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"}
+	programs := []string{program}
+	if probe := exec.Command("gcc", append(flags, "-o", "/dev/null", "-x", "c", "-")...); !race.Enabled {
+		probe.Stdin = strings.NewReader("int main(void) { return 0; }")
+		if probe.Run() == nil {
+			programs = append(programs, cTest(t, flags...))
+		}
+	}
+	for _, program := range programs {
+		if out, err := exec.Command(program, "shared", shmtest.Name(t)).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
 }
