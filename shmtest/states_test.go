@@ -170,8 +170,12 @@ func TestStates(t *testing.T) {
 			least: 4,
 		},
 		"a Mutex": {
-			setup:   func(s *shm.Segment) { must(shm.NewMutex(s, "mu")) },
-			section: func(s *shm.Segment) { mu := must(shm.NewMutex(s, "mu")); mu.Lock(); mu.Unlock() },
+			setup: func(s *shm.Segment) { must(shm.NewMutex(s, "mu")) },
+			section: func(s *shm.Segment) {
+				mu := must(shm.NewMutex(s, "mu"))
+				mu.Lock()
+				defer mu.Unlock()
+			},
 			check: func(s *shm.Segment) error {
 				ctx, cancel := context.WithTimeout(context.Background(), patience)
 				defer cancel()
