@@ -206,3 +206,9 @@ func steady(t *testing.T, text, segment string, pids ...int) string {
 	}
 	return text
 }
+
+// steadyTimes replaces the times of lines.
+func steadyTimes(text string) string {
+	text = regexp.MustCompile(`"at":"[^"]*"`).ReplaceAllString(text, `"at":"2026-01-02T03:04:05Z"`)
+	return regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3} `).ReplaceAllString(text, "03:04:05.000 ")
+}

@@ -24,7 +24,7 @@ import (
 // commands has a function for each command. Each command has a file of its own.
 var commands = []func() *cli.Command{
 	lsCommand, getCommand, setCommand, addCommand, waitCommand,
-	locksCommand, psCommand,
+	locksCommand, psCommand, watchCommand, recordCommand, replayCommand,
 	checkCommand, diffCommand, dumpCommand, loadCommand, rmCommand, genCommand,
 	doctorCommand, benchCommand, manCommand,
 }
@@ -50,7 +50,7 @@ func root() *cli.Command {
 	for _, command := range commands {
 		c := command()
 		switch c.Name {
-		case "ls", "get", "set", "add", "wait":
+		case "ls", "get", "set", "add", "wait", "watch", "record":
 			completes(c, 0, true)
 		case "gen":
 			completes(c, 1, false)
