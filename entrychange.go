@@ -120,8 +120,8 @@ func (e Entry) swapNumber(p text.Patch, old []byte) (swapped bool) {
 // Await sleeps until ok returns true for what Any returns. It calls ok again after each
 // change that announces itself, as those of a Value, Struct, String and Array do. A
 // value without a lock announces nothing, and what consists of several parts announces
-// nothing as a whole, so Await looks at those ten times a second. In a read-only
-// attachment it looks at the others four times a second.
+// nothing as a whole, so Await looks at those ten times a second. About a read-only
+// attachment, see Value.Await.
 //
 // If ctx is done first, the error wraps the context's. The error wraps fs.ErrInvalid
 // for a Mutex, and otherwise is that of Value.Await, or that of Any.

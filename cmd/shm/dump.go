@@ -103,7 +103,7 @@ Examples:
 			for _, l := range changes {
 				row := l.row()
 				if !c.Bool("n") {
-					if row, err = l.apply(ctx, args[0], c.Duration("timeout")); err != nil {
+					if row, err = l.apply(ctx, s, c.Duration("timeout")); err != nil {
 						return err
 					}
 				}
@@ -185,7 +185,7 @@ func (l loading) row() form.Row {
 }
 
 // apply sets the value.
-func (l loading) apply(ctx context.Context, segment string, timeout time.Duration) (form.Row, error) {
+func (l loading) apply(ctx context.Context, s *shm.Segment, timeout time.Duration) (form.Row, error) {
 	limit, cancel := limited(ctx, timeout)
 	defer cancel()
 	err := l.entry.UpdateContext(limit, func(old any) (string, error) {
@@ -193,7 +193,7 @@ func (l loading) apply(ctx context.Context, segment string, timeout time.Duratio
 		return l.text, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		return form.Row{}, withHolder(segment, l.entry, err)
+		return form.Row{}, withHolder(s, l.entry, err)
 	}
 	return l.row(), err
 }

@@ -205,7 +205,7 @@ func (w *lockWatch) lookAt(name string, maps *proc.Maps) (locks []lockData, err 
 	if err != nil {
 		return nil, err
 	}
-	attached := maps.Of(proc.KeyOf(file.Dev, file.Inode))
+	byID := seen(s, maps.Of(proc.KeyOf(file.Dev, file.Inode)))
 	now := time.Now()
 	for e := range s.Entries() {
 		info, ok := e.Lock()
@@ -219,14 +219,14 @@ func (w *lockWatch) lookAt(name string, maps *proc.Maps) (locks []lockData, err 
 			w.since[key] = sighting{info.ID, now}
 		}
 		if w.all || info.Held || info.Abandoned {
-			locks = append(locks, lockDataOf(name, e.Name, info, attached, now.Sub(w.since[key].at)))
+			locks = append(locks, lockDataOf(name, e.Name, info, byID, now.Sub(w.since[key].at)))
 		}
 	}
 	return locks, s.Check()
 }
 
 // lockDataOf joins what the lock says with what /proc says of its holder.
-func lockDataOf(segment, name string, info shm.LockInfo, attached []proc.Process, held time.Duration) lockData {
+func lockDataOf(segment, name string, info shm.LockInfo, byID map[uint32]proc.Process, held time.Duration) lockData {
 	l := lockData{
 		Segment: segment, Name: name, Held: info.Held, ID: info.ID, NSPid: info.Pid, Program: info.Program,
 		Waiting: info.Waiting, Abandoned: info.Abandoned, Takeovers: info.Takeovers,
@@ -240,25 +240,24 @@ func lockDataOf(segment, name string, info shm.LockInfo, attached []proc.Process
 		return l
 	}
 	l.State = proc.Unknown
-	if p, ok := holder(info, attached); ok {
+	if p, ok := byID[info.ID]; ok {
 		l.Pid, l.Namespace, l.State = p.Pid, p.PidNS, p.State
 	}
 	return l
 }
 
-// holder returns the attached process that holds a lock, if there is just one that it
-// can be: the lock knows the pid in the holder's own namespace.
-func holder(info shm.LockInfo, attached []proc.Process) (p proc.Process, ok bool) {
-	for _, q := range attached {
-		if q.NSPid != info.Pid || q.ReadOnly {
-			continue
+// seen maps the ids of a segment's processes to the processes that this machine shows. A
+// segment knows a process by the pid in its own pid namespace.
+func seen(s *shm.Segment, attached []proc.Process) map[uint32]proc.Process {
+	byID := map[uint32]proc.Process{}
+	for p := range s.Processes() {
+		for _, q := range attached {
+			if q.NSPid == p.Pid && !q.ReadOnly && (p.Namespace == 0 || q.PidNS == strconv.FormatUint(p.Namespace, 10)) {
+				byID[p.ID] = q
+			}
 		}
-		if ok {
-			return proc.Process{}, false
-		}
-		p, ok = q, true
 	}
-	return p, ok
+	return byID
 }
 
 // follow prints a line for each change of a holder.

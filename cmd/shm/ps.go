@@ -21,8 +21,9 @@ func psCommand() *cli.Command {
 		Usage:     "list the processes that are attached to segments",
 		ArgsUsage: "[SEG]",
 		Description: `Ps lists each process that has a segment mapped, whether it can write to it, and the locks
-that it holds. Holders that are not to be seen are listed as well: the dead, whose locks the
-next program gets, and those in other pid namespaces or of other users.
+that it holds. Processes that are not to be seen are listed as well, if they use locks: the dead
+that still hold one, which the next program gets, and those in other pid namespaces or of other
+users.
 
 Examples:
    shm ps
@@ -72,7 +73,7 @@ type processData struct {
 	Pid       int        `json:"pid,omitempty"` // as this machine sees it; 0 if it is not to be seen
 	NSPid     int        `json:"ns_pid,omitempty"`
 	Namespace string     `json:"namespace,omitempty"`
-	ID        uint32     `json:"id,omitempty"` // in locks; 0 if it holds none
+	ID        uint32     `json:"id,omitempty"` // in this segment; 0 if it uses no locks
 	Program   string     `json:"program,omitempty"`
 	State     proc.State `json:"state"`
 	ReadOnly  bool       `json:"read_only"`
@@ -88,7 +89,6 @@ func processRows(name string, maps *proc.Maps) (rows []form.Row, err error) {
 	}
 	attached := maps.Of(proc.KeyOf(file.Dev, file.Inode))
 	byPid := map[int]*processData{}
-	byID := map[uint32]*processData{}
 	var all []*processData
 	for _, p := range attached {
 		d := &processData{Segment: name, Pid: p.Pid, NSPid: p.NSPid, Namespace: p.PidNS, Program: p.Program, State: p.State, ReadOnly: p.ReadOnly, Holds: []string{}}
@@ -97,24 +97,25 @@ func processRows(name string, maps *proc.Maps) (rows []form.Row, err error) {
 	s, err := segments.Look(name)
 	if err == nil {
 		defer s.Close()
-		for e := range s.Entries() {
-			info, ok := e.Lock()
-			if !ok || !info.Held {
+		shown, byID := seen(s, attached), map[uint32]*processData{}
+		for p := range s.Processes() {
+			if q, ok := shown[p.ID]; ok {
+				byPid[q.Pid].ID, byID[p.ID] = p.ID, byPid[q.Pid]
 				continue
 			}
-			d := byID[info.ID]
-			if p, ok := holder(info, attached); ok && info.Alive {
-				d = byPid[p.Pid]
+			d := &processData{Segment: name, ID: p.ID, NSPid: p.Pid, Program: p.Program, State: proc.Unknown, Holds: []string{}}
+			if p.Namespace != 0 {
+				d.Namespace = strconv.FormatUint(p.Namespace, 10)
 			}
-			if d == nil {
-				d = &processData{Segment: name, NSPid: info.Pid, Program: info.Program, State: proc.Unknown}
-				if !info.Alive {
-					d.State = proc.Dead
-				}
-				all = append(all, d)
+			if !p.Alive() {
+				d.State = proc.Dead
 			}
-			d.ID, byID[info.ID] = info.ID, d
-			d.Holds = append(d.Holds, e.Name)
+			byID[p.ID], all = d, append(all, d)
+		}
+		for e := range s.Entries() {
+			if info, ok := e.Lock(); ok && info.Held && byID[info.ID] != nil {
+				byID[info.ID].Holds = append(byID[info.ID].Holds, e.Name)
+			}
 		}
 		err = s.Check()
 	}

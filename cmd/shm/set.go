@@ -94,7 +94,7 @@ Examples:
 			}
 			report := changesReport()
 			for _, a := range all {
-				row, err := change(ctx, args[0], c.Duration("timeout"), a.part, func(old any, l shm.Layout) (string, error) {
+				row, err := change(ctx, s, c.Duration("timeout"), a.part, func(old any, l shm.Layout) (string, error) {
 					if c.IsSet("if") && !value.Is(old, l, a.part.Entry.Hint, c.String("if")) {
 						return "", fmt.Errorf("%w: %s is %s, not %s", value.ErrDiffers, a.part.Name(), value.Bare(old, l, a.part.Entry.Hint), form.Text(c.String("if")))
 					}
@@ -144,7 +144,7 @@ func changesReport() *form.Report {
 
 // change sets a part of a value to the text that to returns, and returns what it was and
 // what it has become.
-func change(ctx context.Context, segment string, timeout time.Duration, p value.Part, to func(old any, l shm.Layout) (string, error)) (form.Row, error) {
+func change(ctx context.Context, s *shm.Segment, timeout time.Duration, p value.Part, to func(old any, l shm.Layout) (string, error)) (form.Row, error) {
 	limit, cancel := limited(ctx, timeout)
 	defer cancel()
 	var old, is any
@@ -159,7 +159,7 @@ func change(ctx context.Context, segment string, timeout time.Duration, p value.
 		return p.Assignment(old, text)
 	})
 	if err != nil {
-		return form.Row{}, withHolder(segment, p.Entry, err)
+		return form.Row{}, withHolder(s, p.Entry, err)
 	}
 	if is, l, err = p.Load(); err != nil {
 		return form.Row{}, err
@@ -173,7 +173,7 @@ func change(ctx context.Context, segment string, timeout time.Duration, p value.
 }
 
 // withHolder says who holds the lock for which a change has waited in vain.
-func withHolder(segment string, e shm.Entry, err error) error {
+func withHolder(s *shm.Segment, e shm.Entry, err error) error {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -182,9 +182,9 @@ func withHolder(segment string, e shm.Entry, err error) error {
 		return err
 	}
 	held := l.String()
-	if file, err := segments.Stat(segment); err == nil && l.Alive {
+	if file, err := segments.Stat(s.Name()); err == nil && l.Alive {
 		if maps, err := proc.Scan(); err == nil {
-			if p, ok := holder(l, maps.Of(proc.KeyOf(file.Dev, file.Inode))); ok {
+			if p, ok := seen(s, maps.Of(proc.KeyOf(file.Dev, file.Inode)))[l.ID]; ok {
 				held = fmt.Sprintf("held by %s (pid %d), which is %s", form.Name(p.Program), p.Pid, p.State)
 			}
 		}
@@ -223,7 +223,7 @@ Examples:
 				return err
 			}
 			report := changesReport()
-			row, err := change(ctx, args[0], c.Duration("timeout"), p, func(old any, _ shm.Layout) (string, error) {
+			row, err := change(ctx, s, c.Duration("timeout"), p, func(old any, _ shm.Layout) (string, error) {
 				return sum(old, args[2], p.Entry.Hint)
 			})
 			if err != nil {

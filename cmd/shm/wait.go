@@ -32,7 +32,8 @@ config.Debug, elements samples[3]. The operators are those of https://expr-lang.
 Wait sleeps in the kernel until a program announces a change, if it may write the segment:
 to announce that it waits, it marks a word of the value and takes a lease. A value without a
 lock (Atomic and raw ones) announces nothing, so wait looks at it ten times a second. If
-this user may only read the segment, wait looks four times a second.
+this user may only read the segment, wait asks a program that may write it to announce that;
+if there is none, it looks four times a second.
 
 If EXPR is not true after -timeout the exit status is 5; if the segment does not exist, or
 its name leads elsewhere meanwhile, it is 3.
