@@ -150,6 +150,39 @@ func TestStates(t *testing.T) {
 			},
 			least: 20,
 		},
+		"Ring": {
+			setup: func(s *shm.Segment) {
+				for r, i := must(shm.NewRing[point](s, "r", 2)), int64(1); i <= 3; i++ {
+					r.Append(pointOf(i))
+				}
+			},
+			section: func(s *shm.Segment) {
+				r := must(shm.NewRing[point](s, "r", 2))
+				r.Append(pointOf(4))
+				r.Append(pointOf(5))
+			},
+			check: func(s *shm.Segment) error {
+				r := must(shm.NewRing[point](s, "r", 2))
+				p, seq, ok := r.Last()
+				if n := p.A[0]; !ok || p != pointOf(n) || n < 3 || n > 5 {
+					return fmt.Errorf("half a value: %v", p)
+				}
+				kept := r.From(seq - 1)
+				for range 2 {
+					if x, _, err := kept.Next(context.Background()); err != nil || x != pointOf(x.A[0]) {
+						return fmt.Errorf("half a kept value: %v, %v", x, err)
+					}
+				}
+				if next := r.Append(pointOf(6)); next != seq+1 {
+					return fmt.Errorf("number %d after %d", next, seq)
+				}
+				if p, _, _ := r.Last(); p != pointOf(6) {
+					return fmt.Errorf("%v after an Append", p)
+				}
+				return nil
+			},
+			least: 10,
+		},
 		"Mutexes": {
 			setup: func(s *shm.Segment) { must(shm.NewMutexes(s, "mu", 2)) },
 			section: func(s *shm.Segment) {
