@@ -42,7 +42,8 @@
 // the newest commit and does not wait for a writer that is stopped or dead. An Array
 // changes in place under its lock. If several numbers share one invariant, use one
 // Struct and one Update. A Ring keeps the last values that any process appended: each of
-// its readers sees each value, or is told how many it missed.
+// its readers sees each value, or is told how many it missed. Snapshot reads several of
+// these types as they were at one instant.
 //
 // Numeric leaves out int, uint and uintptr, whose size differs between processes.
 // Word leaves out complex128 as well, which no single store writes. LayoutOf says

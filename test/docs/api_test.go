@@ -144,6 +144,7 @@ func apiAny[T any]() {
 		_ func(shm.Struct[T]) *shm.Mutex                                = shm.Struct[T].Mutex
 		_ func() (shm.Layout, error)                                    = shm.LayoutOf[T]
 
+		_                                                              = []shm.Versioned{shm.Struct[T]{}, shm.Table[T]{}, shm.Ring[T]{}}
 		_ func(*shm.Segment, string, int) (shm.Ring[T], error)         = shm.NewRing[T]
 		_ func(shm.Ring[T]) int                                        = shm.Ring[T].Len
 		_ func(shm.Ring[T], T) uint64                                  = shm.Ring[T].Append
@@ -186,6 +187,8 @@ var (
 	_ func(shm.CharArray, []byte) error                      = shm.CharArray.SetRaw
 	_ func(shm.CharArray) []byte                             = shm.CharArray.Bytes
 
+	_ func(func(), ...shm.Versioned) error                                 = shm.Snapshot
+	_ shm.Versioned                                                        = shm.String{}
 	_ func(*shm.Segment, string, int) (shm.String, error)                  = shm.NewString
 	_ func(shm.String) int                                                 = shm.String.Cap
 	_ func(shm.String) string                                              = shm.String.Load
