@@ -2089,6 +2089,7 @@ static inline int shm_encode_(const struct shm_shape_ *want, uint64_t capacity, 
 	f->name = (uint16_t)want->name_length;
 	f->format = (uint32_t)want->format_length;
 	f->older = older / SHM_LINE_;
+	f->hint = want->kind == SHM_COUNTER_KIND ? SHM_COUNTER : want->kind == SHM_GAUGE_KIND ? SHM_GAUGE : 0;
 	if (named) {
 		f->pid = (uint32_t)getpid();
 		memcpy(f->program, program_invocation_short_name, strnlen(program_invocation_short_name, sizeof f->program));

@@ -404,14 +404,14 @@ class Segment:
 
         type is that of an integer of 8 bytes, or a double.
         """
-        return self._counting(name, type, COUNTER, "Counter", unit, help, hint)
+        return self._counting(name, type, COUNTER, "Counter", unit, help, hint or "counter")
 
     def gauge(self, name, type="q", *, unit="", help="", hint=""):
         """Attach to, or make, a number of which each living process has a part; return the Gauge.
 
         type is that of an integer of 8 bytes, or a double.
         """
-        return self._counting(name, type, GAUGE, "Gauge", unit, help, hint)
+        return self._counting(name, type, GAUGE, "Gauge", unit, help, hint or "gauge")
 
     def histogram(self, name, bounds=None, *, unit="", help="", hint=""):
         """Attach to, or make, a histogram with these bounds, which ascend; return the Histogram.

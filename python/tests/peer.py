@@ -89,6 +89,45 @@ def storm(seg, i):
             say("ready")
 
 
+class Row(ctypes.Structure):
+    _fields_ = [("n", ctypes.c_int64), ("twice", ctypes.c_int64)]
+
+
+def share(seg, who):
+    """Count, observe, append and change rows until it is killed. What is done it notes in its own number afterwards."""
+    counter, floats, histogram = seg.counter("counter"), seg.counter("floats", "d"), seg.histogram("histogram", [1, 2, 3])
+    gauge, ring, table, acks = seg.gauge("gauge"), seg.ring("ring", Row, 16), seg.table("table", Row, 4), seg.raw_array("acks", "q", 6)
+    reader, last, k = ring.reader(), 0, 0
+
+    def whole(x):
+        if x.twice != 2 * x.n:
+            raise AssertionError(f"a torn struct: {x.n}, {x.twice}")
+
+    gauge.set(1)
+    while True:
+        counter.add(1)
+        floats.add(0.5)
+        histogram.observe(k % 5)
+        ring.append((k, 2 * k))
+        with table[k % 4].edit() as x:
+            whole(x)
+            x.n += 1
+            x.twice += 2
+        acks[who] += 1
+        for _ in range(4):
+            there = reader.next(0)
+            if there is None:
+                break
+            x, seq = there
+            whole(x)
+            if seq <= last:
+                raise AssertionError(f"value {seq} of the ring after {last}")
+            last = seq
+        if k == 0:
+            say("ready")
+        k += 1
+
+
 if __name__ == "__main__":
     mode, name, *args = sys.argv[1:]
-    {"agent": agent, "storm": storm}[mode](shm.open(name, create=True), *map(int, args))
+    {"agent": agent, "share": share, "storm": storm}[mode](shm.open(name, create=True), *map(int, args))

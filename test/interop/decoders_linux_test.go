@@ -346,11 +346,11 @@ func someRecord(random *rand.Rand, i int) (meta []byte, size int64) {
 	case 0: // a number that is likely to overflow
 		ne.PutUint64(meta[[]int{16, 24, 32}[random.IntN(3)]:], boundaries[random.IntN(len(boundaries))])
 	case 1: // a count that the data do not have
-		ne.PutUint64(meta[16:], uint64(s.Count)+[]uint64{1, 1<<64 - 1, 1 << 61, 1<<62 - 1}[random.IntN(4)])
+		ne.PutUint64(meta[16:], uint64(s.Count)+[]uint64{1, 1<<64 - 1, 1 << 61, 1<<63 - 1}[random.IntN(4)])
 	case 2: // as many as there are, in no memory
 		size = int64(len(meta)) + format.Line
 		ne.PutUint64(meta, uint64(size))
-		ne.PutUint64(meta[16:], 1<<62-1)
+		ne.PutUint64(meta[16:], 1<<63-1)
 		ne.PutUint64(meta[32:], 0)
 	}
 	ne.PutUint32(meta[format.RecordCheck:], format.RecordChecksum(meta))

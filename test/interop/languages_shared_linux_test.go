@@ -1,0 +1,175 @@
+package interop_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.org/shm"
+	"example.org/shm/internal/format"
+	"example.org/shm/internal/mem"
+	"example.org/shm/internal/shmtest"
+	"example.org/shm/test/agent"
+)
+
+// sharedRow is a row, and a value of a ring. Twice is 2 * N.
+type sharedRow struct {
+	N     int64 `shm:"n"`
+	Twice int64 `shm:"twice"`
+}
+
+// sharers is how many processes the storm of cells has.
+const sharers = 6
+
+// share appends, and changes rows, until it is killed. The agents in C and Python count
+// as well. What is done it notes in its own number afterwards.
+var share = shmtest.Helper("share", func(args []string) error {
+	s, err := shm.Open(args[0], nil)
+	if err != nil {
+		return err
+	}
+	ring, err := shm.NewRing[sharedRow](s, "ring", 16)
+	if err != nil {
+		return err
+	}
+	table, err := shm.NewTable[sharedRow](s, "table", 4)
+	if err != nil {
+		return err
+	}
+	acks, err := shm.NewRawArray[int64](s, "acks", sharers)
+	if err != nil {
+		return err
+	}
+	who, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	reader, last := ring.Reader(), uint64(0)
+	for k := int64(0); ; k++ {
+		ring.Append(sharedRow{k, 2 * k})
+		table.Row(int(k % 4)).Update(func(x *sharedRow) {
+			if x.Twice != 2*x.N {
+				err = fmt.Errorf("a torn row: %v", *x)
+			}
+			x.N++
+			x.Twice += 2
+		})
+		acks.Set(who, acks.Get(who)+1)
+		x, seq, readErr := reader.Next(context.Background()) // its own value is there
+		if readErr != nil || err != nil {
+			return fmt.Errorf("%w, %w", readErr, err)
+		}
+		if x.Twice != 2*x.N || seq <= last {
+			return fmt.Errorf("value %d of the ring after %d: %v", seq, last, x)
+		}
+		last = seq
+		if k == 0 {
+			fmt.Println("ready")
+		}
+	}
+})
+
+// Processes in all languages count, append and change rows, and are killed all the time.
+// Each may have done once what it could not note any more. Nothing else is missing or too
+// much, and nothing is torn.
+func TestStormOfSharers(t *testing.T) {
+	known := languages(t)
+	name := shmtest.Name(t)
+	s := shmtest.Opened(shm.Open(name, nil))(t)
+	acks := shmtest.Must(shm.NewRawArray[int64](s, "acks", sharers))(t)
+	table := shmtest.Must(shm.NewTable[sharedRow](s, "table", 4))(t)
+	ring := shmtest.Must(shm.NewRing[sharedRow](s, "ring", 16))(t)
+	type victim struct {
+		*shmtest.Process
+		ready atomic.Bool
+	}
+	victims := make([]*victim, sharers)
+	begin := func(i int) {
+		v := &victim{Process: known[i%len(known)].start(t, share, name, strconv.Itoa(i))}
+		victims[i] = v
+		go func() {
+			_, ok := v.Next()
+			v.ready.Store(ok)
+		}()
+	}
+	for i := range slices.Backward(known) {
+		for j := i; j < len(victims); j += len(known) {
+			begin(j)
+		}
+		for j := i; j < len(victims); j += len(known) {
+			shmtest.Eventually(t, "a process in "+known[i].name+" is ready", victims[j].ready.Load)
+		}
+	}
+	kills := make([]int64, len(known))
+	for end := time.Now().Add(*shmtest.StormLength / 2); time.Now().Before(end); {
+		time.Sleep(time.Duration(rand.IntN(int(8 * time.Millisecond))))
+		i := rand.IntN(len(victims))
+		if !victims[i].ready.Load() && rand.IntN(20) != 0 {
+			continue
+		}
+		victims[i].Kill()
+		kills[i%len(known)]++
+		begin(i)
+	}
+	for i := range victims {
+		victims[i].Kill()
+		kills[i%len(known)]++
+	}
+	var done, counting, killed, counters int64 // counters: those that count as well
+	for i, n := range acks.All() {
+		t.Logf("in %s: %d rounds", known[i%len(known)].name, n)
+		done += n
+		if known[i%len(known)].name != "Go" {
+			counting += n
+		}
+	}
+	for i, n := range kills {
+		killed += n
+		if known[i].name != "Go" {
+			counters += n
+		}
+	}
+	rows := int64(0)
+	for i, x := range table.All() {
+		if x.Twice != 2*x.N {
+			t.Errorf("row %d is torn: %v", i, x)
+		}
+		rows += x.N
+	}
+	_, appended, _ := ring.Last()
+	between := func(what string, n, least, more int64) {
+		t.Helper()
+		if n < least || n > least+more {
+			t.Errorf("%s: %d; want %d and up to %d more", what, n, least, more)
+		}
+	}
+	between("changes of rows", rows, done, killed)
+	between("values of the ring", int64(appended), done, killed)
+	if counters == 0 {
+		return
+	}
+	b := agent.Map(t, s)
+	numbers := func(name string, first, stride int64) (sum int64) {
+		e, ok := s.Lookup(name)
+		if !ok {
+			t.Fatalf("there is no %q", name)
+		}
+		for i := range int64(format.Cells + 1) {
+			sum += int64(mem.At[atomic.Uint64](b, e.Offset+i*stride+first).Load())
+		}
+		return sum
+	}
+	between("the counter", numbers("counter", 0, format.CellLine), counting, counters)
+	observed := int64(0)
+	for bucket := range int64(4) {
+		observed += numbers("histogram", format.BucketOffset+8*bucket, format.CellLine)
+	}
+	between("observations", observed, counting, counters)
+	t.Logf("killed: %v; %d rounds; in flight: %d rows, %d values, %d counted, %d observed", kills, done, rows-done,
+		int64(appended)-done, numbers("counter", 0, format.CellLine)-counting, observed-counting)
+}
