@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"example.org/shm/internal/layout"
 	"example.org/shm/internal/mem"
 	"example.org/shm/internal/robust"
+	"example.org/shm/internal/slots"
 	"example.org/shm/internal/text"
 )
 
@@ -163,9 +166,10 @@ const (
 // Any returns a copy of the value as a Go value: a number or a bool of the exact
 // type; a string for characters, up to the first NUL; a slice for any other array,
 // with a level for each dimension; a map[string]any for a struct, whose fields are
-// in order in Layout. For a Mutex it returns nil.
+// in order in Layout; a slice of those for a Table. For a Mutex and for Mutexes it
+// returns nil.
 //
-// A Struct or a String is the copy of one commit. A Ring is a slice of the values that
+// A Struct, a String or a row of a Table is the copy of one commit. A Ring is a slice of the values that
 // are kept, the oldest first, each of which is whole. A number, or an element of an
 // array, is one load. A raw struct or a C string may be copied while it changes.
 //
@@ -192,9 +196,9 @@ func (e Entry) Any() any {
 // Text returns the value in one line, as Go writes it: numbers, true and false;
 // characters as a string literal, so that a terminal does not interpret them;
 // [1, 2] for arrays, with all elements; {x: 1, y: 2} for structs, with the fields
-// in order. A NaN other than math.NaN shows its bits, NaN(0x7ff8000000000002), and
+// in order; [{x: 1, y: 2}, {x: 3, y: 4}] for a Table. A NaN other than math.NaN shows its bits, NaN(0x7ff8000000000002), and
 // a complex number with such a part is complex(0, NaN(…)). For a Mutex it returns
-// the state of the lock.
+// the state of the lock, and for Mutexes [free, free].
 //
 // A value of more than 16 MiB, or with a text of more than 64 MiB, is a text that
 // says what it is and how large, such as <a RawArray[uint8] of 20000000 elements,
@@ -202,8 +206,7 @@ func (e Entry) Any() any {
 // off is a text in such brackets that says so.
 func (e Entry) Text() string {
 	if e.record.Layout == nil {
-		lock, _ := e.Lock()
-		return lock.String()
+		return e.lockText()
 	}
 	l, b, err := e.shown()
 	if err == nil {
@@ -220,15 +223,49 @@ func (e Entry) Text() string {
 	return fmt.Sprintf("<%s%s, %d bytes, too large to show>", withArticle(e.Type()), lengthText(e.record.Kind, *e.record.Layout, e.Len, false), e.Size)
 }
 
+// lockText is Text for a Mutex, and for Mutexes.
+func (e Entry) lockText() string {
+	if e.Len == 0 {
+		lock, _ := e.Lock()
+		return lock.String()
+	}
+	b := []byte{'['}
+	for i, lock := range e.Locks() {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		if b = append(b, lock.String()...); len(b) > maxText {
+			return fmt.Sprintf("<Mutexes%s, too many to show>", lengthText(e.record.Kind, layout.Layout{}, e.Len, false))
+		}
+	}
+	return string(append(b, ']'))
+}
+
 // Lock returns the state of the value's lock, without waiting for the lock. It
-// returns false for a value that has none.
+// returns false for a value that has none. Of Mutexes and of a Table it is the first
+// lock; Locks has them all.
 // If another program has cut the file off, it returns the zero LockInfo and true.
 func (e Entry) Lock() (l LockInfo, locks bool) {
-	if !e.record.HasLock() {
-		return LockInfo{}, false
+	for _, l := range e.Locks() {
+		return l, true
 	}
-	_ = e.m.region.Guarded(func() error { l = e.m.lockInfo(e.s.file, e.record); return nil })
-	return l, true
+	return LockInfo{}, false
+}
+
+// Locks yields number and state of each lock of the value: one, or as many as Mutexes
+// have and a Table has rows, or none.
+func (e Entry) Locks() iter.Seq2[int, LockInfo] {
+	return func(yield func(int, LockInfo) bool) {
+		i := 0
+		for off := range e.record.Locks {
+			var l LockInfo
+			_ = e.m.region.Guarded(func() error { l = e.m.lockInfo(e.s.file, off); return nil })
+			if !yield(i, l) {
+				return
+			}
+			i++
+		}
+	}
 }
 
 // Parse sets the value from a text. It accepts whatever Text returns, and then sets
@@ -237,6 +274,9 @@ func (e Entry) Lock() (l LockInfo, locks bool) {
 // as in 0x1f. An array takes all its elements, or some of them by index, as in
 // [3: 7, 5: 8]. A struct takes fields by name. What is left out keeps its value. A C
 // string keeps the bytes after its new end.
+//
+// In a Table, rows are elements: [3: {x: 1}] changes a field of one row. Each row changes
+// as a whole, one after another.
 //
 // Parse waits for the lock of a value that has one, as Store does. The error wraps
 // fs.ErrInvalid if the text does not describe such a value, or the value is a Mutex or a Ring;
@@ -265,6 +305,9 @@ func (e Entry) parse(from string) error {
 			return e.s.closedError(err)
 		}
 	}
+	if r.IsTable() {
+		return e.storeRows(context.Background(), patches)
+	}
 	e.store(patches)
 	return nil
 }
@@ -291,7 +334,7 @@ func (e Entry) changeable() error {
 
 // inParts reports whether the value is not in one piece of memory.
 func (e Entry) inParts() bool {
-	return e.record.IsTable() || e.record.HasCells() || e.record.Kind == format.KindRing
+	return e.record.HasCells() || e.record.Kind == format.KindRing
 }
 
 func tooLong(size int64) error {
@@ -333,6 +376,10 @@ func (e Entry) load() (b []byte, err error) {
 func (e Entry) loadBytes() []byte {
 	r := e.record
 	b := make([]byte, e.Size)
+	if r.IsTable() {
+		e.loadRows(b)
+		return b
+	}
 	if r.Access == format.Published {
 		// This does not take the lock: the process may be unable to.
 		s := e.m.readSlotsOf(r)
@@ -392,6 +439,52 @@ func (e Entry) storeHeld(patches []text.Patch) (changed bool) {
 		e.storeNumbers(patches)
 	}
 	return changed
+}
+
+// loadRows fills b with the rows of a table, one behind the other.
+func (e Entry) loadRows(b []byte) {
+	size := e.record.Layout.Size
+	for off := range e.record.Locks {
+		row := slots.Behind(&e.m.region, off, e.record.Capacity, e.m.file.cells.Token(off))
+		row.Read(func(slot []byte) { mem.CopyBytes(b[:size], slot[:size]) })
+		b = b[size:]
+	}
+	runtime.KeepAlive(e.m)
+}
+
+// storeRows makes a change in rows of a table, row by row. If ctx is done while it waits
+// for the lock of a row, those before it are changed.
+func (e Entry) storeRows(ctx context.Context, patches []text.Patch) error {
+	r, m := e.record, e.m
+	defer runtime.KeepAlive(m)
+	size := r.Layout.Size
+	rows := map[int][]text.Patch{}
+	for _, p := range patches {
+		for off, b := p.Off, p.Bytes; len(b) > 0; { // numbers of several rows may be one patch
+			n := min(len(b), size-off%size)
+			rows[off/size] = append(rows[off/size], text.Patch{Off: off % size, Bytes: b[:n]})
+			off, b = off+n, b[n:]
+		}
+	}
+	for _, i := range slices.Sorted(maps.Keys(rows)) {
+		off := r.Data + int64(i)*format.RowSize(r.Capacity)
+		mu := m.lockAt(off, partName(r.Name, i))
+		if err := mu.AcquireContext(ctx); err != nil {
+			return err
+		}
+		func() {
+			changed := false
+			defer func() { unlock(mu, changed) }()
+			row := slots.Behind(&m.region, off, r.Capacity, mu.Token)
+			row.Reach(uint32(size))
+			changed = row.Amend(func(idle []byte) {
+				for _, p := range rows[i] {
+					copy(idle[p.Off:], p.Bytes)
+				}
+			})
+		}()
+	}
+	return nil
 }
 
 // unlock releases a lock, and wakes who awaits a change if there was one.

@@ -24,7 +24,8 @@ import (
 //
 // An integer of an Atomic, or one element of several, changes by a compare-and-swap:
 // f is called again if another process has changed it meanwhile. Other values without
-// a lock are read and then written: a change by another process in between may be lost.
+// a lock, and a Table, are read and then written: a change by another process in between
+// may be lost, unless it is of another row.
 func (e Entry) UpdateContext(ctx context.Context, f func(old any) (text string, err error)) error {
 	var own error // of f
 	err := e.m.region.Guarded(func() error {
@@ -61,6 +62,13 @@ func (e Entry) update(ctx context.Context, change func(old []byte) ([]text.Patch
 	}
 	if err := m.party.Take(e.s.file); err != nil {
 		return e.s.closedError(err)
+	}
+	if r.IsTable() {
+		patches, err := change(e.loadBytes())
+		if err != nil {
+			return err
+		}
+		return e.storeRows(ctx, patches)
 	}
 	mu := m.lockOf(r)
 	if err := mu.AcquireContext(ctx); err != nil {
@@ -136,7 +144,7 @@ func (e Entry) Await(ctx context.Context, ok func(value any) bool) error {
 		}
 		return ok(v), nil
 	}
-	if !e.record.HasLock() || e.inParts() {
+	if !e.record.HasLock() || e.inParts() || e.record.IsTable() {
 		return e.poll(ctx, look)
 	}
 	return e.m.region.Guarded(func() error {

@@ -23,11 +23,11 @@ type LockInfo struct {
 	Takeovers uint32 // how often a dead owner has been replaced
 }
 
-// lockInfo reads the state of a record's lock. It probes the owner's lease through
+// lockInfo reads the state of the lock at off. It probes the owner's lease through
 // f, which must not be the description that holds this process's own lease: through
 // that one, the lease would look free.
-func (m *mapping) lockInfo(f *os.File, r *format.Record) LockInfo {
-	cell := mem.At[format.LockCell](&m.region, r.Data)
+func (m *mapping) lockInfo(f *os.File, off int64) LockInfo {
+	cell := mem.At[format.LockCell](&m.region, off)
 	word := cell.Word.Load()
 	owner := word & format.OwnerMask
 	l := LockInfo{

@@ -126,6 +126,25 @@ func inOrder(t *testing.T, where, path string) {
 		}
 		mu.Unlock()
 	}
+	for i := range w.Places.Len() {
+		if got, err := w.Places.LockAny(ctx); got != i || err != nil {
+			t.Fatalf("%s: place %d, %v, want %d", where, got, err, i)
+		}
+	}
+	for i := range w.Places.Len() {
+		w.Places.At(i).Unlock()
+	}
+	for i, p := range w.Table.All() {
+		if p.A != p.B {
+			fail("half of row %d: %+v", i, p)
+		}
+		w.Table.Row(i).Update(func(p *pair) { p.A, p.B = 1, 1 })
+	}
+	if later, err := shm.NewTable[trio](s, "table", 3); err != nil {
+		fail("%v", err)
+	} else if p := later.Row(1).Load(); p.A != 1 || p.B != 1 || p.C < 0 || p.C > 1 {
+		fail("a later version of row 1 has %+v", p)
+	}
 	if p := w.Pair.Load(); p.A != p.B {
 		fail("half a struct: %+v", p)
 	}
@@ -182,7 +201,7 @@ func inOrder(t *testing.T, where, path string) {
 		}
 		listed[e.Name] = true
 	}
-	for _, name := range []string{"n", "orphan", "pair", "text", "large struct", "row", "another"} {
+	for _, name := range []string{"n", "orphan", "pair", "text", "large struct", "row", "places", "table", "another"} {
 		if !listed[name] {
 			fail("%q is not listed", name)
 		}

@@ -37,6 +37,8 @@ type (
 		Large  shm.Struct[large] `shm:"large struct"`
 		Row    shm.Array[int64]  `shm:"row,len=2"`
 		Ring   shm.Ring[pair]    `shm:"ring,len=2"`
+		Places shm.Mutexes       `shm:"places,len=3"`
+		Table  shm.Table[pair]   `shm:"table,len=3"`
 	}
 )
 
@@ -52,6 +54,21 @@ var orphanage = shmtest.Helper("orphanage", func(args []string) error {
 	}
 	w.Orphan.Lock()
 	w.N.Mutex().Lock()
+	fmt.Println("held")
+	return shmtest.Replies(func([]string) (string, error) { return "held", nil })
+})
+
+// placeHolder takes the first place and keeps it until it is killed.
+var placeHolder = shmtest.Helper("placeHolder", func(args []string) error {
+	s, err := shm.Open(args[0], nil)
+	if err != nil {
+		return err
+	}
+	places, err := shm.NewMutexes(s, "places", 0)
+	if err != nil {
+		return err
+	}
+	places.At(0).Lock()
 	fmt.Println("held")
 	return shmtest.Replies(func([]string) (string, error) { return "held", nil })
 })
@@ -111,6 +128,11 @@ func (v *victimised) add() error {
 		return err
 	}
 	later.Update(func(p *trio) { p.A, p.B, p.C = p.A+1, p.B+1, p.C+1 })
+	laterRows, err := shm.NewTable[trio](v.s, "table", 0)
+	if err != nil {
+		return err
+	}
+	laterRows.Row(1).Update(func(p *trio) { p.A, p.B, p.C = p.A+1, p.B+1, p.C+1 })
 	return nil
 }
 
@@ -128,6 +150,9 @@ func (v *victimised) publish() error {
 	}
 	for i := range int64(4) { // into each slot, and once more
 		v.Ring.Append(pair{i + 1, i + 1})
+	}
+	for i := range v.Table.Len() {
+		v.Table.Row(i).Update(func(p *pair) { p.A, p.B = p.A+1, p.B+1 })
 	}
 	v.Row.Store(0, 5)
 	v.Row.Add(1, 6)
@@ -160,6 +185,27 @@ func (v *victimised) lockAlone() error {
 	mu.Lock()
 	mu.Abandoned()
 	mu.Unlock()
+
+	late = shmtest.Start(shmtest.InHelper, placeHolder, v.s.Name())
+	late.Expect("held")
+	late.Kill()
+	for i := range 3 { // the first one is a dead owner's
+		if got, err := v.Places.LockAny(context.Background()); got != i || err != nil {
+			return fmt.Errorf("place %d, %w, want %d", got, err, i)
+		}
+	}
+	v.Places.At(2).Unlock()
+	e, _ := v.s.Lookup("places")
+	reserved := mem.At[format.LockCell](agent.Map(shmtest.InHelper, v.s), e.Offset+2*format.Line)
+	reserved.Word.Store(format.KernelWaiters)
+	reserved.Probed.Store(0)
+	if got, err := v.Places.LockAny(context.Background()); got != 2 || err != nil {
+		return fmt.Errorf("a forgotten reservation: place %d, %w", got, err)
+	}
+	for i := range 3 {
+		v.Places.At(i).Abandoned()
+		v.Places.At(i).Unlock()
+	}
 
 	// A reservation that no waiter comes for, as a dead waiter leaves it.
 	v.cell.Word.Store(format.KernelWaiters)

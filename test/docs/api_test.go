@@ -221,8 +221,9 @@ var (
 	_ func(shm.Entry, context.Context, func(any) (string, error)) error = shm.Entry.UpdateContext
 	_ func(shm.Entry, context.Context, func(any) bool) error            = shm.Entry.Await
 
-	_ func(shm.Entry) (shm.LockInfo, bool) = shm.Entry.Lock
-	_ func(shm.Access) string              = shm.Access.String
+	_ func(shm.Entry) (shm.LockInfo, bool)         = shm.Entry.Lock
+	_ func(shm.Entry) iter.Seq2[int, shm.LockInfo] = shm.Entry.Locks
+	_ func(shm.Access) string                      = shm.Access.String
 
 	_ error = (*shm.TypeError)(nil)
 	_ error = (*shm.LayoutError)(nil)
