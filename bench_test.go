@@ -3,11 +3,14 @@
 package shm_test
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"example.org/shm"
+	"example.org/shm/internal/format"
 	"example.org/shm/internal/shmtest"
 )
 
@@ -188,4 +191,63 @@ func BenchmarkString(b *testing.B) {
 			g.mu.Unlock()
 		}
 	})
+}
+
+// BenchmarkTable makes 10,000 rows, and beside it a RawArray of as many bytes, each in a
+// new segment, then attaches to them and asks for a row.
+func BenchmarkTable(b *testing.B) {
+	const n = 10000
+	type row [8]int64
+	rows := shmtest.Must(shm.NewTable[row](benchSegment(b), "table", n))(b)
+	bytes := n * int(format.RowSize(format.RoundUp(64+32)))
+	inNew := func(b *testing.B, make func(s *shm.Segment) error) {
+		for b.Loop() {
+			b.StopTimer()
+			s := shmtest.Must(shm.Anonymous(nil))(b)
+			b.StartTimer()
+			err := make(s)
+			b.StopTimer()
+			if err := errors.Join(err, s.Close()); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+	}
+	b.Run("op=Make/impl=shm.Table/rows=10000", func(b *testing.B) {
+		inNew(b, func(s *shm.Segment) error { return shmtest.Error(shm.NewTable[row](s, "x", n)) })
+	})
+	b.Run("op=Make/impl=shm.RawArray/rows=10000", func(b *testing.B) {
+		inNew(b, func(s *shm.Segment) error { return shmtest.Error(shm.NewRawArray[byte](s, "x", bytes)) })
+	})
+	s := benchSegment(b)
+	shmtest.Must(shm.NewTable[row](s, "table", n))(b)
+	b.Run("op=Attach/impl=shm.Table/rows=10000", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := shm.NewTable[row](s, "table", 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	i := 0
+	b.Run("op=Row.Load/impl=shm.Table/rows=10000", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			sinkInt = rows.Row(i).Load()[0]
+			i = (i + 1) % n
+		}
+	})
+}
+
+// BenchmarkLockAny takes the first of 64 places, which is free, and releases it.
+func BenchmarkLockAny(b *testing.B) {
+	places := shmtest.Must(shm.NewMutexes(benchSegment(b), "places", 64))(b)
+	ctx := context.Background()
+	for b.Loop() {
+		i, err := places.LockAny(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		places.At(i).Unlock()
+	}
 }

@@ -397,6 +397,70 @@ func ExampleMutex() {
 	// true
 }
 
+// Places of workers: the place of one that dies goes to the next that asks.
+func ExampleMutexes_LockAny() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	places := must(shm.NewMutexes(seg, "places", 4))
+
+	first := must(places.LockAny(context.Background()))
+	second := must(places.LockAny(context.Background()))
+	if places.At(second).Abandoned() { // whoever had it died
+		fmt.Println("its work has to be put in order")
+	}
+	places.At(first).Unlock()
+	third := must(places.LockAny(context.Background()))
+	fmt.Println(first, second, third)
+	owner, held := places.Owner(second)
+	fmt.Println(held, owner.Alive(), owner.Pid == os.Getpid())
+	// Output:
+	// 0 1 0
+	// true true true
+}
+
+// Rows are Structs: each changes as a whole, and readers do not wait.
+func ExampleTable() {
+	type score struct {
+		Games int32
+		Best  float64
+	}
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	scores := must(shm.NewTable[score](seg, "scores", 1000))
+
+	scores.Row(7).Update(func(s *score) { s.Games, s.Best = s.Games+1, 9.5 })
+	for i, s := range scores.All() {
+		if s.Games > 0 {
+			fmt.Println(i, s)
+		}
+	}
+	// Output:
+	// 7 {1 9.5}
+}
+
+// Each process has an element of its own.
+func ExampleAtomicArray() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	progress := must(shm.NewAtomicArray[uint64](seg, "progress", 8))
+	progress.At(3).Add(5)
+	fmt.Println(progress.Len(), progress.At(3).Load())
+	// Output:
+	// 8 5
+}
+
+// Who is there, by lease and not by pid.
+func ExampleSegment_Processes() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	must(shm.NewMutex(seg, "lock")) // a process is found once it has a value with a lock
+	for p := range seg.Processes() {
+		fmt.Println(p.ID, p.Pid == os.Getpid(), p.Alive())
+	}
+	// Output:
+	// 1 true true
+}
+
 func ExampleBind() {
 	seg := must(shm.Anonymous(nil))
 	defer seg.Close()

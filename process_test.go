@@ -78,8 +78,9 @@ func ids(s *shm.Segment) (all []uint32) {
 func TestProcesses(t *testing.T) {
 	s, ms := places(t, 3)
 	readOnly := open(t, s.Name(), &shm.Options{ReadOnly: true})
-	first, second := shmtest.Start(t, worker, s.Name()), shmtest.Start(t, worker, s.Name())
-	first.Do("lock 1", "locked")
+	first := shmtest.Start(t, worker, s.Name())
+	first.Do("lock 1", "locked") // It has its id.
+	second := shmtest.Start(t, worker, s.Name())
 	second.Do("lock 2", "locked")
 	all := slices.Collect(s.Processes())
 	if len(all) != 3 {

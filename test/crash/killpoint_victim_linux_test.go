@@ -195,8 +195,7 @@ func (v *victimised) lockAlone() error {
 		}
 	}
 	v.Places.At(2).Unlock()
-	e, _ := v.s.Lookup("places")
-	reserved := mem.At[format.LockCell](agent.Map(shmtest.InHelper, v.s), e.Offset+2*format.Line)
+	reserved := mem.After[format.LockCell](agent.Cell(shmtest.InHelper, v.s, "places"), 2*format.Line)
 	reserved.Word.Store(format.KernelWaiters)
 	reserved.Probed.Store(0)
 	if got, err := v.Places.LockAny(context.Background()); got != 2 || err != nil {
