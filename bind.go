@@ -150,8 +150,10 @@ func bindAdvice(t reflect.Type) string {
 	case t.Kind() == reflect.Pointer && isHandle(t.Elem()):
 		return "use the " + t.Elem().String() + " itself, which is small"
 	case t.Kind() == reflect.Array || t.Kind() == reflect.Slice:
-		if e := t.Elem(); isHandle(e) || e == reflect.TypeFor[*Mutex]() {
-			return "unexport the field and call the constructor for each element, with a name of its own such as name.0; for numbers under one lock use an shm.Array"
+		if e := t.Elem(); e == reflect.TypeFor[*Mutex]() {
+			return "use an shm.Mutexes with len= in the tag"
+		} else if isHandle(e) {
+			return "use an shm.Table or an AtomicArray with len= in the tag, or unexport the field and call the constructor for each element, with a name of its own such as name.0; for numbers under one lock use an shm.Array"
 		}
 		if number(t.Elem()) {
 			return fmt.Sprintf("use an shm.Array[%s], or a RawArray, with len= in the tag", t.Elem())

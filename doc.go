@@ -24,11 +24,13 @@
 //
 //	               unsynchronised          synchronised
 //	number         RawValue[T Numeric]     Value[T Word], Atomic[T AtomicInteger]
-//	numbers        RawArray[T Numeric]     Array[T Word]
+//	numbers        RawArray[T Numeric]     Array[T Word], AtomicArray[T AtomicInteger]
 //	struct         RawStruct[T any]        Struct[T any]
+//	structs                                Table[T any]
 //	C string       CharArray               String
 //	stream                                 Ring[T any]
 //	lock                                   Mutex
+//	locks                                  Mutexes
 //
 // The methods' names say what they promise, so that a reviewer can search for
 // unsynchronised access. Get, Set, Ptr, Slice and Bytes are plain memory and promise
@@ -42,8 +44,11 @@
 // the newest commit and does not wait for a writer that is stopped or dead. An Array
 // changes in place under its lock. If several numbers share one invariant, use one
 // Struct and one Update. A Ring keeps the last values that any process appended: each of
-// its readers sees each value, or is told how many it missed. Snapshot reads several of
-// these types as they were at one instant.
+// its readers sees each value, or is told how many it missed. Each row of a Table is a
+// Struct, each part of an AtomicArray an Atomic, and each of Mutexes a Mutex: LockAny
+// takes any of them, as workers take places that death gives back. Segment.Processes says
+// who is there, and AwaitExit waits for the death of one. Snapshot reads several Structs,
+// Strings, Tables and Rings as they were at one instant.
 //
 // Numeric leaves out int, uint and uintptr, whose size differs between processes.
 // Word leaves out complex128 as well, which no single store writes. LayoutOf says

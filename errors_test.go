@@ -144,7 +144,7 @@ func TestErrorsAdvise(t *testing.T) {
 		"length":        {shm.Bind(s, &struct{ V shm.String }{}), "field V: value \"V\": no length was given, and there is no such value"},
 		"length in tag": {shm.Bind(s, &struct{ V shm.String }{}), "`shm:\"V,len=32\"`"},
 		"handles":       {shm.Bind(s, &struct{ W [4]shm.Atomic[int64] }{}), "call the constructor for each element"},
-		"mutexes":       {shm.Bind(s, &struct{ W []*shm.Mutex }{}), "call the constructor for each element"},
+		"mutexes":       {shm.Bind(s, &struct{ W []*shm.Mutex }{}), "use an shm.Mutexes"},
 		"numbers":       {shm.Bind(s, &struct{ W [4]int64 }{}), "use an shm.Array[int64], or a RawArray, with len= in the tag"},
 		"number":        {shm.Bind(s, &struct{ W int64 }{}), "use an shm.Value[int64] or an Atomic"},
 		"a text":        {shm.Bind(s, &struct{ W string }{}), "use an shm.String"},
