@@ -82,7 +82,7 @@ func TestEntryOfMany(t *testing.T) {
 	for i, l := range p.Locks() {
 		held += fmt.Sprint(i, l.Held, " ")
 	}
-	if first, ok := p.Lock(); held != "0false 1true 2false " || first.Held || !ok {
+	if first, ok := p.Lock(); held != "0 false 1 true 2 false " || first.Held || !ok {
 		t.Errorf("%s, the first one is held: %v", held, first.Held)
 	}
 	if err := p.Parse("free"); !errors.Is(err, fs.ErrInvalid) {
