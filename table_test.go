@@ -3,12 +3,8 @@
 package shm_test
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -232,55 +228,4 @@ func TestTableCosts(t *testing.T) {
 		attached = min(attached, time.Since(start))
 	}
 	t.Logf("%d rows: made in %v, a RawArray of %d bytes in %v, attached in %v", n, made, size, raw, attached)
-}
-
-// A record that claims more rows, locks or integers than there is room for is refused,
-// whatever the length that is asked for.
-func TestForgedLengths(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "segment")
-	s := shmtest.Must(shm.Open(path, nil))(t)
-	attach := map[string]func(s *shm.Segment, n int) error{
-		"rows":    func(s *shm.Segment, n int) error { return shmtest.Error(shm.NewTable[grow1](s, "rows", n)) },
-		"places":  func(s *shm.Segment, n int) error { return shmtest.Error(shm.NewMutexes(s, "places", n)) },
-		"numbers": func(s *shm.Segment, n int) error { return shmtest.Error(shm.NewAtomicArray[int64](s, "numbers", n)) },
-	}
-	records := map[string]int64{} // offset of each
-	for name, f := range attach {
-		if err := f(s, 9); err != nil {
-			t.Fatal(err)
-		}
-		e, _ := s.Lookup(name)
-		if records[name] = e.Offset; e.Access != shm.AccessAtomic {
-			records[name] -= format.LockedOffset
-		}
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	valid := shmtest.Must(os.ReadFile(path))(t)
-	for name, data := range records {
-		meta := int64(0) // bytes before the data
-		for meta = format.Line; int64(binary.NativeEndian.Uint32(valid[data-meta+8:])) != meta; meta += format.Line {
-		}
-		for _, n := range []uint64{0, 10, 1000, 1 << 31, 1 << 32, 1<<32 + 9, 1 << 57, 1 << 58, 1 << 62, 1 << 63, 1<<64 - 1} {
-			forged := bytes.Clone(valid)
-			record := forged[data-meta : data]
-			binary.NativeEndian.PutUint64(record[16:], n)
-			binary.NativeEndian.PutUint32(record[format.RecordCheck:], format.RecordChecksum(record))
-			path := filepath.Join(t.TempDir(), "forged") // another file: this process knows the records of the first
-			shmtest.WriteFile(t, path, forged)
-			s, err := shm.Open(path, nil)
-			if err == nil {
-				for _, want := range []int{0, 9, 10} {
-					if err = attach[name](s, want); !errors.Is(err, shm.ErrFormat) {
-						t.Errorf("%s: %d of them are claimed, %d wanted: %v", name, n, want, err)
-					}
-				}
-				err = s.Close()
-			}
-			if err != nil && !errors.Is(err, shm.ErrFormat) {
-				t.Errorf("%s: %d of them: %v", name, n, err)
-			}
-		}
-	}
 }
