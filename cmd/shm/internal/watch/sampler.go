@@ -43,6 +43,7 @@ type Sampler struct {
 	series []*Series
 	byName map[string]*Series
 	listed time.Time
+	took   time.Duration // the last listing, with a look: a long one is made less often
 }
 
 // NewSampler returns a Sampler of the values whose names choose selects.
@@ -53,8 +54,10 @@ func NewSampler(s *shm.Segment, choose func(name string) bool) *Sampler {
 // Look reads all values, and returns them in the order in which they were made. The error
 // says that the directory is damaged; what precedes the damage is returned.
 func (s *Sampler) Look(now time.Time) (all []*Series, err error) {
-	if s.listed.IsZero() || now.Sub(s.listed) >= relist {
+	if s.listed.IsZero() || now.Sub(s.listed) >= max(relist, 50*s.took) {
 		s.listed = now
+		started := time.Now()
+		defer func() { s.took = time.Since(started) }()
 		for e := range s.seg.Entries() {
 			if !s.choose(e.Name) {
 				continue
@@ -82,27 +85,36 @@ func (v *Series) look(now time.Time) {
 	if _, failed := x.(error); failed {
 		x = nil
 	}
-	text := ""
-	if x == nil {
-		text = e.Text()
-	} else {
-		text = value.Human(x, e.Layout, e.Hint, e.Unit)
-	}
 	first := v.looked.IsZero()
-	same := text == v.Text && reflect.DeepEqual(x, v.Value) // the text of a large number may be rounded
-	v.Fresh = first || !same
-	if !first && !same {
+	n, isNumber := number(x)
+	switch {
+	case !first && isNumber && x == v.Value: // most values do not change, and a text costs time
+		v.Fresh = false
+	case x == nil:
+		v.show(e.Text(), first)
+	case first || isNumber || !reflect.DeepEqual(x, v.Value):
+		v.show(value.Human(x, e.Layout, e.Hint, e.Unit), first)
+		v.Fresh = v.Fresh || n == n && !reflect.DeepEqual(x, v.Value) // the text of a large number may be rounded
+	default:
+		v.Fresh = false
+	}
+	if v.Fresh && !first {
 		v.Changed = now
 	}
-	v.Text, v.Value = text, x
+	v.Value = x
 	if l, ok := e.Lock(); ok {
 		v.Held, v.Dead = l.Held, l.Held && !l.Alive
 	}
-	n, ok := number(x)
-	if v.Number = ok; ok {
+	if v.Number = isNumber; isNumber {
 		v.count(n, now, first)
 	}
 	v.looked = now
+}
+
+// show takes a new text.
+func (v *Series) show(text string, first bool) {
+	v.Fresh = first || text != v.Text
+	v.Text = text
 }
 
 // count notes a number.

@@ -1,0 +1,79 @@
+//go:build linux
+
+package watch
+
+import (
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"example.org/shm"
+)
+
+// TestSampler looks at values as they change.
+func TestSampler(t *testing.T) {
+	s, err := shm.Anonymous(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var b struct {
+		N    shm.Value[int64]   `shm:"n"`
+		X    shm.Value[float64] `shm:"x"`
+		Pair shm.Struct[struct{ A, B int32 }]
+		Size shm.RawValue[int64] `shm:"size,unit=bytes"`
+	}
+	if err := shm.Bind(s, &b); err != nil {
+		t.Fatal(err)
+	}
+	b.X.Store(math.NaN())
+	b.Size.Set(1 << 40)
+	sampler := NewSampler(s, func(string) bool { return true })
+	now := time.Unix(1000, 0)
+	look := func() (fresh []string) {
+		t.Helper()
+		all, err := sampler.Look(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range all {
+			if v.Fresh {
+				fresh = append(fresh, v.Entry.Name)
+			}
+		}
+		now = now.Add(2 * time.Second)
+		return fresh
+	}
+	if got := look(); !slices.Equal(got, []string{"n", "x", "Pair", "size"}) {
+		t.Errorf("at first %q", got)
+	}
+	if got := look(); got != nil {
+		t.Errorf("without a change %q", got)
+	}
+	b.N.Store(10)
+	b.Pair.Store(struct{ A, B int32 }{1, 2})
+	b.Size.Set(1<<40 + 1) // the same text
+	if got := look(); !slices.Equal(got, []string{"n", "Pair", "size"}) {
+		t.Errorf("after changes %q", got)
+	}
+	n := sampler.byName["n"]
+	if n.Rate != 5 || n.Min != 0 || n.Max != 10 || n.Text != "10" || n.Sparkline(2) != "▁█" || n.Changed != now.Add(-2*time.Second) {
+		t.Errorf("n is %+v with sparkline %q", n, n.Sparkline(2))
+	}
+	if x := sampler.byName["x"]; x.Zero() || !x.Changed.IsZero() || !sampler.byName["size"].Number {
+		t.Errorf("x is %+v", x)
+	}
+	// A value that was made later is found when the list is read anew.
+	if _, err := shm.NewAtomic(s, "late", int64(0)); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(relist)
+	sampler.took = 0
+	if got := look(); !slices.Equal(got, []string{"late"}) {
+		t.Errorf("a late value: %q", got)
+	}
+	if late := sampler.byName["late"]; !late.Zero() {
+		t.Error("a zero is not zero")
+	}
+}
