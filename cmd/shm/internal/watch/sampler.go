@@ -3,6 +3,7 @@
 package watch
 
 import (
+	"math"
 	"reflect"
 	"time"
 
@@ -94,7 +95,7 @@ func (v *Series) look(now time.Time) {
 		v.show(e.Text(), first)
 	case first || isNumber || !reflect.DeepEqual(x, v.Value):
 		v.show(value.Human(x, e.Layout, e.Hint, e.Unit), first)
-		v.Fresh = v.Fresh || n == n && !reflect.DeepEqual(x, v.Value) // the text of a large number may be rounded
+		v.Fresh = v.Fresh || !math.IsNaN(n) && !reflect.DeepEqual(x, v.Value) // the text of a large number may be rounded
 	default:
 		v.Fresh = false
 	}
