@@ -94,7 +94,7 @@ func runBench(ctx context.Context, c *cli.Command, charts []chart) (err error) {
 	for _, chart := range charts {
 		undo, err := reserve(chart.path)
 		if err != nil {
-			return err
+			return statusError{error: err, status: statusFailed} // no segment is absent
 		}
 		defer undo()
 	}
