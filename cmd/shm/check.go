@@ -91,8 +91,10 @@ func checkRows(name string) (rows []form.Row, damage error) {
 		if err, failed := e.Any().(error); failed && !errors.Is(err, shm.ErrTooLong) {
 			add(e.Name, err.Error(), err)
 		}
-		if l, ok := e.Lock(); ok && (l.Held && !l.Alive || l.Abandoned) {
-			add(e.Name, "the lock is "+l.String(), nil)
+		for lock, l := range locksOf(e) {
+			if l.Held && !l.Alive || l.Abandoned {
+				add(lock, "the lock is "+l.String(), nil)
+			}
 		}
 	}
 	if err := s.Check(); err != nil {

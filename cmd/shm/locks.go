@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"strconv"
+	"strings"
 	"time"
 
 	"example.org/shm"
@@ -208,18 +210,16 @@ func (w *lockWatch) lookAt(name string, maps *proc.Maps) (locks []lockData, err 
 	byID := seen(s, maps.Of(proc.KeyOf(file.Dev, file.Inode)))
 	now := time.Now()
 	for e := range s.Entries() {
-		info, ok := e.Lock()
-		if !ok {
-			continue
-		}
-		key := name + "\x00" + e.Name
-		if !info.Held {
-			delete(w.since, key)
-		} else if seen, ok := w.since[key]; !ok || seen.id != info.ID {
-			w.since[key] = sighting{info.ID, now}
-		}
-		if w.all || info.Held || info.Abandoned {
-			locks = append(locks, lockDataOf(name, e.Name, info, byID, now.Sub(w.since[key].at)))
+		for lock, info := range locksOf(e) {
+			key := name + "\x00" + lock
+			if !info.Held {
+				delete(w.since, key)
+			} else if seen, ok := w.since[key]; !ok || seen.id != info.ID {
+				w.since[key] = sighting{info.ID, now}
+			}
+			if w.all || info.Held || info.Abandoned {
+				locks = append(locks, lockDataOf(name, lock, info, byID, now.Sub(w.since[key].at)))
+			}
 		}
 	}
 	return locks, s.Check()
@@ -244,6 +244,23 @@ func lockDataOf(segment, name string, info shm.LockInfo, byID map[uint32]proc.Pr
 		l.Pid, l.Namespace, l.State = p.Pid, p.PidNS, p.State
 	}
 	return l
+}
+
+// locksOf yields the name and the state of each lock of a value. One of Mutexes, or of the
+// rows of a Table, has its index in the name.
+func locksOf(e shm.Entry) iter.Seq2[string, shm.LockInfo] {
+	many := strings.HasPrefix(e.Type(), "Mutexes") || strings.HasPrefix(e.Type(), "Table[")
+	return func(yield func(string, shm.LockInfo) bool) {
+		for i, info := range e.Locks() {
+			name := e.Name
+			if many {
+				name = fmt.Sprintf("%s[%d]", e.Name, i)
+			}
+			if !yield(name, info) {
+				return
+			}
+		}
+	}
 }
 
 // seen maps the ids of a segment's processes to the processes that this machine shows. A

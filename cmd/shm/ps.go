@@ -113,8 +113,10 @@ func processRows(name string, maps *proc.Maps) (rows []form.Row, err error) {
 			byID[p.ID], all = d, append(all, d)
 		}
 		for e := range s.Entries() {
-			if info, ok := e.Lock(); ok && info.Held && byID[info.ID] != nil {
-				byID[info.ID].Holds = append(byID[info.ID].Holds, e.Name)
+			for lock, info := range locksOf(e) {
+				if info.Held && byID[info.ID] != nil {
+					byID[info.ID].Holds = append(byID[info.ID].Holds, lock)
+				}
 			}
 		}
 		err = s.Check()

@@ -141,9 +141,11 @@ func lookAt(name string, row *segmentRow) error {
 	row.Size = s.Size()
 	for e := range s.Entries() {
 		row.Values++
-		if l, ok := e.Lock(); ok && l.Held {
-			row.Held++
-			if !l.Alive {
+		for _, l := range e.Locks() {
+			if l.Held {
+				row.Held++
+			}
+			if l.Held && !l.Alive {
 				row.DeadHeld++
 			}
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"example.org/shm"
 )
 
 // inJSON runs the tool and decodes the list that it prints.
@@ -246,4 +248,28 @@ func inJSONOf[T any](t *testing.T, list string) []T {
 		t.Fatal(err)
 	}
 	return rows
+}
+
+// TestManyLocks looks at one of many locks under one name, which this very process holds.
+func TestManyLocks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "places")
+	s, err := shm.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	places, err := shm.NewMutexes(s, "places", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	places.At(1).Lock()
+	defer places.At(1).Unlock()
+	locks := inJSON[lockData](t, "locks", "locks", "-i", "1ms", path)
+	if len(locks) != 1 || locks[0].Name != "places[1]" || locks[0].Pid != os.Getpid() || locks[0].State != "running" {
+		t.Errorf("the locks are %+v", locks)
+	}
+	ps := inJSON[processData](t, "processes", "ps", path)
+	if len(ps) != 1 || ps[0].Pid != os.Getpid() || !slices.Equal(ps[0].Holds, []string{"places[1]"}) {
+		t.Errorf("the processes are %+v", ps)
+	}
 }
