@@ -3,10 +3,12 @@
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import platform
 import random
 import stat
+import struct
 import sys
 
 from . import header, record
@@ -72,14 +74,18 @@ def open_existing(path, read_only, mode):
         if st.st_nlink == 0:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         if st.st_nlink > 1:
+            for name in _temporaries(path):  # which its creator does not need any more, and may be dead
+                if _leads_to(name, fd):
+                    with contextlib.suppress(OSError):
+                        os.unlink(name)
+            st = os.fstat(fd)
+        if st.st_nlink > 1:
             raise InsecureError(f"{path}: it has {st.st_nlink} hard links, and a segment has one: remove the others")
-        # The owner can write to the file and cut it off, whatever its mode says.
-        others = 0o077 if read_only else 0o022
-        if st.st_uid not in (os.geteuid(), 0) and mode & others == 0:
-            what = "is for this user only" if mode & 0o077 == 0 else "grants no other user to write"
+        if not _trusted_owner(st, read_only, mode):
+            what = "is for this user only" if mode & 0o077 == 0 else "lets neither all users write, nor a group that this process is in"
             raise InsecureError(
-                f"{path}: owned by user {st.st_uid}, and mode {mode:#o} {what}: if you trust that user, "
-                "pass a mode that grants others to write, such as 0o660"
+                f"{path}: owned by user {st.st_uid} and group {st.st_gid}, and mode {mode:#o} {what}: if you trust that user, "
+                "pass a mode that lets the file's group write, such as 0o660, in a process of that group"
             )
         if st.st_mode & 0o222 & ~mode:
             now = st.st_mode & 0o777
@@ -92,6 +98,43 @@ def open_existing(path, read_only, mode):
         os.close(fd)
         raise
     return fd
+
+
+def _trusted_owner(st, read_only, mode):
+    """Report whether the owner of a file may be trusted, who can write to it and cut it off, whatever its mode says.
+
+    That is this user, and root, who can do anything to this process anyhow. Others are
+    trusted if mode lets all users write, or lets the file's group write and this process
+    is in it; to read, if mode grants anything to others.
+    """
+    if st.st_uid == 0 or st.st_uid == os.geteuid() and not stranger(st.st_uid, "uid"):
+        return True
+    if read_only:
+        return mode & 0o077 != 0
+    if mode & 0o002:
+        return True
+    shares = st.st_gid in (os.getegid(), *os.getgroups()) and not stranger(st.st_gid, "gid")
+    return mode & 0o020 != 0 and shares
+
+
+def stranger(id, what):
+    """Report whether an id stands for all that this user namespace does not have. what is "uid" or "gid".
+
+    Then a file that has it is nobody's in particular, whoever this process is.
+    """
+    try:
+        with open(f"/proc/sys/kernel/overflow{what}", "rb") as f:
+            strangers = int(f.read())
+    except (OSError, ValueError):
+        strangers = 65534
+    if id != strangers:
+        return False
+    try:
+        with open(f"/proc/self/{what}_map", "rb") as f:
+            known = sum(int(line.split()[2]) for line in f)
+    except (OSError, ValueError, IndexError):
+        known = 0
+    return known < 0xFFFFFFFF  # the last number is no id
 
 
 def create(path, mode, max_size):
@@ -123,12 +166,21 @@ def create(path, mode, max_size):
                 raise
     # The system has no files without a name, or does not let them be named. Under a
     # temporary name the file is complete before it gets its own.
-    temporary = os.path.join(directory, f".{os.path.basename(path)[:100]}.{random.getrandbits(32):08x}")
-    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    for name in _temporaries(path):
+        _remove_abandoned(name)
+    fd, temporary = _open_temporary(path)
     try:
         _build(fd, mode, max_size)
-        _rename_new(temporary, path)
+        linked = _rename_new(temporary, path)
         temporary = None
+        if linked:
+            # Some filesystems that are programs take two names for two files, which share no
+            # memory. All others open the real name.
+            new = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            os.close(fd)
+            fd = new
+        else:
+            _lock_creation(fd, fcntl.F_UNLCK)
         _sync_directory(fd, directory)
     except BaseException:
         os.close(fd)
@@ -137,6 +189,80 @@ def create(path, mode, max_size):
         if temporary:
             os.unlink(temporary)
     return fd
+
+
+# Temporary names: .NAME.xxxxxxxx.new-segment, in the same directory. The creator holds the
+# lock of byte _CREATION until the file has its real name and has lost the temporary one.
+# A temporary name whose file nobody has locked was left by a creator that died.
+
+_CREATION = 1 << 61
+_END = b".new-segment"
+
+
+def _lock_creation(fd, kind):
+    fcntl.fcntl(fd, 37, struct.pack("hhqqi4x", kind, os.SEEK_SET, _CREATION, 1, 0))  # F_OFD_SETLK
+
+
+def _leads_to(path, fd):
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(fd))
+    except OSError:
+        return False
+
+
+def _temporaries(path):
+    """Return the temporary names of a path that exist."""
+    directory, base = os.path.split(os.fsencode(path))
+    start = b"." + base[:200] + b"."
+    try:
+        names = os.listdir(directory or b".")
+    except OSError:
+        return []
+    return [
+        os.fsdecode(os.path.join(directory, n))
+        for n in names
+        if n.startswith(start) and n.endswith(_END) and len(n) == len(start) + 8 + len(_END)
+        and not n[len(start) : len(start) + 8].strip(b"0123456789abcdef")
+    ]  # fmt: skip
+
+
+def _remove_abandoned(name):
+    """Remove a temporary name if its creator is dead."""
+    try:
+        fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            _lock_creation(fd, fcntl.F_WRLCK)
+            if _leads_to(name, fd):
+                os.unlink(name)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def _open_temporary(path):
+    """Open a new file under a temporary name, and lock it; return the descriptor and the name."""
+    directory, base = os.path.split(os.fsencode(path))
+    for _ in range(100):
+        name = os.fsdecode(os.path.join(directory, b".%b.%08x%b" % (base[:200], random.getrandbits(32), _END)))
+        try:
+            fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            continue
+        try:
+            _lock_creation(fd, fcntl.F_WRLCK)
+        except OSError as e:
+            if e.errno in (errno.EAGAIN, errno.EACCES):
+                os.close(fd)
+                continue
+            # The filesystem has no locks, so it cannot hold a segment, and nobody locks it.
+        if _leads_to(name, fd):
+            return fd, name
+        os.close(fd)  # another creator has taken it for abandoned, before it was locked
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
 
 
 class Unfit(OSError):
@@ -183,7 +309,7 @@ def _sync_directory(fd, directory):
 
 
 def _rename_new(old, new):
-    """Rename a file. Raises FileExistsError if the new name exists."""
+    """Rename a file; return whether that took a link. Raises FileExistsError if the new name exists."""
     at_cwd, noreplace = -100, 1
     try:
         renamed = _libc.renameat2(at_cwd, os.fsencode(old), at_cwd, os.fsencode(new), noreplace)
@@ -191,7 +317,7 @@ def _rename_new(old, new):
     except AttributeError:  # an old C library
         renamed, e = -1, errno.ENOSYS
     if renamed == 0:
-        return
+        return False
     if e not in (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP):
         raise OSError(e, os.strerror(e), new)
     try:
@@ -206,6 +332,7 @@ def _rename_new(old, new):
             new,
         ) from None
     os.unlink(old)
+    return True
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

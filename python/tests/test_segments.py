@@ -448,12 +448,14 @@ class Opening(Case):
         path = f"/dev/shm/{self.name}"
         os.chown(path, 12345, 12345)
         os.chmod(path, 0o644)
-        with self.assertRaisesRegex(shm.InsecureError, "grants no other user to write"):
+        with self.assertRaisesRegex(shm.InsecureError, "lets neither all users write, nor a group"):
             shm.open(self.name, mode=0o644)
         with self.assertRaisesRegex(shm.InsecureError, "for this user only"):
             shm.open(self.name, readonly=True)
         shm.open(self.name, mode=0o644, readonly=True).close()
-        shm.open(self.name, mode=0o664).close()
+        with self.assertRaisesRegex(shm.InsecureError, "a group that this process is in"):
+            shm.open(self.name, mode=0o664)
+        shm.open(self.name, mode=0o666).close()
         os.chmod(path, 0o664)
         with self.assertRaisesRegex(shm.InsecureError, "fsGroup.*pass mode=0o664.*chmod 640"):
             shm.open(self.name, mode=0o640, readonly=True)
@@ -692,6 +694,109 @@ class Lacking(Case):
         self.assertEqual((seg["rawInt"].value, seg["new"].value), (-40, 5))
         with seg["mutex"]:
             pass
+
+
+class TemporaryNames(Case):
+    """A filesystem without files that have no name."""
+
+    def setUp(self):
+        super().setUp()
+        self.real = os.open
+        os.open = self.refuse
+        self.addCleanup(setattr, os, "open", self.real)
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path = os.path.join(directory.name, "segment")
+
+    def refuse(self, path, flags, *args, **named):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "no files without a name")
+        return self.real(path, flags, *args, **named)
+
+    def names(self):
+        return os.listdir(os.path.dirname(self.path))
+
+    def test_made(self):
+        with shm.open(self.path, create=True) as seg:
+            seg.value("v", "q", 5)
+        self.assertEqual(self.names(), ["segment"])
+        self.assertEqual(shm.open(self.path)["v"].value, 5)
+        self.assertRaises(FileExistsError, shm.open, self.path, exclusive=True)
+        self.assertEqual(self.names(), ["segment"])
+
+    def test_abandoned_is_removed(self):
+        """What a creator that died has left goes, and what one that lives is making stays."""
+        living, name = shm.file._open_temporary(self.path)
+        self.assertRegex(name, r"/\.segment\.[0-9a-f]{8}\.new-segment$")
+        dead = os.path.join(os.path.dirname(self.path), ".segment.0123abcd.new-segment")
+        other = os.path.join(os.path.dirname(self.path), ".segment.0123abcx.new-segment")
+        for path in (dead, other):
+            open(path, "w").close()
+        shm.open(self.path, create=True).close()
+        self.assertEqual(sorted(self.names()), sorted(map(os.path.basename, [self.path, other, name])))
+        os.close(living)
+
+    def test_second_name_is_removed(self):
+        """A creator died between the link and the removal of the temporary name."""
+        shm.open(self.path, create=True).close()
+        second = os.path.join(os.path.dirname(self.path), ".segment.01234567.new-segment")
+        os.link(self.path, second)
+        shm.open(self.path).close()
+        self.assertEqual(self.names(), ["segment"])
+        os.link(self.path, self.path + "2")
+        self.assertRaises(shm.InsecureError, shm.open, self.path)
+
+
+class Trust(Case):
+    """Whose files are safe to attach to, as in FORMAT.md."""
+
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            self.skipTest("only root can give files away")
+
+    def attached(self, mode, uid, gid, own, groups=(), **options):
+        """Report whether a process of user 1234, of the group own, attaches to a file that another user has."""
+        with self.open(create=True, mode=mode, max_size=1 << 20):
+            pass
+        os.chown(f"/dev/shm/{self.name}", uid, gid)
+
+        def body():
+            os.setgroups(list(groups))
+            os.setgid(own)
+            os.setuid(1234)
+            try:
+                shm.open(self.name, mode=mode, **options)
+            except (shm.InsecureError, PermissionError) as e:
+                return 1 if isinstance(e, shm.InsecureError) else 2
+            return 0
+
+        code = os.waitstatus_to_exitcode(os.waitpid(self.child(body), 0)[1])
+        shm.remove(self.name)
+        return {0: True, 1: False}.get(code, code)
+
+    def test_owner(self):
+        self.assertIs(self.attached(0o600, 1234, 5, 7), True)
+        self.assertIs(self.attached(0o666, 4321, 5, 7), True)
+        self.assertIs(self.attached(0o660, 4321, 5, 5), True)
+        self.assertIs(self.attached(0o660, 4321, 5, 7, [5]), True)
+        # The file's group may write, and this process can read it, but is not in the group.
+        self.assertIs(self.attached(0o664, 4321, 5, 7, readonly=True), True)
+        self.assertIs(self.attached(0o664, 0, 5, 5), True)
+
+    def test_group_of_another(self):
+        """A mode that lets a group write is no trust in a group that this process is not in."""
+        st = os.stat_result((0o100660, 1, 1, 1, 4321, 5, 0, 0, 0, 0))
+        self.assertIs(shm.file._trusted_owner(st, False, 0o660), 5 in (os.getegid(), *os.getgroups()))
+        self.assertIs(shm.file._trusted_owner(st, False, 0o662), True)
+        self.assertIs(shm.file._trusted_owner(st, True, 0o640), True)
+        self.assertIs(shm.file._trusted_owner(st, True, 0o600), False)
+
+    def test_stranger(self):
+        with open("/proc/self/uid_map") as f:
+            all_known = sum(int(line.split()[2]) for line in f) >= 0xFFFFFFFF
+        self.assertIs(shm.file.stranger(1234, "uid"), False)
+        self.assertIs(shm.file.stranger(65534, "uid"), not all_known)
 
 
 if __name__ == "__main__":
