@@ -14,8 +14,8 @@ import (
 
 // Bind fills a struct of handles. ptr points to a struct. Each exported field of it
 // is a handle of this package: RawValue, Value, Atomic, RawArray, Array,
-// AtomicArray, RawStruct, Struct, Table, CharArray, String, Ring, *Mutex or Mutexes. Bind
-// attaches the field to the value that has its name, or makes the value, starting from
+// AtomicArray, RawStruct, Struct, Table, CharArray, String, Ring, Counter,
+// Gauge, Histogram, *Mutex or Mutexes. Bind attaches the field to the value that has its name, or makes the value, starting from
 // zero:
 //
 //	var board struct {
@@ -31,7 +31,7 @@ import (
 // is the number of elements of an array, rows, locks, values of a Ring, or bytes of a C
 // string (without it, Bind takes the length found); room=N reserves N bytes for a Struct,
 // or for each row of a Table, of a struct that is made here, so that later types may have
-// as many; unit=TEXT, hint=NAME and help=TEXT are stored with a value that is made here,
+// as many; bounds=0.1;0.5;1 is the bounds of a Histogram; unit=TEXT, hint=NAME and help=TEXT are stored with a value that is made here,
 // and tools show them. The hint says what the value means:
 // duration (in nanoseconds), time (in nanoseconds since 1970), text, counter or
 // gauge. A number of type time.Duration has the hint duration without being asked.
@@ -103,10 +103,11 @@ type handle interface {
 // planField returns the label of a field's value, and the function that attaches
 // the field to it.
 func planField(s *Segment, field reflect.StructField, v reflect.Value) (l format.Label, bind func() error, err error) {
-	l, n, err := parseBindTag(field)
+	l, n, bounds, err := parseBindTag(field)
 	if err != nil {
 		return l, nil, err
 	}
+	hist, isHistogram := v.Addr().Interface().(*Histogram)
 	mu, isMutex := v.Addr().Interface().(**Mutex)
 	h, isHandle := v.Addr().Interface().(handle)
 	roomy, grows := v.Addr().Interface().(interface{ fitsRoom(n int64) error })
@@ -124,6 +125,15 @@ func planField(s *Segment, field reflect.StructField, v reflect.Value) (l format
 		if m, err := s.namedMapping(); err == nil && l.Reserve > int64(m.header.MaxSize)/2 {
 			return l, nil, errs.Invalid("room for %d bytes, twice, is more than the %d bytes of %s", l.Reserve, m.header.MaxSize, s.label())
 		}
+	case bounds != nil && !isHistogram:
+		return l, nil, errs.Invalid("bounds= for a %s, which has no bounds", field.Type)
+	case bounds != nil:
+		if err := checkBounds(bounds); err != nil {
+			return l, nil, errs.Invalid("option bounds: %v", err)
+		}
+	}
+	if isHistogram {
+		return l, func() (err error) { *hist, err = newHistogram(s, l, bounds); return err }, nil
 	}
 	if isMutex {
 		return l, func() (err error) { *mu, err = newMutex(s, l); return err }, nil
@@ -172,13 +182,13 @@ func bindAdvice(t reflect.Type) string {
 // isHandle reports whether Bind can fill a field of this type.
 func isHandle(t reflect.Type) bool { return reflect.PointerTo(t).Implements(reflect.TypeFor[handle]()) }
 
-func parseBindTag(field reflect.StructField) (l format.Label, n int, err error) {
+func parseBindTag(field reflect.StructField) (l format.Label, n int, bounds []float64, err error) {
 	name, options, more := strings.Cut(field.Tag.Get("shm"), ",")
 	switch name {
 	case "":
 		l.Name = field.Name
 	case "-":
-		return l, 0, errs.Invalid("an exported field cannot be left out; unexport it")
+		return l, 0, nil, errs.Invalid("an exported field cannot be left out; unexport it")
 	default:
 		l.Name = name
 	}
@@ -192,30 +202,46 @@ func parseBindTag(field reflect.StructField) (l format.Label, n int, err error) 
 		option, options, more = strings.Cut(options, ",")
 		key, value, _ := strings.Cut(option, "=")
 		if seen[key] {
-			return l, 0, errs.Invalid("option %q is there twice", key)
+			return l, 0, nil, errs.Invalid("option %q is there twice", key)
 		}
 		seen[key] = true
 		switch {
 		case key == "len":
 			if n, err = strconv.Atoi(value); err != nil || n <= 0 {
-				return l, 0, errs.Invalid("option %q needs a length above zero", option)
+				return l, 0, nil, errs.Invalid("option %q needs a length above zero", option)
+			}
+		case key == "bounds":
+			if bounds, err = parseBounds(value); err != nil {
+				return l, 0, nil, errs.Invalid("option %q: %v; it needs numbers with semicolons between them, such as 0.1;0.5;1", option, err)
 			}
 		case key == "room":
 			if l.Reserve, err = strconv.ParseInt(value, 10, 64); err != nil || l.Reserve <= 0 {
-				return l, 0, errs.Invalid("option %q needs a number of bytes above zero", option)
+				return l, 0, nil, errs.Invalid("option %q needs a number of bytes above zero", option)
 			}
 		case key == "unit" && value != "":
 			l.Unit = value
 		case key == "hint":
 			var ok bool
 			if l.Hint, ok = format.ParseHint(value); !ok {
-				return l, 0, errs.Invalid("option %q: the hints are duration, time, text, counter and gauge", option)
+				return l, 0, nil, errs.Invalid("option %q: the hints are duration, time, text, counter and gauge", option)
 			}
 		default:
-			return l, 0, errs.Invalid("option %q is unknown; the options are len, room, unit, hint and help", option)
+			return l, 0, nil, errs.Invalid("option %q is unknown; the options are len, room, bounds, unit, hint and help", option)
 		}
 	}
-	return l, n, nil
+	return l, n, bounds, nil
+}
+
+// parseBounds reads the bounds of a Histogram.
+func parseBounds(text string) (bounds []float64, err error) {
+	for word := range strings.SplitSeq(text, ";") {
+		b, err := strconv.ParseFloat(word, 64)
+		if err != nil {
+			return nil, err
+		}
+		bounds = append(bounds, b)
+	}
+	return bounds, nil
 }
 
 func (v *RawValue[T]) bind(s *Segment, l format.Label, _ int) (err error) {
@@ -265,6 +291,21 @@ func (c *CharArray) bind(s *Segment, l format.Label, n int) (err error) {
 
 func (v *String) bind(s *Segment, l format.Label, n int) (err error) {
 	*v, err = newString(s, l, n)
+	return err
+}
+
+func (c *Counter[T]) bind(s *Segment, l format.Label, _ int) (err error) {
+	*c, err = newCounter[T](s, l)
+	return err
+}
+
+func (g *Gauge[T]) bind(s *Segment, l format.Label, _ int) (err error) {
+	*g, err = newGauge[T](s, l)
+	return err
+}
+
+func (h *Histogram) bind(s *Segment, l format.Label, _ int) (err error) {
+	*h, err = newHistogram(s, l, nil)
 	return err
 }
 
@@ -318,3 +359,6 @@ func (*AtomicArray[T]) sized() bool { return true }
 func (*Mutexes) sized() bool        { return true }
 func (*Table[T]) sized() bool       { return true }
 func (*Ring[T]) sized() bool        { return true }
+func (*Counter[T]) sized() bool     { return false }
+func (*Gauge[T]) sized() bool       { return false }
+func (*Histogram) sized() bool      { return false }

@@ -31,6 +31,7 @@
 //	stream                                 Ring[T any]
 //	lock                                   Mutex
 //	locks                                  Mutexes
+//	count                                  Counter[T CounterNumber], Gauge[T], Histogram
 //
 // The methods' names say what they promise, so that a reviewer can search for
 // unsynchronised access. Get, Set, Ptr, Slice and Bytes are plain memory and promise
@@ -43,7 +44,8 @@
 // two slots: a writer fills the idle one and commits it by one store, so Load copies
 // the newest commit and does not wait for a writer that is stopped or dead. An Array
 // changes in place under its lock. If several numbers share one invariant, use one
-// Struct and one Update. A Ring keeps the last values that any process appended: each of
+// Struct and one Update. A Counter, a Gauge and a Histogram have a number for each
+// process, so those that count do not slow each other down. A Ring keeps the last values that any process appended: each of
 // its readers sees each value, or is told how many it missed. Each row of a Table is a
 // Struct, each part of an AtomicArray an Atomic, and each of Mutexes a Mutex: LockAny
 // takes any of them, as workers take places that death gives back. Segment.Processes says

@@ -169,6 +169,9 @@ const (
 // in order in Layout; a slice of those for a Table. For a Mutex and for Mutexes it
 // returns nil.
 //
+// For a Counter and a Gauge it returns the sum, and for a Histogram a map as for a
+// struct of bounds, counts and sum.
+//
 // A Struct, a String or a row of a Table is the copy of one commit. A Ring is a slice of the values that
 // are kept, the oldest first, each of which is whole. A number, or an element of an
 // array, is one load. A raw struct or a C string may be copied while it changes.
@@ -180,7 +183,7 @@ func (e Entry) Any() any {
 	if e.record.Layout == nil {
 		return nil
 	}
-	if text.TooMany(e.record.Whole()) {
+	if text.TooMany(shownLayout(e.record)) {
 		return errs.Wrap(fmt.Errorf("%w: %d bytes in too many parts", ErrTooLong, e.Size), "value %q", e.Name)
 	}
 	l, b, err := e.shown()
@@ -198,7 +201,8 @@ func (e Entry) Any() any {
 // [1, 2] for arrays, with all elements; {x: 1, y: 2} for structs, with the fields
 // in order; [{x: 1, y: 2}, {x: 3, y: 4}] for a Table. A NaN other than math.NaN shows its bits, NaN(0x7ff8000000000002), and
 // a complex number with such a part is complex(0, NaN(…)). For a Mutex it returns
-// the state of the lock, and for Mutexes [free, free].
+// the state of the lock, and for Mutexes [free, free]. For a Counter, a Gauge or a
+// Histogram it is what Any returns, as for a struct.
 //
 // A value of more than 16 MiB, or with a text of more than 64 MiB, is a text that
 // says what it is and how large, such as <a RawArray[uint8] of 20000000 elements,
@@ -279,7 +283,8 @@ func (e Entry) Locks() iter.Seq2[int, LockInfo] {
 // as a whole, one after another.
 //
 // Parse waits for the lock of a value that has one, as Store does. The error wraps
-// fs.ErrInvalid if the text does not describe such a value, or the value is a Mutex or a Ring;
+// fs.ErrInvalid if the text does not describe such a value, or the value is a Mutex, a
+// Ring, a Counter, a Gauge or a Histogram;
 // strconv.ErrRange if a number does not fit; ErrTooLong, also if the value has more
 // than 16 MiB; ErrReadOnly; ErrClosed. Then nothing is changed. It wraps ErrFormat if
 // another program has cut the file off; then a part may be written. A change that
@@ -351,7 +356,7 @@ func (e Entry) shown() (l layout.Layout, b []byte, err error) {
 		return l, b, err
 	}
 	b, err = e.load()
-	return e.record.Whole(), b, err
+	return shownLayout(e.record), b, err
 }
 
 // load returns a copy of the value's bytes. Every number of up to 8 bytes in it is
@@ -359,6 +364,8 @@ func (e Entry) shown() (l layout.Layout, b []byte, err error) {
 func (e Entry) load() (b []byte, err error) {
 	if e.Size > maxShown {
 		err = tooLong(e.Size)
+	} else if e.record.HasCells() {
+		err = e.m.region.Guarded(func() (err error) { b, err = e.m.loadCells(e.s.file, e.record); return err })
 	} else if e.inParts() {
 		err = fmt.Errorf("a %s cannot be shown", e.Type())
 	} else {

@@ -373,6 +373,39 @@ func ExampleAtomic() {
 	// Output: 1 5 7 3
 }
 
+func ExampleCounter() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	requests := must(shm.NewCounter[uint64](seg, "requests"))
+	requests.Add(1) // in each worker
+	requests.Add(2)
+	fmt.Println(requests.Load()) // of all workers, dead ones too
+	// Output: 3
+}
+
+func ExampleGauge() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	open := must(shm.NewGauge[int64](seg, "open connections"))
+	open.Add(1)
+	open.Add(1)
+	open.Add(-1)
+	most, _ := open.Max()
+	fmt.Println(open.Load(), most) // of the workers that live
+	// Output: 1 1
+}
+
+func ExampleHistogram() {
+	seg := must(shm.Anonymous(nil))
+	defer seg.Close()
+	took := must(shm.NewHistogram(seg, "took", []float64{0.1, 0.5, 1}))
+	for _, seconds := range []float64{0.02, 0.1, 0.7, 30} {
+		took.Observe(seconds)
+	}
+	fmt.Println(took.Load().Counts)
+	// Output: [2 0 1 1]
+}
+
 func ExampleMutex() {
 	seg := must(shm.Anonymous(nil))
 	defer seg.Close()

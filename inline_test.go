@@ -46,6 +46,11 @@ var fastPaths = map[string]int{
 	"TableRow":                  0,
 	"TableLoad":                 1,
 	"TableStore":                1,
+	"CounterAddInt64":           0,
+	"CounterAddUint64":          0,
+	"CounterLoadInt64":          1,
+	"GaugeSetInt64":             1,
+	"HistogramObserve":          1,
 	"MutexLock":                 1,
 	"MutexTryLock":              2, // TryLock and mustBeOpen
 	"MutexUnlock":               1,
@@ -55,7 +60,7 @@ var fastPaths = map[string]int{
 // awaits a change, what copies the fields
 // that only a newer program knows, and what finds the lock of a row.
 var (
-	slowPath = regexp.MustCompile(`(?i)\.(lockOpen|lockWait|tryLockSlow|unlockSlow|wakeAll|loadSlow|finish|unlockAfter|fill|same|mustOwn|carry|rowLock)$|^runtime\.(go)?panic|^runtime\.(memmove$|morestack)`)
+	slowPath = regexp.MustCompile(`(?i)\.(lockOpen|lockWait|tryLockSlow|unlockSlow|wakeAll|loadSlow|finish|unlockAfter|fill|same|mustOwn|carry|rowLock|addSlow|show|claim)$|^runtime\.(go)?panic|^runtime\.(memmove$|morestack)`)
 	leaf     = regexp.MustCompile(`(?i)\.mustBeOpen$`) // it calls nothing unless it panics
 )
 

@@ -48,4 +48,10 @@ var (
 
 	_ = Ring[int64].Append
 	_ = (*RingReader[int64]).Next
+
+	_ = Counter[int64].Add
+	_ = Counter[int64].Load
+	_ = Gauge[int64].Set
+	_ = Gauge[int64].Add
+	_ = Gauge[int64].Load
 )

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"weak"
 
+	"example.org/shm/internal/cells"
 	"example.org/shm/internal/directory"
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
@@ -38,6 +39,7 @@ type mapping struct {
 	dir   directory.Directory
 	party robust.Party // this mapping as a holder of locks
 	locks robust.Table
+	cells cells.Table
 	own   *resources
 }
 

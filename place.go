@@ -24,7 +24,7 @@ func (s *Segment) place(want format.Shape, init func(*mapping, *format.Record)) 
 	if err == nil {
 		err = m.region.Guarded(func() (err error) {
 			r, err = s.find(m, &want)
-			if err == nil && want.HasLock() {
+			if err == nil && (want.HasLock() || want.Kind == format.KindGauge) {
 				// This comes before the value is made, so a process that cannot lock
 				// makes none.
 				err = m.party.Take(s.file)
@@ -57,7 +57,11 @@ func (s *Segment) find(m *mapping, want *format.Shape) (*format.Record, error) {
 			return nil, fmt.Errorf("%w: there is no such value in %s to attach to (%w)", ErrReadOnly, s.label(), fs.ErrNotExist)
 		}
 		if want.Count < 0 {
-			return nil, fmt.Errorf("no length was given, and there is no such value in %s to take it from: %w", s.label(), fs.ErrNotExist)
+			what := "no length was given, and there is no such value in %s to take it from: %w"
+			if want.Kind == format.KindHistogram {
+				what = "no bounds were given, and there is no such value in %s to take them from: %w"
+			}
+			return nil, fmt.Errorf(what, s.label(), fs.ErrNotExist)
 		}
 		return nil, nil
 	}
@@ -105,6 +109,11 @@ func match(want *format.Shape, r *format.Record) error {
 			}
 		}
 	}
+	return mismatch(want, r, reason)
+}
+
+// mismatch returns the error that r is not what is wanted.
+func mismatch(want *format.Shape, r *format.Record, reason string) *LayoutError {
 	return &LayoutError{
 		Name: r.Name, Have: layoutFrom(r.Layout), Want: layoutFrom(want.Layout),
 		HaveLen: int(r.Count), WantLen: int(max(want.Count, 0)), HaveAccess: Access(r.Access), WantAccess: Access(want.Access),

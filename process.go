@@ -57,8 +57,9 @@ func (p Process) Alive() bool {
 // Processes yields the processes that have the segment attached, as of the call, in the
 // order in which they came, and then those that are dead and still hold a lock, of a
 // Mutex or of a value. It yields this process too. A process gets its ID, and so is
-// found, when it makes or finds the first value that has a lock; one that only uses raw
-// values, Atomics, or a read-only attachment is never found. Processes yields none after
+// found, when it makes or finds the first value that has a lock, or a Counter, Gauge or
+// Histogram; one that only uses raw values, Atomics, or a read-only attachment is never
+// found. Processes yields none after
 // Close, or for a foreign segment.
 //
 // To find the dead, it reads each lock of the segment. A loop that ends before does

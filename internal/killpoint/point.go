@@ -103,6 +103,17 @@ const (
 	RingFilled
 	RingCommitted
 
+	// A process counts in a cell of its own.
+	HighRaised
+	CellClaimed
+	CellInherited
+	GaugeCleared
+	GaugeStored
+	GaugeShown
+	GaugeRemoved
+	SumAdded
+	BucketCounted
+
 	end
 )
 

@@ -69,6 +69,13 @@ func Bits[T Word](v T) uint64 {
 	return uint64(*(*uint8)(unsafe.Pointer(&v)))
 }
 
+// IsFloat reports whether T is a floating-point number, a constant of each
+// instantiation.
+func IsFloat[T ~int64 | ~uint64 | ~float64]() bool {
+	one := T(1)
+	return one/2 != 0
+}
+
 // SelfAligned reports whether p is aligned to the size of T, which one atomic
 // access needs. complex64 and, on 32-bit systems, any 8-byte number may not be.
 func SelfAligned[T Word](p *T) bool {
@@ -96,6 +103,11 @@ func Word64[T Integer](p *T) *uint64 { return (*uint64)(unsafe.Pointer(p)) }
 //
 // SAFETY: an atomic.Uint32 is an aligned uint32 and nothing else.
 func Plain32(p *atomic.Uint32) *uint32 { return (*uint32)(unsafe.Pointer(p)) }
+
+// Plain64 is Plain32 for a word of 64 bits.
+//
+// SAFETY: an atomic.Uint64 is a uint64, aligned to 8 bytes, and nothing else.
+func Plain64(p *atomic.Uint64) *uint64 { return (*uint64)(unsafe.Pointer(p)) }
 
 // Size returns T's size in bytes, a constant of each instantiation.
 //

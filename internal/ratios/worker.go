@@ -14,6 +14,7 @@ import (
 // workers are what this program can be started as, beside itself. A worker talks by
 // lines on standard output and input, and ends when its standard input does.
 var workers = map[string]func(args []string) error{
+	"adder":     adder,
 	"contender": contender,
 	"holder":    holder,
 	"latecomer": latecomer,

@@ -190,6 +190,13 @@ var verbs = map[string]func(a *Agency, n int) (string, error){
 		x, err := a.v.Await(context.Background(), func(x int64) bool { return x >= int64(n) })
 		return fmt.Sprint("saw ", x, " ", err), nil
 	},
+	"gauge": func(a *Agency, n int) (string, error) { // set its number of a gauge
+		g, err := shm.NewGauge[int64](a.s, "fresh gauge")
+		if err == nil {
+			g.Set(int64(n))
+		}
+		return "set", err
+	},
 	"goAwait": func(a *Agency, n int) (string, error) { // in n goroutines, a number that never comes
 		for range n {
 			go awaitNegative(a.v)

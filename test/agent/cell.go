@@ -53,6 +53,20 @@ func Away(h *format.Header) {
 // HeaderOf returns the header of a segment that is mapped from its start.
 func HeaderOf(r *mem.Region) *format.Header { return mem.At[format.Header](r, 0) }
 
+// Cells returns the header of the cells of a Counter or a Gauge, and a function that
+// returns a cell.
+func Cells(t shmtest.TB, s *shm.Segment, name string) (*format.CellHeader, func(i int64) *format.Cell) {
+	t.Helper()
+	e, ok := s.Lookup(name)
+	if !ok {
+		t.Fatalf("there is no value %q", name)
+	}
+	region := Map(t, s)
+	return mem.At[format.CellHeader](region, e.Offset-format.CellLine), func(i int64) *format.Cell {
+		return mem.At[format.Cell](region, e.Offset+i*format.CellLine)
+	}
+}
+
 // Cell returns the lock cell of the value of that name, which may be changed
 // until the test ends. It ends the test if the value has no lock.
 func Cell(t shmtest.TB, s *shm.Segment, name string) *format.LockCell {

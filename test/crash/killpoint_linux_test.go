@@ -185,6 +185,25 @@ func inOrder(t *testing.T, where, path string) {
 	if n := w.N.Load(); n < 0 || n > math.MaxInt32 {
 		fail("number %d", n)
 	}
+	if n := w.Count.Load(); n < orphans || n > orphans+10 {
+		fail("the counter is %d", n)
+	}
+	for waiting := true; waiting; { // the dead are found out within milliseconds
+		waiting = w.Gauge.Load() != 0 && ctx.Err() == nil
+	}
+	if n := w.Gauge.Load(); n != 0 {
+		fail("the gauge of dead processes is %d", n)
+	}
+	took := w.Took.Load()
+	if in := took.Counts[1]; took.Counts[0] != 1 || in > 10 || took.Counts[2] != 0 || took.Sum != 1+2*float64(in) && took.Sum != 3+2*float64(in) {
+		fail("the histogram is %v", took)
+	}
+	w.Count.Add(1)
+	w.Gauge.Add(3)
+	w.Took.Observe(3)
+	if w.Gauge.Load() != 3 || w.Took.Load().Counts[2] != 1 {
+		fail("gauge %d, histogram %v", w.Gauge.Load(), w.Took.Load())
+	}
 	before := w.N.Load()
 	if got := w.N.Add(1); got != before+1 {
 		fail("%d and 1 is %d", before, got)

@@ -104,7 +104,7 @@ func newScanner(fset *token.FileSet, files []*ast.File) *scanner {
 		"Data": true, "at": true, "p": true, "s": true, "b": true, // fields: slots and values
 		"idle": true, "slot": true, // parameters
 	}}
-	for _, t := range []reflect.Type{reflect.TypeFor[format.Header](), reflect.TypeFor[format.LockCell]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[format.Header](), reflect.TypeFor[format.LockCell](), reflect.TypeFor[format.CellHeader](), reflect.TypeFor[format.Cell]()} {
 		s.addStruct(t)
 	}
 	for _, f := range files {

@@ -30,15 +30,18 @@ type (
 	trio  struct{ A, B, C int64 } // a later version of pair
 	large [4096]int64             // which takes so long to copy that other threads do something meanwhile
 	world struct {
-		N      shm.Value[int64]  `shm:"n"`
-		Orphan *shm.Mutex        `shm:"orphan"`
-		Pair   shm.Struct[pair]  `shm:"pair"`
-		Text   shm.String        `shm:"text,len=16"`
-		Large  shm.Struct[large] `shm:"large struct"`
-		Row    shm.Array[int64]  `shm:"row,len=2"`
-		Ring   shm.Ring[pair]    `shm:"ring,len=2"`
-		Places shm.Mutexes       `shm:"places,len=3"`
-		Table  shm.Table[pair]   `shm:"table,len=3"`
+		N      shm.Value[int64]   `shm:"n"`
+		Orphan *shm.Mutex         `shm:"orphan"`
+		Pair   shm.Struct[pair]   `shm:"pair"`
+		Text   shm.String         `shm:"text,len=16"`
+		Large  shm.Struct[large]  `shm:"large struct"`
+		Row    shm.Array[int64]   `shm:"row,len=2"`
+		Count  shm.Counter[int64] `shm:"count"`
+		Gauge  shm.Gauge[int64]   `shm:"gauge"`
+		Took   shm.Histogram      `shm:"took,bounds=1;2"`
+		Ring   shm.Ring[pair]     `shm:"ring,len=2"`
+		Places shm.Mutexes        `shm:"places,len=3"`
+		Table  shm.Table[pair]    `shm:"table,len=3"`
 	}
 )
 
@@ -54,6 +57,9 @@ var orphanage = shmtest.Helper("orphanage", func(args []string) error {
 	}
 	w.Orphan.Lock()
 	w.N.Mutex().Lock()
+	w.Count.Add(orphans)
+	w.Gauge.Set(orphans)
+	w.Took.Observe(1)
 	fmt.Println("held")
 	return shmtest.Replies(func([]string) (string, error) { return "held", nil })
 })
@@ -92,7 +98,7 @@ var victim = shmtest.Helper("victim", func(args []string) error {
 		return err
 	}
 	v.cell = agent.Cell(shmtest.InHelper, s, agent.ValueName)
-	for _, do := range []func() error{v.add, v.publish, v.lockAlone, v.lockAmongGoroutines, v.lockBesideProcesses, v.await} {
+	for _, do := range []func() error{v.count, v.add, v.publish, v.lockAlone, v.lockAmongGoroutines, v.lockBesideProcesses, v.await} {
 		if err := do(); err != nil {
 			return err
 		}
@@ -109,6 +115,41 @@ type victimised struct {
 
 // rival starts another process that works on the lock of N.
 func (v *victimised) rival() *shmtest.Process { return agent.Start(shmtest.InHelper, v.s.Name()) }
+
+// orphans is what the process that dies first has counted.
+const orphans = 1000
+
+// count counts, in cells that dead processes have left, and in new ones.
+func (v *victimised) count() error {
+	for range 10 {
+		v.Count.Add(1)
+		v.Took.Observe(2)
+	}
+	v.Gauge.Set(1)
+	if n := v.Gauge.Load(); n != 1 && n != 1+orphans {
+		return fmt.Errorf("the gauge is %d", n)
+	}
+	fresh, err := shm.NewCounter[int64](v.s, "fresh counter")
+	if err != nil {
+		return err
+	}
+	fresh.Add(1)
+	cells, err := shm.NewGauge[int64](v.s, "fresh gauge")
+	if err != nil {
+		return err
+	}
+	cells.Add(1)
+	late := v.rival()
+	late.Do("gauge 5", "set")
+	late.Kill()
+	for range 1000 { // until it is found dead
+		if cells.Load() == 1 {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fmt.Errorf("the gauge is %d still", cells.Load())
+}
 
 // add adds values, and makes one grow.
 func (v *victimised) add() error {

@@ -120,6 +120,22 @@ func apiAtomicInteger[T shm.AtomicInteger]() {
 	)
 }
 
+func apiCounterNumber[T shm.CounterNumber]() {
+	apiWord[T]() // each CounterNumber is a Word
+	var (
+		_ func(*shm.Segment, string) (shm.Counter[T], error) = shm.NewCounter[T]
+		_ func(shm.Counter[T], T)                            = shm.Counter[T].Add
+		_ func(shm.Counter[T]) T                             = shm.Counter[T].Load
+		_ func(*shm.Segment, string) (shm.Gauge[T], error)   = shm.NewGauge[T]
+		_ func(shm.Gauge[T], T)                              = shm.Gauge[T].Set
+		_ func(shm.Gauge[T], T)                              = shm.Gauge[T].Add
+		_ func(shm.Gauge[T]) T                               = shm.Gauge[T].Load
+		_ func(shm.Gauge[T]) (T, bool)                       = shm.Gauge[T].Min
+		_ func(shm.Gauge[T]) iter.Seq2[shm.Process, T]       = shm.Gauge[T].All
+		_ func(shm.Gauge[T]) (T, bool)                       = shm.Gauge[T].Max
+	)
+}
+
 func apiAny[T any]() {
 	var (
 		_ func(*shm.Segment, string, T) (shm.RawStruct[T], error)       = shm.NewRawStruct[T]
@@ -169,6 +185,12 @@ var (
 		apiAtomicInteger[time.Duration],
 	}
 	_ = []func(){
+		apiCounterNumber[int64], apiCounterNumber[uint64], apiCounterNumber[float64], apiCounterNumber[time.Duration],
+	}
+	_ func(*shm.Segment, string, []float64) (shm.Histogram, error) = shm.NewHistogram
+	_ func(shm.Histogram, float64)                                 = shm.Histogram.Observe
+	_ func(shm.Histogram) shm.HistogramData                        = shm.Histogram.Load
+	_                                                              = []func(){
 		apiWord[int8], apiWord[int16], apiWord[int32], apiWord[int64],
 		apiWord[uint8], apiWord[uint16], apiWord[uint32], apiWord[uint64],
 		apiWord[float32], apiWord[float64], apiWord[complex64], apiWord[apiEnum], apiWord[apiPhase],
@@ -331,12 +353,13 @@ var (
 		"Value[int]", "Value[uint]", "Value[uintptr]", "Value[complex128]", "Value[bool]", "Value[string]",
 		"Array[int]", "Array[uint]", "Array[uintptr]", "Array[complex128]", "Array[bool]", "Array[string]",
 		"Atomic[int]", "Atomic[uint]", "Atomic[uintptr]", "Atomic[int8]", "Atomic[int16]", "Atomic[uint8]", "Atomic[uint16]",
+		"Counter[int]", "Counter[int32]", "Counter[float32]", "Gauge[uint32]", "Gauge[bool]",
 		"Atomic[float32]", "Atomic[float64]", "Atomic[complex64]", "Atomic[bool]", "Atomic[string]",
 		"AtomicArray[int]", "AtomicArray[uint8]", "AtomicArray[float64]",
 	}
 	accepted = []string{
 		"RawValue[int8]", "RawValue[complex128]", "RawArray[complex128]", "Value[complex64]", "Array[float32]",
-		"Atomic[uint32]", "RawStruct[bool]", "Struct[complex128]",
+		"Atomic[uint32]", "Counter[float64]", "Gauge[int64]", "RawStruct[bool]", "Struct[complex128]",
 	}
 )
 

@@ -31,7 +31,9 @@ var formatConstants = map[string]string{
 	"ownerMask": "format.OwnerMask", "wordL": "format.LocalWaiters", "wordW": "format.KernelWaiters", "maxID": "format.MaxID",
 	"awaited": "format.Awaited", "allocationByte": "format.AllocationByte", "leaseBase": "format.LeaseBase",
 	"askBase": "format.AskBase", "askBytes": "format.AskBytes",
-	"nextIDGap": "lease.nextIDGap", "indexSlots": "format.IndexSlots", "maxIndexSlots": "format.MaxIndexSlots", "probeEvery": "robust.probeEvery", "shortSleep": "wait.Short", "maxTries": "slots.maxTries",
+	"nextIDGap": "lease.nextIDGap", "indexSlots": "format.IndexSlots", "maxIndexSlots": "format.MaxIndexSlots", "probeEvery": "robust.probeEvery",
+	"cells": "format.Cells", "maxCells": "format.MaxCells", "maxBounds": "format.MaxBounds", "cellLine": "format.CellLine", "bucketOffset": "format.BucketOffset", "clean": "format.Clean",
+	"shortSleep": "wait.Short", "maxTries": "slots.maxTries",
 }
 
 func TestFormatDocConstants(t *testing.T) {

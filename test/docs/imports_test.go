@@ -30,7 +30,8 @@ var layers = []struct{ dir, imports string }{
 	{"internal/robust", "lease wait mem sys format race errs killpoint"},
 	{"internal/slots", "robust mem format race killpoint"},
 	{"internal/directory", "mem format layout lease wait sys errs killpoint"},
-	{".", "directory slots robust wait lease mem text format sys layout race killpoint errs"},
+	{"internal/cells", "lease mem format layout sys race errs killpoint"},
+	{".", "cells directory slots robust wait lease mem text format sys layout race killpoint errs"},
 }
 
 // others is the packages that no part of the library may import, and what each may

@@ -52,3 +52,9 @@ func TableStore(t shm.Table[Line], i int, x Line)        { t.Row(i).Store(x) }
 func MutexLock(mu *shm.Mutex)         { mu.Lock() }
 func MutexTryLock(mu *shm.Mutex) bool { return mu.TryLock() }
 func MutexUnlock(mu *shm.Mutex)       { mu.Unlock() }
+
+func CounterAddInt64(c shm.Counter[int64], x int64)    { c.Add(x) }
+func CounterAddUint64(c shm.Counter[uint64], x uint64) { c.Add(x) }
+func CounterLoadInt64(c shm.Counter[int64]) int64      { return c.Load() }
+func GaugeSetInt64(g shm.Gauge[int64], x int64)        { g.Set(x) }
+func HistogramObserve(h shm.Histogram, x float64)      { h.Observe(x) }
