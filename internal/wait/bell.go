@@ -26,6 +26,7 @@ type listener struct {
 type ear struct {
 	sys.Word
 	answer func()
+	join   *time.Timer // nil if it is the first
 }
 
 const (
@@ -50,7 +51,7 @@ func Listen(bell *format.ChangeWord, answer func()) (stop func()) {
 	if !sys.CanWaitAny() || sys.Bubble() != 0 {
 		return func() {}
 	}
-	e := &ear{sys.Word{Addr: &bell.Word}, answer}
+	e := &ear{Word: sys.Word{Addr: &bell.Word}, answer: answer}
 	bells.add(e)
 	return func() { bells.remove(e) }
 }
@@ -63,7 +64,7 @@ func (l *listener) add(e *ear) {
 	}
 	l.ears[e] = struct{}{}
 	if l.running {
-		time.AfterFunc(listenAfter, l.change)
+		e.join = time.AfterFunc(listenAfter, l.change)
 		return
 	}
 	l.running = true
@@ -76,12 +77,16 @@ func (l *listener) remove(e *ear) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.ears, e)
+	if e.join != nil {
+		e.join.Stop()
+	}
 	l.words.Add(1)
 	if len(l.ears) == 0 {
 		sys.FutexWake(&l.words, 1, sys.AnyBit)
 	}
 }
 
+// change makes the thread sleep on what there is by now.
 func (l *listener) change() {
 	l.words.Add(1)
 	sys.FutexWake(&l.words, 1, sys.AnyBit)
