@@ -135,9 +135,7 @@ func Inherited(name string, o *Options) (*Segment, error) {
 	if name != "" {
 		path = Path(name)
 	}
-	if !opt.Foreign && !opt.ReadOnly {
-		lease.Receive(p.Key, path)
-	}
+	lease.Receive(p.Key, path)
 	s, err := openOwned(name, path, f, opt)
 	if !filepath.IsAbs(path) { // anonymous, or relative to where the parent is
 		return s, err

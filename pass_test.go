@@ -3,6 +3,7 @@
 package shm_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,8 +17,10 @@ import (
 	"time"
 
 	"example.org/shm"
+	"example.org/shm/internal/format"
 	"example.org/shm/internal/shmtest"
 	"example.org/shm/internal/sys"
+	"example.org/shm/test/agent"
 )
 
 // passVariable starts the environment variable of Pass. The name of the segment in
@@ -338,19 +341,86 @@ func TestPassToAnotherUser(t *testing.T) {
 	}
 }
 
+// passReader attaches for reading, prints how many sockets it has, and awaits a number.
+var passReader = shmtest.Helper("passReader", func(args []string) error {
+	s, err := shm.Inherited(args[0], &shm.Options{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	v, err := shm.NewValue(s, "n", int64(0))
+	if err != nil {
+		return err
+	}
+	fmt.Println("sockets", sockets())
+	if args[1] == "write" {
+		s, err := shm.Inherited(args[0], nil)
+		if err != nil {
+			return err
+		}
+		own, err := shm.NewValue(s, "n", int64(0))
+		if err != nil {
+			return err
+		}
+		own.Add(1)
+	}
+	n, err := v.Await(context.Background(), func(n int64) bool { return n >= 7 })
+	fmt.Println("saw", n)
+	return err
+})
+
+// sockets returns how many descriptors of this process are sockets.
+func sockets() (n int) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return -1
+	}
+	for _, e := range entries {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
+// A child that only reads leaves no socket open, and is told of changes as others are. It
+// may attach for writing later.
+func TestPassToAReader(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	as := func(*exec.Cmd) {}
+	if os.Geteuid() == 0 {
+		as = shmtest.AsNobody(t)
+	}
+	for what, s := range map[string]*shm.Segment{
+		"named": open(t, shmtest.Name(t), nil), "file": open(t, filepath.Join(dir, "segment"), nil), "anonymous": shmtest.Opened(shm.Anonymous(nil))(t),
+	} {
+		for _, how := range []string{"read", "write"} {
+			v := shmtest.Must(shm.NewValue(s, "n", int64(0)))(t)
+			v.Store(0)
+			p := shmtest.StartCmd(t, passReader, func(cmd *exec.Cmd) { as(cmd); s.Pass(cmd) }, s.Name(), how)
+			if got := p.Line(); got != "sockets 0" {
+				t.Errorf("%s, %s: the child has %s", what, how, got)
+			}
+			if how == "write" {
+				shmtest.Eventually(t, what+": the child has written", func() bool { return v.Load() == 1 })
+			}
+			if cell := agent.Cell(t, s, "n"); sys.CanWaitAny() {
+				shmtest.Eventually(t, what+": the child is announced", func() bool { return cell.Change.Word.Load()&format.Awaited != 0 })
+			}
+			v.Store(7)
+			p.Expect("saw 7")
+			p.Wait()
+		}
+	}
+}
+
 // A description ends with the command that has not been started, or whose child does not
 // attach.
 func TestPassForNobody(t *testing.T) {
 	s := shmtest.Opened(shm.Anonymous(nil))(t)
-	left := func() (n int) {
-		for _, e := range shmtest.Must(os.ReadDir("/proc/self/fd"))(t) {
-			if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(to, "socket:") {
-				n++
-			}
-		}
-		return n
-	}
-	before := left()
+	before := sockets()
 	func() {
 		for range 10 {
 			s.Pass(exec.Command("none"))
@@ -360,11 +430,11 @@ func TestPassForNobody(t *testing.T) {
 				t.Skip(err)
 			}
 		}
-		if got := left(); got < before+20 {
+		if got := sockets(); got < before+20 {
 			t.Errorf("%d sockets, %d before", got, before)
 		}
 	}()
-	shmtest.Eventually(t, "the sockets are closed", func() bool { runtime.GC(); return left() <= before })
+	shmtest.Eventually(t, "the sockets are closed", func() bool { runtime.GC(); return sockets() <= before })
 }
 
 // A reader hands over no more than it has.

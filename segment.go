@@ -126,9 +126,7 @@ func OpenFile(f *os.File, o *Options) (*Segment, error) {
 	if err != nil {
 		return nil, sys.CloseAfter(own, err)
 	}
-	if !opt.Foreign && !opt.ReadOnly {
-		lease.Receive(key, f.Name())
-	}
+	lease.Receive(key, f.Name())
 	return openOwned(f.Name(), f.Name(), own, opt)
 }
 

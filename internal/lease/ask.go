@@ -39,8 +39,9 @@ func (o *Owner) Ask(at int64) {
 	}
 }
 
-// reader opens a description for the locks of Ask, which no other process shares. It
-// returns nil if there is none. o.mu is held.
+// reader returns a description for the locks of Ask, which no other process shares: one
+// that it opens, or what the parent of this process has handed over. It returns nil if
+// there is none. o.mu is held.
 func (o *Owner) reader() *os.File {
 	for _, w := range o.questions.files {
 		f := w.Value()
@@ -55,6 +56,12 @@ func (o *Owner) reader() *os.File {
 			return own
 		}
 		_ = own.Close() // Nothing was written.
+	}
+	passed.Lock()
+	defer passed.Unlock()
+	if file := passed.files[o.key]; file != nil && o.check(file) == nil {
+		o.control.kept = true
+		return file
 	}
 	return nil
 }

@@ -55,15 +55,17 @@ func ParsePassing(text string) (p Passing, ok bool) {
 
 // passed has the descriptions that this process's parent has handed over. They stay
 // open, for a process that can have no other: it may attach again after its last
-// mapping of the file has ended. No two mappings in use have one at a time.
+// mapping of the file has ended, or for writing after it has attached for reading. No two
+// mappings in use have one for their leases at a time.
 var passed = struct {
 	sync.Mutex
 	files map[sys.Key]*os.File
 }{files: map[sys.Key]*os.File{}}
 
 // Receive takes the description of a file that the parent of this process has left in a
-// socket for the lease, if there is one. What cannot be received is left alone: the
-// process opens the file by itself then.
+// socket for the lease, if there is one, and closes the socket. An attachment that only
+// reads does so too: no process that this one starts is to find the socket open. What
+// cannot be received is left alone: the process opens the file by itself then.
 func Receive(key sys.Key, path string) {
 	passed.Lock()
 	defer passed.Unlock()

@@ -108,7 +108,7 @@ func (o *Owner) Remember(key sys.Key) {
 	if o.key == (sys.Key{}) {
 		o.key = key
 	}
-	if o.control.file == nil || o.control.kept {
+	if o.control.file == nil || o.control.kept || o.readOnly {
 		return
 	}
 	passed.Lock()
