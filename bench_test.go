@@ -5,6 +5,9 @@ package shm_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -250,4 +253,123 @@ func BenchmarkLockAny(b *testing.B) {
 		}
 		places.At(i).Unlock()
 	}
+}
+
+// valuesOf makes n small values in a segment, and returns how many there was room for.
+func valuesOf(b *testing.B, s *shm.Segment, n int) (made int) {
+	b.Helper()
+	for made < n {
+		_, err := shm.NewRawValue(s, fmt.Sprintf("value/%07d", made), int64(0))
+		if errors.Is(err, shm.ErrFull) {
+			return made
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		made++
+	}
+	return made
+}
+
+// BenchmarkEntries lists a segment of 8 MiB that is full of the smallest records. It
+// reports how much of the heap the process needs for it: live is what is left of a
+// collection when the last value has been seen, and kept is the same if the program keeps
+// all entries.
+func BenchmarkEntries(b *testing.B) {
+	name := shmtest.Name(b)
+	maker := shmtest.Opened(shm.Open(name, &shm.Options{MaxSize: 8 << 20}))(b)
+	n := valuesOf(b, maker, 1<<20)
+	if err := maker.Close(); err != nil {
+		b.Fatal(err)
+	}
+	heap := func() float64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapAlloc)
+	}
+	heap() // unmaps what the maker had, with what it knew of its values
+	for _, keep := range []bool{false, true} {
+		what := map[bool]string{false: "live", true: "kept"}[keep]
+		b.Run(fmt.Sprintf("size=8MiB/values=%d/heap=%s", n, what), func(b *testing.B) {
+			b.ReportAllocs()
+			var most float64
+			for b.Loop() {
+				b.StopTimer()
+				before := heap()
+				s := shmtest.Opened(shm.Open(name, nil))(b)
+				var kept []shm.Entry
+				b.StartTimer()
+				seen := 0
+				for e := range s.Entries() {
+					if seen++; keep {
+						kept = append(kept, e)
+					}
+					if seen == n {
+						b.StopTimer()
+						most = max(most, heap()-before)
+						b.StartTimer()
+					}
+				}
+				b.StopTimer()
+				if seen != n || keep != (len(kept) == n) {
+					b.Fatalf("%d of %d values were listed, and %d kept", seen, n, len(kept))
+				}
+				if err := s.Close(); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+			}
+			b.ReportMetric(most/(1<<20), "MiB-heap")
+			b.ReportMetric(most/float64(n), "B-heap/value")
+		})
+	}
+}
+
+// BenchmarkMillion attaches to a segment of 1,000,000 values, and finds one of them: for
+// the first time, and again.
+func BenchmarkMillion(b *testing.B) {
+	const n = 1_000_000
+	name := shmtest.Name(b)
+	maker := shmtest.Opened(shm.Open(name, &shm.Options{MaxSize: 1 << 30}))(b)
+	if made := valuesOf(b, maker, n); made != n {
+		b.Skipf("there was room for %d values", made)
+	}
+	if err := maker.Close(); err != nil {
+		b.Fatal(err)
+	}
+	runtime.GC()
+	asked := make([]string, n)
+	for i, j := range rand.Perm(n) {
+		asked[i] = fmt.Sprintf("value/%07d", j)
+	}
+	b.Run("op=Open", func(b *testing.B) {
+		for b.Loop() {
+			s, err := shm.Open(name, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = s.Close()
+		}
+	})
+	s := shmtest.Opened(shm.Open(name, nil))(b)
+	b.Run("op=Lookup", func(b *testing.B) {
+		at := 0
+		for b.Loop() {
+			if _, ok := s.Lookup(asked[at%n]); !ok {
+				b.Fatalf("%q is not found", asked[at%n])
+			}
+			at++
+		}
+	})
+	b.Run("op=LookupAgain", func(b *testing.B) {
+		at := 0
+		for b.Loop() {
+			if _, ok := s.Lookup(asked[at%1000]); !ok {
+				b.Fatalf("%q is not found", asked[at%1000])
+			}
+			at++
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -433,7 +434,7 @@ func (e Entry) storeHeld(patches []text.Patch) (changed bool) {
 	if r.Access == format.Published {
 		s := m.slotsOf(r)
 		if r.Grows() {
-			s.Reach(uint32(e.Size))
+			s.Reach(uint32(min(e.Size, math.MaxUint32))) // another language may have made a larger struct
 		}
 		return s.Amend(func(idle []byte) {
 			for _, p := range patches {

@@ -14,7 +14,7 @@ import (
 
 // passPrefix starts the name of the environment variable that tells a child where
 // an inherited segment is. The segment's name in hexadecimal follows it.
-const passPrefix = "SHM_SEGMENT_"
+const passPrefix = "SHM_SEGMENT_" // #nosec G101 -- it is no secret
 
 // PassVariable returns the name of the environment variable for the segment of a name.
 // Its value is the text of a Passing.

@@ -25,7 +25,7 @@ const creationByte = 1 << 61
 // besideName returns a new temporary name for the file that is to become path.
 func besideName(path string) string {
 	dir, base := filepath.Split(path)
-	return fmt.Sprintf("%s.%.200s.%08x.new-segment", dir, base, rand.Uint32())
+	return fmt.Sprintf("%s.%.200s.%08x.new-segment", dir, base, rand.Uint32()) // #nosec G404 -- O_EXCL refuses a name that somebody has guessed
 }
 
 // besides returns the temporary names of path that exist.

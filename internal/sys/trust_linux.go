@@ -139,9 +139,9 @@ type idMap struct {
 // leave its namespace while it has several threads, as each Go program has.
 var namespaceIDs = sync.OnceValue(func() (ids struct{ users, groups idMap }) {
 	read := func(m, overflow string) idMap {
-		ids, err := os.ReadFile("/proc/self/" + m)
+		ids, err := os.ReadFile("/proc/self/" + m) // #nosec G304 -- m is one of two names below
 		x := idMap{err == nil && coversAll(string(ids)), 65534}
-		if b, err := os.ReadFile("/proc/sys/kernel/" + overflow); err == nil {
+		if b, err := os.ReadFile("/proc/sys/kernel/" + overflow); err == nil { // #nosec G304 -- as above
 			if n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 32); err == nil {
 				x.overflow = uint32(n)
 			}
