@@ -341,6 +341,7 @@ func (s *Segment) Close() error {
 		// word to wake it by.
 		_ = m.region.Guarded(func() error { m.dir.Rouse(); return nil })
 		m.locks.EndWaits()
+		m.party.Detached(s.file)
 	}
 	return s.file.Close()
 }

@@ -4,6 +4,8 @@ package directory
 
 import (
 	"bytes"
+	"os"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -152,4 +154,26 @@ func TestAnswerMany(t *testing.T) {
 	if n := announced(); n != len(cells) {
 		t.Errorf("%d of %d are announced", n, len(cells))
 	}
+}
+
+// A process with nothing but open segments answers as long as one of them is open.
+func TestAnswerAfterAClose(t *testing.T) {
+	m := newMapping(t)
+	n := shmtest.Must(layout.Of[int64]())(t)
+	r := m.added(&format.Shape{Label: format.Label{Name: "n"}, Layout: n, Access: format.Locked, Kind: format.KindSingle})
+	_, ask, _ := m.asker()
+	at, _ := format.AskByte(r.Start, r.Data)
+	ask(at)
+	other := m.again(false)
+	closed := shmtest.Must(os.Open(m.Path))(t)
+	other.owner.Attached(closed)
+	other.owner.Attached(other.File)
+	other.owner.Detached(closed)
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if other.Answer(); !m.awaited(r.Data + 4) {
+		t.Error("nobody is announced")
+	}
+	runtime.KeepAlive(closed)
 }

@@ -22,6 +22,13 @@ func (o *Owner) Attached(f *os.File) {
 	o.questions.files = append(o.questions.files, weak.Make(f))
 }
 
+// Detached tells the owner that the descriptor is about to be closed.
+func (o *Owner) Detached(f *os.File) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.questions.files = slices.DeleteFunc(o.questions.files, func(w weak.Pointer[os.File]) bool { return w.Value() == f })
+}
+
 // Ask asks a process that may write to announce that this one awaits a change of the
 // word which a byte stands for, until Withdraw. If that has to be repeated, the caller
 // calls Ask again. It never blocks. It is for a read-only mapping.
