@@ -484,7 +484,7 @@ func (e Entry) storeRows(ctx context.Context, patches []text.Patch) error {
 			changed := false
 			defer func() { unlock(mu, changed) }()
 			row := slots.Behind(&m.region, off, r.Capacity, mu.Token)
-			row.Reach(uint32(size))
+			row.Reach(uint32(min(size, math.MaxUint32)))
 			changed = row.Amend(func(idle []byte) {
 				for _, p := range rows[i] {
 					copy(idle[p.Off:], p.Bytes)
