@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"example.org/shm"
@@ -67,7 +68,8 @@ func loadCommand() *cli.Command {
 prints those that change. It sets each value under its own lock. The segment must have all
 values of the dump, with the same types: load makes none, because the programs that use a
 segment make its values. It checks all of this before it changes the first value. Locks, and
-values that have no value in the dump, are left alone.
+values that have no value in the dump, are left alone; so are Ring, Counter, Gauge and
+Histogram, of which load says that they differ.
 
 Examples:
    shm load -n board board.json     # what would change
@@ -95,11 +97,14 @@ Examples:
 				return err
 			}
 			defer s.Close()
-			changes, err := loadable(s, d)
+			changes, left, err := loadable(s, d)
 			if err != nil {
 				return err
 			}
 			r := changesReport()
+			for _, v := range left {
+				r.Notes = append(r.Notes, fmt.Sprintf("%s differs and is left alone: a %s cannot be set", form.Name(v.Name), form.Text(v.Type)))
+			}
 			for _, l := range changes {
 				row := l.row()
 				if !c.Bool("n") {
@@ -109,7 +114,7 @@ Examples:
 				}
 				r.Rows = append(r.Rows, row)
 			}
-			if len(changes) == 0 {
+			if len(changes)+len(left) == 0 {
 				r.Notes = []string{"nothing differs"}
 			}
 			return printerFor(c).Report(r)
@@ -138,16 +143,27 @@ type loading struct {
 	text  string // that the value is set to
 }
 
-// loadable returns the values that differ from a dump. It fails if the segment does not
-// have all of the dump's.
-func loadable(s *shm.Segment, d *segments.Dump) (all []loading, err error) {
+// settable reports whether values of a type can be set from a text: those can that are not
+// made of what several processes have added.
+func settable(name string) bool {
+	for _, t := range []string{"Ring[", "Counter[", "Gauge[", "Histogram"} {
+		if strings.HasPrefix(name, t) {
+			return false
+		}
+	}
+	return true
+}
+
+// loadable returns the values that differ from a dump, and those of them that cannot be
+// set. It fails if the segment does not have all of the dump's.
+func loadable(s *shm.Segment, d *segments.Dump) (all []loading, left []segments.DumpValue, err error) {
 	for _, v := range d.Values {
 		e, ok := s.Lookup(v.Name)
 		if !ok {
-			return nil, fmt.Errorf("no value %s in %s, which the dump has: %w", form.Name(v.Name), form.Name(s.Name()), fs.ErrNotExist)
+			return nil, nil, fmt.Errorf("no value %s in %s, which the dump has: %w", form.Name(v.Name), form.Name(s.Name()), fs.ErrNotExist)
 		}
 		if e.Type() != v.Type || e.Layout.Format != v.Layout || e.Len != v.Len {
-			return nil, statusError{error: fmt.Errorf("value %s is %s %s of length %d, and in the dump %s %s of length %d: nothing was changed",
+			return nil, nil, statusError{error: fmt.Errorf("value %s is %s %s of length %d, and in the dump %s %s of length %d: nothing was changed",
 				form.Name(v.Name), e.Type(), form.Text(e.Layout.Format), e.Len, form.Text(v.Type), form.Text(v.Layout), v.Len), status: statusLayout}
 		}
 		if string(v.Value) == "null" || v.Value == nil {
@@ -155,22 +171,26 @@ func loadable(s *shm.Segment, d *segments.Dump) (all []loading, err error) {
 		}
 		old := e.Any()
 		if err, failed := old.(error); failed {
-			return nil, err
+			return nil, nil, err
 		}
 		differ, err := value.Differences(value.JSON(old, e.Layout, e.Hint), v.Value)
 		if err != nil {
-			return nil, fmt.Errorf("value %s of the dump: %w", form.Name(v.Name), err)
+			return nil, nil, fmt.Errorf("value %s of the dump: %w", form.Name(v.Name), err)
 		}
 		if len(differ) == 0 {
 			continue
 		}
+		if !settable(v.Type) {
+			left = append(left, v)
+			continue
+		}
 		text, err := value.FromJSON(v.Value, old, e.Hint)
 		if err != nil {
-			return nil, fmt.Errorf("value %s of the dump: %w", form.Name(v.Name), err)
+			return nil, nil, fmt.Errorf("value %s of the dump: %w", form.Name(v.Name), err)
 		}
 		all = append(all, loading{e, old, v, text})
 	}
-	return all, nil
+	return all, left, nil
 }
 
 // row says what would change.

@@ -273,3 +273,30 @@ func TestManyLocks(t *testing.T) {
 		t.Errorf("the processes are %+v", ps)
 	}
 }
+
+// TestLoadLeavesRings loads a dump into a segment with a value that cannot be set.
+func TestLoadLeavesRings(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rings")
+	s, err := shm.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ring, err := shm.NewRing[int32](s, "ring", 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := shm.NewAtomic(s, "n", int64(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dump := path + ".json"
+	if err := os.WriteFile(dump, []byte(shmTool(t, "dump", path).stdout), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	ring.Append(7)
+	n.Store(2)
+	if r := shmTool(t, "load", path, dump); r.status != 0 || !strings.Contains(r.stdout, "ring differs and is left alone") || n.Load() != 1 {
+		t.Errorf("%+v; n is %d", r, n.Load())
+	}
+}
