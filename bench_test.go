@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"example.org/shm"
 	"example.org/shm/internal/format"
@@ -160,6 +161,104 @@ func BenchmarkStruct(b *testing.B) {
 			}()
 		}
 	})
+}
+
+// BenchmarkStructCopy compares the verbs that return and take a large struct with those
+// that take a pointer, and with a plain copy.
+func BenchmarkStructCopy(b *testing.B) {
+	type large [128]int64
+	v, x, y := shmtest.Must(shm.NewStruct(benchSegment(b), "large", large{}))(b), new(large), new(large)
+	for name, f := range map[string]func(){
+		"op=Load/impl=shm.Struct/size=1KiB":      func() { *x = v.Load() },
+		"op=LoadTo/impl=shm.Struct/size=1KiB":    func() { v.LoadTo(x) },
+		"op=Store/impl=shm.Struct/size=1KiB":     func() { v.Store(*x) },
+		"op=StoreFrom/impl=shm.Struct/size=1KiB": func() { v.StoreFrom(x) },
+		"op=copy/impl=plain/size=1KiB":           func() { *y = *x },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				f()
+			}
+		})
+	}
+}
+
+func BenchmarkRing(b *testing.B) {
+	s := benchSegment(b)
+	type small [2]int64
+	v := shmtest.Must(shm.NewRing[small](s, "ring", 1024))(b)
+	b.Run("op=Append/impl=shm.Ring/size=16B", func(b *testing.B) {
+		for b.Loop() {
+			v.Append(small{1, 2})
+		}
+	})
+	b.Run("op=Append+Next/impl=shm.Ring/size=16B", func(b *testing.B) {
+		r, ctx := v.Reader(), b.Context()
+		for b.Loop() {
+			v.Append(small{1, 2})
+			if _, _, err := r.Next(ctx); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	// A value a millisecond to five readers: how long until each has it.
+	type message struct {
+		At  int64
+		Pad [192]byte
+	}
+	const readers = 5
+	ring := shmtest.Must(shm.NewRing[message](s, "messages", 64))(b)
+	one := shmtest.Must(shm.NewStruct(s, "message", message{}))(b)
+	for name, impl := range map[string]struct {
+		send    func(message)
+		receive func() func(context.Context) (message, error)
+	}{
+		"op=deliver/impl=shm.Ring/size=200B": {
+			func(m message) { ring.Append(m) },
+			func() func(context.Context) (message, error) {
+				r := ring.Reader()
+				return func(ctx context.Context) (message, error) { m, _, err := r.Next(ctx); return m, err }
+			},
+		},
+		"op=deliver/impl=shm.Struct.Await/size=200B": {
+			one.Store,
+			func() func(context.Context) (message, error) {
+				last := one.Load().At
+				return func(ctx context.Context) (message, error) {
+					m, err := one.Await(ctx, func(m message) bool { return m.At != last })
+					last = m.At
+					return m, err
+				}
+			},
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			begin, got := time.Now(), make(chan time.Duration, readers)
+			for range readers {
+				receive := impl.receive()
+				go func() {
+					for {
+						m, err := receive(b.Context())
+						if err != nil {
+							return
+						}
+						got <- time.Since(begin) - time.Duration(m.At)
+					}
+				}()
+			}
+			var sum time.Duration
+			n := 0
+			for b.Loop() {
+				time.Sleep(time.Millisecond)
+				impl.send(message{At: int64(time.Since(begin))})
+				for range readers {
+					sum += <-got
+					n++
+				}
+			}
+			b.ReportMetric(float64(sum.Nanoseconds())/float64(n), "ns/delivery")
+		})
+	}
 }
 
 func BenchmarkString(b *testing.B) {

@@ -747,3 +747,52 @@ func ExampleArray_WithLockContext() {
 	// <nil>
 	// all slots are taken
 }
+
+func ExampleRing() {
+	s, err := shm.Anonymous(nil)
+	if err != nil {
+		panic(err)
+	}
+	defer s.Close()
+	type event struct{ Job, Done int32 }
+	events, err := shm.NewRing[event](s, "events", 2) // keeps the last two
+	if err != nil {
+		panic(err)
+	}
+	reader := events.Reader()
+	for i := range int32(3) {
+		events.Append(event{Job: 7, Done: i + 1})
+	}
+	for range 2 {
+		e, seq, err := reader.Next(context.Background())
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(seq, e)
+	}
+	fmt.Println("missed", reader.Missed())
+	// Output:
+	// 2 {7 2}
+	// 3 {7 3}
+	// missed 1
+}
+
+func ExampleSnapshot() {
+	s, err := shm.Anonymous(nil)
+	if err != nil {
+		panic(err)
+	}
+	defer s.Close()
+	type account struct{ Cents int64 }
+	a, errA := shm.NewStruct(s, "a", account{300})
+	b, errB := shm.NewStruct(s, "b", account{700})
+	if err := errors.Join(errA, errB); err != nil {
+		panic(err)
+	}
+	var from, to account
+	if err := shm.Snapshot(func() { from, to = a.Load(), b.Load() }, a, b); err != nil {
+		panic(err)
+	}
+	fmt.Println(from.Cents + to.Cents)
+	// Output: 1000
+}
