@@ -71,18 +71,20 @@ func (w *worker) metrics(rw http.ResponseWriter, r *http.Request) {
 
 // count returns a handler that counts each answer before the end of the answer is
 // sent. If a worker is killed, every answer that a client has received in full is
-// counted, and the answers that were about to be sent may be counted as well.
+// counted, and the answers that were about to be sent may be counted as well. The
+// request is counted before the worker's own row, so the rows never have more.
 func (w *worker) count(next http.HandlerFunc) http.HandlerFunc {
+	row := w.board.Workers.Row(w.number)
 	return func(rw http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		counted := measured{ResponseWriter: rw}
 		next(&counted, r)
-		busy := time.Since(start)
-		w.board.Traffic.Update(func(t *traffic) {
-			t.Requests++
-			t.Bytes += counted.bytes
-			t.Busy += busy
-			t.Served[w.number]++
+		w.board.Requests.Add(1)
+		w.board.Bytes.Add(counted.bytes)
+		w.board.Latency.Observe(time.Since(start).Seconds())
+		row.Update(func(s *workerStatus) {
+			s.Pid = int32(os.Getpid())
+			s.Served++
 		})
 	}
 }

@@ -26,24 +26,33 @@ var (
 	_ interface{ Continue() }                                                                = (*kit.Proc)(nil)
 )
 
-// TestTestingPage checks that all Go code in docs/testing.md is code of shmtest's tests,
-// and that these tests use each exported name of the package.
-func TestTestingPage(t *testing.T) {
-	tests := ""
+// codeOfPage checks that all Go code of a page is in tests of a directory, and returns
+// these tests.
+func codeOfPage(t *testing.T, page, dir string) (tests string) {
+	t.Helper()
 	for _, name := range filesNamed(t, "_test.go") {
-		if strings.HasPrefix(name, "shmtest/") {
+		if strings.HasPrefix(name, dir+"/") {
 			tests += read(t, name)
 		}
 	}
-	blocks := regexp.MustCompile("(?s)```go\n(?:import[^\n]*\n\n)?(.*?)```\n").FindAllStringSubmatch(read(t, "docs/testing.md"), -1)
+	blocks := regexp.MustCompile("(?s)```go\n(?:import[^\n]*\n\n)?(.*?)```\n").FindAllStringSubmatch(read(t, page), -1)
 	for _, m := range blocks {
 		if !strings.Contains(tests, m[1]) {
-			t.Errorf("no test of shmtest has this code:\n%s", m[1])
+			t.Errorf("no test of %s has this code:\n%s", dir, m[1])
 		}
 	}
 	if len(blocks) < 5 {
-		t.Errorf("only %d blocks of code were found", len(blocks))
+		t.Errorf("only %d blocks of code were found in %s", len(blocks), page)
 	}
+	return tests
+}
+
+func TestRecipesPage(t *testing.T) { codeOfPage(t, "docs/recipes.md", "examples/recipes") }
+
+// TestTestingPage checks that all Go code in docs/testing.md is code of shmtest's tests,
+// and that these tests use each exported name of the package.
+func TestTestingPage(t *testing.T) {
+	tests := codeOfPage(t, "docs/testing.md", "shmtest")
 	for _, f := range sourcesOf(t, "shmtest").files {
 		for _, d := range f.Decls {
 			f, ok := d.(*ast.FuncDecl)
