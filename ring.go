@@ -5,7 +5,6 @@ import (
 	"runtime"
 
 	"example.org/shm/internal/format"
-	"example.org/shm/internal/layout"
 	"example.org/shm/internal/mem"
 	"example.org/shm/internal/slots"
 )
@@ -194,18 +193,3 @@ func (r *RingReader[T]) From(seq uint64) *RingReader[T] {
 // Missed returns how many values this reader has missed, in all, because they were not
 // kept any more when Next came to them.
 func (r *RingReader[T]) Missed() uint64 { return r.missed }
-
-// kept returns copies of the values that a ring keeps, the oldest first, and their
-// layout. If there are none it returns the layout of one.
-//
-// Preconditions: the value is a ring of at most maxShown bytes.
-func (e Entry) kept() (l layout.Layout, b []byte) {
-	b = make([]byte, e.Size)
-	_, n := e.m.readRingOf(e.record).All(b)
-	runtime.KeepAlive(e.m)
-	if n == 0 {
-		return *e.record.Layout, nil
-	}
-	l = layout.Array(*e.record.Layout, n)
-	return l, b[:l.Size]
-}
