@@ -34,6 +34,15 @@ type cutOff struct {
 	text  shm.String
 	mu    *shm.Mutex
 	held  *shm.Mutex
+	words shm.AtomicArray[int64]
+	locks shm.Mutexes
+	rows  shm.Table[padded]
+	total shm.Counter[int64]
+	now   shm.Gauge[int64]
+	times shm.Histogram
+	ring  shm.Ring[padded]
+	next  *shm.RingReader[padded]
+	other shm.Process
 	entry map[string]shm.Entry
 }
 
@@ -118,6 +127,59 @@ var cutOffCalls = map[string]func(c *cutOff){
 		}
 	},
 	"Struct.Mutex": func(c *cutOff) { c.p.Mutex() },
+	"Struct.LoadTo": func(c *cutOff) {
+		var x padded
+		c.p.LoadTo(&x)
+		sink = x.B
+	},
+	"Struct.StoreFrom": func(c *cutOff) { c.p.StoreFrom(&padded{}) },
+
+	"AtomicArray.Len": func(c *cutOff) { c.words.Len() },
+	"AtomicArray.At":  func(c *cutOff) { c.words.At(1) },
+
+	"Mutexes.Len":     func(c *cutOff) { c.locks.Len() },
+	"Mutexes.At":      func(c *cutOff) { c.locks.At(1) },
+	"Mutexes.LockAny": func(c *cutOff) { fails(shmtest.Error(c.locks.LockAny(c.ctx))) },
+	"Mutexes.Owner":   func(c *cutOff) { c.locks.Owner(1) },
+
+	"Table.Len": func(c *cutOff) { c.rows.Len() },
+	"Table.Row": func(c *cutOff) { c.rows.Row(1) },
+	"Table.All": func(c *cutOff) {
+		for _, x := range c.rows.All() {
+			sink += x.B
+		}
+	},
+
+	"Counter.Add":  func(c *cutOff) { c.total.Add(1) },
+	"Counter.Load": func(c *cutOff) { sink = c.total.Load() },
+
+	"Gauge.Set":  func(c *cutOff) { c.now.Set(1) },
+	"Gauge.Add":  func(c *cutOff) { c.now.Add(1) },
+	"Gauge.Load": func(c *cutOff) { sink = c.now.Load() },
+	"Gauge.Min":  func(c *cutOff) { sink, _ = c.now.Min() },
+	"Gauge.Max":  func(c *cutOff) { sink, _ = c.now.Max() },
+	"Gauge.All": func(c *cutOff) {
+		for _, x := range c.now.All() {
+			sink += x
+		}
+	},
+
+	"Histogram.Observe": func(c *cutOff) { c.times.Observe(1) },
+	"Histogram.Load":    func(c *cutOff) { c.times.Load() },
+
+	"Ring.Len":    func(c *cutOff) { c.ring.Len() },
+	"Ring.Append": func(c *cutOff) { c.ring.Append(padded{}) },
+	"Ring.Last":   func(c *cutOff) { c.ring.Last() },
+	"Ring.Reader": func(c *cutOff) { c.ring.Reader() },
+	"Ring.From":   func(c *cutOff) { c.ring.From(0) },
+	"RingReader.Next": func(c *cutOff) {
+		_, _, err := c.next.Next(c.ctx)
+		fails(err)
+	},
+	"RingReader.From":   func(c *cutOff) { c.next.From(0) },
+	"RingReader.Missed": func(c *cutOff) { c.next.Missed() },
+
+	"Process.Alive": func(c *cutOff) { c.other.Alive() },
 
 	"String.Cap":          func(c *cutOff) { c.text.Cap() },
 	"String.Load":         func(c *cutOff) { c.text.Load() },
@@ -140,14 +202,14 @@ var cutOffCalls = map[string]func(c *cutOff){
 
 	"Entry.Any": func(c *cutOff) {
 		for name, e := range c.entry {
-			if err, ok := e.Any().(error); name != "mu" && name != "held" && (!ok || !errors.Is(err, shm.ErrFormat)) {
+			if err, ok := e.Any().(error); name != "mu" && name != "held" && name != "locks" && (!ok || !errors.Is(err, shm.ErrFormat)) {
 				panic(fmt.Sprintf("%s: %v", name, e.Any()))
 			}
 		}
 	},
 	"Entry.Text": func(c *cutOff) {
 		for name, e := range c.entry {
-			if text := e.Text(); name != "mu" && name != "held" && !strings.HasPrefix(text, "<shm: ") {
+			if text := e.Text(); name != "mu" && name != "held" && name != "locks" && !strings.HasPrefix(text, "<shm: ") {
 				panic(text)
 			}
 		}
@@ -156,6 +218,19 @@ var cutOffCalls = map[string]func(c *cutOff){
 		for _, e := range c.entry {
 			e.Lock()
 		}
+	},
+	"Entry.Locks": func(c *cutOff) {
+		for _, e := range c.entry {
+			for range e.Locks() {
+			}
+		}
+	},
+	"Entry.Type": func(c *cutOff) { _ = c.entry["n"].Type() },
+	"Entry.UpdateContext": func(c *cutOff) {
+		fails(c.entry["n"].UpdateContext(c.ctx, func(any) (string, error) { return "1", nil }))
+	},
+	"Entry.Await": func(c *cutOff) {
+		fails(c.entry["n"].Await(c.ctx, func(any) bool { return false }))
 	},
 	"Entry.Parse": func(c *cutOff) { fails(c.entry["n"].Parse("1")); fails(c.entry["p"].Parse("{A: 1}")) },
 
@@ -168,6 +243,17 @@ var cutOffCalls = map[string]func(c *cutOff){
 	"Segment.Entries": func(c *cutOff) {
 		for range c.s.Entries() {
 		}
+	},
+	"Segment.Check":  func(c *cutOff) { fails(c.s.Check()) },
+	"Segment.Leased": func(c *cutOff) { _, _ = c.s.Leased() },
+	"Segment.Processes": func(c *cutOff) {
+		for range c.s.Processes() {
+		}
+	},
+	"Segment.AwaitExit": func(c *cutOff) {
+		ctx, cancel := context.WithTimeout(c.ctx, 50*time.Millisecond) // the lease is there, whatever the file has
+		defer cancel()
+		_ = c.s.AwaitExit(ctx, c.other)
 	},
 	"Segment.WaitFor": func(c *cutOff) { fails(shmtest.Error(c.s.WaitFor(c.ctx, "never"))) },
 	"Segment.Pass":    func(c *cutOff) { c.s.Pass(exec.Command("true")) },
@@ -203,6 +289,17 @@ var cutOffVictim = shmtest.Helper("cutOffVictim", func(args []string) error {
 	c.mu = shmtest.Must(shm.NewMutex(c.s, "mu"))(t)
 	c.held = shmtest.Must(shm.NewMutex(c.s, "held"))(t)
 	c.held.Lock()
+	c.words = shmtest.Must(shm.NewAtomicArray[int64](c.s, "words", 4))(t)
+	c.locks = shmtest.Must(shm.NewMutexes(c.s, "locks", 4))(t)
+	c.rows = shmtest.Must(shm.NewTable[padded](c.s, "rows", 4))(t)
+	c.total = shmtest.Must(shm.NewCounter[int64](c.s, "total"))(t)
+	c.now = shmtest.Must(shm.NewGauge[int64](c.s, "now"))(t)
+	c.times = shmtest.Must(shm.NewHistogram(c.s, "times", []float64{1, 2}))(t)
+	c.ring = shmtest.Must(shm.NewRing[padded](c.s, "ring", 4))(t)
+	c.next = c.ring.Reader()
+	for p := range c.s.Processes() {
+		c.other = p
+	}
 	for e := range c.s.Entries() {
 		c.entry[e.Name] = e
 	}
@@ -229,6 +326,8 @@ func TestCutOffFile(t *testing.T) {
 	for _, v := range []any{
 		shm.RawValue[int64]{}, shm.RawArray[int64]{}, shm.RawStruct[padded]{}, shm.CharArray{}, shm.Atomic[int64]{}, shm.Value[int64]{},
 		shm.Array[int64]{}, shm.Struct[padded]{}, shm.String{}, (*shm.Mutex)(nil), (*shm.Segment)(nil), shm.Entry{},
+		shm.AtomicArray[int64]{}, shm.Mutexes{}, shm.Table[padded]{}, shm.Counter[int64]{}, shm.Gauge[int64]{}, shm.Histogram{},
+		shm.Ring[padded]{}, (*shm.RingReader[padded])(nil), shm.Process{},
 	} {
 		of := reflect.TypeOf(v)
 		for i := range of.NumMethod() {

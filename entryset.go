@@ -152,7 +152,7 @@ func (e Entry) storeRows(ctx context.Context, patches []text.Patch) error {
 			changed := false
 			defer func() { unlock(mu, changed) }()
 			row := slots.Behind(&m.region, off, r.Capacity, mu.Token)
-			row.Reach(uint32(min(size, math.MaxUint32)))
+			row.Reach(uint32(min(int64(size), math.MaxUint32)))
 			changed = row.Amend(func(idle []byte) {
 				for _, p := range rows[i] {
 					copy(idle[p.Off:], p.Bytes)

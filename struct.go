@@ -454,7 +454,8 @@ func (v Struct[T]) Await(ctx context.Context, ok func(T) bool) (T, error) {
 // processes. An Update that leaves all bits as they were is no commit. A Store of what
 // is there already may be one.
 func (v Struct[T]) Changes(ctx context.Context) iter.Seq2[uint64, T] {
-	return changes(ctx, v.guarded, v.lock().Lock, v.cell.Commit.Load, func(uint64, T) (uint64, T) { return v.newest() })
+	version := func() uint64 { return v.cell.Commit.Load() } // v.cell.Commit.Load would look at the memory here
+	return changes(ctx, v.guarded, v.lock().Lock, version, func(uint64, T) (uint64, T) { return v.newest() })
 }
 
 // guarded calls f, which touches the memory, and returns an error if the file was cut
