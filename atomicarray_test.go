@@ -3,6 +3,7 @@ package shm_test
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -57,7 +58,7 @@ func TestAtomicArray(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	for n, want := range map[int]error{-1: fs.ErrInvalid, 0: fs.ErrNotExist, 1 << 40: shm.ErrFull} {
+	for n, want := range map[int]error{-1: fs.ErrInvalid, 0: fs.ErrNotExist, min(1<<40, math.MaxInt>>5): shm.ErrFull} {
 		if _, err := shm.NewAtomicArray[int32](s, "x", n); !errors.Is(err, want) {
 			t.Errorf("%d of them: %v", n, err)
 		}

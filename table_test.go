@@ -5,6 +5,7 @@ package shm_test
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -51,7 +52,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("Row(%d): panic %v", i, err)
 		}
 	}
-	for n, want := range map[int]error{-1: fs.ErrInvalid, 0: fs.ErrNotExist, 1 << 40: shm.ErrFull, 1 << 60: fs.ErrInvalid} {
+	for n, want := range map[int]error{-1: fs.ErrInvalid, 0: fs.ErrNotExist, min(1<<40, math.MaxInt>>10): shm.ErrFull, min(1<<60, math.MaxInt): fs.ErrInvalid} {
 		if _, err := shm.NewTable[grow1](s, "x", n); !errors.Is(err, want) {
 			t.Errorf("%d rows: %v", n, err)
 		}
