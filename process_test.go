@@ -110,8 +110,11 @@ func TestProcesses(t *testing.T) {
 	if owner, held := ms.Owner(1); !held || owner.Alive() || owner.ID != 2 || owner.Pid != first.Pid() {
 		t.Errorf("the dead owner is %+v, alive: %v", owner, owner.Alive())
 	}
-	ms.At(1).Lock()
-	ms.At(1).Unlock()
+	if mu := ms.At(1); !mu.TryLock() || !mu.Abandoned() {
+		t.Error("a lock that the dead left behind cannot be taken")
+	} else {
+		mu.Unlock()
+	}
 	if got := ids(s); !slices.Equal(got, []uint32{1, 3}) {
 		t.Errorf("when the dead holds nothing any more: %v", got)
 	}

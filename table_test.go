@@ -41,7 +41,7 @@ func TestTable(t *testing.T) {
 	if n != 101 {
 		t.Errorf("All yields %d rows", n-1)
 	}
-	if tab.Row(7).Mutex() != tab.Row(7).Mutex() || tab.Row(7).Mutex() == tab.Row(8).Mutex() {
+	if mu := tab.Row(7).Mutex(); mu != tab.Row(7).Mutex() || mu == tab.Row(8).Mutex() {
 		t.Error("the locks of rows are mixed up")
 	}
 	if err, ok := shmtest.Panic(func() { readOnly.Row(7).Store(grow1{}) }).(error); !ok || !errors.Is(err, shm.ErrReadOnly) || !strings.Contains(err.Error(), "t[7]") {

@@ -110,7 +110,8 @@ func TestOneCellOfAMapping(t *testing.T) {
 	s := memtest.New(t)
 	p := newPeer(t, s, format.KindCounter, 4)
 	var table Table
-	if table.Get(&s.Region, &p.owner, p.record, race.Token{}, p) != table.Get(&s.Region, &p.owner, p.record, race.Token{}, p) {
+	get := func() *Set { return table.Get(&s.Region, &p.owner, p.record, race.Token{}, p) }
+	if first := get(); first != get() {
 		t.Error("two sets of one value")
 	}
 	var wg sync.WaitGroup
