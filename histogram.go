@@ -1,12 +1,10 @@
 package shm
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
-	"os"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -80,60 +78,6 @@ func newHistogram(s *Segment, l format.Label, bounds []float64) (Histogram, erro
 	}
 	m.takeIfPossible(s)
 	return Histogram{m.setOf(r), m, found}, nil
-}
-
-// loadCells returns the bytes of a Counter, a Gauge or a Histogram as shownLayout
-// describes them. f is the segment's file.
-//
-// Preconditions: the caller is inside region.Guarded.
-func (m *mapping) loadCells(f *os.File, r *format.Record) (b []byte, err error) {
-	defer m.file.cells.Token(r.Data).Acquire()
-	defer runtime.KeepAlive(m)
-	ne, set := binary.NativeEndian, m.setOf(r)
-	if r.Kind == format.KindHistogram {
-		bounds, err := m.boundsOf(r)
-		if err != nil {
-			return nil, err
-		}
-		d := loadBuckets(set, bounds)
-		for _, x := range d.Bounds {
-			b = ne.AppendUint64(b, math.Float64bits(x))
-		}
-		for _, n := range d.Counts {
-			b = ne.AppendUint64(b, n)
-		}
-		return ne.AppendUint64(b, math.Float64bits(d.Sum)), nil
-	}
-	var sum uint64 // of an int64, too
-	var float float64
-	add := func(bits uint64) {
-		sum += bits
-		float += math.Float64frombits(bits)
-	}
-	if r.Kind == format.KindGauge {
-		set.Living(f, func(_ uint32, bits uint64) bool { add(bits); return true })
-	} else {
-		words, stride := set.Numbers()
-		for i := 0; i < len(words); i += stride {
-			add(words[i].Load())
-		}
-	}
-	if r.Layout.Format == number64().Format {
-		sum = math.Float64bits(float)
-	}
-	return ne.AppendUint64(b, sum), nil
-}
-
-// shownLayout returns the layout of what an Entry shows of a value.
-func shownLayout(r *format.Record) layout.Layout {
-	if n := r.Count; r.Kind == format.KindHistogram {
-		f := layout.ByteOrder + "d"
-		shown, err := layout.Parse(fmt.Sprintf("T{(%d)%s:bounds:(%d)%sQ:counts:%s:sum:}", n, f, n+1, layout.ByteOrder, f))
-		if err == nil {
-			return shown
-		}
-	}
-	return r.Whole()
 }
 
 // number64 is the layout of a float64.
