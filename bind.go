@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"reflect"
-	"strconv"
-	"strings"
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
+	"example.org/shm/internal/tag"
 )
 
 // Bind fills a struct of handles. ptr points to a struct. Each exported field of it
@@ -103,7 +102,8 @@ type handle interface {
 // planField returns the label of a field's value, and the function that attaches
 // the field to it.
 func planField(s *Segment, field reflect.StructField, v reflect.Value) (l format.Label, bind func() error, err error) {
-	l, n, bounds, err := parseBindTag(field)
+	o, err := tag.Parse(field.Name, field.Tag.Get("shm"))
+	l, n, bounds := o.Label, o.Len, o.Bounds
 	if err != nil {
 		return l, nil, err
 	}
@@ -116,6 +116,8 @@ func planField(s *Segment, field reflect.StructField, v reflect.Value) (l format
 		return l, nil, errs.Invalid("%s is not a handle that Bind can fill; %s", field.Type, bindAdvice(field.Type))
 	case n != 0 && (isMutex || !h.sized()):
 		return l, nil, errs.Invalid("len= for a %s, which has no length", field.Type)
+	case bounds != nil && !isHistogram:
+		return l, nil, errs.Invalid("bounds= for a %s, which has no bounds", field.Type)
 	case l.Reserve != 0 && !grows:
 		return l, nil, errs.Invalid("room= for a %s, which does not grow", field.Type)
 	case l.Reserve != 0:
@@ -125,8 +127,6 @@ func planField(s *Segment, field reflect.StructField, v reflect.Value) (l format
 		if m, err := s.namedMapping(); err == nil && l.Reserve > int64(m.header.MaxSize)/2 {
 			return l, nil, errs.Invalid("room for %d bytes, twice, is more than the %d bytes of %s", l.Reserve, m.header.MaxSize, s.label())
 		}
-	case bounds != nil && !isHistogram:
-		return l, nil, errs.Invalid("bounds= for a %s, which has no bounds", field.Type)
 	case bounds != nil:
 		if err := checkBounds(bounds); err != nil {
 			return l, nil, errs.Invalid("option bounds: %v", err)
@@ -181,68 +181,6 @@ func bindAdvice(t reflect.Type) string {
 
 // isHandle reports whether Bind can fill a field of this type.
 func isHandle(t reflect.Type) bool { return reflect.PointerTo(t).Implements(reflect.TypeFor[handle]()) }
-
-func parseBindTag(field reflect.StructField) (l format.Label, n int, bounds []float64, err error) {
-	name, options, more := strings.Cut(field.Tag.Get("shm"), ",")
-	switch name {
-	case "":
-		l.Name = field.Name
-	case "-":
-		return l, 0, nil, errs.Invalid("an exported field cannot be left out; unexport it")
-	default:
-		l.Name = name
-	}
-	seen := map[string]bool{}
-	for more {
-		if text, ok := strings.CutPrefix(options, "help="); ok {
-			l.Help = text
-			break
-		}
-		var option string
-		option, options, more = strings.Cut(options, ",")
-		key, value, _ := strings.Cut(option, "=")
-		if seen[key] {
-			return l, 0, nil, errs.Invalid("option %q is there twice", key)
-		}
-		seen[key] = true
-		switch {
-		case key == "len":
-			if n, err = strconv.Atoi(value); err != nil || n <= 0 {
-				return l, 0, nil, errs.Invalid("option %q needs a length above zero", option)
-			}
-		case key == "bounds":
-			if bounds, err = parseBounds(value); err != nil {
-				return l, 0, nil, errs.Invalid("option %q: %v; it needs numbers with semicolons between them, such as 0.1;0.5;1", option, err)
-			}
-		case key == "room":
-			if l.Reserve, err = strconv.ParseInt(value, 10, 64); err != nil || l.Reserve <= 0 {
-				return l, 0, nil, errs.Invalid("option %q needs a number of bytes above zero", option)
-			}
-		case key == "unit" && value != "":
-			l.Unit = value
-		case key == "hint":
-			var ok bool
-			if l.Hint, ok = format.ParseHint(value); !ok {
-				return l, 0, nil, errs.Invalid("option %q: the hints are duration, time, text, counter and gauge", option)
-			}
-		default:
-			return l, 0, nil, errs.Invalid("option %q is unknown; the options are len, room, bounds, unit, hint and help", option)
-		}
-	}
-	return l, n, bounds, nil
-}
-
-// parseBounds reads the bounds of a Histogram.
-func parseBounds(text string) (bounds []float64, err error) {
-	for word := range strings.SplitSeq(text, ";") {
-		b, err := strconv.ParseFloat(word, 64)
-		if err != nil {
-			return nil, err
-		}
-		bounds = append(bounds, b)
-	}
-	return bounds, nil
-}
 
 func (v *RawValue[T]) bind(s *Segment, l format.Label, _ int) (err error) {
 	var zero T
@@ -331,7 +269,8 @@ func (v *Ring[T]) bind(s *Segment, l format.Label, n int) (err error) {
 
 // fitsRoom returns why a value of this type cannot be made with that room, or nil.
 func (*Struct[T]) fitsRoom(n int64) error { return fitsRoom[T](n) }
-func (*Table[T]) fitsRoom(n int64) error  { return fitsRoom[T](n) }
+
+func (*Table[T]) fitsRoom(n int64) error { return fitsRoom[T](n) }
 
 func fitsRoom[T any](n int64) error {
 	l, err := layoutFor[T]()
@@ -346,19 +285,34 @@ func fitsRoom[T any](n int64) error {
 	return nil
 }
 
-func (*RawValue[T]) sized() bool    { return false }
-func (*Value[T]) sized() bool       { return false }
-func (*Atomic[T]) sized() bool      { return false }
-func (*RawStruct[T]) sized() bool   { return false }
-func (*Struct[T]) sized() bool      { return false }
-func (*RawArray[T]) sized() bool    { return true }
-func (*Array[T]) sized() bool       { return true }
-func (*CharArray) sized() bool      { return true }
-func (*String) sized() bool         { return true }
+func (*RawValue[T]) sized() bool { return false }
+
+func (*Value[T]) sized() bool { return false }
+
+func (*Atomic[T]) sized() bool { return false }
+
+func (*RawStruct[T]) sized() bool { return false }
+
+func (*Struct[T]) sized() bool { return false }
+
+func (*RawArray[T]) sized() bool { return true }
+
+func (*Array[T]) sized() bool { return true }
+
+func (*CharArray) sized() bool { return true }
+
+func (*String) sized() bool { return true }
+
 func (*AtomicArray[T]) sized() bool { return true }
-func (*Mutexes) sized() bool        { return true }
-func (*Table[T]) sized() bool       { return true }
-func (*Ring[T]) sized() bool        { return true }
-func (*Counter[T]) sized() bool     { return false }
-func (*Gauge[T]) sized() bool       { return false }
-func (*Histogram) sized() bool      { return false }
+
+func (*Mutexes) sized() bool { return true }
+
+func (*Table[T]) sized() bool { return true }
+
+func (*Ring[T]) sized() bool { return true }
+
+func (*Counter[T]) sized() bool { return false }
+
+func (*Gauge[T]) sized() bool { return false }
+
+func (*Histogram) sized() bool { return false }

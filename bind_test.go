@@ -156,6 +156,9 @@ func TestBindRefuses(t *testing.T) {
 		"len twice": {&struct {
 			F shm.String `shm:"f,len=1,len=2"`
 		}{}, fs.ErrInvalid, "twice"},
+		"bounds beside room": {&struct {
+			F shm.Struct[struct{ A int64 }] `shm:"f,room=64,bounds=1"`
+		}{}, fs.ErrInvalid, "which has no bounds"},
 		"no room": {&struct {
 			F shm.Struct[struct{ A int64 }] `shm:"f,room=0"`
 		}{}, fs.ErrInvalid, `"room=0"`},

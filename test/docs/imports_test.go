@@ -24,6 +24,7 @@ var layers = []struct{ dir, imports string }{
 	{"internal/sys", "errs"},
 	{"internal/format", "layout errs"},
 	{"internal/text", "layout errs"},
+	{"internal/tag", "format errs"},
 	{"internal/mem", "sys errs"},
 	{"internal/lease", "sys format errs killpoint"},
 	{"internal/wait", "sys format killpoint"},
@@ -31,7 +32,7 @@ var layers = []struct{ dir, imports string }{
 	{"internal/slots", "robust mem format race killpoint"},
 	{"internal/directory", "mem format layout lease wait sys errs killpoint"},
 	{"internal/cells", "lease mem format layout sys race errs killpoint"},
-	{".", "cells directory slots robust wait lease mem text format sys layout race killpoint errs"},
+	{".", "cells directory slots robust wait lease mem text tag format sys layout race killpoint errs"},
 }
 
 // others is the packages that no part of the library may import, and what each may
