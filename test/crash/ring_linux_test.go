@@ -19,22 +19,11 @@ type ringEvent struct{ Who, N, Who2, N2 int64 }
 // ringStormer appends values without a pause, until it is killed. It goes on after the
 // number that its predecessor of the same name appended last, which it keeps beside.
 var ringStormer = shmtest.Helper("ringStormer", func(args []string) error {
-	s, err := shm.Open(args[0], nil)
-	if err != nil {
-		return err
-	}
-	v, err := shm.NewRing[ringEvent](s, "ring", 0)
-	if err != nil {
-		return err
-	}
-	counts, err := shm.NewRawArray[int64](s, "counts", 0)
-	if err != nil {
-		return err
-	}
-	i, err := strconv.Atoi(args[1])
-	if err != nil {
-		return err
-	}
+	t := shmtest.InHelper
+	s := shmtest.Must(shm.Open(args[0], nil))(t)
+	v := shmtest.Must(shm.NewRing[ringEvent](s, "ring", 0))(t)
+	counts := shmtest.Must(shm.NewRawArray[int64](s, "counts", 0))(t)
+	i := shmtest.Must(strconv.Atoi(args[1]))(t)
 	for {
 		n := counts.Get(i) + 1
 		v.Append(ringEvent{int64(i), n, int64(i), n})
