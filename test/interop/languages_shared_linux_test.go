@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,27 +103,7 @@ func TestStormOfSharers(t *testing.T) {
 	floats := shmtest.Must(shm.NewCounter[float64](s, "floats"))(t)
 	histogram := shmtest.Must(shm.NewHistogram(s, "histogram", []float64{1, 2, 3}))(t)
 	gauge := shmtest.Must(shm.NewGauge[int64](s, "gauge"))(t)
-	type victim struct {
-		*shmtest.Process
-		ready atomic.Bool
-	}
-	victims := make([]*victim, sharers)
-	begin := func(i int) {
-		v := &victim{Process: known[i%len(known)].start(t, share, name, strconv.Itoa(i))}
-		victims[i] = v
-		go func() {
-			_, ok := v.Next()
-			v.ready.Store(ok)
-		}()
-	}
-	for i := range slices.Backward(known) {
-		for j := i; j < len(victims); j += len(known) {
-			begin(j)
-		}
-		for j := i; j < len(victims); j += len(known) {
-			shmtest.Eventually(t, "a process in "+known[i].name+" is ready", victims[j].ready.Load)
-		}
-	}
+	victims, begin := startVictims(t, known, share, name, sharers)
 	kills := make([]int64, len(known))
 	for end := time.Now().Add(*shmtest.StormLength / 2); time.Now().Before(end); {
 		time.Sleep(time.Duration(rand.IntN(int(8 * time.Millisecond))))

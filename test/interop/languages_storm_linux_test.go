@@ -132,6 +132,38 @@ func TestMadeInAnyLanguage(t *testing.T) {
 	}
 }
 
+// A victim is a process of a storm.
+type victim struct {
+	*shmtest.Process
+	ready atomic.Bool // It has been through the first round.
+}
+
+// startVictims starts n processes in all languages, by turns, and returns when each is
+// ready. begin starts a successor of one of them.
+func startVictims(t *testing.T, known []language, mode, name string, n int) (victims []*victim, begin func(i int)) {
+	t.Helper()
+	victims = make([]*victim, n)
+	begin = func(i int) {
+		v := &victim{Process: known[i%len(known)].start(t, mode, name, strconv.Itoa(i))}
+		victims[i] = v
+		go func() {
+			_, ok := v.Next()
+			v.ready.Store(ok)
+		}()
+	}
+	// The processes of the last language take the longest to start, and longer
+	// beside others. So they are the first.
+	for i := range slices.Backward(known) {
+		for j := i; j < n; j += len(known) {
+			begin(j)
+		}
+		for j := i; j < n; j += len(known) {
+			shmtest.Eventually(t, "a process in "+known[i].name+" is ready", victims[j].ready.Load)
+		}
+	}
+	return victims, begin
+}
+
 // Processes in all languages change the same values and are killed all the time.
 // Each may have made one addition that it could not count any more. No change is
 // ever half done, and no process hangs.
@@ -143,29 +175,7 @@ func TestStormOfLanguages(t *testing.T) {
 	if err := shm.Bind(s, &all); err != nil {
 		t.Fatal(err)
 	}
-	type victim struct {
-		*shmtest.Process
-		ready atomic.Bool // It has been through the first round.
-	}
-	victims := make([]*victim, all.Counts.Len())
-	begin := func(i int) {
-		v := &victim{Process: known[i%len(known)].start(t, storm, name, strconv.Itoa(i))}
-		victims[i] = v
-		go func() {
-			_, ok := v.Next()
-			v.ready.Store(ok)
-		}()
-	}
-	// The processes of the last language take the longest to start, and longer
-	// beside others. So they are the first.
-	for i := range slices.Backward(known) {
-		for j := i; j < len(victims); j += len(known) {
-			begin(j)
-		}
-		for j := i; j < len(victims); j += len(known) {
-			shmtest.Eventually(t, "a process in "+known[i].name+" is ready", victims[j].ready.Load)
-		}
-	}
+	victims, begin := startVictims(t, known, storm, name, all.Counts.Len())
 	kills := map[string]int{}
 	total := len(victims) // at the end
 	kill := func(i int) {
