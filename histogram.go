@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"math/bits"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -30,10 +31,13 @@ import (
 // Close, and of read-only attachments.
 //
 // Source: the histograms of Prometheus. Their buckets are cumulative; these are not.
-type Histogram struct {
+type Histogram struct{ h *histogram }
+
+type histogram struct {
 	set    *cells.Set
 	m      *mapping
 	bounds []float64 // a copy
+	keys   []uint64  // of the bounds, see keyOf
 }
 
 // HistogramData is what a Histogram has counted.
@@ -77,7 +81,11 @@ func newHistogram(s *Segment, l format.Label, bounds []float64) (Histogram, erro
 		}
 	}
 	m.takeIfPossible(s)
-	return Histogram{m.setOf(r), m, found}, nil
+	h := &histogram{set: m.setOf(r), m: m, bounds: found}
+	for _, b := range found {
+		h.keys = append(h.keys, keyOf(b))
+	}
+	return Histogram{h}, nil
 }
 
 // number64 is the layout of a float64.
@@ -126,7 +134,8 @@ func (m *mapping) boundsOf(r *format.Record) (bounds []float64, err error) {
 }
 
 // Observe counts x. A NaN is counted in the last bucket, and makes the sum NaN for ever.
-func (h Histogram) Observe(x float64) {
+func (v Histogram) Observe(x float64) {
+	h := v.h
 	p := h.set.Own()
 	if p == nil {
 		p = h.claim()
@@ -139,7 +148,7 @@ func (h Histogram) Observe(x float64) {
 		}
 	}
 	killpoint.At(killpoint.SumAdded)
-	h.set.Buckets[h.bucket(x)].Add(1)
+	h.set.Buckets[h.bucket(keyOf(x))].Add(1)
 	killpoint.At(killpoint.BucketCounted)
 	h.set.Token.Acquire()
 	runtime.KeepAlive(h.m)
@@ -148,29 +157,37 @@ func (h Histogram) Observe(x float64) {
 // claim is the way to this process's buckets the first time.
 //
 //go:noinline
-func (h Histogram) claim() *uint64 {
+func (h *histogram) claim() *uint64 {
 	if h.m.refusal != nil {
 		panic(h.m.refusal)
 	}
 	return h.set.Claim()
 }
 
-// bucket returns the first bucket whose bound is at least x. It has no branch that depends
-// on x, which the processor would guess wrongly half of the time.
-func (h Histogram) bucket(x float64) (b int) {
-	bounds := h.bounds
-	for n := len(bounds); n > 0; {
-		half := (n + 1) / 2
-		if !(x <= bounds[b+half-1]) { // also if x is NaN
-			b += half
-		}
-		n -= half
+// bucket returns the first bucket whose bound is at least the number with that key. The
+// search has no branch that depends on the key, because the processor would guess half of
+// them wrongly.
+func (h *histogram) bucket(key uint64) (b int) {
+	for n := len(h.keys); n > 0; n >>= 1 {
+		half := n - n>>1
+		_, above := bits.Sub64(h.keys[b+half-1], key, 0) // 1 if it is above the bound
+		b += half & -int(above)
 	}
 	return b
 }
 
+// keyOf returns a number that orders as x does. 0 and -0 are one, and a NaN is above all.
+func keyOf(x float64) uint64 {
+	if x != x {
+		return math.MaxUint64
+	}
+	n := math.Float64bits(x + 0)
+	return n ^ (uint64(int64(n)>>63) | 1<<63)
+}
+
 // Load returns the sums over all processes.
-func (h Histogram) Load() HistogramData {
+func (v Histogram) Load() HistogramData {
+	h := v.h
 	d := loadBuckets(h.set, h.bounds)
 	h.set.Token.Acquire()
 	runtime.KeepAlive(h.m)
