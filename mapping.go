@@ -45,9 +45,9 @@ type mapping struct {
 
 // resources is what the cleanup gives back. It must not refer to the mapping.
 type resources struct {
-	memory  []byte
-	control lease.Control
-	deafen  func() // ends listen; nil if nobody listens; guarded by attached while the mapping can be reached
+	memory       []byte
+	control      lease.Control
+	endListening func() // ends listen; nil if nobody listens; guarded by attached while the mapping can be reached
 }
 
 // inode is a file that this process has mapped. Its mappings share it, so that
@@ -144,11 +144,11 @@ func pin(key sys.Key, readOnly bool, m *mapping) *mapping {
 // listen makes this process answer those that may only read, while the mapping has open
 // Segments. The caller holds attached.
 func (m *mapping) listen() {
-	if m.header == nil || m.region.ReadOnly || m.own.deafen != nil {
+	if m.header == nil || m.region.ReadOnly || m.own.endListening != nil {
 		return
 	}
 	listener := weak.Make(m)
-	m.own.deafen = wait.Listen(&m.header.Bell, func() {
+	m.own.endListening = wait.Listen(&m.header.Bell, func() {
 		if m := listener.Value(); m != nil {
 			m.dir.Answer()
 			runtime.KeepAlive(m)
@@ -203,9 +203,9 @@ func newMapping(f *os.File, key sys.Key, path string, size, need int64, readOnly
 }
 
 func (r *resources) stopListening() {
-	if r.deafen != nil {
-		r.deafen()
-		r.deafen = nil
+	if r.endListening != nil {
+		r.endListening()
+		r.endListening = nil
 	}
 }
 

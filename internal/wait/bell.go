@@ -16,14 +16,14 @@ import (
 // Nobody can change a bell, so a ring that comes while the listener is awake is lost. Who
 // rings repeats it.
 type listener struct {
-	mu      sync.Mutex
-	ears    map[*ear]struct{}
-	words   atomic.Uint32 // changes when the thread has to sleep on others
-	running bool          // its goroutine runs, or will after listenAfter
+	mu        sync.Mutex
+	answerers map[*answerer]struct{}
+	words     atomic.Uint32 // changes when the thread has to sleep on others
+	running   bool          // its goroutine runs, or will after listenAfter
 }
 
-// ear is what an attachment hears with.
-type ear struct {
+// answerer is an attachment that answers when its bell is rung.
+type answerer struct {
 	sys.Word
 	answer func()
 	join   *time.Timer // nil if it is the first
@@ -51,18 +51,18 @@ func Listen(bell *format.ChangeWord, answer func()) (stop func()) {
 	if !sys.CanWaitAny() || sys.Bubble() != 0 {
 		return func() {}
 	}
-	e := &ear{Word: sys.Word{Addr: &bell.Word}, answer: answer}
+	e := &answerer{Word: sys.Word{Addr: &bell.Word}, answer: answer}
 	bells.add(e)
 	return func() { bells.remove(e) }
 }
 
-func (l *listener) add(e *ear) {
+func (l *listener) add(e *answerer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ears == nil {
-		l.ears = map[*ear]struct{}{}
+	if l.answerers == nil {
+		l.answerers = map[*answerer]struct{}{}
 	}
-	l.ears[e] = struct{}{}
+	l.answerers[e] = struct{}{}
 	if l.running {
 		e.join = time.AfterFunc(listenAfter, l.change)
 		return
@@ -73,15 +73,15 @@ func (l *listener) add(e *ear) {
 
 // remove returns when the thread will sleep no more on the word, unless it does so now. The
 // kernel does not touch the word of one that sleeps.
-func (l *listener) remove(e *ear) {
+func (l *listener) remove(e *answerer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.ears, e)
+	delete(l.answerers, e)
 	if e.join != nil {
 		e.join.Stop()
 	}
 	l.words.Add(1)
-	if len(l.ears) == 0 {
+	if len(l.answerers) == 0 {
 		sys.FutexWake(&l.words, 1, sys.AnyBit)
 	}
 }
@@ -96,8 +96,8 @@ func (l *listener) change() {
 func (l *listener) run() {
 	var paid time.Time // by answers
 	for {
-		ears, words := l.listening()
-		if len(ears) == 0 {
+		answerers, words := l.listening()
+		if len(answerers) == 0 {
 			return
 		}
 		if _, err := sys.FutexWaitAny(words, time.Minute); err != nil {
@@ -111,7 +111,7 @@ func (l *listener) run() {
 		if debt := paid.Sub(now) - answersAtOnce*answerEvery; debt > 0 {
 			time.Sleep(debt)
 		}
-		for _, e := range ears {
+		for _, e := range answerers {
 			e.answer()
 		}
 	}
@@ -119,26 +119,26 @@ func (l *listener) run() {
 
 // listening returns who listens, and what to sleep on. It forgets a bell that has no memory
 // any more, because somebody has cut the file off.
-func (l *listener) listening() (ears []*ear, words []sys.Word) {
+func (l *listener) listening() (answerers []*answerer, words []sys.Word) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	words = append(words, sys.Word{Addr: &l.words, Seen: l.words.Load()})
-	for e := range l.ears {
-		if len(ears) == wordsPerThread {
+	for e := range l.answerers {
+		if len(answerers) == wordsPerThread {
 			break
 		}
 		if !e.look() {
-			delete(l.ears, e)
+			delete(l.answerers, e)
 			continue
 		}
-		ears, words = append(ears, e), append(words, e.Word)
+		answerers, words = append(answerers, e), append(words, e.Word)
 	}
-	l.running = len(ears) > 0
-	return ears, words
+	l.running = len(answerers) > 0
+	return answerers, words
 }
 
 // look reads the bell, and reports whether there is memory behind it.
-func (e *ear) look() (there bool) {
+func (e *answerer) look() (there bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() { there = recover() == nil }()
 	e.Seen = e.Addr.Load() // always 0, unless a faulty process has changed it

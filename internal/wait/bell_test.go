@@ -32,7 +32,7 @@ func quiet(t *testing.T) {
 	shmtest.Eventually(t, "nobody listens any more", func() bool {
 		bells.mu.Lock()
 		defer bells.mu.Unlock()
-		return !bells.running && len(bells.ears) == 0
+		return !bells.running && len(bells.answerers) == 0
 	})
 }
 
