@@ -43,6 +43,7 @@ var others = map[string]string{
 	"internal/shmtest":           "internal/sys internal/race",
 	"internal/ratios":            ".",
 	"internal/trace":             "",
+	"shmprom":                    ".",
 	"shmtest":                    ". internal/trace internal/format internal/sys internal/race",
 	"test/agent":                 ". internal/shmtest internal/format internal/mem internal/sys",
 	"cmd/...":                    ". cmd/...",

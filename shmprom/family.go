@@ -1,0 +1,173 @@
+package shmprom
+
+import (
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
+)
+
+type label struct{ name, value string }
+
+type labels []label
+
+// with returns the labels and one more. If there is one of that name already, the new one
+// gets an underscore behind its name.
+func (l labels) with(name, value string) labels {
+	for i := 0; i < len(l); i++ {
+		if l[i].name == name {
+			name += "_"
+			i = -1
+		}
+	}
+	return append(l[:len(l):len(l)], label{name, valid(value)})
+}
+
+func (l labels) names() (all []string) {
+	for _, x := range l {
+		all = append(all, x.name)
+	}
+	return all
+}
+
+func (l labels) values() (all []string) {
+	for _, x := range l {
+		all = append(all, x.value)
+	}
+	return all
+}
+
+// family is a metric of one name.
+type family struct {
+	name, help, unit string
+	kind             Type // or histogram
+	of               string
+}
+
+// histogram is a Type that no Rule can ask for.
+const histogram Type = 100
+
+// families is the metrics of one scrape. It sees to it that no two of them contradict each
+// other, because the registry would then refuse all.
+type families struct {
+	by       map[string]*family
+	taken    map[string]string // each name that a metric or one of its samples has, and whose it is
+	series   map[string]bool
+	constant prometheus.Labels
+	to       chan<- prometheus.Metric
+}
+
+// suffixes has the ends of the names of a metric's samples. The name without _total is that
+// of a counter in OpenMetrics.
+func suffixes(kind Type) []string {
+	switch kind {
+	case Counter:
+		return []string{"", total, "_created"}
+	case histogram:
+		return []string{"", "_bucket", "_count", "_sum", "_created"}
+	}
+	return []string{""}
+}
+
+// free reports whether no other metric has a name that this one would have.
+func (f *families) free(name string, kind Type) bool {
+	base := name
+	if kind == Counter {
+		base = strings.TrimSuffix(name, total)
+	}
+	for _, suffix := range suffixes(kind) {
+		if owner, taken := f.taken[base+suffix]; taken && owner != name {
+			return false
+		}
+	}
+	return true
+}
+
+// find returns the metric of a name, which is of a value or field of a segment. If another
+// value has this name, or one that cannot be beside it, it returns one with an escaped name,
+// and nil if that is taken as well.
+func (f *families) find(of, name, escaped, help, unit string, kind Type) *family {
+	for _, n := range []string{name, escaped} {
+		if had := f.by[n]; had != nil {
+			if had.of == of && had.kind == kind { // the name has the unit
+				return had
+			}
+			continue
+		}
+		if !f.free(n, kind) {
+			continue
+		}
+		made := &family{n, valid(help), unit, kind, of}
+		f.by[n] = made
+		base := n
+		if kind == Counter {
+			base = strings.TrimSuffix(n, total)
+		}
+		for _, suffix := range suffixes(kind) {
+			f.taken[base+suffix] = n
+		}
+		return made
+	}
+	return nil
+}
+
+// escape returns a name that no other text has.
+func escape(namespace, name, unit string, counter bool) string {
+	if namespace != "" {
+		name = namespace + "_" + name
+	}
+	// A name that needs no escape is left as it is, so it gets a character that does.
+	return model.EscapeName(end(valid(name)+":.", unit, counter), model.ValueEncodingEscaping)
+}
+
+// unseen reports whether no series has these labels so far.
+func (f *families) unseen(name string, l labels) bool {
+	key := name
+	for _, x := range l {
+		key += "\xff" + x.name + "\xff" + x.value
+	}
+	was := f.series[key]
+	f.series[key] = true
+	return !was
+}
+
+func (f *families) desc(name, help, unit string, l labels) *prometheus.Desc {
+	var options []prometheus.DescOpt
+	if unit != "" {
+		options = append(options, prometheus.WithUnit(unit))
+	}
+	return prometheus.V2.NewDesc(name, help, prometheus.UnconstrainedLabels(l.names()), f.constant, options...)
+}
+
+// send shows a number, and reports whether it could.
+func (f *families) send(name, help, unit string, kind Type, l labels, x float64) bool {
+	if !f.unseen(name, l) {
+		return false
+	}
+	valueType := prometheus.UntypedValue
+	switch kind {
+	case Counter:
+		valueType = prometheus.CounterValue
+	case Gauge:
+		valueType = prometheus.GaugeValue
+	}
+	m, err := prometheus.NewConstMetric(f.desc(name, help, unit, l), valueType, x, l.values()...)
+	if err != nil {
+		return false
+	}
+	f.to <- m
+	return true
+}
+
+// sendHistogram shows a histogram, and reports whether it could.
+func (f *families) sendHistogram(m *family, l labels, count uint64, sum float64, buckets map[float64]uint64) bool {
+	if !f.unseen(m.name, l) {
+		return false
+	}
+	h, err := prometheus.NewConstHistogram(f.desc(m.name, m.help, m.unit, l), count, sum, buckets, l.values()...)
+	if err != nil {
+		return false
+	}
+	f.to <- h
+	return true
+}

@@ -1,0 +1,9 @@
+package shmprom_test
+
+import (
+	"testing"
+
+	"example.org/shm/shmtest"
+)
+
+func TestMain(m *testing.M) { shmtest.Main(m) }

@@ -1,0 +1,340 @@
+package shmprom
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"example.org/shm"
+)
+
+// walk shows the values of one segment.
+type walk struct {
+	c       *Collector
+	s       *shm.Segment
+	segment string
+	labels  labels
+	f       *families
+	state   *state
+}
+
+// item is a value, or a field of one.
+type item struct {
+	rule   Rule
+	entry  shm.Entry
+	of     string // the names of the value and the fields, with dots
+	name   string // the same, or what the rule says
+	labels labels
+}
+
+// value shows a value.
+func (w *walk) value(e shm.Entry) {
+	rule := w.rule(e, "")
+	if rule.Skip {
+		return
+	}
+	i := item{rule: rule, entry: e, of: e.Name, name: e.Name, labels: w.labels}
+	if rule.Name != "" {
+		i.of, i.name = "\x00"+rule.Name, rule.Name // values with one name are one metric
+	}
+	i = i.labelled(rule)
+	switch kind, _, _ := strings.Cut(e.Type(), "["); kind {
+	case "Mutex", "Mutexes":
+	case "Ring":
+		w.state.leftOut++
+	case "Histogram":
+		w.histogram(i)
+	case "Gauge":
+		w.gauge(i)
+	case "Table":
+		w.table(i)
+	default:
+		v := e.Any()
+		if _, failed := v.(error); failed {
+			w.state.leftOut++
+			return
+		}
+		w.any(i, v, "", cmp.Or(rule.RowLabel, "index"))
+	}
+}
+
+// rule asks for the rule of a value or a field.
+func (w *walk) rule(e shm.Entry, field string) Rule {
+	return w.c.o.Rule(Subject{w.segment, e, field})
+}
+
+// labelled adds the labels of a rule.
+func (i item) labelled(rule Rule) item {
+	names := make([]string, 0, len(rule.Labels))
+	for name := range rule.Labels {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		i.labels = i.labels.with(labelName(name, "label"), rule.Labels[name])
+	}
+	return i
+}
+
+// any shows a number, a text, or what a struct or an array consists of. field is the path
+// to it, and index the label of an array's elements.
+func (w *walk) any(i item, v any, field, index string) {
+	switch r := reflect.ValueOf(v); {
+	case !r.IsValid():
+	case r.Kind() == reflect.String:
+		w.info(i, r.String())
+	case i.entry.Hint == "text" && r.Kind() == reflect.Slice && r.Type().Elem().Kind() == reflect.Uint8:
+		text, _, _ := strings.Cut(string(r.Bytes()), "\x00")
+		w.info(i, text)
+	case r.Kind() == reflect.Map:
+		for _, name := range sorted(v.(map[string]any)) {
+			w.field(i, v.(map[string]any)[name], field, name)
+		}
+	case r.Kind() == reflect.Slice:
+		w.each(i, r.Len(), func(n int) (any, labels, bool) {
+			return r.Index(n).Interface(), i.labels.with(index, strconv.Itoa(n)), true
+		}, field)
+	default:
+		if x, ok := number(r); ok {
+			w.number(i, x, r.Kind() == reflect.Bool)
+		} else {
+			w.state.leftOut++
+		}
+	}
+}
+
+// field shows a field of a struct.
+func (w *walk) field(i item, v any, path, name string) {
+	if path != "" {
+		name = path + "." + name
+	}
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	whole := i.rule
+	rule := w.rule(i.entry, name)
+	if rule.Skip {
+		return
+	}
+	if rule.Help == "" {
+		rule.Help = whole.Help
+	}
+	if rule.Unit == "" {
+		rule.Unit = whole.Unit
+	}
+	if rule.Type == ByHint {
+		rule.Type = whole.Type
+	}
+	rule.FieldLabel, rule.Info = whole.FieldLabel, rule.Info || whole.Info
+	i.rule = rule
+	switch {
+	case rule.Name != "":
+		i.of, i.name = "\x00"+rule.Name, rule.Name
+	case whole.FieldLabel != "":
+		if reflect.ValueOf(v).Kind() != reflect.Map {
+			i.labels = i.labels.with(labelName(whole.FieldLabel, "field"), name)
+		}
+	default:
+		i.of, i.name = i.of+"."+last, i.name+"."+last
+	}
+	w.any(i.labelled(rule), v, name, "index")
+}
+
+// table shows the rows of a Table.
+func (w *walk) table(i item) {
+	rows := reflect.ValueOf(i.entry.Any())
+	if rows.Kind() != reflect.Slice {
+		w.state.leftOut++
+		return
+	}
+	living, known := w.owners(i.rule.Owners)
+	row := labelName(i.rule.RowLabel, "row")
+	w.each(i, rows.Len(), func(n int) (any, labels, bool) {
+		if known && !living[n] {
+			return nil, nil, false
+		}
+		v, text := rows.Index(n).Interface(), strconv.Itoa(n)
+		if fields, ok := v.(map[string]any); ok && i.rule.RowName != "" {
+			if name, ok := fields[i.rule.RowName].(string); ok && name != "" {
+				text = name
+			}
+		}
+		return v, i.labels.with(row, text), true
+	}, "")
+}
+
+// owners returns which of the named locks a living process holds. known is false if no
+// name is given. Without such locks nobody holds one.
+func (w *walk) owners(name string) (living map[int]bool, known bool) {
+	if name == "" {
+		return nil, false
+	}
+	living = map[int]bool{}
+	if e, ok := w.s.Lookup(name); ok {
+		for n, l := range e.Locks() {
+			living[n] = l.Held && l.Alive
+		}
+	}
+	return living, true
+}
+
+// each shows n elements or rows, as the rule says: each, or one number of all.
+func (w *walk) each(i item, n int, at func(int) (v any, l labels, there bool), field string) {
+	if mode := i.rule.Each; mode == Sum || mode == Min || mode == Max {
+		w.reduced(i, mode, n, at, field)
+		return
+	}
+	shown := 0
+	for k := range n {
+		v, l, there := at(k)
+		if !there {
+			continue
+		}
+		if shown++; shown > w.c.o.MaxSeries {
+			w.state.leftOut++
+			return
+		}
+		part := i
+		part.labels = l
+		w.any(part, v, field, "index")
+	}
+}
+
+// reduced shows one number of all elements or rows, for each field if they are structs.
+func (w *walk) reduced(i item, mode Mode, n int, at func(int) (any, labels, bool), field string) {
+	var all any
+	for k := range n {
+		if v, _, there := at(k); there {
+			all = combine(mode, all, v)
+		}
+	}
+	if all != nil {
+		w.any(i, all, field, "index")
+	}
+}
+
+// combine joins two numbers, or the numbers of two structs or arrays. Of a text nothing is
+// left.
+func combine(mode Mode, a, b any) any {
+	switch b := b.(type) {
+	case map[string]any:
+		joined := map[string]any{}
+		had, _ := a.(map[string]any)
+		for name, v := range b {
+			joined[name] = combine(mode, had[name], v)
+		}
+		return joined
+	default:
+		r := reflect.ValueOf(b)
+		if r.Kind() == reflect.Slice {
+			had, _ := a.([]any)
+			joined := make([]any, r.Len())
+			for i := range joined {
+				var first any
+				if i < len(had) {
+					first = had[i]
+				}
+				joined[i] = combine(mode, first, r.Index(i).Interface())
+			}
+			return joined
+		}
+		y, ok := number(r)
+		if !ok {
+			return nil
+		}
+		if x, ok := a.(float64); ok {
+			return join(mode, x, y)
+		}
+		return y
+	}
+}
+
+func join(mode Mode, x, y float64) float64 {
+	switch mode {
+	case Min:
+		return min(x, y)
+	case Max:
+		return max(x, y)
+	}
+	return x + y
+}
+
+// number returns a number, or a bool as 0 or 1.
+func number(r reflect.Value) (x float64, ok bool) {
+	switch {
+	case !r.IsValid():
+		return 0, false
+	case r.CanInt():
+		return float64(r.Int()), true
+	case r.CanUint():
+		return float64(r.Uint()), true
+	case r.CanFloat():
+		return r.Float(), true
+	case r.Kind() == reflect.Bool:
+		if r.Bool() {
+			x = 1
+		}
+		return x, true
+	}
+	return 0, false
+}
+
+func sorted(fields map[string]any) (names []string) {
+	for name := range fields {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// typeOf returns what a number is.
+func (i item) typeOf(isBool bool) Type {
+	switch hint := i.entry.Hint; {
+	case i.rule.Type != ByHint:
+		return i.rule.Type
+	case strings.HasPrefix(i.entry.Type(), "Counter["), hint == "counter", hint != "gauge" && !isBool && strings.HasSuffix(snake(i.name), total):
+		return Counter
+	case strings.HasPrefix(i.entry.Type(), "Gauge["), hint == "gauge", hint == "duration", hint == "time", isBool:
+		return Gauge
+	}
+	return Unknown
+}
+
+// family returns the metric that an item belongs to, and how its numbers are shown; nil if
+// there can be none.
+func (w *walk) family(i item, kind Type) (*family, scale) {
+	by, counter := scaleOf(i.entry.Hint, cmp.Or(i.rule.Unit, i.entry.Unit)), kind == Counter
+	help := cmp.Or(i.rule.Help, i.entry.Help)
+	name := familyName(w.c.o.Namespace, i.name, by.unit, counter)
+	unit := strings.TrimPrefix(by.unit, "timestamp_")
+	m := w.f.find(i.of, name, escape(w.c.o.Namespace, strings.TrimPrefix(i.of, "\x00"), by.unit, counter), help, unit, kind)
+	if m == nil {
+		w.state.leftOut++
+	}
+	return m, by
+}
+
+// number shows a number.
+func (w *walk) number(i item, x float64, isBool bool) {
+	kind := i.typeOf(isBool)
+	if isBool { // of a struct that may have a unit
+		i.rule.Unit, i.entry.Unit, i.entry.Hint = "", "", ""
+	}
+	if m, by := w.family(i, kind); m != nil && !w.f.send(m.name, m.help, m.unit, kind, i.labels, by.of(x)) {
+		w.state.leftOut++
+	}
+}
+
+// info shows a text, if the rule wants it.
+func (w *walk) info(i item, text string) {
+	if !i.rule.Info {
+		return
+	}
+	help := cmp.Or(i.rule.Help, i.entry.Help)
+	name := end(familyName(w.c.o.Namespace, i.name, "", false), "info", false)
+	m := w.f.find(i.of, name, escape(w.c.o.Namespace, i.of, "info", false), help, "", Gauge)
+	last := i.of[strings.LastIndexByte(i.of, '.')+1:]
+	if m == nil || !w.f.send(m.name, m.help, "", Gauge, i.labels.with(labelName(last, "text"), text), 1) {
+		w.state.leftOut++
+	}
+}
