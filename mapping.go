@@ -163,6 +163,7 @@ func forget(key sys.Key) {
 	defer attached.Unlock()
 	if attached.inodes[key].Value() == nil {
 		delete(attached.inodes, key)
+		sys.Unsettle(key)
 	}
 }
 
@@ -223,6 +224,9 @@ func (r *resources) release() {
 // the header do not fit each other, or nil.
 func (m *mapping) prepare(f *os.File, unfit error) error {
 	return m.region.Guarded(func() error {
+		if err := m.party.Settle(f, m.dir.Vacant()); err != nil {
+			return err
+		}
 		switch {
 		case !m.region.ReadOnly:
 			return m.dir.Attach(f, unfit)

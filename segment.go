@@ -96,7 +96,11 @@ func Anonymous(o *Options) (*Segment, error) {
 	if err != nil {
 		return nil, errs.Path("create", sys.AnonymousPath, err)
 	}
-	f, err := sys.CreateAnonymous(newHeader(opt), format.FirstAllocation)
+	header, err := newHeader(opt)
+	if err != nil {
+		return nil, err
+	}
+	f, err := sys.CreateAnonymous(header, format.FirstAllocation)
 	if err != nil {
 		return nil, err
 	}
@@ -204,13 +208,21 @@ func Remove(name string) error {
 // /dev/shm/NAME for a name without a slash, else the name itself.
 func Path(name string) string { return sys.Path(name) }
 
-func newHeader(opt Options) []byte {
+func newHeader(opt Options) ([]byte, error) {
+	place, err := sys.NewPlace(opt.Mode)
+	if err != nil {
+		return nil, err
+	}
 	// #nosec G404 -- the number tells segments apart, and need not be unpredictable
-	return format.NewHeader(opt.MaxSize, format.FirstAllocation, rand.Uint64())
+	return format.NewHeader(opt.MaxSize, format.FirstAllocation, rand.Uint64(), place), nil
 }
 
 func create(name, path string, opt Options) (*Segment, error) {
-	f, err := sys.CreateNamed(path, opt.Mode, newHeader(opt), format.FirstAllocation)
+	header, err := newHeader(opt)
+	if err != nil {
+		return nil, err
+	}
+	f, err := sys.CreateNamed(path, opt.Mode, header, format.FirstAllocation)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"example.org/shm"
+	"example.org/shm/internal/sys/child"
 )
 
 // function names a function so that another process of the same program finds it: by
@@ -31,7 +32,7 @@ func functionOf(f func(*shm.Segment)) (function, error) {
 	name := runtime.FuncForPC(pc).Name()
 	// SAFETY: a func is a pointer to what it consists of, the address of its code and
 	// what it captures. Only the pointer is looked at.
-	static, err := inExecutable(*(*uintptr)(unsafe.Pointer(&f)))
+	static, err := child.InExecutable(*(*uintptr)(unsafe.Pointer(&f)))
 	if err != nil {
 		return function{}, err
 	}

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"example.org/shm"
-	"example.org/shm/internal/trace"
+	"example.org/shm/internal/sys/trace"
 )
 
 // variable is the environment variable that says what a process is to run:

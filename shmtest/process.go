@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"example.org/shm"
+	"example.org/shm/internal/sys/child"
 )
 
 // A Proc is a process that Process has started. Its methods are for the goroutine of
@@ -64,7 +65,7 @@ func (p *Proc) start() error {
 		// goroutine keeps its thread.
 		runtime.LockOSThread()
 		defer close(p.ended)
-		dieWithParent(p.cmd)
+		child.DieWithParent(p.cmd)
 		err := p.cmd.Start()
 		started <- err
 		if err == nil {
@@ -105,7 +106,7 @@ func (p *Proc) kill() {
 // threads have stopped. A stopped process keeps its locks.
 func (p *Proc) Stop() {
 	p.t.Helper()
-	if err := p.stop(); err != nil {
+	if err := child.Stop(p.cmd.Process); err != nil {
 		p.t.Fatalf("shmtest: the process cannot be stopped: %v%v", err, p.out)
 	}
 }
@@ -113,7 +114,7 @@ func (p *Proc) Stop() {
 // Continue lets a stopped process go on.
 func (p *Proc) Continue() {
 	p.t.Helper()
-	if err := p.resume(); err != nil {
+	if err := child.Resume(p.cmd.Process); err != nil {
 		p.t.Fatalf("shmtest: the process cannot go on: %v%v", err, p.out)
 	}
 }
@@ -133,7 +134,7 @@ func (p *Proc) tell(fail func(format string, args ...any)) {
 	}
 	p.told = true
 	err := p.err
-	if p.killed.Load() && killedBySignal(p.cmd.ProcessState) || errors.Is(err, exec.ErrWaitDelay) {
+	if p.killed.Load() && child.Killed(p.cmd.ProcessState) || errors.Is(err, exec.ErrWaitDelay) {
 		err = nil
 	}
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"example.org/shm"
-	"example.org/shm/internal/trace"
+	"example.org/shm/internal/sys/trace"
 )
 
 // States finds every state that a crash of section can leave, and checks each. It

@@ -86,6 +86,16 @@ func (d *Directory) foreignHome() bool {
 	return d.home.Stamp != 0 && ok && home != d.home.Stamp
 }
 
+// Vacant reports whether the header has the home of another boot or another file, so that
+// no process of this boot has attached to the file yet, unless it is in a container with
+// a boot id of its own.
+//
+// Preconditions: the caller is inside region.Guarded.
+func (d *Directory) Vacant() bool {
+	home, ok := d.header.Home.Load()
+	return ok && home != 0 && d.foreignHome()
+}
+
 // inUse reports whether a process holds a lease of the segment in this very system,
 // whatever the home is: a container may have a boot id of its own. That process has
 // put the file in order.

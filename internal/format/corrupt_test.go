@@ -71,7 +71,7 @@ var maker = format.Maker{Pid: 77, Program: "program"}
 func image(t testing.TB) []byte {
 	t.Helper()
 	b := make([]byte, format.FirstAllocation)
-	copy(b, format.NewHeader(1<<20, format.FirstAllocation, 12345))
+	copy(b, format.NewHeader(1<<20, format.FirstAllocation, 12345, 0))
 	lines, _ := format.Unseal(binary.NativeEndian.Uint64(b[72:]))
 	off := int64(lines) * format.Line
 	var capacity, own int64

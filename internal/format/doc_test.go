@@ -35,6 +35,7 @@ func TestFormatDocFields(t *testing.T) {
 		"values":      place(unsafe.Offsetof(h.Values), unsafe.Sizeof(h.Values)),
 		"names":       place(unsafe.Offsetof(h.Names), unsafe.Sizeof(h.Names)),
 		"bell":        place(unsafe.Offsetof(h.Bell), unsafe.Sizeof(h.Bell)),
+		"place":       place(unsafe.Offsetof(h.Place), unsafe.Sizeof(h.Place)),
 	})
 	if unsafe.Offsetof(h.Table) != format.TableOffset || unsafe.Sizeof(h) != format.HeaderSize || unsafe.Offsetof(h.Check) != format.HeaderChecked {
 		t.Errorf("the checksum is at %d, the table at %d, and the header ends at %d", unsafe.Offsetof(h.Check), unsafe.Offsetof(h.Table), unsafe.Sizeof(h))

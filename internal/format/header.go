@@ -73,7 +73,8 @@ type Header struct {
 	Values    Sealed     // names in the index
 	Names     ChangeWord // changes when a name has been added
 	Bell      ChangeWord // always 0: a futex word, on which processes that may write wait for those that may not
-	_         [120]byte
+	Place     Sealed     // where the locks of the segment are; 0: on bytes of its file
+	_         [112]byte
 	Table     [TableLen]TableEntry // the entry of an id is at the id modulo TableLen
 }
 
@@ -88,8 +89,9 @@ type TableEntry struct {
 
 // NewHeader returns what a new segment starts with: the header, and the record of
 // its index. All bytes after that are zero. allocated and maxSize are in bytes,
-// multiples of Line. The segment's home is unknown.
-func NewHeader(maxSize, allocated int64, identity uint64) []byte {
+// multiples of Line. place is where the locks of the segment are, as package sys says. The
+// segment's home is unknown.
+func NewHeader(maxSize, allocated int64, identity, place uint64) []byte {
 	index := Shape{Access: Raw, Kind: KindIndex, Count: IndexSlots}
 	meta, size := index.Encode(index.Room(), Maker{}, 0)
 	used := uint64(HeaderSize+size) / Line
@@ -107,14 +109,19 @@ func NewHeader(maxSize, allocated int64, identity uint64) []byte {
 	for _, n := range []uint64{uint64(allocated / Line), used, used, used, 1, 0, HeaderSize / Line, 0} {
 		b = ne.AppendUint64(b, Seal(n))
 	}
+	ne.PutUint64(b[:placeOffset+8][placeOffset:], Seal(place))
 	return append(b[:HeaderSize], meta...)
 }
+
+// placeOffset is the offset of Header.Place.
+const placeOffset = 2*Line + 8
 
 // Start is what the first bytes of a segment say.
 type Start struct {
 	MaxSize  int64  // bytes to which the segment can grow
 	Identity uint64 // tells this segment from others
 	Home     uint64 // see Home; 0: unknown
+	Place    uint64 // where the locks are
 	Unfit    error  // why the sizes do not fit each other or the file; nil if they do
 }
 
@@ -146,7 +153,7 @@ func CheckHeader(b []byte, fileSize int64) (Start, error) {
 		return Start{}, fmt.Errorf("%w: header of %d bytes with %d ids", errs.Format, size, n)
 	}
 	const namesEnd = 2*Line + 4
-	for _, zeros := range [][2]int{{HeaderChecked + 4, Line}, {namesEnd, TableOffset}} {
+	for _, zeros := range [][2]int{{HeaderChecked + 4, Line}, {namesEnd, placeOffset}, {placeOffset + 8, TableOffset}} {
 		for i := zeros[0]; i < zeros[1]; i++ {
 			if b[i] != 0 {
 				return Start{}, fmt.Errorf("%w: byte %d is not zero", errs.Format, i)
@@ -166,6 +173,10 @@ func checkSizes(b []byte, fileSize int64) (Start, error) {
 			return Start{}, fmt.Errorf("%w: damaged header word at byte %d", errs.Format, Line+8*i)
 		}
 	}
+	place, ok := Unseal(ne.Uint64(b[placeOffset:]))
+	if !ok {
+		return Start{}, fmt.Errorf("%w: damaged header word at byte %d", errs.Format, placeOffset)
+	}
 	maximum, allocated, used, indexed, dirty, index := ne.Uint64(b[24:]), words[0], words[1], words[2], words[3], words[6]
 	if maximum > MaxSegment || maximum < FirstAllocation || maximum%Line != 0 {
 		return Start{}, fmt.Errorf("%w: maximum size of %d bytes", errs.Format, maximum)
@@ -173,7 +184,7 @@ func checkSizes(b []byte, fileSize int64) (Start, error) {
 	if most := maximum / Line; max(allocated, used, indexed, dirty, index) > most || fileSize < FirstAllocation {
 		return Start{}, fmt.Errorf("%w: cut off, or damaged: %d lines allocated, %d used, %d indexed, %d written of at most %d; the file has %d bytes", errs.Format, allocated, used, indexed, dirty, most, fileSize)
 	}
-	start := Start{MaxSize: int64(maximum), Identity: ne.Uint64(b[32:]), Home: words[5]}
+	start := Start{MaxSize: int64(maximum), Identity: ne.Uint64(b[32:]), Home: words[5], Place: place}
 	switch {
 	case index < HeaderSize/Line || index >= used || used > allocated || indexed < HeaderSize/Line || indexed > used || dirty > allocated:
 		start.Unfit = fmt.Errorf("%w: %d lines used, %d indexed and %d written of %d, with the index at %d", errs.Format, used, indexed, dirty, allocated, index)

@@ -61,7 +61,7 @@ func (c *Control) Close() {
 	case c.kept && c.lease != 0:
 		sys.Unlock(c.file, c.lease)
 	case c.file != nil && !c.kept:
-		_ = c.file.Close()
+		_ = sys.CloseLocks(c.file)
 	}
 }
 
@@ -114,7 +114,7 @@ func (o *Owner) Remember(key sys.Key) {
 	passed.Lock()
 	defer passed.Unlock()
 	if file := passed.files[key]; file != nil { // This process opens the file by itself.
-		_ = file.Close()
+		_ = sys.CloseLocks(file)
 		delete(passed.files, key)
 	}
 }

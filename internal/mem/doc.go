@@ -1,7 +1,6 @@
 // Package mem is mapped memory: it maps files, makes typed pointers into the
 // mapping, reads and writes single words, and turns faults into errors. It is the
-// only package that imports mmap-go, and the one that takes pointers into a
-// mapping from offsets.
+// package that takes pointers into a mapping from offsets.
 //
 // A handle is a pointer into memory that the Go runtime does not manage, so a Get
 // costs what a Go pointer costs. These invariants keep that sound:

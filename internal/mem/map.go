@@ -10,7 +10,6 @@ import (
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/sys"
-	"github.com/edsrzf/mmap-go"
 )
 
 // SmallReserve is how many bytes of address space a segment gets where there are
@@ -26,17 +25,13 @@ const SmallReserve = 64 << 20
 //
 // The caller calls Unmap once with what Map returned.
 func Map(f *os.File, path string, size, need int64, readOnly bool) ([]byte, error) {
-	prot := mmap.RDWR
-	if readOnly {
-		prot = mmap.RDONLY
-	}
 	if need > math.MaxInt {
 		return nil, errs.Path("mmap", path, fmt.Errorf("%w: %d bytes do not fit this system's address space", errs.Full, need))
 	}
 	if size > math.MaxInt { // a 64-bit program made it
 		size = max(need, SmallReserve)
 	}
-	b, err := mapFile(f, size, need, prot)
+	b, err := mapFile(f, size, need, readOnly)
 	if err != nil {
 		return nil, errs.Path("mmap", path, explain(err))
 	}
@@ -55,10 +50,10 @@ func explain(err error) error {
 }
 
 // mapFile is Map for sizes that are ints.
-func mapFile(f *os.File, size, need int64, prot int) (mmap.MMap, error) {
-	b, err := mmap.MapRegion(f, int(size), prot, 0, 0)
+func mapFile(f *os.File, size, need int64, readOnly bool) ([]byte, error) {
+	b, err := sys.Map(f, int(size), readOnly)
 	for sys.OutOfMemory(err) && sys.Reclaim() {
-		b, err = mmap.MapRegion(f, int(size), prot, 0, 0)
+		b, err = sys.Map(f, int(size), readOnly)
 	}
 	half := func() int64 { return pages(size / 2) }
 	if !sys.OutOfMemory(err) || size/2 < need {
@@ -66,30 +61,27 @@ func mapFile(f *os.File, size, need int64, prot int) (mmap.MMap, error) {
 	}
 	for sys.OutOfMemory(err) && size/2 >= need {
 		size = half()
-		b, err = mmap.MapRegion(f, int(size), prot, 0, 0)
+		b, err = sys.Map(f, int(size), readOnly)
 	}
 	if err != nil || size/2 < need {
 		return b, err
 	}
 	// This leaves as much again to the program, whose heap has to grow too.
-	if err := b.Unmap(); err != nil {
+	if err := sys.Unmap(b); err != nil {
 		return nil, err
 	}
-	return mmap.MapRegion(f, int(half()), prot, 0, 0)
+	return sys.Map(f, int(half()), readOnly)
 }
 
 // Unmap unmaps what Map returned. No pointer into it may be used afterwards. It
 // fails only for a slice that Map has not returned.
-func Unmap(b []byte) error {
-	m := mmap.MMap(b)
-	return m.Unmap()
-}
+func Unmap(b []byte) error { return sys.Unmap(b) }
 
 // Flush writes the first n bytes to the file's storage and returns when they are
 // there. It may block for as long as the storage needs. The error is an
 // *fs.PathError.
 func (r *Region) Flush(n int64) error {
-	if err := mmap.MMap(r.Bytes[:n]).Flush(); err != nil {
+	if err := sys.Flush(r.Bytes[:n]); err != nil {
 		return errs.Path("msync", r.Path, err)
 	}
 	runtime.KeepAlive(r)

@@ -10,4 +10,5 @@ const AnyBit = ^uint32(0)
 type Word struct {
 	Addr *atomic.Uint32
 	Seen uint32
+	One  bool // its sleepers are woken by FutexWake, else by FutexWakeChanged
 }

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,12 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FutexWait sleeps while *word is value, for at most d, or until a waker names
+// FutexWait sleeps while *word is value, for at most d, or until FutexWake names
 // one of the bits. It returns early for signals or for no reason, so callers look
 // at the word again. It returns at once if *word is not value. It blocks the
 // thread.
 //
-// Preconditions: word is in memory that stays mapped during the call.
+// Preconditions: word is in memory that stays mapped during the call. It is private to
+// this process, or in what Map returned.
 func FutexWait(word *atomic.Uint32, value, bits uint32, d time.Duration) {
 	// The time-out of FUTEX_WAIT_BITSET is absolute, so what a signal interrupts
 	// does not start again.
@@ -24,9 +26,22 @@ func FutexWait(word *atomic.Uint32, value, bits uint32, d time.Duration) {
 	futexWaitUntil(unsafe.Pointer(word), value, bits, until)
 }
 
-// FutexWake wakes up to n sleepers that wait for one of the bits, in all
-// processes, and returns how many it woke. It does not block, so it may keep the
-// processor that Go gave it. If word is no longer mapped, it wakes nobody.
+// FutexWaitChange is FutexWait for a word all of whose sleepers FutexWakeChanged wakes.
+func FutexWaitChange(word *atomic.Uint32, value, bits uint32, d time.Duration) {
+	FutexWait(word, value, bits, d)
+}
+
+// FutexWakeChanged wakes all who sleep on a word by FutexWaitChange or FutexWaitAny and
+// have seen one of the values, in all processes; it may wake others. It is called after
+// the word has changed. It does not block. If word is no longer mapped, it wakes nobody.
+func FutexWakeChanged(word *atomic.Uint32, _ ...uint32) { FutexWake(word, math.MaxInt32, AnyBit) }
+
+// FutexWake wakes up to n sleepers of FutexWait that wait for one of the bits, and
+// returns 0 only if certainly nobody sleeps there. With AnyBit they may be in any process.
+// With other bits it reaches all sleepers of this process that have one of them, also
+// those of FutexWaitChange, and may reach others. It may wake more than n. It does not
+// block, so it may keep the processor that Go gave it. If word is no longer mapped, it
+// wakes nobody.
 func FutexWake(word *atomic.Uint32, n int, bits uint32) (woken int) {
 	// SAFETY: the kernel uses the address only to find the sleepers. If nothing is
 	// mapped there, the call returns an error and wakes nobody.

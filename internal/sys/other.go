@@ -94,6 +94,25 @@ func Send(f *os.File) (*os.File, error) { return nil, errs.Path("socketpair", f.
 // Receive fails on this system.
 func Receive(int, Key, string) (*os.File, error) { return nil, errPlatform }
 
+// NewPlace fails on this system.
+func NewPlace(fs.FileMode) (uint64, error) {
+	return 0, errs.Path("create", AnonymousPath, errPlatform)
+}
+
+// Settle fails on this system.
+func Settle(_ *os.File, path string, _ uint64, _ bool) (uint64, error) {
+	return 0, errs.Path("open", path, errPlatform)
+}
+
+// Unsettle does nothing on this system.
+func Unsettle(Key) {}
+
+// CloseLocks closes f.
+func CloseLocks(f *os.File) error { return f.Close() }
+
+func mapped([]byte, *os.File) error { return errPlatform }
+func unmapping([]byte)              {}
+
 // Remove fails on this system.
 func Remove(path string) error { return errs.Path("remove", path, errPlatform) }
 
@@ -133,6 +152,12 @@ func LockedFast(*os.File, int64) (bool, error) { return true, errPlatform }
 
 // FutexWait does nothing on this system.
 func FutexWait(*atomic.Uint32, uint32, uint32, time.Duration) {}
+
+// FutexWaitChange does nothing on this system.
+func FutexWaitChange(*atomic.Uint32, uint32, uint32, time.Duration) {}
+
+// FutexWakeChanged wakes nobody on this system.
+func FutexWakeChanged(*atomic.Uint32, ...uint32) {}
 
 // FutexWake wakes nobody on this system.
 func FutexWake(*atomic.Uint32, int, uint32) int { return 0 }

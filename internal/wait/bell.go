@@ -51,7 +51,7 @@ func Listen(bell *format.ChangeWord, answer func()) (stop func()) {
 	if !sys.CanWaitAny() || sys.Bubble() != 0 {
 		return func() {}
 	}
-	e := &answerer{Word: sys.Word{Addr: &bell.Word}, answer: answer}
+	e := &answerer{Word: sys.Word{Addr: &bell.Word, One: true}, answer: answer}
 	bells.add(e)
 	return func() { bells.remove(e) }
 }
@@ -122,7 +122,7 @@ func (l *listener) run() {
 func (l *listener) listening() (answerers []*answerer, words []sys.Word) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	words = append(words, sys.Word{Addr: &l.words, Seen: l.words.Load()})
+	words = append(words, sys.Word{Addr: &l.words, Seen: l.words.Load(), One: true})
 	for e := range l.answerers {
 		if len(answerers) == wordsPerThread {
 			break

@@ -1,8 +1,6 @@
 package wait
 
 import (
-	"math"
-
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/killpoint"
 	"example.org/shm/internal/sys"
@@ -35,8 +33,7 @@ func Announce(c *format.ChangeWord) uint32 {
 // AnnounceOthers sets the bit for processes that cannot, and makes them look again. It
 // wakes them also if the bit was set: they may have looked before.
 func AnnounceOthers(c *format.ChangeWord) {
-	Announce(c)
-	sys.FutexWake(&c.Word, math.MaxInt32, sys.AnyBit)
+	wakeSleepers(c, Announce(c))
 }
 
 // Changed wakes all who announced themselves. If nobody did, it costs one load.
@@ -53,9 +50,15 @@ func WakeAll(c *format.ChangeWord) {
 		w := c.Word.Load()
 		if c.Word.CompareAndSwap(w, (w&^format.Awaited)+2) {
 			killpoint.At(killpoint.ChangeCounted)
-			sys.FutexWake(&c.Word, math.MaxInt32, sys.AnyBit)
+			wakeSleepers(c, w)
 			signalBubbled(&c.Word)
 			return
 		}
 	}
+}
+
+// wakeSleepers wakes all who sleep on the word since it was w. Those who may only read
+// may have seen it before somebody set the bit.
+func wakeSleepers(c *format.ChangeWord, w uint32) {
+	sys.FutexWakeChanged(&c.Word, w|format.Awaited, w&^format.Awaited)
 }

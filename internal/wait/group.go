@@ -128,14 +128,14 @@ func guarded(version func() uint64) func() uint64 {
 	}
 }
 
-// inChangeSlot is Kernel within the slots of goroutines that await changes. They
-// sleep longest, and the other slots are for locks.
+// inChangeSlot is Kernel for a change word, within the slots of goroutines that await
+// changes. They sleep longest, and the other slots are for locks.
 func inChangeSlot(ctx context.Context, w *wordWaiter, bit uint32, d time.Duration) bool {
 	if !changeSlots.take() {
 		return false
 	}
 	defer changeSlots.giveBack()
-	return Kernel(ctx, w.Addr, w.Seen, bit, d)
+	return kernel(ctx, sys.FutexWaitChange, w.Addr, w.Seen, bit, d)
 }
 
 // look announces a sleeper. It returns the word on which the sleeper may sleep if

@@ -64,10 +64,15 @@ func (s semaphore) giveBack() { <-s }
 
 // Kernel sleeps in the kernel while *word is seen, for at most d, until a waker
 // of the bit wakes it, or until ctx is done. It may return early. If there is no
-// slot it returns false at once.
+// slot it returns false at once. It is for a word whose sleepers are woken one by one.
 //
 // Preconditions: word is in a mapping that the caller keeps alive.
 func Kernel(ctx context.Context, word *atomic.Uint32, seen, bit uint32, d time.Duration) bool {
+	return kernel(ctx, sys.FutexWait, word, seen, bit, d)
+}
+
+// kernel is Kernel by a function that sleeps.
+func kernel(ctx context.Context, sleep func(word *atomic.Uint32, seen, bit uint32, d time.Duration), word *atomic.Uint32, seen, bit uint32, d time.Duration) bool {
 	if d > Short {
 		if !longSlots.take() {
 			return false
@@ -79,7 +84,7 @@ func Kernel(ctx context.Context, word *atomic.Uint32, seen, bit uint32, d time.D
 	}
 	defer kernelSlots.giveBack()
 	defer wakeWhenDone(ctx, word, bit)()
-	sys.FutexWait(word, seen, bit, d)
+	sleep(word, seen, bit, d)
 	return true
 }
 

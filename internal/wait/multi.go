@@ -128,7 +128,7 @@ func (m *multiWait) run() {
 	var words []sys.Word
 	for {
 		rung := m.bell.Load()
-		if words, pause = m.words(append(words[:0], sys.Word{Addr: &m.bell, Seen: rung}), pause); len(words) == 1 {
+		if words, pause = m.words(append(words[:0], sys.Word{Addr: &m.bell, Seen: rung, One: true}), pause); len(words) == 1 {
 			return
 		}
 		late, err := sys.FutexWaitAny(words, pause)

@@ -42,9 +42,10 @@ var others = map[string]string{
 	"internal/mem/memtest":       "internal/mem internal/format internal/sys internal/shmtest",
 	"internal/shmtest":           "internal/sys internal/race",
 	"internal/ratios":            ".",
-	"internal/trace":             "",
+	"internal/sys/child":         "",
+	"internal/sys/trace":         "",
 	"shmprom":                    ".",
-	"shmtest":                    ". internal/trace internal/format internal/sys internal/race",
+	"shmtest":                    ". internal/sys/trace internal/sys/child internal/format internal/sys internal/race",
 	"test/agent":                 ". internal/shmtest internal/format internal/mem internal/sys",
 	"cmd/...":                    ". cmd/...",
 	"examples/...":               ". examples/...",
@@ -53,7 +54,7 @@ var others = map[string]string{
 // confined has the packages that only these directories of the library import. The
 // library imports no other modules.
 var confined = map[string][]string{
-	"github.com/edsrzf/mmap-go":    {"internal/mem"},
+	"github.com/edsrzf/mmap-go":    {"internal/sys"},
 	"golang.org/x/exp/constraints": {"."},
 	"golang.org/x/sys/unix":        {"internal/sys"},
 	"golang.org/x/sys/windows":     {},

@@ -31,7 +31,7 @@ type Segment struct {
 func New(t shmtest.TB) *Segment {
 	t.Helper()
 	path := sys.Path(shmtest.Name(t))
-	header := format.NewHeader(MaxSize, format.FirstAllocation, 1)
+	header := format.NewHeader(MaxSize, format.FirstAllocation, 1, shmtest.Must(sys.NewPlace(0o600))(t))
 	shmtest.Opened(sys.CreateNamed(path, 0o600, header, format.FirstAllocation))(t)
 	return Open(t, path, false)
 }
@@ -48,6 +48,8 @@ func Open(t shmtest.TB, path string, readOnly bool) *Segment {
 	b := shmtest.Must(mem.Map(f, path, MaxSize, size, readOnly))(t)
 	s := &Segment{Region: mem.Region{Bytes: b, Path: path, ReadOnly: readOnly}, File: f}
 	s.Header = mem.At[format.Header](&s.Region, 0)
+	place, _ := s.Header.Place.Load()
+	shmtest.Must(sys.Settle(f, path, place, false))(t)
 	Keep(s)
 	return s
 }

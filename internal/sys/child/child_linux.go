@@ -1,4 +1,4 @@
-package shmtest
+package child
 
 import (
 	"bufio"
@@ -13,23 +13,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dieWithParent makes the system kill the process of a command when this thread ends.
-func dieWithParent(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+// DieWithParent makes the system kill the process of a command when the thread that
+// starts it ends. The caller keeps its thread until then.
+func DieWithParent(cmd *exec.Cmd) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 }
 
-func killedBySignal(s *os.ProcessState) bool {
+// Killed reports whether a process was ended by os.Process.Kill.
+func Killed(s *os.ProcessState) bool {
 	status, ok := s.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
-// stop stops the process and waits until it has stopped.
-func (p *Proc) stop() error {
-	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+// Stop stops a child of this process, as a debugger does, and returns when all of its
+// threads have stopped.
+func Stop(p *os.Process) error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
 	for {
-		err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil)
+		err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil)
 		switch err {
 		case nil:
 			return nil
@@ -42,11 +48,12 @@ func (p *Proc) stop() error {
 	}
 }
 
-func (p *Proc) resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
+// Resume lets a stopped process go on.
+func Resume(p *os.Process) error { return p.Signal(syscall.SIGCONT) }
 
-// inExecutable reports whether an address of this process is in its executable file, as
+// InExecutable reports whether an address of this process is in its executable file, as
 // constants of the program are, and not on the heap or on a stack.
-func inExecutable(addr uintptr) (bool, error) {
+func InExecutable(addr uintptr) (bool, error) {
 	b, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
 		return false, err
