@@ -98,8 +98,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -108,6 +110,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -121,8 +124,10 @@
 #ifdef __cplusplus
 extern "C" {
 #define SHM_ASSERT_ static_assert
-#else
+#elif __STDC_VERSION__ >= 201112L
 #define SHM_ASSERT_ _Static_assert
+#else
+#define SHM_ASSERT_ __extension__ _Static_assert
 #endif
 
 SHM_ASSERT_(sizeof(off_t) == 8, "shm.h: compile with -D_FILE_OFFSET_BITS=64");
@@ -148,7 +153,7 @@ enum shm_kind {
 };
 
 /* What a value means to people. It changes how a value is shown, and nothing else. */
-enum shm_hint { SHM_DURATION = 1, SHM_TIME = 2, SHM_TEXT = 3, SHM_COUNTER = 4, SHM_GAUGE = 5 };
+enum shm_hint { SHM_NO_HINT = 0, SHM_DURATION = 1, SHM_TIME = 2, SHM_TEXT = 3, SHM_COUNTER = 4, SHM_GAUGE = 5 };
 
 /* Formats of PEP 3118. Write the format of a struct with these:
  * "T{" SHM_I64 ":hits:" SHM_F32 ":load:" "4x}". */
@@ -182,6 +187,18 @@ typedef struct shm_options {
 	bool exclusive;    /* return -EEXIST instead of attaching to an existing segment */
 } shm_options;
 
+/* What a value is, for shm_make. Clear it with memset before you set its fields. */
+typedef struct shm_type {
+	enum shm_access access;
+	enum shm_kind kind;
+	const char *format;   /* of an element; NULL or "" for a mutex */
+	uint64_t count;       /* elements, rows, locks, bytes of a C string, values of a ring, bounds of a histogram; 0 for a single value */
+	const void *init;     /* the first value, or the bounds; NULL: zeros */
+	const char *unit;     /* of the number, such as "bytes"; at most 255 bytes; may be NULL */
+	const char *help;     /* what the value means; at most 4096 bytes; may be NULL */
+	enum shm_hint hint;   /* 0: none */
+} shm_type;
+
 typedef struct shm_segment shm_segment;
 
 /* A named value. It may be copied, and is valid until shm_detach. Do not write to its
@@ -208,6 +225,44 @@ typedef struct shm_reader {
 	uint64_t next;   /* number of the value that comes next */
 	uint64_t missed; /* how many values were overwritten before this reader came to them */
 } shm_reader;
+
+/* What a child needs to attach to a segment. See shm_pass. */
+typedef struct shm_passing {
+	int fd, socket; /* descriptors, close-on-exec; socket: -1 if there is none */
+	char *variable; /* NAME=VALUE, for the environment of the child */
+} shm_passing;
+
+/* A process that has a segment attached, or had. pid and program are what it wrote about
+ * itself, for people; 0 and "" if the segment has forgotten them. */
+typedef struct shm_process {
+	uint32_t id;      /* no other process ever gets it in this segment */
+	uint32_t pid;     /* in its own pid namespace */
+	uint64_t ns;      /* inode number of that namespace, 0: not known */
+	char program[49]; /* base name of its program; any bytes may be there: see shm_quote */
+} shm_process;
+
+/* The state of a lock at one moment. */
+typedef struct shm_lock_info {
+	bool held, alive;   /* alive: its owner lives; a dead owner's lock goes to the next that asks */
+	bool reserved;      /* free, but reserved for a process that has waited for long */
+	bool waiting;       /* it has waiters, or had some */
+	bool abandoned;     /* what shm_abandoned tells */
+	uint32_t takeovers; /* how often a dead owner has been replaced */
+	shm_process owner;  /* all 0 if the lock is free */
+} shm_lock_info;
+
+/* A named value as the directory describes it. The texts are valid until the next
+ * shm_next_entry, or shm_free_entry. Unit, help and program may be any bytes. */
+typedef struct shm_entry {
+	shm_value value;
+	const char *name, *format, *unit, *help, *program; /* program: of the process that made it */
+	uint32_t pid;             /* of that process */
+	uint64_t offset, bytes;   /* of the value, or of the first of its slots, from the start of the segment; bytes: of the value alone */
+	struct shm_growth_ *growths_;
+	uint64_t next_, end_;
+	size_t known_;
+	char *texts_;
+} shm_entry;
 
 /* ---- The API ----
  *
@@ -334,6 +389,7 @@ typedef struct shm_reader {
 #define SHM_USE_ __attribute__((warn_unused_result))
 #define SHM_SLOW_ static __attribute__((unused, noinline))
 #define SHM_LIKELY_(x) __builtin_expect(!!(x), 1)
+#define SHM_EQUAL_(a, b) ((a) <= (b) && (a) >= (b)) /* as ==, about which compilers warn for floats */
 
 /* ---- The format ---- */
 
@@ -367,6 +423,11 @@ enum {
 #define SHM_LEASE_BASE_ (INT64_C(1) << 62)
 #define SHM_CREATION_ (INT64_C(1) << 61) /* the byte that the creator of a file with a temporary name has locked */
 #define SHM_SEALED_MAX_ ((UINT64_C(1) << 40) - 1)
+#define SHM_ASK_BASE_ INT64_C(0x5000000000000000) /* the byte that stands for the change word of names */
+#define SHM_ASK_BYTES_ (INT64_C(1) << 61)
+#define SHM_ASK_LINES_ (UINT64_C(1) << 21) /* a lock this far behind its record has no such byte */
+#define SHM_SHOWN_MAX_ (UINT64_C(16) << 20) /* bytes of a value that is shown as a text, or set from one */
+#define SHM_TEXT_MAX_ (UINT64_C(64) << 20)  /* bytes of that text */
 
 /* The bits of the lock word: the owner's id, and that a waiter sleeps in the kernel. In
  * a word without an owner, the second reserves the lock for such waiters. Bit 30, Go's
@@ -386,9 +447,16 @@ enum { SHM_STARVE_KERNEL_ = 1, SHM_STARVE_GO_ = 2 };
 #define SHM_SLEEP_NS_ INT64_C(20000000)  /* all other sleeps */
 #define SHM_BLIND_NS_ INT64_C(1000000000) /* without probes after a probe that failed; other processes probe meanwhile */
 #define SHM_LOOK_NS_ INT64_C(4000000000)  /* the longest time-out of a process that awaits a change */
-#define SHM_RO_LOOK_NS_ INT64_C(250000000) /* the same in a read-only attachment, which cannot set SHM_AWAITED_ */
+#define SHM_RO_LOOK_NS_ INT64_C(250000000) /* the same in a read-only attachment that nobody has answered */
+#define SHM_RO_SHORT_NS_ INT64_C(1000000)  /* its first time-out: a ring that comes while all answerers are awake is lost */
+#define SHM_ANSWER_NS_ INT64_C(2000000)    /* between two calls that answer: whoever may only read can ring as often as it likes */
 #define SHM_SETTLE_NS_ INT64_C(1000000000) /* the longest wait for the allocation lock when attaching */
 #define SHM_READ_NS_ INT64_C(10000000)   /* the longest wait for the lock of a reader that was overtaken */
+
+/* The same memory may be a number of another type. */
+typedef uint16_t __attribute__((may_alias)) shm_u16_;
+typedef uint32_t __attribute__((may_alias)) shm_u32_;
+typedef uint64_t __attribute__((may_alias)) shm_u64_;
 
 struct shm_cell_ {
 	uint32_t word, change;
@@ -420,8 +488,8 @@ struct shm_header_ {
 	uint32_t check;
 	unsigned char zero[20];
 	uint64_t allocated, used, indexed, dirty, next_id, home, index, values; /* sealed words */
-	uint32_t names;
-	unsigned char zero2[124];
+	uint32_t names, bell;
+	unsigned char zero2[120];
 	/* the table follows */
 };
 
@@ -429,7 +497,7 @@ SHM_ASSERT_(sizeof(struct shm_cell_) == SHM_LINE_ && offsetof(struct shm_cell_, 
 SHM_ASSERT_(sizeof(struct shm_part_) == SHM_BUCKETS_ && offsetof(struct shm_part_, probed) == 16, "cell of a counter");
 SHM_ASSERT_(sizeof(struct shm_header_) == SHM_TABLE_OFFSET_ && offsetof(struct shm_header_, allocated) == 64 &&
 	offsetof(struct shm_header_, check) == 40 &&
-	offsetof(struct shm_header_, names) == 128 && sizeof(struct shm_entry_) == SHM_LINE_, "header");
+	offsetof(struct shm_header_, names) == 128 && offsetof(struct shm_header_, bell) == 132 && sizeof(struct shm_entry_) == SHM_LINE_, "header");
 
 /* ---- The state of this process ---- */
 
@@ -456,7 +524,28 @@ struct shm_segment {
 	pthread_mutex_t gate; /* held by the thread of this process that appends a record */
 	struct shm_home_ *home;
 	shm_segment *next;
-	char *path;
+	char *path, *name;    /* either may be NULL: the segment has none */
+	struct shm_asker_ *askers; /* the threads that have asked to be told of a change; the mutex of the home guards it */
+	int64_t answered;     /* when it last answered such threads of others */
+	uint64_t asked;       /* the byte at which it goes on to look for them */
+};
+
+/* A thread that awaits a change and may not write. */
+struct shm_asker_ {
+	shm_segment *segment;
+	int64_t at; /* the byte that stands for the change word, 0: none does */
+	bool asks;  /* it is in the list */
+	struct shm_asker_ *next;
+};
+
+/* A description for leases that the parent of this process has handed over. It stays
+ * open: this process may be unable to get another one. */
+struct shm_passed_ {
+	dev_t device;
+	ino_t inode;
+	int fd;            /* -1: closed, as this is a child of the process that got it */
+	shm_segment *user; /* whose ctl it is; NULL: nobody's */
+	struct shm_passed_ *next;
 };
 
 /* There is one for all translation units that are linked together. The mutex guards the
@@ -464,9 +553,10 @@ struct shm_segment {
 struct shm_home_ {
 	pthread_mutex_t mutex;
 	shm_segment *segments;
+	struct shm_passed_ *passed;
 	bool handlers;
 };
-__attribute__((weak, visibility("hidden"))) struct shm_home_ shm_home_ = {PTHREAD_MUTEX_INITIALIZER, NULL, false};
+__attribute__((weak, visibility("hidden"))) struct shm_home_ shm_home_ = {PTHREAD_MUTEX_INITIALIZER, NULL, NULL, false};
 
 static inline const char *shm_strerror(int err)
 {
@@ -484,6 +574,9 @@ static inline const char *shm_strerror(int err)
 	}
 	return strerror(err < 0 ? -err : err);
 }
+
+/* Returns the id of this process, or 0 if it has none yet. */
+static inline uint32_t shm_id_(const shm_segment *s) { return __atomic_load_n(&s->id, __ATOMIC_RELAXED); }
 
 /* Holds off the cancellation of this thread. A thread that is cancelled in the middle of
  * a function would leave what it holds locked or open. Returns what shm_permit_ takes. */
@@ -885,7 +978,9 @@ struct shm_shape_ {
 	size_t name_length, format_length;
 	uint64_t size;  /* bytes of an element */
 	int64_t count;  /* elements, rows, locks, bytes of a C string, values of a ring, bounds, slots of an index; 0 for a single value, -1 for that of the existing value */
-	uint8_t access, kind;
+	uint8_t access, kind, hint;
+	const char *unit, *help; /* behind the format in a record */
+	size_t unit_length, help_length;
 };
 
 /* A validated copy of a record. */
@@ -1112,7 +1207,11 @@ SHM_SLOW_ int shm_decode_(const shm_segment *s, uint64_t off, uint64_t end, stru
 	r->data = off + f.meta;
 	r->capacity = f.capacity;
 	r->pid = f.pid;
-	r->hint = f.hint;
+	r->hint = r->shape.hint = f.hint;
+	r->shape.unit = r->shape.format + f.format;
+	r->shape.unit_length = f.unit;
+	r->shape.help = r->shape.unit + f.unit;
+	r->shape.help_length = f.help;
 	memcpy(r->program, f.program, sizeof f.program);
 	bool formatted = f.kind != SHM_MUTEX && f.kind != SHM_INDEX_;
 	if (f.kind == SHM_INDEX_)
@@ -1368,7 +1467,7 @@ static inline int shm_trusted_(int fd, const shm_options *o, uint64_t links)
 /* Opens the segment's file again, for an open file description that no child shares. A
  * process may be unable to: another user's, without /proc. It has no second way. A POSIX
  * lock would not do, as any close of the file in the process drops it. */
-SHM_SLOW_ int shm_reopen_(const shm_segment *s)
+SHM_SLOW_ int shm_reopen_(const shm_segment *s, bool read_only)
 {
 	char link[40];
 	struct stat st;
@@ -1376,11 +1475,13 @@ SHM_SLOW_ int shm_reopen_(const shm_segment *s)
 	if (err != 0)
 		return err;
 	snprintf(link, sizeof link, "/proc/self/fd/%d", s->fd);
-	int fd = open(link, O_RDWR | O_CLOEXEC);
+	int fd;
+	while ((fd = open(link, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC)) < 0 && errno == EINTR) {
+	}
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
 		return -errno;
 	if (fd < 0 && s->path != NULL) /* there is no /proc, or it refuses: the path serves if it leads to the same file */
-		fd = shm_open_existing_(s->path, false);
+		fd = shm_open_existing_(s->path, read_only);
 	if (fd >= 0 && shm_stat_(s, fd, &st) == 0)
 		return fd;
 	if (fd >= 0)
@@ -1432,6 +1533,7 @@ static inline void shm_forget_(shm_segment *s)
 {
 	shm_close_(s, s->ctl);
 	s->ctl = -1;
+	s->askers = NULL;
 	s->pid = getpid();
 	pthread_mutex_init(&s->gate, NULL); /* a thread that does not exist in the child may have held it */
 	__atomic_store_n(&s->id, 0, __ATOMIC_RELAXED);
@@ -1443,20 +1545,57 @@ static inline void shm_in_child_(void)
 {
 	for (shm_segment *s = shm_home_.segments; s != NULL; s = s->next)
 		shm_forget_(s);
+	for (struct shm_passed_ *p = shm_home_.passed; p != NULL; p = p->next) {
+		struct stat st;
+		if (p->fd >= 0 && fstat(p->fd, &st) == 0 && st.st_dev == p->device && st.st_ino == p->inode)
+			close(p->fd);
+		p->fd = -1;
+		p->user = NULL;
+	}
 	pthread_mutex_init(&shm_home_.mutex, NULL);
 }
 static inline void shm_after_fork(void) { shm_in_child_(); }
 
-/* Opens ctl, unless it is open. */
+/* Takes the description of the segment's file that the parent of this process has handed
+ * over, if there is one that no other attachment uses. Returns it, or NULL. */
+static inline struct shm_passed_ *shm_take_passed_(shm_segment *s)
+{
+	for (struct shm_passed_ *p = s->home->passed; p != NULL; p = p->next)
+		if (p->fd >= 0 && p->user == NULL && p->device == s->device && p->inode == s->inode) {
+			p->user = s;
+			s->ctl = p->fd;
+			return p;
+		}
+	return NULL;
+}
+
+/* Opens ctl, unless it is open. The caller holds the mutex of the home. */
 static inline int shm_control_(shm_segment *s)
 {
-	if (s->ctl < 0) {
-		int fd = shm_reopen_(s);
-		if (fd < 0)
-			return fd;
-		s->ctl = fd;
-	}
+	struct stat st;
+	if (s->ctl >= 0)
+		return 0;
+	if (shm_take_passed_(s) != NULL)
+		return shm_stat_(s, s->ctl, &st);
+	int fd = shm_reopen_(s, false);
+	if (fd < 0)
+		return fd;
+	s->ctl = fd;
 	return 0;
+}
+
+/* Gives up ctl. A description that was handed over stays open, without locks. */
+static inline void shm_drop_control_(shm_segment *s)
+{
+	struct flock l;
+	for (struct shm_passed_ *p = s->home->passed; p != NULL; p = p->next)
+		if (p->user == s) {
+			p->user = NULL;
+			if (shm_file_lock_(s->ctl, F_OFD_SETLK, F_UNLCK, 0, 0, &l) == 0)
+				s->ctl = -1;
+		}
+	shm_close_(s, s->ctl);
+	s->ctl = -1;
 }
 
 /* Reports whether a process that may only read the file keeps others from the lease of an
@@ -1569,7 +1708,7 @@ SHM_SLOW_ bool shm_take_over_(shm_segment *s, struct shm_cell_ *c, uint32_t w, u
 			return false;
 		*dead = owner;
 	}
-	if (!shm_cas_(&c->word, w, s->id | SHM_KERNEL_WAITERS_))
+	if (!shm_cas_(&c->word, w, shm_id_(s) | SHM_KERNEL_WAITERS_))
 		return false;
 	__atomic_store_n(&c->abandoned, 1, __ATOMIC_SEQ_CST);
 	__atomic_fetch_add(&c->takeovers, 1, __ATOMIC_SEQ_CST);
@@ -1592,7 +1731,7 @@ static inline int shm_wait_lock_(shm_segment *s, struct shm_cell_ *c, int64_t un
 	int err = shm_ready_(s);
 	if (err != 0)
 		return err;
-	uint32_t id = s->id, dead = 0;
+	uint32_t id = shm_id_(s), dead = 0;
 	int64_t since = shm_now_();
 	bool slept = false;
 	for (;;) {
@@ -1649,10 +1788,10 @@ static inline int shm_try_lock_(shm_segment *s, struct shm_cell_ *c)
 	uint32_t w = __atomic_load_n(&c->word, __ATOMIC_SEQ_CST), owner = w & SHM_OWNER_MASK_, dead = 0;
 	bool got = false;
 	if (w == 0)
-		got = shm_cas_(&c->word, 0, s->id);
+		got = shm_cas_(&c->word, 0, shm_id_(s));
 	else if (owner == 0) /* a reservation that no waiter came for */
-		got = shm_may_probe_(s, c) && shm_cas_(&c->word, w, s->id | SHM_KERNEL_WAITERS_);
-	else if (owner != s->id)
+		got = shm_may_probe_(s, c) && shm_cas_(&c->word, w, shm_id_(s) | SHM_KERNEL_WAITERS_);
+	else if (owner != shm_id_(s))
 		got = shm_take_over_(s, c, w, &dead);
 	return got ? 0 : -EBUSY;
 }
@@ -1666,11 +1805,12 @@ SHM_SLOW_ int shm_trylock_slow_(const shm_value *v)
 	return err;
 }
 
-/* Releases a lock word that has waiters, or refuses one of another owner. */
-SHM_SLOW_ int shm_unlock_slow_(const shm_value *v)
+/* Releases a lock word that has waiters, or refuses one of another owner. tell says that
+ * there may be a change to tell of. */
+SHM_SLOW_ int shm_unlock_slow_(const shm_value *v, bool tell)
 {
 	struct shm_cell_ *c = v->cell;
-	uint32_t id = v->segment->id, starve = 0, w, free_word;
+	uint32_t id = shm_id_(v->segment), starve = 0, w, free_word;
 	if (c == NULL)
 		return -EINVAL;
 	if (v->segment->pid != getpid())
@@ -1691,13 +1831,14 @@ SHM_SLOW_ int shm_unlock_slow_(const shm_value *v)
 	} while (!shm_cas_(&c->word, w, free_word));
 	if ((w & SHM_KERNEL_WAITERS_) != 0)
 		shm_wake_one_(c, starve);
-	shm_changed_(&c->change);
+	if (tell)
+		shm_changed_(&c->change);
 	return 0;
 }
 
 SHM_USE_ static inline int shm_lock(const shm_value *v)
 {
-	uint32_t id = __atomic_load_n(&v->segment->id, __ATOMIC_RELAXED);
+	uint32_t id = shm_id_(v->segment);
 	if (SHM_LIKELY_(id != 0 && v->cell != NULL && shm_cas_(&v->cell->word, 0, id)))
 		return 0;
 	return shm_lock_slow_(v, INT64_MAX);
@@ -1705,15 +1846,24 @@ SHM_USE_ static inline int shm_lock(const shm_value *v)
 
 SHM_USE_ static inline int shm_lock_for(const shm_value *v, int64_t ns)
 {
-	uint32_t id = __atomic_load_n(&v->segment->id, __ATOMIC_RELAXED);
+	uint32_t id = shm_id_(v->segment);
 	if (SHM_LIKELY_(id != 0 && v->cell != NULL && shm_cas_(&v->cell->word, 0, id)))
 		return 0;
 	return shm_lock_slow_(v, shm_until_(ns));
 }
 
+/* Takes a lock, or gives up at a point in time. */
+static inline int shm_lock_until_(const shm_value *v, int64_t until)
+{
+	uint32_t id = shm_id_(v->segment);
+	if (SHM_LIKELY_(id != 0 && v->cell != NULL && shm_cas_(&v->cell->word, 0, id)))
+		return 0;
+	return shm_lock_slow_(v, until);
+}
+
 SHM_USE_ static inline int shm_trylock(const shm_value *v)
 {
-	uint32_t id = __atomic_load_n(&v->segment->id, __ATOMIC_RELAXED);
+	uint32_t id = shm_id_(v->segment);
 	if (SHM_LIKELY_(id != 0 && v->cell != NULL && shm_cas_(&v->cell->word, 0, id)))
 		return 0;
 	return shm_trylock_slow_(v);
@@ -1721,11 +1871,32 @@ SHM_USE_ static inline int shm_trylock(const shm_value *v)
 
 static inline int shm_unlock(const shm_value *v)
 {
-	uint32_t id = __atomic_load_n(&v->segment->id, __ATOMIC_RELAXED);
+	uint32_t id = shm_id_(v->segment);
 	if (!SHM_LIKELY_(id != 0 && v->cell != NULL && shm_cas_(&v->cell->word, id, 0)))
-		return shm_unlock_slow_(v);
+		return shm_unlock_slow_(v, true);
 	shm_changed_(&v->cell->change);
 	return 0;
+}
+
+/* Unlocks after nothing was changed: nobody is told. */
+static inline int shm_release_(const shm_value *v)
+{
+	uint32_t id = shm_id_(v->segment);
+	return SHM_LIKELY_(id != 0 && v->cell != NULL && shm_cas_(&v->cell->word, id, 0)) ? 0 : shm_unlock_slow_(v, false);
+}
+
+/* Unlocks for a thread that leaves a function of the caller in another way than by its
+ * end: it is cancelled, or throws. */
+static inline void shm_leave_(void *v) { (void)shm_release_((const shm_value *)v); }
+
+/* Calls a function of the caller, which may end the thread or throw: then it calls leave. */
+SHM_SLOW_ int shm_call_(int (*f)(void *x, void *arg), void *x, void *arg, void (*leave)(void *of), void *of)
+{
+	int result;
+	pthread_cleanup_push(leave, of);
+	result = f(x, arg);
+	pthread_cleanup_pop(0);
+	return result;
 }
 
 static inline bool shm_abandoned(const shm_value *v)
@@ -1736,7 +1907,7 @@ static inline bool shm_abandoned(const shm_value *v)
 /* Reports whether this process holds the lock. */
 static inline bool shm_held_(const shm_value *v)
 {
-	uint32_t id = v->segment->id;
+	uint32_t id = shm_id_(v->segment);
 	return v->cell != NULL && id != 0 && (__atomic_load_n(&v->cell->word, __ATOMIC_SEQ_CST) & SHM_OWNER_MASK_) == id;
 }
 
@@ -2075,11 +2246,18 @@ static inline void shm_fill_index_(const struct shm_table_ *from, const struct s
 	}
 }
 
+static inline unsigned char *shm_put_bytes_(unsigned char *at, const char *bytes, size_t n)
+{
+	if (n > 0)
+		memcpy(at, bytes, n);
+	return at + n;
+}
+
 /* Writes the bytes of a new record before its data. The caller frees *meta. */
 static inline int shm_encode_(const struct shm_shape_ *want, uint64_t capacity, uint64_t older, bool named, struct shm_fixed_ *f, unsigned char **meta)
 {
 	memset(f, 0, sizeof *f);
-	f->meta = (uint32_t)shm_round_(SHM_RECORD_FIXED_ + want->name_length + want->format_length, SHM_LINE_);
+	f->meta = (uint32_t)shm_round_(SHM_RECORD_FIXED_ + want->name_length + want->format_length + want->unit_length + want->help_length, SHM_LINE_);
 	f->size = f->meta + shm_data_size_(want, capacity);
 	f->count = (uint64_t)want->count;
 	f->element = want->size;
@@ -2088,8 +2266,10 @@ static inline int shm_encode_(const struct shm_shape_ *want, uint64_t capacity, 
 	f->kind = want->kind;
 	f->name = (uint16_t)want->name_length;
 	f->format = (uint32_t)want->format_length;
+	f->unit = (uint16_t)want->unit_length;
+	f->help = (uint16_t)want->help_length;
 	f->older = older / SHM_LINE_;
-	f->hint = want->kind == SHM_COUNTER_KIND ? SHM_COUNTER : want->kind == SHM_GAUGE_KIND ? SHM_GAUGE : 0;
+	f->hint = want->hint != 0 ? want->hint : want->kind == SHM_COUNTER_KIND ? SHM_COUNTER : want->kind == SHM_GAUGE_KIND ? SHM_GAUGE : 0;
 	if (named) {
 		f->pid = (uint32_t)getpid();
 		memcpy(f->program, program_invocation_short_name, strnlen(program_invocation_short_name, sizeof f->program));
@@ -2098,10 +2278,11 @@ static inline int shm_encode_(const struct shm_shape_ *want, uint64_t capacity, 
 	if (*meta == NULL)
 		return -ENOMEM;
 	memcpy(*meta, f, sizeof *f);
-	if (want->name_length > 0)
-		memcpy(*meta + sizeof *f, want->name, want->name_length);
-	if (want->format_length > 0)
-		memcpy(*meta + sizeof *f + want->name_length, want->format, want->format_length);
+	unsigned char *at = *meta + sizeof *f;
+	at = shm_put_bytes_(at, want->name, want->name_length);
+	at = shm_put_bytes_(at, want->format, want->format_length);
+	at = shm_put_bytes_(at, want->unit, want->unit_length);
+	(void)shm_put_bytes_(at, want->help, want->help_length);
 	f->check = shm_check_record_(*meta, f->meta);
 	memcpy(*meta + SHM_RECORD_CHECK_, &f->check, 4);
 	return 0;
@@ -2311,6 +2492,16 @@ static inline void shm_adopt_count_(shm_segment *s, struct shm_part_ *c)
 	}
 }
 
+/* Returns the number of locks in the data of a value, and the bytes from one to the next. */
+static inline uint64_t shm_locks_in_(const struct shm_record_ *r, uint64_t *step)
+{
+	const struct shm_shape_ *h = &r->shape;
+	*step = shm_is_table_(h) ? shm_row_size_(r->capacity) : (uint64_t)SHM_LINE_;
+	if (!shm_has_lock_(h) || h->kind == SHM_GROWTH_)
+		return 0;
+	return h->kind == SHM_MUTEX || shm_is_table_(h) ? shm_max_((uint64_t)h->count, 1) : 1;
+}
+
 static inline void shm_adopt_all_(shm_segment *s)
 {
 	struct shm_record_ r;
@@ -2320,15 +2511,10 @@ static inline void shm_adopt_all_(shm_segment *s)
 	for (uint64_t off = SHM_HEADER_; off < used && shm_decode_(s, off, used, &r) == 0; off += r.length) {
 		const struct shm_shape_ *h = &r.shape;
 		free(r.meta);
-		if (shm_has_lock_(h) && h->kind != SHM_GROWTH_) {
-			uint64_t locks = h->kind == SHM_MUTEX || h->kind == SHM_ARRAY ? shm_max_((uint64_t)h->count, 1) : 1, step = SHM_LINE_;
-			if (shm_is_table_(h))
-				step = shm_row_size_(r.capacity);
-			else if (h->kind == SHM_ARRAY)
-				locks = 1;
-			for (uint64_t i = 0; i < locks; i++)
-				shm_adopt_(s, (struct shm_cell_ *)(void *)(s->mem + r.data + i * step));
-		} else if (shm_has_cells_(h->kind)) {
+		uint64_t step, locks = shm_locks_in_(&r, &step);
+		for (uint64_t i = 0; i < locks; i++)
+			shm_adopt_(s, (struct shm_cell_ *)(void *)(s->mem + r.data + i * step));
+		if (shm_has_cells_(h->kind)) {
 			uint64_t stride = shm_stride_(h->kind, h->size, (uint64_t)h->count);
 			uint64_t high = __atomic_load_n((uint64_t *)(void *)(s->mem + r.data), __ATOMIC_SEQ_CST);
 			for (uint64_t i = 1; i < r.capacity / stride && i <= high; i++)
@@ -2481,6 +2667,8 @@ SHM_SLOW_ int shm_add_(shm_segment *s, const struct shm_shape_ *want, const void
 		growth = *want;
 		growth.kind = SHM_GROWTH_;
 		growth.count = 0;
+		growth.hint = 0;
+		growth.unit_length = growth.help_length = 0;
 		want = &growth;
 		init = NULL;
 		capacity = r->capacity;
@@ -2532,11 +2720,13 @@ SHM_SLOW_ int shm_create_(shm_segment *s, const struct shm_shape_ *want, const v
 }
 
 /* Finds the value that a constructor wants, or makes it. */
-static inline int shm_find_or_make_(shm_segment *s, const char *name, uint8_t access, uint8_t kind, const char *format, int64_t count, const void *init, shm_value *v, int state)
+static inline int shm_find_or_make_(shm_segment *s, const char *name, const shm_type *type, int64_t count, shm_value *v, int state)
 {
 	struct shm_record_ r;
 	struct shm_shape_ want;
 	uint64_t end = 0;
+	const char *format = type->format;
+	uint8_t kind = (uint8_t)type->kind;
 	memset(v, 0, sizeof *v);
 	memset(&want, 0, sizeof want);
 	want.name = name;
@@ -2544,8 +2734,15 @@ static inline int shm_find_or_make_(shm_segment *s, const char *name, uint8_t ac
 	want.format = format;
 	want.format_length = strlen(format);
 	want.count = count;
-	want.access = access;
+	want.access = (uint8_t)type->access;
 	want.kind = kind;
+	want.hint = (uint8_t)type->hint;
+	want.unit = type->unit;
+	want.unit_length = type->unit == NULL ? 0 : strlen(type->unit);
+	want.help = type->help;
+	want.help_length = type->help == NULL ? 0 : strlen(type->help);
+	if (want.unit_length > SHM_NAME_MAX_ || want.help_length > SHM_HELP_MAX_)
+		return SHM_ETOOLONG;
 	if (kind != SHM_MUTEX && !shm_parse_(format, want.format_length, &want.size, &end))
 		return -EINVAL;
 	if (want.name_length > SHM_NAME_MAX_)
@@ -2564,17 +2761,17 @@ static inline int shm_find_or_make_(shm_segment *s, const char *name, uint8_t ac
 		/* Characters are elements of arrays: no single value of any language is one. */
 		if (kind == SHM_SINGLE && format[want.format_length - 1] == 'c')
 			return -EINVAL;
-		if (!shm_valid_shape_(&want, 0, 0, 0))
+		if (!shm_valid_shape_(&want, want.unit_length, want.help_length, want.hint))
 			return -EINVAL;
 		r.meta = NULL;
 	} else if (err != 0) {
 		return err;
 	}
 	/* This comes first, so that a process that cannot lock makes no value with a lock. */
-	err = shm_has_lock_(&want) && !s->read_only && __atomic_load_n(&s->id, __ATOMIC_RELAXED) == 0 ? shm_ready_(s) : 0;
+	err = shm_has_lock_(&want) && !s->read_only && shm_id_(s) == 0 ? shm_ready_(s) : 0;
 	if (err == 0 && (r.meta == NULL || shm_outgrows_(&want, &r)) && !s->read_only) {
 		free(r.meta);
-		if ((err = shm_create_(s, &want, init, &r, state)) != 0)
+		if ((err = shm_create_(s, &want, type->init, &r, state)) != 0)
 			return err;
 		if (!shm_match_(&want, &r))
 			err = SHM_ELAYOUT;
@@ -2599,7 +2796,13 @@ static inline int shm_find_or_make_(shm_segment *s, const char *name, uint8_t ac
 
 SHM_SLOW_ int shm_place_(shm_segment *s, const char *name, uint8_t access, uint8_t kind, const char *format, int64_t count, const void *init, shm_value *v)
 {
-	int state = shm_hold_off_(), err = shm_find_or_make_(s, name, access, kind, format, count, init, v, state);
+	shm_type type;
+	memset(&type, 0, sizeof type);
+	type.access = (enum shm_access)access;
+	type.kind = (enum shm_kind)kind;
+	type.format = format;
+	type.init = init;
+	int state = shm_hold_off_(), err = shm_find_or_make_(s, name, &type, count, v, state);
 	shm_permit_(state);
 	return err;
 }
@@ -2734,6 +2937,33 @@ SHM_USE_ SHM_SLOW_ int shm_new_histogram(shm_segment *s, const char *name, const
 	return err;
 }
 
+SHM_USE_ SHM_SLOW_ int shm_make(shm_segment *s, const char *name, const shm_type *type, shm_value *v)
+{
+	shm_type t = *type;
+	uint64_t size, end;
+	memset(v, 0, sizeof *v);
+	if (t.kind == SHM_HISTOGRAM)
+		for (uint64_t i = 0; i < t.count; i++) {
+			const double *b = (const double *)t.init;
+			if (t.count > SHM_BOUNDS_MAX_ || b == NULL || !(b[i] - b[i] < 1) || (i > 0 && !(b[i - 1] < b[i])))
+				return -EINVAL;
+		}
+	if (t.kind == SHM_MUTEX || t.format == NULL)
+		t.format = "";
+	if (t.kind < SHM_SINGLE || t.kind > SHM_HISTOGRAM || t.kind == SHM_GROWTH_ || t.kind == SHM_INDEX_ || t.access < SHM_RAW || t.access > SHM_PUBLISHED ||
+	    t.hint > SHM_GAUGE || (t.kind == SHM_ARRAY && t.access != SHM_PUBLISHED && !shm_numeric_(t.format)))
+		return -EINVAL;
+	if (t.access == SHM_PUBLISHED && (t.kind == SHM_SINGLE || t.kind == SHM_ARRAY) && (!shm_parse_(t.format, strlen(t.format), &size, &end) || size > UINT32_MAX))
+		return -EINVAL;
+	bool many = t.kind == SHM_ARRAY || t.kind == SHM_CHARS || t.kind == SHM_RING || t.kind == SHM_HISTOGRAM;
+	int state = shm_hold_off_(), err = shm_find_or_make_(s, name, &t, many ? shm_as_found_(t.count) : (int64_t)shm_min_(t.count, INT64_MAX), v, state);
+	shm_permit_(state);
+	for (uint64_t i = 0; err == 0 && t.kind == SHM_HISTOGRAM && i < t.count; i++)
+		if (!SHM_EQUAL_(shm_bounds(v)[i], ((const double *)t.init)[i]))
+			err = SHM_ELAYOUT;
+	return err;
+}
+
 /* Finds the record of a value again, with all growth since. */
 static inline int shm_record_of_(const shm_value *v, struct shm_record_ *r)
 {
@@ -2748,26 +2978,6 @@ static inline int shm_record_of_(const shm_value *v, struct shm_record_ *r)
 	}
 	shm_permit_(state);
 	return err;
-}
-
-SHM_SLOW_ int shm_describe(const shm_value *v, char *buffer, size_t n)
-{
-	static const char *const access[] = {"", "raw", "atomic", "locked", "published"};
-	static const char *const kind[] = {"", "single", "array", "chars", "mutex", "", "", "ring", "counter", "gauge", "histogram"};
-	static const char *const hint[] = {"", ", a duration", ", a time", ", text", ", a counter", ", a gauge"};
-	struct shm_record_ r;
-	int err = shm_record_of_(v, &r);
-	if (err != 0)
-		return err;
-	if (!shm_utf8_(r.program, strlen(r.program))) /* any bytes may be there: a terminal must not obey them */
-		for (char *p = r.program; *p != 0; p++)
-			if (*p < ' ' || *p > '~')
-				*p = '?';
-	int length = snprintf(buffer, n, "%s %s of %.*s, %llu bytes each, count %lld%s, made by %s (pid %u)", access[r.shape.access], kind[r.shape.kind],
-		(int)r.shape.format_length, r.shape.format, (unsigned long long)r.shape.size, (long long)r.shape.count,
-		r.hint < sizeof hint / sizeof hint[0] ? hint[r.hint] : "", r.program, (unsigned)r.pid);
-	free(r.meta);
-	return length;
 }
 
 SHM_USE_ SHM_SLOW_ int shm_is(const shm_value *v, enum shm_access access, const char *format)
@@ -2790,12 +3000,90 @@ SHM_SLOW_ void *shm_ptr(const shm_value *v, const char *format, size_t size)
 
 /* ---- Waiting for a change ---- */
 
-/* Sleeps until ok returns something other than 0. It sets SHM_AWAITED_ before it calls
- * ok. It calls ok again after time-outs that grow: a process that makes a change may die
- * before it wakes anybody. */
-SHM_SLOW_ int shm_await_(shm_segment *s, uint32_t *change, int (*ok)(void *), void *arg, int64_t ns)
+/* Returns the byte that stands for the change word of a value's lock, or 0 if none does. */
+static inline int64_t shm_ask_byte_(const shm_value *v)
 {
-	int64_t until = shm_until_(ns), pause = SHM_SHORT_NS_, longest = s->read_only ? SHM_RO_LOOK_NS_ : SHM_LOOK_NS_;
+	uint64_t record = v->record / SHM_LINE_, cell = (uint64_t)((unsigned char *)v->cell - v->segment->mem) / SHM_LINE_;
+	if (cell < record || cell - record >= SHM_ASK_LINES_ || record > SHM_MAX_SEGMENT_ / SHM_LINE_)
+		return 0;
+	return SHM_ASK_BASE_ + (int64_t)(record * 2 * SHM_ASK_LINES_ + 2 * (cell - record));
+}
+
+/* Asks a process that may write to set SHM_AWAITED_ in the stead of this one, which may
+ * not: by a read lock on the byte that stands for the change word, and a ring. It must be
+ * repeated, as a ring is lost while all answerers are awake. If it fails, this process
+ * finds the change by its time-outs. */
+SHM_SLOW_ void shm_ask_(struct shm_asker_ *a)
+{
+	shm_segment *s = a->segment;
+	struct flock l;
+	int state = shm_hold_off_();
+	pthread_mutex_lock(&s->home->mutex);
+	if (s->pid != getpid())
+		shm_forget_(s);
+	if (s->ctl < 0) {
+		int fd = shm_reopen_(s, true);
+		if (fd >= 0)
+			s->ctl = fd;
+		else
+			(void)shm_take_passed_(s);
+	}
+	if (s->ctl >= 0 && a->at != 0 && shm_file_lock_(s->ctl, F_OFD_SETLK, F_RDLCK, a->at, 1, &l) == 0) {
+		if (!a->asks) {
+			a->next = s->askers;
+			s->askers = a;
+			a->asks = true;
+		}
+		shm_futex_wake_(&s->header->bell, 1);
+	}
+	pthread_mutex_unlock(&s->home->mutex);
+	shm_permit_(state);
+}
+
+/* Ends what shm_ask_ has begun. Another thread of this process may still ask for the same
+ * word. */
+SHM_SLOW_ void shm_withdraw_(void *arg)
+{
+	struct shm_asker_ *a = (struct shm_asker_ *)arg;
+	shm_segment *s = a->segment;
+	struct flock l;
+	bool others = false;
+	if (!a->asks)
+		return;
+	int state = shm_hold_off_();
+	pthread_mutex_lock(&s->home->mutex);
+	for (struct shm_asker_ **p = &s->askers; *p != NULL;) {
+		if (*p == a) {
+			*p = a->next;
+			continue;
+		}
+		others = others || (*p)->at == a->at;
+		p = &(*p)->next;
+	}
+	if (!others && s->ctl >= 0)
+		(void)shm_file_lock_(s->ctl, F_OFD_SETLK, F_UNLCK, a->at, 1, &l);
+	a->asks = false;
+	pthread_mutex_unlock(&s->home->mutex);
+	shm_permit_(state);
+}
+
+struct shm_awaits_ {
+	uint32_t *change;
+	struct shm_asker_ *asker;
+	int (*ok)(void *arg);
+	int64_t ns;
+};
+
+/* Sleeps until ok returns something other than 0. It sets SHM_AWAITED_, or asks somebody to
+ * do that, before it calls ok. It calls ok again after time-outs that grow: a process that
+ * makes a change may die before it wakes anybody. */
+static inline int shm_await_change_(void *awaits, void *arg)
+{
+	const struct shm_awaits_ *a = (const struct shm_awaits_ *)awaits;
+	struct shm_asker_ *asker = a->asker;
+	shm_segment *s = asker->segment;
+	uint32_t *change = a->change;
+	int64_t ns = a->ns, until = shm_until_(ns), first = s->read_only ? SHM_RO_SHORT_NS_ : SHM_SHORT_NS_, pause = first;
 	for (;;) {
 		uint32_t w = __atomic_load_n(change, __ATOMIC_SEQ_CST);
 		if (!s->read_only && (w & SHM_AWAITED_) == 0) {
@@ -2803,15 +3091,30 @@ SHM_SLOW_ int shm_await_(shm_segment *s, uint32_t *change, int (*ok)(void *), vo
 				continue;
 			w |= SHM_AWAITED_;
 		}
-		int seen = ok(arg);
+		bool announced = (w & SHM_AWAITED_) != 0;
+		if (announced)
+			shm_withdraw_(asker);
+		int seen = a->ok(arg);
 		int64_t now = shm_now_();
 		if (seen != 0)
 			return seen > 0 ? 0 : seen;
 		if (now >= until)
 			return -ETIMEDOUT;
+		if (!announced)
+			shm_ask_(asker);
 		shm_futex_wait_(change, w, ~UINT32_C(0), shm_sooner_(until, now + pause));
-		pause = __atomic_load_n(change, __ATOMIC_SEQ_CST) == w ? shm_sooner_(2 * pause, longest) : SHM_SHORT_NS_;
+		pause = __atomic_load_n(change, __ATOMIC_SEQ_CST) == w ? shm_sooner_(2 * pause, announced ? SHM_LOOK_NS_ : SHM_RO_LOOK_NS_) : first;
 	}
+}
+
+/* at is the byte that stands for the change word, or 0. */
+SHM_SLOW_ int shm_await_(shm_segment *s, uint32_t *change, int64_t at, int (*ok)(void *), void *arg, int64_t ns)
+{
+	struct shm_asker_ asker = {s, at, false, NULL};
+	struct shm_awaits_ a = {change, &asker, ok, ns};
+	int err = shm_call_(shm_await_change_, &a, arg, shm_withdraw_, &asker);
+	shm_withdraw_(&asker);
+	return err;
 }
 
 struct shm_awaited_ {
@@ -2829,7 +3132,7 @@ static inline int shm_is_ok_(void *arg)
 SHM_USE_ static inline int shm_await(const shm_value *v, bool (*ok)(const shm_value *, void *), void *arg, int64_t ns)
 {
 	struct shm_awaited_ a = {v, ok, arg};
-	return v->cell == NULL ? -EINVAL : shm_await_(v->segment, &v->cell->change, shm_is_ok_, &a, ns);
+	return v->cell == NULL ? -EINVAL : shm_await_(v->segment, &v->cell->change, shm_ask_byte_(v), shm_is_ok_, &a, ns);
 }
 
 struct shm_wanted_ {
@@ -2848,12 +3151,56 @@ static inline int shm_is_there_(void *arg)
 SHM_USE_ static inline int shm_wait_for(shm_segment *s, const char *name, int64_t ns, shm_value *v)
 {
 	struct shm_wanted_ a = {s, name, v};
-	return shm_await_(s, &s->header->names, shm_is_there_, &a, ns);
+	return shm_await_(s, &s->header->names, SHM_ASK_BASE_, shm_is_there_, &a, ns);
 }
 
 /* ---- Numbers ---- */
 
 static inline uint64_t shm_length_(const shm_value *v) { return v->kind == SHM_SINGLE ? 1 : v->count; }
+
+/* Loads a number of 1 to 8 bytes, and stores it, by one access of its own size. */
+static inline void shm_load_number_(const void *p, size_t size, void *x)
+{
+	switch (size) {
+	case 1: __atomic_load((const uint8_t *)p, (uint8_t *)x, __ATOMIC_RELAXED); break;
+	case 2: __atomic_load((const shm_u16_ *)p, (shm_u16_ *)x, __ATOMIC_RELAXED); break;
+	case 4: __atomic_load((const shm_u32_ *)p, (shm_u32_ *)x, __ATOMIC_RELAXED); break;
+	default: __atomic_load((const shm_u64_ *)p, (shm_u64_ *)x, __ATOMIC_RELAXED); break;
+	}
+}
+
+static inline void shm_store_number_(void *p, size_t size, void *x)
+{
+	switch (size) {
+	case 1: __atomic_store((uint8_t *)p, (uint8_t *)x, __ATOMIC_RELAXED); break;
+	case 2: __atomic_store((shm_u16_ *)p, (shm_u16_ *)x, __ATOMIC_RELAXED); break;
+	case 4: __atomic_store((shm_u32_ *)p, (shm_u32_ *)x, __ATOMIC_RELAXED); break;
+	default: __atomic_store((shm_u64_ *)p, (shm_u64_ *)x, __ATOMIC_RELAXED); break;
+	}
+}
+
+/* Calls f with a copy of a number, under the lock, and stores what f makes of it, unless f
+ * returns something else than 0. The thread is not cancelled in f. A change that leaves
+ * all bits as they were is none. */
+SHM_SLOW_ int shm_change_number_(const shm_value *v, void *p, size_t size, int (*f)(void *x, void *arg), void *arg, int64_t ns)
+{
+	union { uint64_t bits; double d; float f; int32_t i; int16_t h; } x, old;
+	int state = shm_hold_off_(), err = shm_lock_for(v, ns);
+	if (err != 0) {
+		shm_permit_(state);
+		return err;
+	}
+	x.bits = 0;
+	shm_load_number_(p, size, &x);
+	old = x;
+	int result = shm_call_(f, &x, arg, shm_leave_, (void *)(uintptr_t)v);
+	bool changed = result == 0 && memcmp(&x, &old, size) != 0;
+	if (changed)
+		shm_store_number_(p, size, &x);
+	err = changed ? shm_unlock(v) : shm_release_(v);
+	shm_permit_(state);
+	return result != 0 ? result : err;
+}
 
 #define SHM_NUMBER_OF_(T, type, letter, ADD)                                                        \
 	static inline type *shm_ptr_##T(const shm_value *v, size_t *n)                              \
@@ -2900,9 +3247,51 @@ static inline uint64_t shm_length_(const shm_value *v) { return v->kind == SHM_S
 			*sum = x;                                                                   \
 		return shm_unlock(v);                                                               \
 	}                                                                                           \
+	SHM_USE_ static inline int shm_swap_##T##_at(const shm_value *v, uint64_t i, type x, type *old) \
+	{                                                                                           \
+		type *p;                                                                            \
+		int err = shm_locked_##T##_(v, i, &p);                                              \
+		if (err != 0 || (err = shm_lock(v)) != 0)                                           \
+			return err;                                                                 \
+		if (old != NULL)                                                                    \
+			__atomic_load(p, old, __ATOMIC_RELAXED);                                    \
+		__atomic_store(p, &x, __ATOMIC_RELAXED);                                            \
+		return shm_unlock(v);                                                               \
+	}                                                                                           \
+	SHM_USE_ static inline int shm_cas_##T##_at(const shm_value *v, uint64_t i, type *old, type x) \
+	{                                                                                           \
+		type *p, now;                                                                       \
+		int err = shm_locked_##T##_(v, i, &p);                                              \
+		if (err != 0 || (err = shm_lock(v)) != 0)                                           \
+			return err;                                                                 \
+		__atomic_load(p, &now, __ATOMIC_RELAXED);                                           \
+		if (!SHM_EQUAL_(now, *old)) {                                                       \
+			*old = now;                                                                 \
+			err = shm_release_(v);                                                      \
+			return err != 0 ? err : -EAGAIN;                                            \
+		}                                                                                   \
+		__atomic_store(p, &x, __ATOMIC_RELAXED);                                            \
+		return shm_unlock(v);                                                               \
+	}                                                                                           \
+	struct shm_changing_##T##_ { int (*f)(type *x, void *arg); void *arg; };                    \
+	static inline int shm_change_##T##_(void *x, void *arg)                                     \
+	{                                                                                           \
+		const struct shm_changing_##T##_ *c = (const struct shm_changing_##T##_ *)arg;      \
+		return c->f((type *)x, c->arg);                                                     \
+	}                                                                                           \
+	SHM_USE_ static inline int shm_update_##T##_at(const shm_value *v, uint64_t i, int (*f)(type *x, void *arg), void *arg, int64_t ns) \
+	{                                                                                           \
+		type *p;                                                                            \
+		struct shm_changing_##T##_ c = {f, arg};                                            \
+		int err = shm_locked_##T##_(v, i, &p);                                              \
+		return err != 0 ? err : shm_change_number_(v, p, sizeof *p, shm_change_##T##_, &c, ns); \
+	}                                                                                           \
 	SHM_USE_ static inline int shm_load_##T(const shm_value *v, type *x) { return shm_load_##T##_at(v, 0, x); } \
 	SHM_USE_ static inline int shm_store_##T(const shm_value *v, type x) { return shm_store_##T##_at(v, 0, x); } \
-	SHM_USE_ static inline int shm_add_##T(const shm_value *v, type d, type *sum) { return shm_add_##T##_at(v, 0, d, sum); }
+	SHM_USE_ static inline int shm_add_##T(const shm_value *v, type d, type *sum) { return shm_add_##T##_at(v, 0, d, sum); } \
+	SHM_USE_ static inline int shm_swap_##T(const shm_value *v, type x, type *old) { return shm_swap_##T##_at(v, 0, x, old); } \
+	SHM_USE_ static inline int shm_cas_##T(const shm_value *v, type *old, type x) { return shm_cas_##T##_at(v, 0, old, x); } \
+	SHM_USE_ static inline int shm_update_##T(const shm_value *v, int (*f)(type *x, void *arg), void *arg, int64_t ns) { return shm_update_##T##_at(v, 0, f, arg, ns); }
 
 #define SHM_WRAP_(x, d) (void)__builtin_add_overflow(x, d, &(x))
 #define SHM_PLUS_(x, d) (x) += (d)
@@ -3034,16 +3423,51 @@ SHM_USE_ static inline int shm_commit(const shm_value *v, const void *x, size_t 
 	return 0;
 }
 
-SHM_USE_ static inline int shm_publish(const shm_value *v, const void *x, size_t size)
+SHM_USE_ static inline int shm_publish_for(const shm_value *v, const void *x, size_t size, int64_t ns)
 {
 	uint64_t end;
 	int err = shm_typed_(v, size, &end);
 	if (err == 0)
-		err = end == 0 ? SHM_ELAYOUT : shm_lock(v);
+		err = end == 0 ? SHM_ELAYOUT : shm_lock_for(v, ns);
 	if (err != 0)
 		return err;
 	shm_fill_(v, x, end);
 	return shm_unlock(v);
+}
+
+SHM_USE_ static inline int shm_publish(const shm_value *v, const void *x, size_t size) { return shm_publish_for(v, x, size, -1); }
+
+/* Reports whether the first n bytes of x are those of the last commit. The caller holds
+ * the lock. */
+static inline bool shm_same_(const shm_value *v, const void *x, uint64_t n)
+{
+	const uint64_t *slot = shm_slot_(v, __atomic_load_n(&v->cell->commit, __ATOMIC_RELAXED));
+	for (uint64_t i = 0; i < n; i += 8) {
+		uint64_t w = __atomic_load_n(slot + i / 8, __ATOMIC_RELAXED);
+		if (memcmp(&w, (const char *)x + i, (size_t)shm_min_(n - i, 8)) != 0)
+			return false;
+	}
+	return true;
+}
+
+SHM_USE_ SHM_SLOW_ int shm_update(const shm_value *v, int (*f)(void *x, void *arg), void *arg, void *x, size_t size, int64_t ns)
+{
+	uint64_t end;
+	int result = 0, state = shm_hold_off_(), err = shm_typed_(v, size, &end);
+	if (err == 0)
+		err = end == 0 ? SHM_ELAYOUT : shm_lock_for(v, ns);
+	if (err == 0) {
+		shm_copy_out_(v, __atomic_load_n(&v->cell->commit, __ATOMIC_RELAXED), x, size);
+		result = shm_call_(f, x, arg, shm_leave_, (void *)(uintptr_t)v);
+		if (result == 0 && !shm_same_(v, x, end)) {
+			shm_fill_(v, x, end);
+			err = shm_unlock(v);
+		} else {
+			err = shm_release_(v);
+		}
+	}
+	shm_permit_(state);
+	return result != 0 ? result : err;
 }
 
 SHM_USE_ static inline int shm_read_text(const shm_value *v, char *buffer, size_t n)
@@ -3057,18 +3481,158 @@ SHM_USE_ static inline int shm_read_text(const shm_value *v, char *buffer, size_
 	return (int)strlen(buffer);
 }
 
-SHM_USE_ static inline int shm_publish_text(const shm_value *v, const char *text)
+SHM_USE_ static inline int shm_publish_text_for(const shm_value *v, const char *text, int64_t ns)
 {
 	size_t n = strlen(text);
 	if (v->access != SHM_PUBLISHED || v->kind != SHM_CHARS)
 		return -EINVAL;
 	if (n > v->count)
 		return SHM_ETOOLONG;
-	int err = shm_lock(v);
+	int err = shm_lock_for(v, ns);
 	if (err != 0)
 		return err;
 	shm_fill_(v, text, n < v->capacity ? n + 1 : n); /* with its NUL if there is room */
 	return shm_unlock(v);
+}
+
+SHM_USE_ static inline int shm_publish_text(const shm_value *v, const char *text) { return shm_publish_text_for(v, text, -1); }
+
+static inline bool shm_has_committed_(const shm_value *v, void *arg)
+{
+	return __atomic_load_n(&v->cell->commit, __ATOMIC_ACQUIRE) != *(const uint64_t *)arg;
+}
+
+SHM_USE_ static inline int shm_next_commit(const shm_value *v, uint64_t *commit, int64_t ns)
+{
+	if (v->access != SHM_PUBLISHED || v->cell == NULL)
+		return -EINVAL;
+	int err = shm_await(v, shm_has_committed_, commit, ns);
+	if (err == 0)
+		*commit = __atomic_load_n(&v->cell->commit, __ATOMIC_ACQUIRE);
+	return err;
+}
+
+/* ---- Several published values at one instant ----
+ *
+ * A commit number never comes back. If all of them are the same before and after the
+ * reader has read, then what it read was there together.
+ */
+
+struct shm_version_ {
+	struct shm_cell_ *cell;
+	shm_segment *segment;
+	uint64_t before;
+	bool held; /* its lock, by this thread */
+};
+
+struct shm_versions_ {
+	struct shm_version_ *all;
+	size_t n;
+};
+
+static inline uint64_t shm_parts_(const shm_value *v) { return v->cell != NULL ? 1 : v->kind == SHM_ARRAY ? v->count : 0; }
+
+static inline shm_value shm_lock_of_(const struct shm_version_ *of)
+{
+	shm_value v;
+	memset(&v, 0, sizeof v);
+	v.segment = of->segment;
+	v.cell = of->cell;
+	return v;
+}
+
+/* Unlocks what a snapshot has locked, and nobody is told: nothing was changed. */
+static inline void shm_unlock_versions_(const struct shm_versions_ *vs)
+{
+	for (size_t i = vs->n; i-- > 0;)
+		if (vs->all[i].held) {
+			shm_value v = shm_lock_of_(&vs->all[i]);
+			(void)shm_release_(&v);
+			vs->all[i].held = false;
+		}
+}
+
+static inline void shm_free_versions_(void *arg)
+{
+	const struct shm_versions_ *vs = (const struct shm_versions_ *)arg;
+	shm_unlock_versions_(vs);
+	free(vs->all);
+}
+
+/* The order in which all processes lock. Segments of one name come together. */
+static inline int shm_by_place_(const void *a, const void *b)
+{
+	const struct shm_version_ *x = (const struct shm_version_ *)a, *y = (const struct shm_version_ *)b;
+	uint64_t s = x->segment->header->identity, t = y->segment->header->identity;
+	uintptr_t p = (uintptr_t)x->cell - (uintptr_t)x->segment->mem, q = (uintptr_t)y->cell - (uintptr_t)y->segment->mem;
+	return s != t ? (s > t) - (s < t) : (p > q) - (p < q);
+}
+
+static inline bool shm_moved_(const struct shm_version_ *v) { return __atomic_load_n(&v->cell->commit, __ATOMIC_ACQUIRE) != v->before; }
+
+/* Calls read, and reports whether no commit came meanwhile. */
+static inline bool shm_unmoved_(const struct shm_versions_ *vs, int (*read)(void *arg), void *arg, int *result)
+{
+	for (size_t i = 0; i < vs->n; i++)
+		vs->all[i].before = __atomic_load_n(&vs->all[i].cell->commit, __ATOMIC_ACQUIRE);
+	*result = read(arg);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	for (size_t i = 0; i < vs->n; i++)
+		if (shm_moved_(&vs->all[i]))
+			return false;
+	return true;
+}
+
+struct shm_reader_ { int (*read)(void *arg); void *arg; };
+
+/* Calls read until it has read the values at one instant. First it takes no lock. After
+ * 64 calls it locks what has changed, for one call, but waits briefly for each. */
+static inline int shm_read_together_(void *versions, void *how)
+{
+	struct shm_versions_ *vs = (struct shm_versions_ *)versions;
+	int (*read)(void *arg) = ((const struct shm_reader_ *)how)->read, result = 0;
+	void *arg = ((const struct shm_reader_ *)how)->arg;
+	for (int tries = 1;; tries++) {
+		bool good = shm_unmoved_(vs, read, arg, &result);
+		shm_unlock_versions_(vs);
+		if (good || result != 0)
+			return result;
+		if (tries % 64 != 0)
+			continue;
+		for (size_t i = 0; i < vs->n; i++) {
+			shm_value v = shm_lock_of_(&vs->all[i]);
+			bool again = i > 0 && vs->all[i].cell == vs->all[i - 1].cell;
+			vs->all[i].held = shm_moved_(&vs->all[i]) && !again && shm_lock_for(&v, SHM_READ_NS_) == 0;
+		}
+		sched_yield();
+	}
+}
+
+SHM_USE_ SHM_SLOW_ int shm_snapshot(const shm_value *const *values, size_t n, int (*read)(void *arg), void *arg)
+{
+	struct shm_versions_ vs = {NULL, 0};
+	uint64_t cells = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (values[i]->access != SHM_PUBLISHED)
+			return -EINVAL;
+		cells += shm_parts_(values[i]);
+	}
+	if (cells > SIZE_MAX / sizeof *vs.all)
+		return -ENOMEM;
+	vs.all = (struct shm_version_ *)calloc((size_t)cells + 1, sizeof *vs.all);
+	if (vs.all == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		for (uint64_t k = 0; k < shm_parts_(values[i]); k++) {
+			const shm_value *v = values[i];
+			vs.all[vs.n].segment = v->segment;
+			vs.all[vs.n++].cell = v->cell != NULL ? v->cell : (struct shm_cell_ *)(void *)(v->data + k * shm_row_size_(v->capacity));
+		}
+	qsort(vs.all, vs.n, sizeof *vs.all, shm_by_place_);
+	struct shm_reader_ how = {read, arg};
+	int err = shm_call_(shm_read_together_, &vs, &how, shm_free_versions_, &vs);
+	shm_free_versions_(&vs);
+	return err;
 }
 
 /* ---- Locks and structs, many of one kind ---- */
@@ -3200,7 +3764,7 @@ static inline uint64_t shm_cells_used_(const shm_value *v)
 static inline struct shm_part_ *shm_claimed_(const shm_value *v)
 {
 	uint64_t claim = __atomic_load_n(&v->claim, __ATOMIC_RELAXED);
-	uint32_t id = __atomic_load_n(&v->segment->id, __ATOMIC_RELAXED);
+	uint32_t id = shm_id_(v->segment);
 	if (SHM_LIKELY_(id != 0 && (uint32_t)claim == id))
 		return shm_cell_at_(v, claim >> 32);
 	return claim == SHM_SHARES_ && !v->segment->read_only ? shm_cell_at_(v, 0) : NULL;
@@ -3210,7 +3774,7 @@ static inline struct shm_part_ *shm_claimed_(const shm_value *v)
  * the home, so that a process has one cell of a value. */
 static inline uint64_t shm_claim_cell_(const shm_value *v, uint64_t clean)
 {
-	uint64_t me = v->segment->id, known = shm_cells_used_(v), *high = shm_high_(v), i = 1;
+	uint64_t me = shm_id_(v->segment), known = shm_cells_used_(v), *high = shm_high_(v), i = 1;
 	for (; i <= known; i++) {
 		uint64_t *owner = &shm_cell_at_(v, i)->owner, w = __atomic_load_n(owner, __ATOMIC_SEQ_CST);
 		if ((uint32_t)w == me)
@@ -3240,7 +3804,7 @@ SHM_SLOW_ int shm_claim_(shm_value *v, uint64_t bits, struct shm_part_ **cell, b
 		err = 0;
 	} else if (err == 0) {
 		pthread_mutex_lock(&v->segment->home->mutex);
-		uint64_t me = v->segment->id, i = shm_claim_cell_(v, gauge ? SHM_CLEAN_ : 0);
+		uint64_t me = shm_id_(v->segment), i = shm_claim_cell_(v, gauge ? SHM_CLEAN_ : 0);
 		*cell = shm_cell_at_(v, i);
 		if (gauge && i == 0) {
 			err = SHM_EFULL;
@@ -3276,7 +3840,7 @@ SHM_SLOW_ bool shm_gauge_cell_(const shm_value *v, uint64_t i, uint32_t *id, uin
 		*id = (uint32_t)owner;
 		if ((again = __atomic_load_n(&c->owner, __ATOMIC_SEQ_CST)) != owner)
 			continue;
-		if (owner == __atomic_load_n(&s->id, __ATOMIC_RELAXED))
+		if (owner == shm_id_(s))
 			return true;
 		int64_t last = __atomic_load_n(&c->probed, __ATOMIC_SEQ_CST), now = shm_now_();
 		bool probe = s->read_only || ((uint64_t)now - (uint64_t)last >= (uint64_t)SHM_PROBE_NS_ &&
@@ -3557,6 +4121,1466 @@ SHM_USE_ static inline int shm_next(shm_reader *r, void *x, size_t size, int64_t
 	return 0;
 }
 
+/* ---- Text ---- */
+
+/* Takes text as snprintf does: it keeps what has room, and counts all of it. */
+struct shm_sink_ {
+	char *at;
+	size_t room;
+	uint64_t length;
+};
+
+static inline void shm_put_(struct shm_sink_ *to, const char *text, size_t n)
+{
+	if (to->length < to->room) {
+		size_t fits = (size_t)shm_min_(n, to->room - to->length);
+		memcpy(to->at + to->length, text, fits);
+	}
+	to->length += n;
+}
+
+static inline void shm_say_(struct shm_sink_ *to, const char *text) { shm_put_(to, text, strlen(text)); }
+
+__attribute__((format(printf, 2, 3))) SHM_SLOW_ void shm_print_(struct shm_sink_ *to, const char *format, ...)
+{
+	char b[160];
+	va_list args;
+	va_start(args, format);
+	int n = vsnprintf(b, sizeof b, format, args);
+	va_end(args);
+	shm_put_(to, b, n < 0 ? 0 : (size_t)shm_min_((uint64_t)n, sizeof b - 1));
+}
+
+/* Ends the text with a NUL; returns its whole length, as snprintf does. */
+static inline int shm_end_text_(struct shm_sink_ *to)
+{
+	if (to->room > 0)
+		to->at[shm_min_(to->length, to->room - 1)] = 0;
+	return to->length > SHM_TEXT_MAX_ ? SHM_ETOOLONG : (int)to->length;
+}
+
+/* Decodes the next character. Returns its bytes, or 0 if they are not UTF-8. */
+static inline size_t shm_character_(const char *s, size_t n, uint32_t *r)
+{
+	unsigned char c = (unsigned char)*s;
+	size_t length = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+	*r = length == 1 ? c : c & (0x7fU >> length);
+	if (length == 0 || length > n)
+		return 0;
+	for (size_t i = 1; i < length; i++) {
+		if (((unsigned char)s[i] & 0xc0) != 0x80)
+			return 0;
+		*r = *r << 6 | ((unsigned char)s[i] & 0x3f);
+	}
+	bool odd = (length == 3 && *r < 0x800) || (length == 4 && *r < 0x10000) || *r > 0x10ffff || (*r >= 0xd800 && *r < 0xe000);
+	return odd ? 0 : length;
+}
+
+/* Reports whether a character changes how a terminal or an editor shows what is around it,
+ * or cannot be seen: controls, marks of direction, spaces that look like others. */
+static inline bool shm_unseen_(uint32_t r)
+{
+	static const struct { uint32_t first, last; } all[] = {
+		{0, 0x1f}, {0x7f, 0xa0}, {0xad, 0xad}, {0x61c, 0x61c}, {0x115f, 0x1160}, {0x1680, 0x1680}, {0x180e, 0x180e}, {0x2000, 0x200f}, {0x2028, 0x202f},
+		{0x205f, 0x206f}, {0x3000, 0x3000}, {0x3164, 0x3164}, {0xe000, 0xf8ff}, {0xfeff, 0xfeff}, {0xfff0, 0xfffb}, {0xfffe, 0xffff}, {0xe0000, 0x10ffff}};
+	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+		if (r >= all[i].first && r <= all[i].last)
+			return true;
+	return false;
+}
+
+/* Writes a text with escapes for all that is not to be seen by a terminal as it is. In
+ * quotes those are escaped, too. */
+SHM_SLOW_ void shm_escape_(struct shm_sink_ *to, const char *text, size_t n, bool quotes)
+{
+	static const char plain[] = "\a\b\f\n\r\t\v", letters[] = "abfnrtv";
+	for (size_t i = 0, length; i < n; i += length) {
+		uint32_t r;
+		const char *known = text[i] == 0 ? NULL : strchr(plain, text[i]);
+		length = shm_character_(text + i, n - i, &r);
+		if (length == 0) {
+			length = 1;
+			shm_print_(to, "\\x%02x", (unsigned)(unsigned char)text[i]);
+		} else if (r == '\\' || (quotes && r == '"')) {
+			shm_print_(to, "\\%c", text[i]);
+		} else if (known != NULL) {
+			shm_print_(to, "\\%c", letters[known - plain]);
+		} else if (!shm_unseen_(r)) {
+			shm_put_(to, text + i, length);
+		} else if (r < 0x80) {
+			shm_print_(to, "\\x%02x", (unsigned)r);
+		} else {
+			shm_print_(to, r > 0xffff ? "\\U%08x" : "\\u%04x", (unsigned)r);
+		}
+	}
+}
+
+static inline void shm_quote_(struct shm_sink_ *to, const char *text, size_t n)
+{
+	shm_say_(to, "\"");
+	shm_escape_(to, text, n, true);
+	shm_say_(to, "\"");
+}
+
+SHM_SLOW_ int shm_quote(const char *text, char *buffer, size_t n)
+{
+	struct shm_sink_ to = {buffer, n, 0};
+	shm_quote_(&to, text, strlen(text));
+	return shm_end_text_(&to);
+}
+
+SHM_SLOW_ int shm_describe(const shm_value *v, char *buffer, size_t n)
+{
+	static const char *const access[] = {"", "raw", "atomic", "locked", "published"};
+	static const char *const kind[] = {"", "single", "array", "chars", "mutex", "", "", "ring", "counter", "gauge", "histogram"};
+	static const char *const hint[] = {"", ", a duration", ", a time", ", text", ", a counter", ", a gauge"};
+	struct shm_sink_ to = {buffer, n, 0};
+	struct shm_record_ r;
+	int err = shm_record_of_(v, &r);
+	if (err != 0)
+		return err;
+	/* Others have written the texts: a terminal must not obey them. */
+	shm_print_(&to, "%s %s of ", access[r.shape.access], kind[r.shape.kind]);
+	shm_escape_(&to, r.shape.format, r.shape.format_length, false);
+	shm_print_(&to, ", %llu bytes each, count %lld%s, made by ", (unsigned long long)r.shape.size, (long long)r.shape.count,
+		r.hint < sizeof hint / sizeof hint[0] ? hint[r.hint] : "");
+	shm_escape_(&to, r.program, strlen(r.program), false);
+	shm_print_(&to, " (pid %u)", (unsigned)r.pid);
+	free(r.meta);
+	return shm_end_text_(&to);
+}
+
+/* ---- Who is there ---- */
+
+/* Reads what the table of ids tells of an id. It may have forgotten that one. */
+SHM_SLOW_ void shm_who_(const shm_segment *s, uint32_t id, shm_process *p)
+{
+	const struct shm_entry_ *e = shm_entry_of_(s, id);
+	memset(p, 0, sizeof *p);
+	p->id = id;
+	if (id == 0 || __atomic_load_n(&e->id, __ATOMIC_SEQ_CST) != id)
+		return;
+	p->pid = __atomic_load_n(&e->pid, __ATOMIC_RELAXED);
+	p->ns = __atomic_load_n(&e->ns, __ATOMIC_RELAXED);
+	for (size_t i = 0; i < sizeof e->program; i++)
+		p->program[i] = __atomic_load_n(&e->program[i], __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (__atomic_load_n(&e->id, __ATOMIC_SEQ_CST) == id)
+		return;
+	memset(p, 0, sizeof *p); /* another process has taken the entry meanwhile */
+	p->id = id;
+}
+
+/* Asks for a lease through a description that holds none. Of an id of this process, the
+ * control description would say that it is free. */
+static inline int shm_held_by_(const shm_segment *s, uint32_t id)
+{
+	struct flock l;
+	struct stat st;
+	int err = shm_file_lock_(s->fd, F_OFD_GETLK, F_RDLCK, SHM_LEASE_BASE_ + id, 1, &l);
+	return err != 0 ? err : l.l_type != F_UNLCK ? 1 : shm_stat_(s, s->fd, &st);
+}
+
+SHM_USE_ static inline bool shm_alive(const shm_segment *s, uint32_t id)
+{
+	return id != 0 && id <= SHM_OWNER_MASK_ && (id == shm_id_(s) || shm_held_by_(s, id) != 0);
+}
+
+/* Calls f with each lock in a range of bytes that conflicts with one of a type, until it has
+ * looked so often. The system tells of one of them, so the bytes before it and behind it come
+ * next, the smaller part first: then the list stays short. *rest is where it stopped. */
+SHM_SLOW_ int shm_each_lock_(int fd, short type, int64_t from, int64_t end, size_t looks, void (*f)(void *arg, int64_t at, int64_t n), void *arg, int64_t *rest)
+{
+	struct { int64_t from, end; } todo[66];
+	size_t n = 0;
+	todo[n].from = from, todo[n++].end = end;
+	*rest = from;
+	for (; n > 0 && looks > 0; looks--) {
+		struct flock l;
+		from = todo[--n].from;
+		end = todo[n].end;
+		int err = from < end ? shm_file_lock_(fd, F_OFD_GETLK, type, from, end - from, &l) : 0;
+		if (err != 0)
+			return err;
+		if (from >= end || l.l_type == F_UNLCK)
+			continue;
+		int64_t at = l.l_start < from ? from : l.l_start, past = l.l_len == 0 || l.l_len >= end - l.l_start ? end : l.l_start + l.l_len;
+		if (past <= at) /* the system does not answer so */
+			continue;
+		f(arg, at, past - at);
+		bool early = at - from < end - past;
+		todo[n].from = early ? past : from, todo[n++].end = early ? end : at;
+		todo[n].from = early ? from : past, todo[n++].end = early ? at : end;
+	}
+	*rest = n > 0 ? todo[n - 1].from : *rest;
+	return 0;
+}
+
+struct shm_crowd_ {
+	const shm_segment *segment;
+	shm_process *all;
+	size_t room, n;
+};
+
+static inline void shm_meet_(struct shm_crowd_ *c, uint32_t id)
+{
+	if (c->n < c->room)
+		shm_who_(c->segment, id, &c->all[c->n]);
+	c->n++;
+}
+
+static inline int shm_by_id_(const void *a, const void *b)
+{
+	uint32_t x = ((const shm_process *)a)->id, y = ((const shm_process *)b)->id;
+	return (x > y) - (x < y);
+}
+
+/* A lock of more than one byte is no process's lease: only the ids that the table has count. */
+static inline void shm_found_lease_(void *arg, int64_t at, int64_t n)
+{
+	struct shm_crowd_ *c = (struct shm_crowd_ *)arg;
+	int64_t id = at - SHM_LEASE_BASE_;
+	if (n == 1) {
+		shm_meet_(c, (uint32_t)id);
+		return;
+	}
+	for (uint32_t i = 0; i < SHM_TABLE_LEN_; i++) {
+		uint32_t known = __atomic_load_n(&shm_entry_of_(c->segment, i)->id, __ATOMIC_SEQ_CST);
+		if (known >= id && known < id + n)
+			shm_meet_(c, known);
+	}
+}
+
+/* A peer may hold leases that it was not given: it stops looking at some time. */
+SHM_USE_ SHM_SLOW_ int shm_processes(const shm_segment *s, shm_process *all, size_t room)
+{
+	enum { LOOKS = 1 << 17 };
+	struct shm_crowd_ c = {s, all, room, 0};
+	struct stat st;
+	uint64_t next;
+	int64_t rest, end;
+	if (!shm_unseal_(&s->header->next_id, &next))
+		return SHM_EFORMAT;
+	end = SHM_LEASE_BASE_ + (int64_t)shm_min_(next, SHM_OWNER_MASK_ + UINT64_C(1));
+	int err = shm_each_lock_(s->fd, F_RDLCK, SHM_LEASE_BASE_ + 1, end, LOOKS, shm_found_lease_, &c, &rest);
+	if (err == 0)
+		err = shm_stat_(s, s->fd, &st);
+	if (err != 0)
+		return err;
+	if (c.n > 0 && room > 0)
+		qsort(all, (size_t)shm_min_(c.n, room), sizeof *all, shm_by_id_);
+	return (int)c.n;
+}
+
+SHM_USE_ SHM_SLOW_ int shm_await_exit(const shm_segment *s, uint32_t id, int64_t ns)
+{
+	int64_t start = shm_now_(), until = shm_until_(ns);
+	if (id == 0 || id > SHM_OWNER_MASK_)
+		return -EINVAL;
+	for (;;) {
+		int64_t now = shm_now_(), pause = now - start < SHM_BLIND_NS_ ? SHM_SHORT_NS_ : SHM_SLEEP_NS_;
+		int held = id == shm_id_(s) ? 1 : shm_held_by_(s, id);
+		if (held <= 0)
+			return held;
+		if (now >= until)
+			return -ETIMEDOUT;
+		pause = shm_sooner_(pause, until - now);
+		struct timespec t = {0, (long)pause};
+		nanosleep(&t, NULL); /* nothing is held: the thread may be cancelled here */
+	}
+}
+
+SHM_USE_ SHM_SLOW_ int shm_lock_state(const shm_value *v, shm_lock_info *l)
+{
+	memset(l, 0, sizeof *l);
+	if (v->cell == NULL)
+		return -EINVAL;
+	uint32_t w = __atomic_load_n(&v->cell->word, __ATOMIC_SEQ_CST), id = w & SHM_OWNER_MASK_;
+	l->held = id != 0;
+	l->reserved = id == 0 && (w & SHM_KERNEL_WAITERS_) != 0;
+	l->waiting = (w & ~SHM_OWNER_MASK_) != 0;
+	l->abandoned = __atomic_load_n(&v->cell->abandoned, __ATOMIC_SEQ_CST) != 0;
+	l->takeovers = __atomic_load_n(&v->cell->takeovers, __ATOMIC_SEQ_CST);
+	shm_who_(v->segment, id, &l->owner);
+	l->alive = l->held && shm_alive(v->segment, id);
+	return 0;
+}
+
+static inline void shm_show_lock_(struct shm_sink_ *to, const shm_lock_info *l)
+{
+	if (l->reserved) {
+		shm_say_(to, "free, reserved for a long-waiting process");
+	} else if (!l->held) {
+		shm_say_(to, "free");
+	} else if (l->owner.pid == 0) {
+		shm_print_(to, "held by id %u", (unsigned)l->owner.id);
+	} else {
+		shm_say_(to, "held by ");
+		shm_quote_(to, l->owner.program, strlen(l->owner.program));
+		shm_print_(to, " (pid %u)", (unsigned)l->owner.pid);
+	}
+	shm_say_(to, l->held && !l->alive ? ", which is dead" : "");
+	shm_say_(to, l->waiting && l->held ? ", has, or had, waiters" : "");
+	shm_say_(to, l->abandoned ? ", abandoned" : "");
+	if (l->takeovers > 0)
+		shm_print_(to, ", takeovers: %u", (unsigned)l->takeovers);
+}
+
+/* ---- Listing ---- */
+
+/* A struct has grown: where its own record is, and its last growth record. */
+struct shm_growth_ {
+	uint64_t own, last;
+};
+
+static inline int shm_by_own_(const void *a, const void *b)
+{
+	const struct shm_growth_ *x = (const struct shm_growth_ *)a, *y = (const struct shm_growth_ *)b;
+	return x->own != y->own ? (x->own > y->own) - (x->own < y->own) : (x->last > y->last) - (x->last < y->last);
+}
+
+/* Finds all growth records up to e->end_, and keeps the last one of each struct. A record
+ * that is not valid ends the search, as it ends the list. */
+static inline int shm_growths_(shm_segment *s, shm_entry *e)
+{
+	struct shm_fixed_ f;
+	struct shm_record_ r;
+	size_t n = 0, room = 0;
+	for (uint64_t off = SHM_HEADER_; off < e->end_ && shm_fixed_part_(s, off, e->end_, &f); off += f.size) {
+		if (f.kind != SHM_GROWTH_)
+			continue;
+		int err = shm_decode_(s, off, e->end_, &r);
+		if (err == -ENOMEM)
+			return err;
+		if (err != 0)
+			break;
+		free(r.meta);
+		if (n == room) {
+			struct shm_growth_ *more = (struct shm_growth_ *)realloc(e->growths_, (room = 2 * room + 16) * sizeof *more);
+			if (more == NULL)
+				return -ENOMEM;
+			e->growths_ = more;
+		}
+		e->growths_[n].own = r.older;
+		e->growths_[n++].last = off;
+	}
+	if (n > 0)
+		qsort(e->growths_, n, sizeof *e->growths_, shm_by_own_);
+	for (size_t i = 0; i < n; i++)
+		if (i + 1 == n || e->growths_[i].own != e->growths_[i + 1].own)
+			e->growths_[e->known_++] = e->growths_[i];
+	return 0;
+}
+
+/* Replaces a record by the last growth record of its struct, if there is one. */
+static inline int shm_grow_record_(shm_segment *s, const shm_entry *e, struct shm_record_ *r)
+{
+	struct shm_record_ last;
+	size_t low = 0, high = e->known_;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (e->growths_[middle].own < r->offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == e->known_ || e->growths_[low].own != r->offset)
+		return 0;
+	int err = shm_decode_(s, e->growths_[low].last, e->end_, &last);
+	if (err == 0)
+		err = shm_own_(s, &last);
+	free(r->meta);
+	r->meta = NULL;
+	if (err == 0)
+		*r = last;
+	return err;
+}
+
+static inline const char *shm_keep_text_(char **at, const char *text, size_t n)
+{
+	char *kept = *at;
+	memcpy(kept, text, n);
+	kept[n] = 0;
+	*at += n + 1;
+	return kept;
+}
+
+/* Fills an entry from a record. own is the struct's own record, which has unit and help:
+ * the record itself if the struct has not grown. */
+static inline int shm_fill_entry_(shm_segment *s, const struct shm_record_ *r, const struct shm_shape_ *own, shm_entry *e)
+{
+	const struct shm_shape_ *h = &r->shape;
+	size_t program = strlen(r->program);
+	char *at = (char *)realloc(e->texts_, h->name_length + h->format_length + own->unit_length + own->help_length + program + 5);
+	if (at == NULL)
+		return -ENOMEM;
+	e->texts_ = at;
+	e->name = shm_keep_text_(&at, h->name, h->name_length);
+	e->format = shm_keep_text_(&at, h->format, h->format_length);
+	e->unit = shm_keep_text_(&at, own->unit, own->unit_length);
+	e->help = shm_keep_text_(&at, own->help, own->help_length);
+	e->program = shm_keep_text_(&at, r->program, program);
+	e->pid = r->pid;
+	shm_handle_(s, r, &e->value);
+	uint64_t n = shm_max_((uint64_t)h->count, 1);
+	e->offset = r->data + (h->kind == SHM_MUTEX ? 0 : shm_elements_(h));
+	e->bytes = h->size * (h->kind == SHM_HISTOGRAM ? (uint64_t)h->count + 1 : n);
+	return 0;
+}
+
+static inline int shm_entry_of_record_(shm_segment *s, struct shm_record_ *r, shm_entry *e)
+{
+	struct shm_record_ own;
+	own.meta = NULL;
+	int err = r->grown ? shm_decode_(s, r->offset, r->offset + r->length, &own) : 0;
+	if (err == 0)
+		err = shm_fill_entry_(s, r, r->grown ? &own.shape : &r->shape, e);
+	free(own.meta);
+	return err;
+}
+
+static inline void shm_free_entry(shm_entry *e)
+{
+	free(e->texts_);
+	free(e->growths_);
+	memset(e, 0, sizeof *e);
+}
+
+static inline int shm_step_(shm_segment *s, shm_entry *e)
+{
+	struct shm_record_ r;
+	int err = 0;
+	if (e->next_ == 0) {
+		if ((err = shm_used_(s, &e->end_)) != 0 || (err = shm_growths_(s, e)) != 0)
+			return err;
+		e->next_ = SHM_HEADER_;
+	}
+	while (e->next_ < e->end_) {
+		if ((err = shm_decode_(s, e->next_, e->end_, &r)) != 0)
+			return err;
+		uint64_t length = r.length;
+		uint8_t kind = r.shape.kind;
+		if (kind == SHM_GROWTH_)
+			err = shm_own_(s, &r); /* its struct has been listed; this checks that there is one */
+		else
+			err = shm_grow_record_(s, e, &r);
+		if (err == 0 && kind != SHM_GROWTH_ && kind != SHM_INDEX_)
+			err = shm_entry_of_record_(s, &r, e);
+		free(r.meta);
+		if (err != 0)
+			return err;
+		e->next_ += length;
+		if (kind != SHM_GROWTH_ && kind != SHM_INDEX_)
+			return 0;
+	}
+	return -ENOENT;
+}
+
+SHM_USE_ SHM_SLOW_ int shm_next_entry(shm_segment *s, shm_entry *e)
+{
+	int state = shm_hold_off_(), err = shm_step_(s, e);
+	if (err != 0)
+		shm_free_entry(e);
+	shm_permit_(state);
+	return err;
+}
+
+SHM_USE_ SHM_SLOW_ int shm_lookup(shm_segment *s, const char *name, shm_entry *e)
+{
+	struct shm_record_ r;
+	memset(e, 0, sizeof *e);
+	int state = shm_hold_off_(), err = shm_search_(s, name, &r);
+	if (err == 0) {
+		err = shm_entry_of_record_(s, &r, e);
+		free(r.meta);
+	}
+	if (err != 0)
+		shm_free_entry(e);
+	shm_permit_(state);
+	return err;
+}
+
+/* ---- Values as texts ----
+ *
+ * The texts are those of Go's Entry.Text and Entry.Parse. Numbers are written and read in
+ * the C locale, whatever the locale of the program.
+ */
+
+/* A type, taken apart: dimensions, and what they are of. A C string is one element. */
+struct shm_parts_of_ {
+	uint64_t dims[SHM_DEPTH_ + 1], size; /* size is of an element */
+	int n;
+	const char *element;
+	size_t length;
+	char code; /* of a number; 'c': a C string, '{': a struct */
+};
+
+/* count is the number of elements of a named array, or 0. The format is valid. */
+static inline void shm_take_apart_(const char *format, size_t length, uint64_t count, struct shm_parts_of_ *t)
+{
+	const char *p = format, *end = format + length;
+	uint64_t last;
+	t->n = 0;
+	if (count > 0)
+		t->dims[t->n++] = count;
+	if (shm_accept_(&p, end, "(")) {
+		do
+			t->dims[t->n++] = shm_count_(&p, end);
+		while (t->n <= SHM_DEPTH_ && shm_accept_(&p, end, ","));
+		(void)shm_accept_(&p, end, ")");
+	}
+	t->element = p;
+	t->length = (size_t)(end - p);
+	(void)shm_parse_item_(&p, end, SHM_DEPTH_, NULL, &t->size, &last);
+	t->code = *t->element == 'T' ? '{' : t->element[t->length - 1];
+	if (t->length == 3 && t->element[1] == 'Z')
+		t->code = t->code == 'f' ? 'F' : 'D';
+	if (t->code == 'c' && t->n > 0)
+		t->size = t->dims[--t->n];
+}
+
+/* Returns the bytes of an element of dimension i. */
+static inline uint64_t shm_step_of_(const struct shm_parts_of_ *t, int i)
+{
+	uint64_t n = t->size;
+	for (int k = i + 1; k < t->n; k++)
+		n *= t->dims[k];
+	return n;
+}
+
+static inline double shm_double_(const unsigned char *b, bool single)
+{
+	double d;
+	float f;
+	memcpy(&f, b, sizeof f);
+	if (single)
+		return f;
+	memcpy(&d, b, sizeof d);
+	return d;
+}
+
+static inline uint64_t shm_bits_(const unsigned char *b, bool single)
+{
+	uint64_t all = 0;
+	uint32_t word = 0;
+	if (!single)
+		memcpy(&all, b, sizeof all);
+	else
+		memcpy(&word, b, sizeof word);
+	return single ? word : all;
+}
+
+/* Reads a float, with one rounding to its own size. Returns false if it is too large. */
+static inline bool shm_float_bytes_(const char *text, bool single, void *b, char **end)
+{
+	errno = 0;
+	if (single) {
+		float f = strtof(text, end);
+		memcpy(b, &f, sizeof f);
+		return errno != ERANGE || (f < 1 && f > -1);
+	}
+	double d = strtod(text, end);
+	memcpy(b, &d, sizeof d);
+	return errno != ERANGE || (d < 1 && d > -1);
+}
+
+/* Writes the shortest digits that mean the same float. It has an exponent where
+ * encoding/json writes one. */
+SHM_SLOW_ void shm_show_float_(struct shm_sink_ *to, const unsigned char *b, bool single)
+{
+	double x = shm_double_(b, single);
+	char text[40], again[8], *digits = text;
+	uint64_t bits = shm_bits_(b, single), infinite = single ? UINT64_C(0x7f800000) : UINT64_C(0x7ff0000000000000), sign = (infinite << 1) & ~infinite;
+	if ((bits & infinite) == infinite) { /* asked by the bits, whatever the compiler assumes of floats */
+		if ((bits & ~sign) == infinite)
+			shm_say_(to, (bits & sign) != 0 ? "-Inf" : "+Inf");
+		else if (bits == (single ? UINT64_C(0x7fc00000) : UINT64_C(0x7ff8000000000001)))
+			shm_say_(to, "NaN");
+		else
+			shm_print_(to, "NaN(0x%llx)", (unsigned long long)bits);
+		return;
+	}
+	/* Up to 15 digits, or 6, are unique for numbers that are not tiny. */
+	int most = single ? 9 : 17, plain = single ? 6 : 15;
+	double size = x < 0 ? -x : x, tiny = single ? 1.2e-38 : 2.3e-308;
+	for (int n = size < tiny ? 1 : plain; n <= most; n++) {
+		snprintf(text, sizeof text, "%.*e", n - 1, x);
+		shm_float_bytes_(text, single, again, NULL);
+		if (shm_bits_((const unsigned char *)again, single) == bits)
+			break;
+	}
+	if (*digits == '-') {
+		shm_say_(to, "-");
+		digits++;
+	}
+	char *e = strchr(digits, 'e'), all[24];
+	int exponent = e == NULL ? 0 : atoi(e + 1), n = 0;
+	for (const char *p = digits; p < e && n < 20; p++)
+		if (*p >= '0' && *p <= '9')
+			all[n++] = *p;
+	while (n > 1 && all[n - 1] == '0')
+		n--;
+	if (size > 0 && (size < 1e-6 || size >= 1e21)) {
+		shm_put_(to, all, 1);
+		if (n > 1) {
+			shm_say_(to, ".");
+			shm_put_(to, all + 1, (size_t)n - 1);
+		}
+		shm_print_(to, "e%c%02d", exponent < 0 ? '-' : '+', exponent < 0 ? -exponent : exponent);
+		return;
+	}
+	if (exponent < 0)
+		shm_say_(to, "0.");
+	for (int i = -1; i > exponent; i--)
+		shm_say_(to, "0");
+	for (int i = 0; i < n || i <= exponent; i++) {
+		if (exponent >= 0 && i == exponent + 1)
+			shm_say_(to, ".");
+		shm_put_(to, i < n ? &all[i] : "0", 1);
+	}
+}
+
+SHM_SLOW_ void shm_show_complex_(struct shm_sink_ *to, const unsigned char *b, bool single)
+{
+	char re[48], im[48];
+	struct shm_sink_ r = {re, sizeof re, 0}, i = {im, sizeof im, 0};
+	shm_show_float_(&r, b, single);
+	shm_show_float_(&i, b + (single ? 4 : 8), single);
+	(void)(shm_end_text_(&r) + shm_end_text_(&i));
+	if (strchr(re, '(') != NULL || strchr(im, '(') != NULL)
+		shm_print_(to, "complex(%s, %s)", re, im);
+	else
+		shm_print_(to, "(%s%s%si)", re, *im == '-' || *im == '+' ? "" : "+", im);
+}
+
+SHM_SLOW_ void shm_show_number_(struct shm_sink_ *to, char code, const unsigned char *b)
+{
+	union { int8_t b; int16_t h; int32_t i; int64_t q; uint8_t B; uint16_t H; uint32_t I; uint64_t Q; } x;
+	memset(&x, 0, sizeof x);
+	switch (code) {
+	case '?': shm_say_(to, *b != 0 ? "true" : "false"); return;
+	case 'f': case 'd': shm_show_float_(to, b, code == 'f'); return;
+	case 'F': case 'D': shm_show_complex_(to, b, code == 'F'); return;
+	case 'b': memcpy(&x, b, 1); shm_print_(to, "%d", x.b); return;
+	case 'B': memcpy(&x, b, 1); shm_print_(to, "%u", x.B); return;
+	case 'h': memcpy(&x, b, 2); shm_print_(to, "%d", x.h); return;
+	case 'H': memcpy(&x, b, 2); shm_print_(to, "%u", x.H); return;
+	case 'i': memcpy(&x, b, 4); shm_print_(to, "%ld", (long)x.i); return;
+	case 'I': memcpy(&x, b, 4); shm_print_(to, "%lu", (unsigned long)x.I); return;
+	case 'q': memcpy(&x, b, 8); shm_print_(to, "%lld", (long long)x.q); return;
+	default: memcpy(&x, b, 8); shm_print_(to, "%llu", (unsigned long long)x.Q); return;
+	}
+}
+
+/* Writes the name of a field. It is in quotes if it begins with one, or has a character
+ * that is not to be seen by a terminal as it is: others have written it to memory. */
+static inline void shm_show_name_(struct shm_sink_ *to, const char *name, size_t n)
+{
+	bool plain = *name != '"';
+	for (size_t i = 0, length; plain && i < n; i += length) {
+		uint32_t r;
+		length = shm_character_(name + i, n - i, &r);
+		plain = length > 0 && !shm_unseen_(r);
+	}
+	if (plain)
+		shm_put_(to, name, n);
+	else
+		shm_quote_(to, name, n);
+}
+
+/* Writes the part of a value that has the dimensions from i on. It stops when the text is
+ * too long: a field's name is there once for each element, so a text can be thousands of
+ * times as long as the value. */
+SHM_SLOW_ void shm_show_(struct shm_sink_ *to, const struct shm_parts_of_ *t, int i, const unsigned char *b)
+{
+	if (to->length > SHM_TEXT_MAX_)
+		return;
+	if (i < t->n) {
+		uint64_t step = shm_step_of_(t, i);
+		shm_say_(to, "[");
+		for (uint64_t k = 0; k < t->dims[i] && to->length <= SHM_TEXT_MAX_; k++) {
+			shm_say_(to, k > 0 ? ", " : "");
+			shm_show_(to, t, i + 1, b + k * step);
+		}
+		shm_say_(to, "]");
+	} else if (t->code == 'c') {
+		shm_quote_(to, (const char *)b, strnlen((const char *)b, (size_t)t->size));
+	} else if (t->code != '{') {
+		shm_show_number_(to, t->code, b);
+	} else {
+		struct shm_field_ f = {NULL, 0, 0, 0, 0, 0};
+		struct shm_parts_of_ part;
+		const char *p = t->element, *end = p + t->length;
+		(void)shm_accept_(&p, end, "T{");
+		shm_say_(to, "{");
+		for (bool first = true; shm_next_field_(&p, end, SHM_DEPTH_ - 1, NULL, NULL, &f) == 1; first = false) {
+			shm_say_(to, first ? "" : ", ");
+			shm_show_name_(to, f.text + f.format + 1, f.length - f.format - 1);
+			shm_say_(to, ": ");
+			shm_take_apart_(f.text, f.format, 0, &part);
+			shm_show_(to, &part, 0, b + f.offset);
+		}
+		shm_say_(to, "}");
+	}
+}
+
+/* Makes the handle of a value as its newest record describes it. One that is a row of a
+ * table, or one of several locks, stays that. */
+static inline int shm_newest_handle_(const shm_value *v, struct shm_record_ *r, shm_value *now)
+{
+	int err = shm_record_of_(v, r);
+	if (err != 0)
+		return err;
+	shm_handle_(v->segment, r, now);
+	if (v->cell != NULL && now->cell == NULL) {
+		now->cell = v->cell;
+		now->data = v->data;
+		now->kind = v->kind;
+		now->count = 0;
+	}
+	return 0;
+}
+
+/* Copies memory that others change, word by word, so that each number is whole. Data end
+ * at the end of a line, or in a lock cell, so all words are inside. */
+static inline void shm_copy_words_(void *to, const void *from, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i += 8) {
+		uint64_t w = __atomic_load_n((const shm_u64_ *)from + i / 8, __ATOMIC_RELAXED);
+		memcpy((char *)to + i, &w, (size_t)shm_min_(n - i, 8));
+	}
+}
+
+/* Writes the values that a ring keeps, the oldest first. */
+static inline void shm_show_ring_(struct shm_sink_ *to, const shm_value *v, const struct shm_parts_of_ *t, unsigned char *x)
+{
+	uint64_t last = __atomic_load_n(&v->cell->commit, __ATOMIC_ACQUIRE), at = shm_ring_oldest_(v, last);
+	shm_say_(to, "[");
+	for (uint64_t n = 0; n < v->count && at != 0 && at <= last && last != 0; at++, n++) {
+		if ((at = shm_ring_read_(v, at, x)) == 0 || at > last)
+			break;
+		shm_say_(to, n > 0 ? ", " : "");
+		shm_show_(to, t, 0, x);
+	}
+	shm_say_(to, "]");
+}
+
+/* Writes the sum of a counter or a gauge. */
+static inline int shm_show_sum_(struct shm_sink_ *to, const shm_value *v)
+{
+	bool gauge = v->kind == SHM_GAUGE_KIND;
+	uint64_t bits = 0;
+	int64_t i = 0;
+	double d = 0;
+	int err;
+	if (v->code == 'q')
+		err = gauge ? shm_load_gauge_i64(v, &i) : shm_counted_i64(v, &i);
+	else if (v->code == 'Q')
+		err = gauge ? shm_load_gauge_u64(v, &bits) : shm_counted_u64(v, &bits);
+	else
+		err = gauge ? shm_load_gauge_f64(v, &d) : shm_counted_f64(v, &d);
+	if (v->code == 'q')
+		memcpy(&bits, &i, sizeof bits);
+	else if (v->code == 'd')
+		memcpy(&bits, &d, sizeof bits);
+	if (err == 0)
+		shm_show_number_(to, v->code, (const unsigned char *)&bits);
+	return err;
+}
+
+static inline int shm_show_histogram_(struct shm_sink_ *to, const shm_value *v)
+{
+	uint64_t *counts = (uint64_t *)malloc(((size_t)v->count + 1) * sizeof *counts);
+	double sum, bound;
+	if (counts == NULL)
+		return -ENOMEM;
+	int err = shm_load_histogram(v, counts, &sum);
+	for (uint64_t i = 0; err == 0 && i < v->count; i++) {
+		bound = shm_bounds(v)[i];
+		shm_say_(to, i == 0 ? "{bounds: [" : ", ");
+		shm_show_float_(to, (const unsigned char *)&bound, false);
+	}
+	for (uint64_t i = 0; err == 0 && i <= v->count; i++) {
+		shm_say_(to, i == 0 ? "], counts: [" : ", ");
+		shm_print_(to, "%llu", (unsigned long long)counts[i]);
+	}
+	if (err == 0) {
+		shm_say_(to, "], sum: ");
+		shm_show_float_(to, (const unsigned char *)&sum, false);
+		shm_say_(to, "}");
+	}
+	free(counts);
+	return err;
+}
+
+static inline int shm_show_locks_(struct shm_sink_ *to, const shm_value *v)
+{
+	shm_lock_info l;
+	shm_value one;
+	if (v->cell != NULL) {
+		int err = shm_lock_state(v, &l);
+		shm_show_lock_(to, &l);
+		return err;
+	}
+	for (uint64_t i = 0; i < v->count && to->length <= SHM_TEXT_MAX_; i++) {
+		int err = shm_mutex_at(v, i, &one);
+		if (err != 0 || (err = shm_lock_state(&one, &l)) != 0)
+			return err;
+		shm_say_(to, i == 0 ? "[" : ", ");
+		shm_show_lock_(to, &l);
+	}
+	shm_say_(to, "]");
+	return 0;
+}
+
+/* Returns the bytes of what is shown of a value. */
+static inline uint64_t shm_shown_(const shm_value *v)
+{
+	uint64_t n = shm_max_(v->count, 1);
+	return v->size > 0 && n > SHM_SHOWN_MAX_ / v->size ? SHM_SHOWN_MAX_ + 1 : n * v->size;
+}
+
+/* Copies the bytes of a value that is in one piece, or is a table. */
+static inline int shm_copy_value_(const shm_value *v, unsigned char *x)
+{
+	shm_value row;
+	if (v->cell == NULL && v->access == SHM_PUBLISHED) {
+		for (uint64_t i = 0; i < v->count; i++) {
+			int err = shm_part_at_(v, i, shm_row_size_(v->capacity), SHM_SINGLE, &row);
+			if (err != 0 || (err = shm_snapshot_(&row, x + i * v->size, (size_t)v->size)) != 0)
+				return err;
+		}
+		return 0;
+	}
+	if (v->access == SHM_PUBLISHED)
+		return shm_snapshot_(v, x, (size_t)shm_shown_(v));
+	shm_copy_words_(x, v->data, shm_shown_(v));
+	return 0;
+}
+
+static inline int shm_show_value_(struct shm_sink_ *to, const shm_value *v, const struct shm_record_ *r)
+{
+	struct shm_parts_of_ t;
+	if (v->kind == SHM_MUTEX)
+		return shm_show_locks_(to, v);
+	if (v->kind == SHM_COUNTER_KIND || v->kind == SHM_GAUGE_KIND)
+		return shm_show_sum_(to, v);
+	if (v->kind == SHM_HISTOGRAM)
+		return shm_show_histogram_(to, v);
+	uint64_t n = v->kind == SHM_RING ? shm_min_(v->size, SHM_SHOWN_MAX_ + 1) : shm_shown_(v);
+	if (shm_shown_(v) > SHM_SHOWN_MAX_)
+		return SHM_ETOOLONG;
+	unsigned char *x = (unsigned char *)malloc((size_t)n);
+	if (x == NULL)
+		return -ENOMEM;
+	int err = 0;
+	shm_take_apart_(r->shape.format, r->shape.format_length, v->kind == SHM_RING ? 0 : v->count, &t);
+	if (v->kind == SHM_RING)
+		shm_show_ring_(to, v, &t, x);
+	else if ((err = shm_copy_value_(v, x)) == 0)
+		shm_show_(to, &t, 0, x);
+	free(x);
+	return err;
+}
+
+/* The C locale, for this thread. */
+struct shm_locale_ {
+	locale_t own, before;
+};
+
+static inline int shm_use_c_locale_(struct shm_locale_ *l)
+{
+	l->own = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
+	if (l->own == (locale_t)0)
+		return -ENOMEM;
+	l->before = uselocale(l->own);
+	return 0;
+}
+
+static inline void shm_restore_locale_(struct shm_locale_ *l)
+{
+	(void)uselocale(l->before);
+	freelocale(l->own);
+}
+
+SHM_USE_ SHM_SLOW_ int shm_text(const shm_value *v, char *buffer, size_t n)
+{
+	struct shm_sink_ to = {buffer, n, 0};
+	struct shm_record_ r;
+	struct shm_locale_ l;
+	shm_value now;
+	int state = shm_hold_off_(), err = shm_use_c_locale_(&l);
+	if (err == 0) {
+		if ((err = shm_newest_handle_(v, &r, &now)) == 0) {
+			err = shm_show_value_(&to, &now, &r);
+			free(r.meta);
+		}
+		shm_restore_locale_(&l);
+	}
+	shm_permit_(state);
+	return err != 0 ? err : shm_end_text_(&to);
+}
+
+/* ---- Values from texts ---- */
+
+/* Reads what shm_show_ writes, and JSON as far as that can describe the value. It fills the
+ * bytes that the text names, and marks them in mask. */
+struct shm_reading_ {
+	const char *p;
+	unsigned char *bytes, *mask;
+};
+
+static inline void shm_skip_(struct shm_reading_ *in)
+{
+	while (*in->p != 0 && strchr(" \t\r\n", *in->p) != NULL)
+		in->p++;
+}
+
+static inline bool shm_token_(struct shm_reading_ *in, char token)
+{
+	shm_skip_(in);
+	if (*in->p != token)
+		return false;
+	in->p++;
+	return true;
+}
+
+static inline void shm_set_(struct shm_reading_ *in, uint64_t off, const void *bytes, size_t n)
+{
+	memcpy(in->bytes + off, bytes, n);
+	memset(in->mask + off, 1, n);
+}
+
+/* Returns the value of a digit, or -1. */
+static inline int shm_hex_(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Reads an integer: decimal, or with a prefix 0x, 0b or 0o. */
+static inline int shm_read_integer_(const char *word, bool is_signed, size_t size, uint64_t *bits)
+{
+	bool minus = *word == '-';
+	uint64_t n = 0, limit = size == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * size) - 1;
+	unsigned base = 10;
+	if (is_signed && (*word == '-' || *word == '+'))
+		word++;
+	if (is_signed)
+		limit = limit / 2 + minus;
+	if (word[0] == '0' && word[1] != 0 && strchr("xXbBoO", word[1]) != NULL && word[2] != 0) {
+		base = word[1] == 'x' || word[1] == 'X' ? 16 : word[1] == 'b' || word[1] == 'B' ? 2 : 8;
+		word += 2;
+	}
+	if (*word == 0)
+		return -EINVAL;
+	bool fits = true;
+	for (; *word != 0; word++) {
+		int digit = shm_hex_(*word);
+		if (digit < 0 || (unsigned)digit >= base)
+			return -EINVAL;
+		fits = fits && n <= (limit - (unsigned)digit) / base;
+		n = n * base + (unsigned)digit;
+	}
+	*bits = minus ? 0 - n : n;
+	return fits ? 0 : -ERANGE;
+}
+
+/* Reports whether a word is a text, whatever the case of its letters. */
+static inline bool shm_word_is_(const char *word, const char *text)
+{
+	while (*text != 0 && (*word | 0x20) == *text)
+		word++, text++;
+	return *word == 0 && *text == 0;
+}
+
+/* Reads a float as shm_show_float_ writes it, or as C and Go do. */
+SHM_SLOW_ int shm_read_float_(const char *word, bool single, unsigned char *b)
+{
+	const char *plain = word + (*word == '-' || *word == '+');
+	uint64_t bits = 0;
+	char *end;
+	if (strncmp(word, "NaN(0x", 6) == 0) {
+		int n = 0;
+		for (word += 6; shm_hex_(*word) >= 0 && n < (single ? 8 : 16); word++, n++)
+			bits = bits << 4 | (uint64_t)shm_hex_(*word);
+		uint64_t infinite = single ? UINT64_C(0x7f800000) : UINT64_C(0x7ff0000000000000), sign = (infinite << 1) & ~infinite;
+		if (n == 0 || strcmp(word, ")") != 0 || (bits & infinite) != infinite || (bits & ~sign) == infinite)
+			return -EINVAL;
+	} else if (shm_word_is_(word, "nan") || shm_word_is_(plain, "nan")) {
+		bits = single ? UINT64_C(0x7fc00000) : UINT64_C(0x7ff8000000000001);
+	} else if (shm_word_is_(plain, "inf") || shm_word_is_(plain, "infinity")) {
+		bits = single ? UINT64_C(0x7f800000) : UINT64_C(0x7ff0000000000000);
+		if (*word == '-')
+			bits |= single ? UINT64_C(1) << 31 : UINT64_C(1) << 63;
+	} else {
+		bool hex = plain[0] == '0' && (plain[1] | 0x20) == 'x';
+		if (*plain == 0 || plain[strspn(plain, hex ? "0123456789abcdefABCDEFxXpP+-." : "0123456789eE+-.")] != 0 || (hex && strpbrk(plain, "pP") == NULL))
+			return -EINVAL;
+		bool fits = shm_float_bytes_(word, single, b, &end);
+		return *end != 0 || end == word ? -EINVAL : fits ? 0 : -ERANGE;
+	}
+	uint32_t half = (uint32_t)bits;
+	memcpy(b, single ? (const void *)&half : (const void *)&bits, single ? 4 : 8);
+	return 0;
+}
+
+/* Reads (1+2i), 1+2i, 1, 2i or complex(1, 2). It changes the word. */
+SHM_SLOW_ int shm_read_complex_(char *word, bool single, unsigned char *b)
+{
+	char *re = word, *im = NULL, zero[] = "0";
+	size_t n = strlen(word), half = single ? 4 : 8;
+	if (strncmp(word, "complex(", 8) == 0 && word[n - 1] == ')') {
+		re = word + 8;
+		word[n - 1] = 0;
+		if ((im = strchr(re, ',')) == NULL)
+			return -EINVAL;
+		*im++ = 0;
+		im += strspn(im, " ");
+	} else {
+		if (n > 2 && word[0] == '(' && word[n - 1] == ')') {
+			word[n - 1] = 0;
+			re++;
+			n -= 2;
+		}
+		if (n > 1 && re[n - 1] == 'i') {
+			re[--n] = 0;
+			size_t at = n - 1;
+			while (at > 0 && !((re[at] == '+' || re[at] == '-') && strchr("eEpP", re[at - 1]) == NULL))
+				at--;
+			/* The sign ends the first word. It is part of the second, which is read first. */
+			int err = shm_read_float_(re + at, single, b + half);
+			re[at] = 0;
+			return err != 0 ? err : shm_read_float_(at == 0 ? zero : re, single, b);
+		}
+		im = zero;
+	}
+	int err = shm_read_float_(re, single, b);
+	return err != 0 ? err : shm_read_float_(im, single, b + half);
+}
+
+SHM_SLOW_ int shm_read_number_(struct shm_reading_ *in, const struct shm_parts_of_ *t, uint64_t off)
+{
+	char word[160];
+	size_t n = 0;
+	int depth = 0, err;
+	union { uint64_t bits; uint32_t i; uint16_t h; uint8_t b; unsigned char all[16]; } x;
+	memset(&x, 0, sizeof x);
+	shm_skip_(in);
+	for (; in->p[n] != 0; n++) {
+		depth += (in->p[n] == '(') - (in->p[n] == ')');
+		if (depth <= 0 && strchr(",]} \t\r\n", in->p[n]) != NULL)
+			break;
+	}
+	if (n >= sizeof word)
+		return -EINVAL;
+	memcpy(word, in->p, n);
+	word[n] = 0;
+	in->p += n;
+	if (t->code == '?') {
+		bool yes = strcmp(word, "true") == 0 || strcmp(word, "True") == 0 || strcmp(word, "TRUE") == 0 || shm_word_is_(word, "t") || strcmp(word, "1") == 0;
+		bool no = strcmp(word, "false") == 0 || strcmp(word, "False") == 0 || strcmp(word, "FALSE") == 0 || shm_word_is_(word, "f") || strcmp(word, "0") == 0;
+		x.b = yes;
+		err = yes || no ? 0 : -EINVAL;
+	} else if (t->code == 'f' || t->code == 'd') {
+		err = shm_read_float_(word, t->code == 'f', x.all);
+	} else if (t->code == 'F' || t->code == 'D') {
+		err = shm_read_complex_(word, t->code == 'F', x.all);
+	} else {
+		err = shm_read_integer_(word, strchr("bhiq", t->code) != NULL, (size_t)t->size, &x.bits);
+		if (t->size == 1)
+			x.b = (uint8_t)x.bits;
+		else if (t->size == 2)
+			x.h = (uint16_t)x.bits;
+		else if (t->size == 4)
+			x.i = (uint32_t)x.bits;
+	}
+	if (err == 0)
+		shm_set_(in, off, x.all, (size_t)t->size);
+	return err;
+}
+
+/* Appends a character in UTF-8. */
+static inline size_t shm_utf8_of_(uint32_t r, char *to)
+{
+	size_t n = r < 0x80 ? 1 : r < 0x800 ? 2 : r < 0x10000 ? 3 : 4;
+	static const unsigned char first[] = {0, 0, 0xc0, 0xe0, 0xf0};
+	for (size_t i = n; i-- > 1; r >>= 6)
+		to[i] = (char)(0x80 | (r & 0x3f));
+	to[0] = (char)(n == 1 ? r : first[n] | r);
+	return n;
+}
+
+/* Reads an escape after its backslash. Returns the bytes that it stands for, or 0. */
+static inline size_t shm_read_escape_(const char **p, char *to)
+{
+	static const char letters[] = "abfnrtv\\\"", plain[] = "\a\b\f\n\r\t\v\\\"";
+	const char *known = strchr(letters, **p);
+	uint32_t r = 0;
+	if (**p == 0)
+		return 0;
+	char c = *(*p)++;
+	if (known != NULL) {
+		*to = plain[known - letters];
+		return 1;
+	}
+	int digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : c >= '0' && c <= '7' ? 3 : 0;
+	bool octal = digits == 3;
+	if (octal)
+		(*p)--;
+	for (int i = 0; i < digits; i++, (*p)++) {
+		int d = shm_hex_(**p);
+		if (d < 0 || (octal && d > 7) || r > UINT32_MAX >> 4)
+			return 0;
+		r = r * (octal ? 8 : 16) + (uint32_t)d;
+	}
+	if (digits == 0 || (octal && r > 255) || (digits > 3 && (r > 0x10ffff || (r >= 0xd800 && r < 0xe000))))
+		return 0;
+	if (digits > 3)
+		return shm_utf8_of_(r, to);
+	*to = (char)r;
+	return 1;
+}
+
+/* Reads a string literal in double quotes or in backquotes. *n is its bytes, of which those
+ * are kept that have room. */
+SHM_SLOW_ int shm_read_quoted_(const char **p, char *to, uint64_t room, uint64_t *n)
+{
+	char quote = **p, b[4];
+	*n = 0;
+	if (quote != '"' && quote != '`')
+		return -EINVAL;
+	for ((*p)++; **p != quote;) {
+		size_t length = 1;
+		if (**p == 0 || (quote == '"' && **p == '\n'))
+			return -EINVAL;
+		b[0] = *(*p)++;
+		if (quote == '`' && b[0] == '\r') /* as in Go */
+			continue;
+		if (quote == '"' && b[0] == '\\' && (length = shm_read_escape_(p, b)) == 0)
+			return -EINVAL;
+		for (size_t i = 0; i < length; i++, ++*n)
+			if (*n < room)
+				to[*n] = b[i];
+	}
+	(*p)++;
+	return 0;
+}
+
+/* Sets a C string of size bytes, with a NUL behind it if there is room. */
+static inline int shm_set_string_(struct shm_reading_ *in, uint64_t off, uint64_t size, const char *text, uint64_t n)
+{
+	if (n > size)
+		return SHM_ETOOLONG;
+	if (n > 0 && memchr(text, 0, (size_t)n) != NULL) /* it would end the string there */
+		return -EINVAL;
+	if (n > 0)
+		shm_set_(in, off, text, (size_t)n);
+	if (n < size)
+		shm_set_(in, off + n, "", 1);
+	return 0;
+}
+
+static inline bool shm_marked_(const struct shm_reading_ *in, uint64_t off, uint64_t n) { return memchr(in->mask + off, 1, (size_t)n) != NULL; }
+
+/* Reads an index and its colon, if they are there. Of one that is too large it is the
+ * largest. */
+static inline bool shm_read_index_(struct shm_reading_ *in, uint64_t *i)
+{
+	const char *p;
+	shm_skip_(in);
+	*i = 0;
+	for (p = in->p; *p >= '0' && *p <= '9'; p++)
+		*i = *i > SHM_SHOWN_MAX_ ? SHM_SHOWN_MAX_ + 1 : *i * 10 + (uint64_t)(*p - '0');
+	const char *digits = in->p, *end = p;
+	while (*p != 0 && strchr(" \t\r\n", *p) != NULL)
+		p++;
+	if (end == digits || *p != ':')
+		return false;
+	in->p = p + 1;
+	return true;
+}
+
+SHM_SLOW_ int shm_read_(struct shm_reading_ *in, const struct shm_parts_of_ *t, int i, uint64_t off);
+
+static inline int shm_read_array_(struct shm_reading_ *in, const struct shm_parts_of_ *t, int i, uint64_t off)
+{
+	uint64_t step = shm_step_of_(t, i), k;
+	int err = 0;
+	if (!shm_token_(in, '['))
+		return -EINVAL;
+	if (shm_read_index_(in, &k)) {
+		for (;;) {
+			if (k >= t->dims[i] || shm_marked_(in, off + k * step, step)) /* it is there twice */
+				return -EINVAL;
+			if ((err = shm_read_(in, t, i + 1, off + k * step)) != 0 || shm_token_(in, ']'))
+				return err;
+			if (!shm_token_(in, ',') || !shm_read_index_(in, &k))
+				return -EINVAL;
+		}
+	}
+	for (k = 0; k < t->dims[i]; k++)
+		if ((k > 0 && !shm_token_(in, ',')) || (err = shm_read_(in, t, i + 1, off + k * step)) != 0)
+			return err != 0 ? err : -EINVAL;
+	return shm_token_(in, ']') ? 0 : -EINVAL;
+}
+
+/* Reads the name of a field and its colon, and finds the field. The name may be in quotes. */
+static inline bool shm_read_name_(struct shm_reading_ *in, const struct shm_parts_of_ *t, struct shm_field_ *f)
+{
+	char plain[SHM_FORMAT_MAX_ < 4096 ? SHM_FORMAT_MAX_ : 4096];
+	shm_skip_(in);
+	const char *name = in->p, *colon = strchr(name, ':'), *after = name;
+	uint64_t quoted = 0;
+	if (colon == NULL)
+		return false;
+	size_t n = (size_t)(colon - name);
+	while (n > 0 && strchr(" \t\r\n", name[n - 1]) != NULL)
+		n--;
+	bool literal = *name == '"' && shm_read_quoted_(&after, plain, sizeof plain, &quoted) == 0 && after == name + n && quoted <= sizeof plain;
+	in->p = colon + 1;
+	for (int round = literal ? 0 : 1; round < 2; round++) {
+		const char *p = t->element, *end = p + t->length, *want = round == 0 ? plain : name;
+		size_t length = round == 0 ? (size_t)quoted : n;
+		memset(f, 0, sizeof *f);
+		(void)shm_accept_(&p, end, "T{");
+		while (shm_next_field_(&p, end, SHM_DEPTH_ - 1, NULL, NULL, f) == 1)
+			if (f->length - f->format - 1 == length && memcmp(f->text + f->format + 1, want, length) == 0)
+				return true;
+	}
+	return false;
+}
+
+static inline int shm_read_struct_(struct shm_reading_ *in, const struct shm_parts_of_ *t, uint64_t off)
+{
+	struct shm_field_ f;
+	struct shm_parts_of_ part;
+	if (!shm_token_(in, '{'))
+		return -EINVAL;
+	for (int n = 0; !shm_token_(in, '}'); n++) {
+		if ((n > 0 && !shm_token_(in, ',')) || !shm_read_name_(in, t, &f) || shm_marked_(in, off + f.offset, f.size))
+			return -EINVAL;
+		shm_take_apart_(f.text, f.format, 0, &part);
+		int err = shm_read_(in, &part, 0, off + f.offset);
+		if (err != 0)
+			return err;
+	}
+	return 0;
+}
+
+/* Reads the part of a value that has the dimensions from i on. */
+SHM_SLOW_ int shm_read_(struct shm_reading_ *in, const struct shm_parts_of_ *t, int i, uint64_t off)
+{
+	if (i < t->n)
+		return shm_read_array_(in, t, i, off);
+	if (t->code == '{')
+		return shm_read_struct_(in, t, off);
+	if (t->code != 'c')
+		return shm_read_number_(in, t, off);
+	shm_skip_(in);
+	char *text = (char *)malloc((size_t)t->size);
+	uint64_t n;
+	if (text == NULL)
+		return -ENOMEM;
+	int err = shm_read_quoted_(&in->p, text, t->size, &n);
+	if (err == 0)
+		err = shm_set_string_(in, off, t->size, text, n);
+	free(text);
+	return err;
+}
+
+/* Reads a whole value. Characters that are the whole value need no quotes. */
+static inline int shm_read_all_(struct shm_reading_ *in, const struct shm_parts_of_ *t)
+{
+	const char *text = in->p;
+	shm_skip_(in);
+	if (t->n == 0 && t->code == 'c' && *in->p != '"' && *in->p != '`')
+		return shm_set_string_(in, 0, t->size, text, strlen(text));
+	int err = shm_read_(in, t, 0, 0);
+	if (err != 0)
+		return err;
+	shm_skip_(in);
+	return *in->p != 0 ? -EINVAL : 0;
+}
+
+/* Stores the marked bytes of a published struct or string, as one commit, unless they are
+ * there already. */
+static inline int shm_store_slot_(const shm_value *v, const struct shm_reading_ *in, uint64_t off, uint64_t size, int64_t until)
+{
+	unsigned char *x = (unsigned char *)malloc((size_t)size);
+	if (x == NULL)
+		return -ENOMEM;
+	int err = shm_lock_until_(v, until);
+	if (err == 0) {
+		uint32_t old = __atomic_load_n(&v->cell->extent, __ATOMIC_SEQ_CST);
+		while (v->kind == SHM_SINGLE && old < size && !shm_cas_(&v->cell->extent, old, (uint32_t)shm_min_(size, UINT32_MAX)))
+			old = __atomic_load_n(&v->cell->extent, __ATOMIC_SEQ_CST);
+		shm_copy_out_(v, __atomic_load_n(&v->cell->commit, __ATOMIC_RELAXED), x, (size_t)size);
+		for (uint64_t i = 0; i < size; i++)
+			x[i] = in->mask[off + i] != 0 ? in->bytes[off + i] : x[i];
+		if (shm_same_(v, x, size)) {
+			err = shm_release_(v);
+		} else {
+			shm_fill_(v, x, size);
+			err = shm_unlock(v);
+		}
+	}
+	free(x);
+	return err;
+}
+
+/* Stores the marked bytes where they are. Each number of up to 8 bytes is one store; step is
+ * its size, or 1 for what consists of several. */
+static inline bool shm_store_marked_(const shm_value *v, const struct shm_reading_ *in, uint64_t size, size_t step)
+{
+	bool changed = false;
+	for (uint64_t i = 0; i < size; i += step) {
+		if (in->mask[i] == 0 || memcmp(v->data + i, in->bytes + i, step) == 0)
+			continue;
+		changed = true;
+		if (step <= 8)
+			shm_store_number_(v->data + i, step, in->bytes + i);
+		else
+			memcpy(v->data + i, in->bytes + i, step);
+	}
+	return changed;
+}
+
+static inline int shm_store_read_(const shm_value *v, const struct shm_reading_ *in, size_t step, int64_t until)
+{
+	shm_value row;
+	int err = 0;
+	if (v->access == SHM_PUBLISHED && v->cell == NULL) { /* each row changes as a whole, one after another */
+		for (uint64_t i = 0; err == 0 && i < v->count; i++)
+			if (shm_marked_(in, i * v->size, v->size) && (err = shm_part_at_(v, i, shm_row_size_(v->capacity), SHM_SINGLE, &row)) == 0)
+				err = shm_store_slot_(&row, in, i * v->size, v->size, until);
+		return err;
+	}
+	if (v->access == SHM_PUBLISHED)
+		return shm_store_slot_(v, in, 0, shm_shown_(v), until);
+	if (v->cell == NULL) {
+		(void)shm_store_marked_(v, in, shm_shown_(v), step);
+		return 0;
+	}
+	if ((err = shm_lock_until_(v, until)) != 0)
+		return err;
+	return shm_store_marked_(v, in, shm_shown_(v), step) ? shm_unlock(v) : shm_release_(v);
+}
+
+static inline int shm_set_from_(const shm_value *v, const struct shm_record_ *r, const char *text, int64_t until)
+{
+	struct shm_parts_of_ t;
+	struct shm_reading_ in = {text, NULL, NULL};
+	if (v->segment->read_only)
+		return -EROFS;
+	if (v->kind == SHM_MUTEX || v->kind == SHM_RING || shm_has_cells_(v->kind))
+		return -EINVAL;
+	uint64_t size = shm_shown_(v);
+	if (size > SHM_SHOWN_MAX_)
+		return SHM_ETOOLONG;
+	in.bytes = (unsigned char *)calloc(2, (size_t)size);
+	if (in.bytes == NULL)
+		return -ENOMEM;
+	in.mask = in.bytes + size;
+	shm_take_apart_(r->shape.format, r->shape.format_length, v->count, &t);
+	int err = shm_read_all_(&in, &t);
+	if (err == 0)
+		err = shm_store_read_(v, &in, t.code == '{' || t.code == 'c' ? 1 : (size_t)t.size, until);
+	free(in.bytes);
+	return err;
+}
+
+SHM_USE_ SHM_SLOW_ int shm_set_text(const shm_value *v, const char *text, int64_t ns)
+{
+	struct shm_record_ r;
+	struct shm_locale_ l;
+	shm_value now;
+	int64_t until = shm_until_(ns);
+	int state = shm_hold_off_(), err = shm_use_c_locale_(&l);
+	if (err == 0) {
+		if ((err = shm_newest_handle_(v, &r, &now)) == 0) {
+			err = shm_set_from_(&now, &r, text, until);
+			free(r.meta);
+		}
+		shm_restore_locale_(&l);
+	}
+	shm_permit_(state);
+	return err;
+}
+
+/* ---- Answers to those who may only read ---- */
+
+/* Returns the change word that a byte stands for, or NULL if no value has one there. The
+ * bytes of a value may look like a record, and whoever may only read could make this
+ * process write to any byte: so the index must lead to the record. */
+SHM_SLOW_ uint32_t *shm_asked_(shm_segment *s, int64_t at)
+{
+	uint64_t n = (uint64_t)(at - SHM_ASK_BASE_), record = n / (2 * SHM_ASK_LINES_) * SHM_LINE_, cell = record + n % (2 * SHM_ASK_LINES_) / 2 * SHM_LINE_, used, step;
+	char name[SHM_NAME_MAX_ + 1];
+	struct shm_record_ r, found;
+	if (n % 2 != 0)
+		return NULL;
+	if (n == 0)
+		return &s->header->names;
+	if (shm_used_(s, &used) != 0 || shm_decode_(s, record, used, &r) != 0)
+		return NULL;
+	uint64_t locks = shm_locks_in_(&r, &step);
+	memcpy(name, r.shape.name, r.shape.name_length);
+	name[r.shape.name_length] = 0;
+	free(r.meta);
+	if (cell < r.data || (cell - r.data) % step != 0 || (cell - r.data) / step >= locks || shm_search_(s, name, &found) != 0)
+		return NULL;
+	free(found.meta);
+	return found.offset == record ? &((struct shm_cell_ *)(void *)(s->mem + cell))->change : NULL;
+}
+
+static inline void shm_answer_one_(void *arg, int64_t at, int64_t n)
+{
+	uint32_t *change = n == 1 ? shm_asked_((shm_segment *)arg, at) : NULL, w; /* a longer lock asks for nothing */
+	if (change == NULL)
+		return;
+	do
+		w = __atomic_load_n(change, __ATOMIC_SEQ_CST);
+	while ((w & SHM_AWAITED_) == 0 && !shm_cas_(change, w, w | SHM_AWAITED_));
+	shm_futex_wake_(change, INT32_MAX); /* who sleeps on the word looks again, also if the bit was set */
+}
+
+/* Answers all who ask, or many: the next call goes on. */
+static inline int shm_answer_all_(shm_segment *s)
+{
+	enum { LOOKS = 64 };
+	int64_t end = SHM_ASK_BASE_ + SHM_ASK_BYTES_, from = SHM_ASK_BASE_ + (int64_t)(__atomic_load_n(&s->asked, __ATOMIC_RELAXED) % (uint64_t)SHM_ASK_BYTES_), rest;
+	int fd = s->ctl >= 0 ? s->ctl : s->fd; /* it holds no lock of an asker */
+	int err = shm_each_lock_(fd, F_WRLCK, from, end, LOOKS, shm_answer_one_, s, &rest);
+	if (err == 0 && from > SHM_ASK_BASE_ && rest == from)
+		err = shm_each_lock_(fd, F_WRLCK, SHM_ASK_BASE_, from, LOOKS, shm_answer_one_, s, &rest);
+	__atomic_store_n(&s->asked, rest == from ? 0 : (uint64_t)(rest - SHM_ASK_BASE_), __ATOMIC_RELAXED);
+	return err;
+}
+
+SHM_USE_ SHM_SLOW_ int shm_answer(shm_segment *s, int64_t ns)
+{
+	int64_t until = shm_until_(ns), now = shm_now_(), next = __atomic_load_n(&s->answered, __ATOMIC_RELAXED) + SHM_ANSWER_NS_;
+	if (s->read_only)
+		return -EROFS;
+	if (now < next && next - now <= SHM_ANSWER_NS_) {
+		struct timespec pause = {0, (long)(next - now)};
+		nanosleep(&pause, NULL);
+	}
+	int state = shm_hold_off_(), err = shm_answer_all_(s); /* also those whose ring was lost */
+	shm_permit_(state);
+	__atomic_store_n(&s->answered, shm_now_(), __ATOMIC_RELAXED);
+	if (err != 0 || shm_now_() >= until)
+		return err != 0 ? err : -ETIMEDOUT;
+	shm_futex_wait_(&s->header->bell, 0, ~UINT32_C(0), until);
+	if (shm_now_() >= until)
+		return -ETIMEDOUT;
+	state = shm_hold_off_();
+	err = shm_answer_all_(s);
+	shm_permit_(state);
+	__atomic_store_n(&s->answered, shm_now_(), __ATOMIC_RELAXED);
+	return err;
+}
+
 /* ---- Segments ---- */
 
 /* Returns a random number. */
@@ -3607,7 +5631,7 @@ static inline int shm_check_header_(const struct shm_header_ *h, uint64_t file_s
 	if (h->version != 2)
 		return SHM_EVERSION;
 	if (shm_crc_(0, h, offsetof(struct shm_header_, check)) != h->check || !shm_zeros_(h->zero, h->zero + sizeof h->zero) ||
-	    !shm_zeros_(h->zero2, h->zero2 + sizeof h->zero2))
+	    h->bell != 0 || !shm_zeros_(h->zero2, h->zero2 + sizeof h->zero2))
 		return SHM_EFORMAT;
 	if (h->size != SHM_HEADER_ || h->table_len != SHM_TABLE_LEN_ || h->max_size > SHM_MAX_SEGMENT_ || h->max_size < SHM_FIRST_ || h->max_size % SHM_LINE_ != 0 ||
 	    !shm_unseal_bytes_(&h->allocated, &allocated) || !shm_unseal_bytes_(&h->used, &used) || !shm_unseal_bytes_(&h->indexed, &indexed) ||
@@ -3698,6 +5722,7 @@ static inline void shm_free_(shm_segment *s)
 	shm_close_(s, s->ctl);
 	shm_close_(s, s->fd);
 	free(s->path);
+	free(s->name);
 	free(s);
 }
 
@@ -3710,8 +5735,33 @@ static inline void shm_remove_segment_(shm_segment *s)
 			*p = s->next;
 			break;
 		}
+	if (s->pid == getpid())
+		shm_drop_control_(s);
 	pthread_mutex_unlock(&s->home->mutex);
 	shm_free_(s);
+}
+
+/* Makes a path that stays right if the process changes its directory. */
+static inline int shm_absolute_(const char *path, char **out)
+{
+	char *here = *path == '/' ? NULL : getcwd(NULL, 0);
+	size_t n = here == NULL ? 0 : strlen(here);
+	*out = (char *)malloc(n + strlen(path) + 2);
+	if (*out != NULL) {
+		if (here != NULL)
+			memcpy(*out, here, n);
+		strcpy(*out + n, here != NULL ? "/" : "");
+		strcat(*out + n, path);
+	}
+	free(here);
+	return *out == NULL ? -ENOMEM : 0;
+}
+
+/* Keeps the name of a segment. */
+static inline int shm_call_it_(shm_segment *s, const char *name)
+{
+	s->name = *name == 0 ? NULL : strdup(name);
+	return *name != 0 && s->name == NULL ? -ENOMEM : 0;
 }
 
 /* Attaches to the file of fd. The segment owns fd; after an error it is closed. */
@@ -3745,8 +5795,8 @@ SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, con
 	s->home = &shm_home_;
 	s->where = shm_home_of_(type, st.st_ino, header.identity);
 	pthread_mutex_init(&s->gate, NULL);
-	if (path != NULL && (s->path = strdup(path)) == NULL)
-		err = -ENOMEM;
+	if (path != NULL)
+		err = shm_absolute_(path, &s->path);
 	uint64_t need = shm_min_(size, header.max_size);
 	for (s->length = header.max_size; err == 0; s->length = shm_round_(s->length / 2, page)) {
 		void *mem = s->length > (uint64_t)INTPTR_MAX ? MAP_FAILED : mmap(NULL, (size_t)s->length, o->read_only ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -4133,9 +6183,345 @@ SHM_USE_ SHM_SLOW_ int shm_attach(shm_segment **out, const char *name, const shm
 		err = shm_path_(name, &path);
 	if (err == 0)
 		err = shm_attach_path_(out, path, &opt);
+	if (err == 0 && (err = shm_call_it_(*out, name)) != 0) {
+		shm_remove_segment_(*out);
+		*out = NULL;
+	}
 	free(path);
 	shm_permit_(state);
 	return err;
+}
+
+/* ---- Handing a segment over ----
+ *
+ * The environment of the child has a variable for each segment: SHM_SEGMENT_ and its name
+ * in hexadecimal. The value is descriptor:device:inode, and :socket if a description for
+ * the child's lease waits in a socket.
+ */
+
+#define SHM_PASS_ "SHM_SEGMENT_"
+
+/* Parses the value of such a variable. */
+static inline bool shm_parse_passing_(const char *text, uint64_t *numbers, int *n)
+{
+	const uint64_t limits[] = {INT32_MAX, UINT64_MAX, UINT64_MAX, INT32_MAX};
+	numbers[3] = 0;
+	for (*n = 0; *n < 4; ++*n) {
+		uint64_t x = 0;
+		int digits = 0;
+		for (; *text >= '0' && *text <= '9'; text++, digits++) {
+			uint64_t d = (uint64_t)(*text - '0');
+			if (x > (limits[*n] - d) / 10)
+				return false;
+			x = x * 10 + d;
+		}
+		if (digits == 0 || (limits[*n] == INT32_MAX && x < 3))
+			return false;
+		numbers[*n] = x;
+		if (*text == 0) {
+			++*n;
+			break;
+		}
+		if (*text++ != ':')
+			return false;
+	}
+	return text[-1] != ':' && *text == 0 && *n >= 3;
+}
+
+/* Returns the name of the variable, with room for a value behind it. The caller frees it. */
+static inline char *shm_variable_(const char *name, size_t room)
+{
+	size_t n = strlen(name);
+	char *v = (char *)malloc(sizeof SHM_PASS_ + 2 * n + room), *at;
+	if (v == NULL)
+		return NULL;
+	memcpy(v, SHM_PASS_, sizeof SHM_PASS_);
+	at = v + strlen(v);
+	for (size_t i = 0; i < n; i++, at += 2)
+		snprintf(at, 3, "%02x", (unsigned)(unsigned char)name[i]);
+	return v;
+}
+
+/* Receives a descriptor from a socket, or looks at the one that waits there. Returns it if
+ * it is one for reading and writing of the file, and otherwise -ENOENT. */
+static inline int shm_receive_(int socket, dev_t device, ino_t inode, int flags)
+{
+	char text[2];
+	union { struct cmsghdr align; char bytes[CMSG_SPACE(2 * sizeof(int))]; } control;
+	struct iovec part;
+	struct msghdr m;
+	struct stat st;
+	int fds[2] = {-1, -1}, got;
+	size_t count = 0;
+	memset(&m, 0, sizeof m);
+	memset(&control, 0, sizeof control);
+	part.iov_base = text;
+	part.iov_len = sizeof text;
+	m.msg_iov = &part;
+	m.msg_iovlen = 1;
+	m.msg_control = control.bytes;
+	m.msg_controllen = sizeof control.bytes;
+	while ((got = (int)recvmsg(socket, &m, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+	}
+	if (got < 0)
+		return -ENOENT;
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len >= CMSG_LEN(0))
+		count = (size_t)shm_min_((c->cmsg_len - CMSG_LEN(0)) / sizeof(int), 2);
+	if (count > 0)
+		memcpy(fds, CMSG_DATA(c), count * sizeof(int));
+	bool good = got == 1 && count == 1 && (m.msg_flags & MSG_CTRUNC) == 0 && (fcntl(fds[0], F_GETFL) & O_ACCMODE) == O_RDWR &&
+		fstat(fds[0], &st) == 0 && S_ISREG(st.st_mode) && st.st_dev == device && st.st_ino == inode;
+	for (size_t i = 0; i < count && !good; i++)
+		close(fds[i]);
+	return good ? fds[0] : -ENOENT;
+}
+
+/* Keeps the descriptions of a file that the parent of this process has left in sockets, and
+ * closes the sockets: no process that this one starts is to find them open. What cannot be
+ * received is left alone. */
+SHM_SLOW_ void shm_receive_all_(dev_t device, ino_t inode)
+{
+	pthread_mutex_lock(&shm_home_.mutex);
+	for (char **e = environ; e != NULL && *e != NULL; e++) {
+		const char *value = strchr(*e, '=');
+		uint64_t numbers[4];
+		int n, fd;
+		if (strncmp(*e, SHM_PASS_, strlen(SHM_PASS_)) != 0 || value == NULL || !shm_parse_passing_(value + 1, numbers, &n) || n != 4 ||
+		    numbers[1] != (uint64_t)device || numbers[2] != (uint64_t)inode)
+			continue;
+		/* The number may be another file's by now: it looks first. */
+		if ((fd = shm_receive_((int)numbers[3], device, inode, MSG_PEEK)) < 0)
+			continue;
+		close(fd);
+		if ((fd = shm_receive_((int)numbers[3], device, inode, 0)) < 0)
+			continue;
+		close((int)numbers[3]);
+		struct shm_passed_ *p = shm_home_.passed;
+		while (p != NULL && p->fd >= 0 && (p->device != device || p->inode != inode))
+			p = p->next;
+		bool have = p != NULL && p->fd >= 0; /* one is enough */
+		if (p == NULL && (p = (struct shm_passed_ *)calloc(1, sizeof *p)) != NULL) {
+			p->next = shm_home_.passed;
+			shm_home_.passed = p;
+		}
+		if (have || p == NULL) {
+			close(fd);
+			continue;
+		}
+		p->device = device;
+		p->inode = inode;
+		p->fd = fd;
+		p->user = NULL;
+	}
+	pthread_mutex_unlock(&shm_home_.mutex);
+}
+
+/* Sends a description of the segment's file, which nobody else has, to who has the other
+ * end of a socket. Returns that end, or -1. */
+SHM_SLOW_ int shm_send_(shm_segment *s)
+{
+	union { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof(int))]; } control;
+	struct iovec part;
+	struct msghdr m;
+	int ends[2], fd = shm_reopen_(s, false);
+	if (fd < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	char byte = 0;
+	memset(&m, 0, sizeof m);
+	memset(&control, 0, sizeof control);
+	part.iov_base = &byte;
+	part.iov_len = 1;
+	m.msg_iov = &part;
+	m.msg_iovlen = 1;
+	m.msg_control = control.bytes;
+	m.msg_controllen = sizeof control.bytes;
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof fd);
+	memcpy(CMSG_DATA(c), &fd, sizeof fd);
+	ssize_t sent;
+	while ((sent = sendmsg(ends[1], &m, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0 && errno == EINTR) {
+	}
+	close(fd);
+	close(ends[1]);
+	if (sent == 1)
+		return ends[0];
+	close(ends[0]);
+	return -1;
+}
+
+static inline void shm_pass_end(shm_passing *p)
+{
+	if (p->fd >= 0)
+		close(p->fd);
+	if (p->socket >= 0)
+		close(p->socket);
+	free(p->variable);
+	p->fd = p->socket = -1;
+	p->variable = NULL;
+}
+
+static inline int shm_describe_passing_(shm_segment *s, shm_passing *p)
+{
+	struct stat st;
+	int err = shm_stat_(s, s->fd, &st);
+	if (err != 0)
+		return err;
+	if ((p->variable = shm_variable_(s->name != NULL ? s->name : "", 100)) == NULL)
+		return -ENOMEM;
+	if ((p->fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 3)) < 0)
+		return -errno;
+	/* A child that may open the file does without the socket. A reader has no more to give. */
+	p->socket = s->read_only ? -1 : shm_send_(s);
+	size_t n = strlen(p->variable);
+	snprintf(p->variable + n, 100, p->socket < 0 ? "=%d:%llu:%llu" : "=%d:%llu:%llu:%d", p->fd, (unsigned long long)st.st_dev, (unsigned long long)st.st_ino, p->socket);
+	return 0;
+}
+
+SHM_USE_ SHM_SLOW_ int shm_pass(shm_segment *s, shm_passing *p)
+{
+	p->fd = p->socket = -1;
+	p->variable = NULL;
+	int state = shm_hold_off_(), err = shm_describe_passing_(s, p);
+	if (err != 0)
+		shm_pass_end(p);
+	shm_permit_(state);
+	return err;
+}
+
+SHM_USE_ static inline int shm_pass_on(const shm_passing *p)
+{
+	if (fcntl(p->fd, F_SETFD, 0) != 0 || (p->socket >= 0 && fcntl(p->socket, F_SETFD, 0) != 0) || putenv(p->variable) != 0)
+		return -errno;
+	return 0;
+}
+
+/* Attaches to what the parent has handed over under a name. */
+static inline int shm_inherit_(shm_segment **out, const char *name, const shm_options *o)
+{
+	shm_options opt;
+	uint64_t numbers[4];
+	int n, err = shm_options_(o, &opt);
+	struct stat st;
+	char *path = NULL, *variable = err != 0 ? NULL : shm_variable_(name, 0);
+	if (err != 0)
+		return err;
+	if (variable == NULL)
+		return -ENOMEM;
+	const char *value = opt.exclusive ? NULL : getenv(variable);
+	free(variable);
+	if (value == NULL)
+		return opt.exclusive ? -EEXIST : -ENOENT;
+	if (!shm_parse_passing_(value, numbers, &n))
+		return -EINVAL;
+	int fd = (int)numbers[0], flags;
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_dev != numbers[1] || (uint64_t)st.st_ino != numbers[2])
+		return -ENOENT; /* it may be a grandparent's */
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || (flags = fcntl(fd, F_GETFL)) < 0)
+		return -errno;
+	if (!opt.read_only && (flags & O_ACCMODE) != O_RDWR)
+		return -EACCES;
+	shm_receive_all_(st.st_dev, st.st_ino);
+	if (*name != 0 && (err = shm_path_(name, &path)) != 0)
+		return err;
+	if (path != NULL && *path != '/') { /* relative to where the parent is */
+		free(path);
+		path = NULL;
+	}
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	err = own < 0 ? -errno : shm_attach_owned_(out, own, path, &opt);
+	free(path);
+	return err == 0 ? shm_call_it_(*out, name) : err;
+}
+
+SHM_USE_ SHM_SLOW_ int shm_inherited(shm_segment **out, const char *name, const shm_options *o)
+{
+	*out = NULL;
+	int state = shm_hold_off_(), err = shm_inherit_(out, name, o);
+	if (err != 0 && *out != NULL) {
+		shm_remove_segment_(*out);
+		*out = NULL;
+	}
+	shm_permit_(state);
+	return err;
+}
+
+/* Makes a file without a name, in memory. */
+static inline int shm_anonymous_file_(const shm_options *o)
+{
+#ifdef SYS_memfd_create
+	const unsigned cloexec = 1, sealing = 2, noexec = 8; /* of linux/memfd.h */
+	long fd = syscall(SYS_memfd_create, "shm", cloexec | sealing | noexec);
+	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
+		fd = syscall(SYS_memfd_create, "shm", cloexec | sealing);
+#else
+	long fd = -1;
+	errno = ENOSYS;
+#endif
+	if (fd < 0 && shm_refused_(errno))
+		fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	int err = shm_build_((int)fd, o->mode, o->max_size);
+	if (err == 0 && fcntl((int)fd, 1033 /* F_ADD_SEALS */, 0x2 | 0x1 /* F_SEAL_SHRINK, F_SEAL_SEAL */) != 0 && !shm_refused_(errno))
+		err = -errno;
+	if (err == 0)
+		return (int)fd;
+	close((int)fd);
+	return err;
+}
+
+SHM_USE_ SHM_SLOW_ int shm_anonymous(shm_segment **out, const shm_options *o)
+{
+	shm_options opt;
+	*out = NULL;
+	int state = shm_hold_off_(), err = shm_options_(o, &opt);
+	if (err == 0 && (opt.read_only || opt.must_exist)) /* it is always new */
+		err = -EINVAL;
+	if (err == 0) {
+		int fd = shm_anonymous_file_(&opt);
+		err = fd < 0 ? fd : shm_attach_owned_(out, fd, NULL, &opt);
+	}
+	shm_permit_(state);
+	return err;
+}
+
+/* ---- What a segment is ---- */
+
+static inline const char *shm_name(const shm_segment *s) { return s->name != NULL ? s->name : ""; }
+
+static inline uint64_t shm_size(const shm_segment *s)
+{
+	uint64_t n;
+	return shm_unseal_bytes_(&s->header->allocated, &n) ? n : 0;
+}
+
+SHM_USE_ SHM_SLOW_ int shm_sync(shm_segment *s)
+{
+	uint64_t n;
+	if (!shm_unseal_bytes_(&s->header->allocated, &n))
+		return SHM_EFORMAT;
+	n = shm_min_(n, s->length);
+	int state = shm_hold_off_(), err = shm_reach_(s, n);
+	if (err == 0 && msync(s->mem, (size_t)n, MS_SYNC) != 0)
+		err = -errno;
+	shm_permit_(state);
+	return err;
+}
+
+SHM_USE_ SHM_SLOW_ int shm_replaced(const shm_segment *s)
+{
+	struct stat st;
+	if (s->path == NULL)
+		return 0;
+	if (lstat(s->path, &st) != 0)
+		return errno == ENOENT ? 1 : -errno;
+	return st.st_dev != s->device || st.st_ino != s->inode;
 }
 
 /* Attaches to the file of a descriptor, through a duplicate of it. */
@@ -4149,6 +6535,9 @@ static inline int shm_attach_to_(shm_segment **out, int fd, const shm_options *o
 		return -errno;
 	if (!opt.read_only && (flags & O_ACCMODE) != O_RDWR)
 		return -EACCES;
+	struct stat st;
+	if (fstat(fd, &st) == 0)
+		shm_receive_all_(st.st_dev, st.st_ino);
 	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	return own < 0 ? -errno : shm_attach_owned_(out, own, NULL, &opt);
 }

@@ -339,7 +339,7 @@ static void crowd(struct worker *w, int threads)
 
 static bool reached(const shm_value *v, void *arg)
 {
-	int64_t x;
+	int64_t x = 0;
 	MUST(shm_load_i64(v, &x));
 	return x >= *(long *)arg;
 }
@@ -905,6 +905,645 @@ static void maker(const char *name, int who)
 	}
 }
 
+/* ---- Verbs ---- */
+
+/* Adds *arg, unless that is 0. */
+static int plus(int64_t *x, void *arg)
+{
+	*x += *(int64_t *)arg;
+	return *(int64_t *)arg == 0 ? 7 : 0;
+}
+
+static int half(double *x, void *arg)
+{
+	(void)arg;
+	*x /= 2;
+	return 0;
+}
+
+static int keep(int64_t *x, void *arg)
+{
+	(void)x, (void)arg;
+	return 0;
+}
+
+static int end_thread(int64_t *x, void *arg)
+{
+	(void)x, (void)arg;
+	pthread_exit(NULL);
+	return 0;
+}
+
+static void *update_and_end(void *v)
+{
+	(void)!shm_update_i64((const shm_value *)v, end_thread, NULL, -1);
+	return NULL;
+}
+
+static int step_row(void *x, void *arg)
+{
+	struct row *r = (struct row *)x;
+	r->n++;
+	r->twice += 2;
+	return arg == NULL ? 0 : -ECANCELED;
+}
+
+static int same_row(void *x, void *arg)
+{
+	(void)x, (void)arg;
+	return 0;
+}
+
+static void hold(shm_value *v) { MUST(shm_lock(v)); }
+
+static void numbers_change(shm_segment *s)
+{
+	shm_value v, a;
+	int64_t x = 5, old = 0, d = 10;
+	double f = 8;
+	uint32_t change;
+	MUST(shm_new_number(s, "swapped", SHM_I64, &x, &v));
+	MUST(shm_swap_i64(&v, 6, &old));
+	WANT(old == 5);
+	MUST(shm_swap_i64(&v, 7, NULL));
+	x = 5;
+	WANT(shm_cas_i64(&v, &x, 8) == -EAGAIN && x == 7);
+	MUST(shm_cas_i64(&v, &x, 8));
+	MUST(shm_update_i64(&v, plus, &d, -1));
+	d = 0;
+	change = v.cell->change;
+	WANT(shm_update_i64(&v, plus, &d, -1) == 7); /* what f returns, and nothing is changed */
+	v.cell->change |= SHM_AWAITED_;
+	MUST(shm_update_i64(&v, keep, NULL, -1));
+	WANT(v.cell->change == (change | SHM_AWAITED_)); /* nobody is told of no change */
+	MUST(shm_load_i64(&v, &x));
+	WANT(x == 18 && v.cell->word == 0);
+	WANT(shm_swap_i32(&v, 1, NULL) == SHM_ELAYOUT && shm_update_f64(&v, half, NULL, 0) == SHM_ELAYOUT);
+	/* A thread that leaves f for good unlocks, and changes nothing. */
+	pthread_t thread;
+	WANT(pthread_create(&thread, NULL, update_and_end, &v) == 0 && pthread_join(thread, NULL) == 0);
+	MUST(shm_load_i64(&v, &old));
+	WANT(old == 18 && v.cell->word == 0);
+	MUST(shm_new_array(s, "swaps", SHM_F64, 3, &a));
+	MUST(shm_swap_f64_at(&a, 2, f, &f));
+	MUST(shm_update_f64_at(&a, 2, half, NULL, -1));
+	f = 4;
+	MUST(shm_cas_f64_at(&a, 2, &f, -0.0));
+	f = 0; /* is equal to -0 */
+	MUST(shm_cas_f64_at(&a, 2, &f, f - f));
+	f = HUGE_VAL - HUGE_VAL;
+	WANT(shm_cas_f64_at(&a, 2, &f, 1) == -EAGAIN && shm_cas_f64_at(&a, 3, &f, 1) == -EINVAL && shm_swap_f64_at(&a, 3, 1, NULL) == -EINVAL);
+	pid_t child = child_with(&v, hold);
+	int64_t start = shm_now_();
+	d = 1;
+	WANT(shm_update_i64(&v, plus, &d, 20000000) == -ETIMEDOUT && shm_now_() - start >= 20000000);
+	end(child);
+	MUST(shm_update_i64(&v, plus, &d, -1)); /* from the dead */
+	WANT(shm_abandoned(&v));
+	MUST(shm_load_i64(&v, &x));
+	WANT(x == 19);
+}
+
+struct together {
+	const shm_value *a, *b, *text;
+	struct row x, y;
+	char letters[9];
+	int calls, fails;
+};
+
+static int read_together(void *arg)
+{
+	struct together *t = (struct together *)arg;
+	t->calls++;
+	if (t->fails != 0)
+		return t->fails;
+	MUST(shm_read(t->a, &t->x, sizeof t->x));
+	MUST(shm_read(t->b, &t->y, sizeof t->y));
+	MUST(shm_read_text(t->text, t->letters, sizeof t->letters));
+	return 0;
+}
+
+static int read_beside_a_writer(void *arg)
+{
+	struct together *t = (struct together *)arg;
+	int err = shm_update(t->a, step_row, NULL, &t->x, sizeof t->x, 0);
+	WANT(err == (t->calls < 64 + 1 ? 0 : -ETIMEDOUT)); /* then the snapshot holds the lock */
+	return read_together(arg);
+}
+
+static bool stop_moving;
+
+static void *move(void *arg)
+{
+	const struct together *t = (const struct together *)arg;
+	struct row x;
+	while (!__atomic_load_n(&stop_moving, __ATOMIC_RELAXED)) { /* b is never ahead of a */
+		MUST(shm_update(t->a, step_row, NULL, &x, sizeof x, -1));
+		MUST(shm_update(t->b, step_row, NULL, &x, sizeof x, -1));
+	}
+	return NULL;
+}
+
+static void published_changes(shm_segment *s)
+{
+	shm_value a, b, text, table, row, ring;
+	struct row x = {1, 2}, y;
+	uint64_t commit = UINT64_MAX, seq;
+	MUST(shm_new_struct(s, "a", ROW, sizeof x, &x, &a));
+	MUST(shm_next_commit(&a, &commit, 0));
+	WANT(commit == 0 && shm_next_commit(&a, &commit, 1000000) == -ETIMEDOUT);
+	MUST(shm_update(&a, step_row, NULL, &y, sizeof y, -1));
+	WANT(y.n == 2 && y.twice == 4);
+	MUST(shm_next_commit(&a, &commit, 0));
+	WANT(commit == 1);
+	WANT(shm_update(&a, step_row, &x, &y, sizeof y, -1) == -ECANCELED && shm_update(&a, step_row, NULL, &y, 4, -1) == -EINVAL);
+	MUST(shm_update(&a, same_row, NULL, &y, sizeof y, -1));
+	WANT(y.n == 2 && shm_next_commit(&a, &commit, 0) == -ETIMEDOUT && a.cell->word == 0);
+	MUST(shm_publish_for(&a, &x, sizeof x, 0));
+	pid_t child = child_with(&a, hold);
+	WANT(shm_publish_for(&a, &x, sizeof x, 5000000) == -ETIMEDOUT && shm_update(&a, step_row, NULL, &y, sizeof y, 0) == -ETIMEDOUT);
+	end(child);
+	MUST(shm_new_string(s, "t", 8, &text));
+	MUST(shm_publish_text_for(&text, "text", -1));
+	MUST(shm_new_table(s, "rows", ROW, sizeof x, 3, &table));
+	MUST(shm_row(&table, 2, &row));
+	MUST(shm_update(&row, step_row, NULL, &y, sizeof y, -1));
+	WANT(y.n == 1 && shm_update(&table, step_row, NULL, &y, sizeof y, -1) == -EINVAL && shm_next_commit(&table, &commit, 0) == -EINVAL);
+	MUST(shm_new_ring(s, "r", ROW, sizeof x, 2, &ring));
+	commit = 0;
+	MUST(shm_append(&ring, &x, sizeof x, &seq));
+	MUST(shm_next_commit(&ring, &commit, 0));
+	WANT(commit == seq);
+
+	MUST(shm_new_struct(s, "b", ROW, sizeof x, &x, &b));
+	MUST(shm_publish(&a, &x, sizeof x));
+	const shm_value *all[] = {&b, &table, &a, &text, &a, &ring};
+	struct together t;
+	memset(&t, 0, sizeof t);
+	t.a = &a, t.b = &b, t.text = &text;
+	MUST(shm_snapshot(all, 6, read_together, &t));
+	WANT(t.calls == 1 && t.x.n == 1 && t.y.n == 1 && strcmp(t.letters, "text") == 0);
+	MUST(shm_snapshot(all, 6, read_beside_a_writer, &t));
+	WANT(t.calls > 64 && a.cell->word == 0 && b.cell->word == 0);
+	t.fails = -ECANCELED;
+	WANT(shm_snapshot(all, 6, read_together, &t) == -ECANCELED);
+	t.fails = 0;
+	MUST(shm_publish(&a, &x, sizeof x));
+	MUST(shm_publish(&b, &x, sizeof x));
+	pthread_t thread;
+	WANT(pthread_create(&thread, NULL, move, &t) == 0);
+	struct together u = t;
+	for (int i = 0; i < 2000; i++) {
+		MUST(shm_snapshot(all, 6, read_together, &u));
+		WANT(u.x.n == u.y.n || u.x.n == u.y.n + 1);
+	}
+	__atomic_store_n(&stop_moving, true, __ATOMIC_RELAXED);
+	WANT(pthread_join(thread, NULL) == 0);
+	shm_value number;
+	MUST(shm_find(s, "swapped", &number));
+	const shm_value *other[] = {&number};
+	WANT(shm_snapshot(other, 1, read_together, &t) == -EINVAL && shm_next_commit(&number, &commit, 0) == -EINVAL);
+}
+
+static void is_text(const shm_value *v, const char *wanted)
+{
+	char text[400], less[4];
+	int n = shm_text(v, text, sizeof text);
+	MUST(n);
+	if (strcmp(text, wanted) != 0 || n != (int)strlen(wanted))
+		fail("the text is %s, want %s", text, wanted);
+	WANT(shm_text(v, less, sizeof less) == n && shm_text(v, NULL, 0) == n && strlen(less) == (size_t)(n < 3 ? n : 3));
+}
+
+static void texts_of_values(shm_segment *s)
+{
+	shm_value v, row;
+	char b[200];
+	struct status st = {100, 0.5, {1, 2, 3, 4}, "ho\"st\033", 1, {0}};
+	shm_type type;
+	MUST(shm_new_struct(s, "status", STATUS, sizeof st, &st, &v));
+	is_text(&v, "{hits: 100, load: 0.5, flags: [1, 2, 3, 4], host: \"ho\\\"st\\x1b\", ok: true}");
+	MUST(shm_set_text(&v, " {load: 1e3, flags:[2:9 , 0: 0x10], \"host\": \"\\u00e9\\n\", ok: false} ", -1));
+	is_text(&v, "{hits: 100, load: 1000, flags: [16, 2, 9, 4], host: \"\303\251\\n\", ok: false}");
+	uint64_t commit = v.cell->commit;
+	MUST(shm_set_text(&v, "{hits: 100}", -1));
+	WANT(v.cell->commit == commit);
+	const char *const wrong[] = {"", "{", "{hits}", "{hits: }", "{hits: 1,}", "{hits: 1, hits: 2}", "{other: 1}", "{flags: [1, 2, 3]}", "{flags: [4: 1]}", "{flags: [0: 1, 0: 2]}",
+		"{flags: [1, 2, 3, 4, 5]}", "{host: text}", "{host: \"a}", "{host: \"\\q\"}", "{host: \"a\\x00b\"}", "{ok: 2}", "{hits: 1} x", "{load: 1,5}", "{load: 0x1}", "{hits: 0x}", "{hits: 1_0}"};
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+		if (shm_set_text(&v, wrong[i], -1) != -EINVAL)
+			fail("%s is accepted", wrong[i]);
+	WANT(shm_set_text(&v, "{hits: 9223372036854775808}", -1) == -ERANGE && shm_set_text(&v, "{flags: [0: 256]}", -1) == -ERANGE && shm_set_text(&v, "{load: 1e39}", -1) == -ERANGE);
+	WANT(shm_set_text(&v, "{host: \"more than sixteen\"}", -1) == SHM_ETOOLONG && v.cell->commit == commit && v.cell->word == 0);
+	pid_t child = child_with(&v, hold);
+	WANT(shm_set_text(&v, "{hits: 1}", 5000000) == -ETIMEDOUT);
+	end(child);
+	MUST(shm_new_raw_array(s, "complex", SHM_C128, 2, &v));
+	MUST(shm_set_text(&v, "[(1-2.5i), complex(NaN, -Inf)]", -1));
+	is_text(&v, "[(1-2.5i), (NaN-Infi)]");
+	MUST(shm_new_string(s, "any text", 40, &v));
+	MUST(shm_set_text(&v, "no quotes: \"are\" needed", -1));
+	is_text(&v, "\"no quotes: \\\"are\\\" needed\"");
+	MUST(shm_new_mutexes(s, "two", 2, &v));
+	is_text(&v, "[free, free]");
+	MUST(shm_mutex_at(&v, 1, &row));
+	MUST(shm_lock(&row));
+	snprintf(b, sizeof b, "held by \"%.48s\" (pid %d)", program_invocation_short_name, (int)getpid());
+	is_text(&row, b);
+	shm_lock_info l;
+	MUST(shm_lock_state(&row, &l));
+	WANT(l.held && l.alive && !l.waiting && !l.abandoned && l.owner.pid == (uint32_t)getpid() && l.owner.id == s->id && shm_alive(s, l.owner.id));
+	MUST(shm_unlock(&row));
+	MUST(shm_lock_state(&row, &l));
+	WANT(!l.held && !l.alive && l.owner.id == 0 && shm_lock_state(&v, &l) == -EINVAL && shm_set_text(&v, "free", -1) == -EINVAL);
+	MUST(shm_find(s, "rows", &v));
+	MUST(shm_set_text(&v, "[1: {n: 4}]", -1));
+	is_text(&v, "[{n: 0, twice: 0}, {n: 4, twice: 0}, {n: 1, twice: 2}]");
+	MUST(shm_row(&v, 1, &row));
+	is_text(&row, "{n: 4, twice: 0}");
+	MUST(shm_set_text(&row, "{twice: 8}", -1));
+	is_text(&row, "{n: 4, twice: 8}");
+	MUST(shm_find(s, "r", &v));
+	is_text(&v, "[{n: 1, twice: 2}]");
+	WANT(shm_set_text(&v, "[]", -1) == -EINVAL);
+	/* Unit, help and hint; names that a terminal must not see. */
+	memset(&type, 0, sizeof type);
+	type.access = SHM_LOCKED;
+	type.kind = SHM_SINGLE;
+	type.format = SHM_I64;
+	type.unit = "ns\033";
+	type.help = "how long it took";
+	type.hint = SHM_DURATION;
+	MUST(shm_make(s, "took\302\205\342\200\256x", &type, &v));
+	WANT(v.hint == SHM_DURATION && v.code == 'q');
+	shm_entry e;
+	MUST(shm_lookup(s, "took\302\205\342\200\256x", &e));
+	WANT(strcmp(e.unit, type.unit) == 0 && strcmp(e.help, type.help) == 0 && e.pid == (uint32_t)getpid() && e.bytes == 8 && e.offset % 64 == 48);
+	WANT(shm_quote(e.name, b, sizeof b) == (int)strlen(b) && strcmp(b, "\"took\\u0085\\u202ex\"") == 0);
+	WANT(shm_quote("a\\\"\xff\xf0\x9f\x98\x80", b, sizeof b) > 0 && strcmp(b, "\"a\\\\\\\"\\xff\xf0\x9f\x98\x80\"") == 0);
+	shm_free_entry(&e);
+	WANT(shm_lookup(s, "not there", &e) == -ENOENT && e.texts_ == NULL);
+	type.format = "";
+	WANT(shm_make(s, "no", &type, &v) == -EINVAL);
+	type.format = SHM_C128;
+	WANT(shm_make(s, "no", &type, &v) == -EINVAL);
+	type.kind = SHM_GROWTH_;
+	WANT(shm_make(s, "no", &type, &v) == -EINVAL && shm_find(s, "no", &v) == -ENOENT);
+	char long_text[5000];
+	memset(long_text, 'x', sizeof long_text - 1);
+	long_text[sizeof long_text - 1] = 0;
+	type.kind = SHM_SINGLE;
+	type.help = long_text;
+	WANT(shm_make(s, "no", &type, &v) == SHM_ETOOLONG);
+	/* All entries. */
+	int n = 0, growths = 0;
+	MUST(shm_new_struct(s, "status", LONGER, sizeof(struct longer), NULL, &v));
+	memset(&e, 0, sizeof e);
+	int err;
+	while ((err = shm_next_entry(s, &e)) == 0) {
+		n++;
+		shm_value found;
+		MUST(shm_find(s, e.name, &found));
+		WANT(found.record == e.value.record && found.size == e.value.size && (e.bytes > 0) == (e.value.kind != SHM_MUTEX));
+		growths += strcmp(e.format, LONGER) == 0;
+		if (n == 3) { /* another walk */
+			shm_entry other;
+			memset(&other, 0, sizeof other);
+			MUST(shm_next_entry(s, &other));
+			shm_free_entry(&other);
+		}
+	}
+	uint64_t values;
+	WANT(err == -ENOENT && e.texts_ == NULL && growths == 1 && shm_unseal_(&s->header->values, &values) && values == (uint64_t)n);
+}
+
+static void who_is_there(shm_segment *s)
+{
+	shm_value v;
+	shm_process all[8];
+	MUST(shm_find(s, "swapped", &v));
+	int before = shm_processes(s, all, 8);
+	MUST(before);
+	pid_t child = child_with(&v, hold);
+	WANT(shm_processes(s, all, 8) == before + 1 && all[before].pid == (uint32_t)child && all[0].id < all[before].id && shm_processes(s, NULL, 0) == before + 1);
+	shm_lock_info l;
+	MUST(shm_lock_state(&v, &l));
+	WANT(l.held && l.alive && l.owner.id == all[before].id && l.owner.pid == (uint32_t)child);
+	WANT(shm_await_exit(s, l.owner.id, 5000000) == -ETIMEDOUT && shm_await_exit(s, 0, 0) == -EINVAL);
+	end(child);
+	MUST(shm_await_exit(s, l.owner.id, -1));
+	WANT(!shm_alive(s, l.owner.id) && shm_alive(s, s->id) && !shm_alive(s, 0));
+	MUST(shm_lock_state(&v, &l));
+	WANT(l.held && !l.alive);
+	MUST(shm_lock(&v));
+	MUST(shm_lock_state(&v, &l));
+	WANT(l.alive && l.abandoned && l.takeovers > 0);
+	shm_consistent(&v);
+	MUST(shm_unlock(&v));
+}
+
+/* The child of an anonymous segment's owner. */
+static void inherited(const char *name)
+{
+	shm_segment *s, *again;
+	shm_value v;
+	int64_t sum;
+	MUST(shm_inherited(&s, name, NULL));
+	WANT(strcmp(shm_name(s), name) == 0);
+	MUST(shm_new_number(s, "n", SHM_I64, NULL, &v));
+	MUST(shm_add_i64(&v, 1, &sum));
+	MUST(shm_inherited(&again, name, NULL)); /* more than once */
+	shm_detach(again);
+	WANT(shm_inherited(&again, "other", NULL) == -ENOENT && again == NULL);
+	MUST(shm_lock(&v));
+	say("inherited %" PRId64, sum);
+	char line[16];
+	if (fgets(line, sizeof line, stdin) == NULL) /* killed, or the end: with the lock */
+		return;
+	MUST(shm_unlock(&v));
+	shm_detach(s);
+	/* What was handed over stays. */
+	MUST(shm_inherited(&s, name, NULL));
+	MUST(shm_new_number(s, "n", SHM_I64, NULL, &v));
+	MUST(shm_add_i64(&v, 1, &sum));
+	shm_detach(s);
+	say("again %" PRId64, sum);
+}
+
+static void segments_of_all_kinds(const char *name, shm_segment *named)
+{
+	shm_segment *s, *ro;
+	shm_value v;
+	shm_options o;
+	int64_t n;
+	MUST(shm_sync(named));
+	WANT(shm_size(named) >= 65536 && strcmp(shm_name(named), name) == 0 && shm_replaced(named) == 0);
+	memset(&o, 0, sizeof o);
+	o.max_size = 1 << 20;
+	MUST(shm_anonymous(&s, &o));
+	WANT(strcmp(shm_name(s), "") == 0 && shm_replaced(s) == 0 && ftruncate(s->fd, 100) != 0 && errno == EPERM);
+	o.read_only = true;
+	WANT(shm_anonymous(&ro, &o) == -EINVAL);
+	MUST(shm_new_number(s, "n", SHM_I64, NULL, &v));
+	MUST(shm_sync(s));
+	shm_passing p;
+	MUST(shm_pass(s, &p));
+	WANT(p.fd >= 3 && p.socket >= 3 && strncmp(p.variable, "SHM_SEGMENT_=", 13) == 0);
+	pid_t child = fork();
+	if (child == 0) {
+		char *args[] = {program_invocation_name, (char *)(uintptr_t) "inherited", (char *)(uintptr_t) "", NULL};
+		int null = open("/dev/null", O_RDWR);
+		WANT(dup2(null, 0) == 0 && dup2(null, 1) == 1);
+		MUST(shm_pass_on(&p));
+		execv("/proc/self/exe", args);
+		_exit(1);
+	}
+	shm_pass_end(&p);
+	shm_pass_end(&p);
+	int status;
+	WANT(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	MUST(shm_lock_for(&v, 5000000000)); /* the child ended with the lock: its lease has ended, too */
+	WANT(shm_abandoned(&v));
+	MUST(shm_unlock(&v));
+	MUST(shm_load_i64(&v, &n));
+	WANT(n == 1);
+	shm_detach(s);
+	shm_remove(name);
+	WANT(shm_replaced(named) == 1);
+	MUST(shm_attach(&s, name, NULL));
+	WANT(shm_replaced(named) == 1 && shm_replaced(s) == 0);
+	shm_detach(s);
+}
+
+static void *answer(void *s)
+{
+	while (!__atomic_load_n(&stop_moving, __ATOMIC_RELAXED)) {
+		int err = shm_answer((shm_segment *)s, 50000000);
+		WANT(err == 0 || err == -ETIMEDOUT);
+	}
+	return NULL;
+}
+
+struct waiter {
+	shm_segment *s;
+	long n;
+	int err;
+};
+
+static void *await_here(void *arg)
+{
+	struct waiter *w = (struct waiter *)arg;
+	shm_value v;
+	MUST(shm_find(w->s, "asked", &v));
+	w->err = shm_await(&v, reached, &w->n, -1);
+	return NULL;
+}
+
+static void *await_a_name(void *arg)
+{
+	struct waiter *w = (struct waiter *)arg;
+	shm_value v;
+	w->err = shm_wait_for(w->s, "named later", -1, &v);
+	return NULL;
+}
+
+static void pause_ms(long ms)
+{
+	struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+	nanosleep(&t, NULL);
+}
+
+static void asks(const char *name, shm_segment *s)
+{
+	shm_segment *ro;
+	shm_value v;
+	shm_options o;
+	pthread_t threads[3], answerer;
+	memset(&o, 0, sizeof o);
+	o.read_only = true;
+	MUST(shm_new_number(s, "asked", SHM_I64, NULL, &v));
+	MUST(shm_attach(&ro, name, &o));
+	WANT(shm_answer(ro, 0) == -EROFS && shm_answer(s, 0) == -ETIMEDOUT);
+	struct waiter one = {ro, 1, -1}, two = {ro, 2, -1}, three = {ro, 0, -1};
+	WANT(pthread_create(&threads[0], NULL, await_here, &one) == 0 && pthread_create(&threads[1], NULL, await_here, &two) == 0);
+	__atomic_store_n(&stop_moving, false, __ATOMIC_RELAXED);
+	WANT(pthread_create(&answerer, NULL, answer, s) == 0);
+	for (int i = 0; (__atomic_load_n(&v.cell->change, __ATOMIC_SEQ_CST) & SHM_AWAITED_) == 0; i++, pause_ms(5))
+		WANT(i < 2000); /* somebody has announced those who ask */
+	MUST(shm_add_i64(&v, 1, NULL));
+	WANT(pthread_join(threads[0], NULL) == 0 && one.err == 0);
+	for (int i = 0; (__atomic_load_n(&v.cell->change, __ATOMIC_SEQ_CST) & SHM_AWAITED_) == 0; i++, pause_ms(5))
+		WANT(i < 2000);
+	MUST(shm_add_i64(&v, 1, NULL));
+	WANT(pthread_join(threads[1], NULL) == 0 && two.err == 0);
+	WANT(pthread_create(&threads[2], NULL, await_a_name, &three) == 0);
+	for (int i = 0; (__atomic_load_n(&s->header->names, __ATOMIC_SEQ_CST) & SHM_AWAITED_) == 0; i++, pause_ms(5))
+		WANT(i < 2000);
+	shm_value made;
+	MUST(shm_new_raw(s, "named later", SHM_I64, NULL, &made));
+	WANT(pthread_join(threads[2], NULL) == 0 && three.err == 0);
+	__atomic_store_n(&stop_moving, true, __ATOMIC_RELAXED);
+	WANT(pthread_join(answerer, NULL) == 0);
+	/* Nothing is asked any more. A value's bytes that look like a byte of another lock are
+	 * refused. */
+	struct flock l;
+	WANT(ro->askers == NULL && shm_file_lock_(s->fd, F_OFD_GETLK, F_WRLCK, SHM_ASK_BASE_, SHM_ASK_BYTES_, &l) == 0 && l.l_type == F_UNLCK);
+	WANT(shm_asked_(s, shm_ask_byte_(&v)) == &v.cell->change && shm_asked_(s, SHM_ASK_BASE_) == &s->header->names && shm_asked_(s, SHM_ASK_BASE_ + 1) == NULL);
+	WANT(shm_asked_(s, shm_ask_byte_(&v) + 2) == NULL && shm_asked_(s, shm_ask_byte_(&v) - 2) == NULL);
+	/* A thread that ends in what it was given to call asks no more. */
+	WANT(pthread_create(&threads[0], NULL, await_here, &one) == 0);
+	one.n = LONG_MAX;
+	pause_ms(30);
+	WANT(pthread_cancel(threads[0]) == 0);
+	MUST(shm_add_i64(&v, 1, NULL));
+	pause_ms(5);
+	MUST(shm_store_i64(&v, INT64_MAX));
+	WANT(pthread_join(threads[0], NULL) == 0 && ro->askers == NULL);
+	shm_detach(ro);
+}
+
+/* All verbs that need no other program. */
+static void verbs(const char *name)
+{
+	shm_segment *s = attach(name);
+	alarm(120);
+	numbers_change(s);
+	published_changes(s);
+	texts_of_values(s);
+	who_is_there(s);
+	asks(name, s);
+	segments_of_all_kinds(name, s);
+	shm_detach(s);
+	shm_remove(name);
+	say("fine");
+}
+
+/* Obeys commands about the values of a segment, one a line. */
+static void tool(const char *name)
+{
+	shm_segment *s = attach(name);
+	shm_value v;
+	char *line = NULL, *text = NULL;
+	size_t room = 0;
+	ssize_t n;
+	say("ready");
+	while ((n = getline(&line, &room, stdin)) > 0) {
+		line[n - (line[n - 1] == '\n')] = 0;
+		char *verb = strtok(line, " "), *value = strtok(NULL, " "), *rest = strtok(NULL, "");
+		int err = 0;
+		if (strcmp(verb, "list") == 0) {
+			shm_entry e;
+			memset(&e, 0, sizeof e);
+			while ((err = shm_next_entry(s, &e)) == 0) {
+				char quoted[4][1100];
+				shm_quote(e.name, quoted[0], sizeof quoted[0]);
+				shm_quote(e.unit, quoted[1], sizeof quoted[1]);
+				shm_quote(e.help, quoted[2], sizeof quoted[2]);
+				shm_quote(e.program, quoted[3], sizeof quoted[3]);
+				say("%s %s %" PRIu64 " %d %s %s %u %u %s %" PRIu64 " %" PRIu64, quoted[0], *e.format == 0 ? "-" : e.format, e.value.count, e.value.access, quoted[1], quoted[2],
+					(unsigned)e.value.hint, (unsigned)e.pid, quoted[3], e.offset, e.bytes);
+			}
+			say(err == -ENOENT ? "end" : "%s", shm_strerror(err));
+			continue;
+		}
+		if (value == NULL)
+			fail("no value in %s", line);
+		if (strcmp(verb, "make") == 0) { /* a duration in ns, with a text */
+			shm_type type;
+			memset(&type, 0, sizeof type);
+			int64_t first = 1500;
+			type.access = SHM_LOCKED;
+			type.kind = SHM_SINGLE;
+			type.format = SHM_I64;
+			type.init = &first;
+			type.unit = "ns";
+			type.help = rest;
+			type.hint = SHM_DURATION;
+			err = shm_make(s, value, &type, &v);
+		} else if ((err = shm_find(s, value, &v)) == 0 && strcmp(verb, "set") == 0) {
+			err = shm_set_text(&v, rest, -1);
+		} else if (err == 0 && strcmp(verb, "show") == 0 && (err = shm_text(&v, NULL, 0)) >= 0) {
+			size_t length = (size_t)err + 1;
+			char *more = (char *)realloc(text, length);
+			WANT(more != NULL);
+			text = more;
+			WANT(shm_text(&v, text, length) == err);
+			say("%s", text);
+			continue;
+		} else if (err == 0 && strcmp(verb, "owner") == 0) {
+			shm_lock_info l;
+			if ((err = shm_lock_state(&v, &l)) == 0) {
+				say("%d %d %u %s", l.held, l.alive, (unsigned)l.owner.pid, l.held ? l.owner.program : "-");
+				continue;
+			}
+		}
+		say("%s", err == 0 ? "done" : shm_strerror(err));
+	}
+	free(line);
+	free(text);
+	shm_detach(s);
+}
+
+/* Awaits a number in an attachment that may only read. */
+static void reader_awaits(const char *name, long n)
+{
+	shm_segment *s;
+	shm_value v;
+	shm_options o;
+	memset(&o, 0, sizeof o);
+	o.read_only = true;
+	MUST(shm_attach(&s, name, &o));
+	MUST(shm_find(s, "n", &v));
+	say("ready");
+	MUST(shm_await(&v, reached, &n, -1));
+	say("saw it");
+	shm_detach(s);
+}
+
+/* Answers those who may only read, until its input ends. */
+static void answers(const char *name)
+{
+	shm_segment *s = attach(name);
+	pthread_t thread;
+	char line[16];
+	stop_moving = false;
+	WANT(pthread_create(&thread, NULL, answer, s) == 0);
+	say("ready");
+	(void)!fgets(line, sizeof line, stdin);
+	__atomic_store_n(&stop_moving, true, __ATOMIC_RELAXED);
+	WANT(pthread_join(thread, NULL) == 0);
+	shm_detach(s);
+}
+
+/* Hands a segment to the program of the arguments: an anonymous one if the name is "". */
+static void passes(const char *name, char **args)
+{
+	shm_segment *s;
+	shm_value v;
+	shm_passing p;
+	int64_t n;
+	MUST(*name == 0 ? shm_anonymous(&s, NULL) : shm_attach(&s, name, NULL));
+	MUST(shm_new_number(s, "n", SHM_I64, NULL, &v));
+	MUST(shm_pass(s, &p));
+	fflush(stdout);
+	pid_t child = fork();
+	WANT(child >= 0);
+	if (child == 0) {
+		MUST(shm_pass_on(&p));
+		execv(args[0], args);
+		_exit(1);
+	}
+	shm_pass_end(&p);
+	int status;
+	WANT(waitpid(child, &status, 0) == child);
+	MUST(shm_lock_for(&v, 5000000000));
+	bool abandoned = shm_abandoned(&v);
+	MUST(shm_unlock(&v));
+	MUST(shm_load_i64(&v, &n));
+	say("the child made it %" PRId64 ", abandoned %d, status %d", n, abandoned, status);
+	shm_detach(s);
+}
+
 /* ---- Hostile memory ---- */
 
 static uint64_t seed;
@@ -979,6 +1618,11 @@ static bool try_all(int fd, char (*names)[64], int n)
 		if (shm_find(s, names[i], &v) != 0)
 			continue;
 		(void)shm_describe(&v, text, sizeof text);
+		(void)!shm_text(&v, text, sizeof text);
+		if (v.cell == NULL || (shm_trylock(&v) == 0 && shm_unlock(&v) == 0))
+			(void)(shm_set_text(&v, "7", 0) + shm_set_text(&v, "{hits: 7}", 0) + shm_set_text(&v, "[0: 7]", 0));
+		shm_lock_info l;
+		(void)!shm_lock_state(&v, &l);
 		if (try_parts(s, &v))
 			continue;
 		uint64_t bytes = v.kind == SHM_MUTEX ? 0 : shm_length_(&v) * v.size, slots = v.access == SHM_PUBLISHED ? 2 : 1;
@@ -1004,6 +1648,11 @@ static bool try_all(int fd, char (*names)[64], int n)
 		}
 	}
 	(void)sink;
+	shm_entry e;
+	memset(&e, 0, sizeof e);
+	while (shm_next_entry(s, &e) == 0)
+		(void)shm_asked_(s, SHM_ASK_BASE_ + (int64_t)(e.value.record / SHM_LINE_ * 2 * SHM_ASK_LINES_ + 2 * dice(8)));
+	(void)(shm_processes(s, NULL, 0) + shm_answer(s, 0));
 	if (shm_new_number(s, "a new one", SHM_I64, NULL, &v) == 0 && shm_trylock(&v) == 0)
 		(void)shm_unlock(&v);
 	shm_detach(s);
@@ -1189,6 +1838,18 @@ int main(int argc, char **argv)
 		share(name, n);
 	else if (strcmp(mode, "maker") == 0)
 		maker(name, n);
+	else if (strcmp(mode, "verbs") == 0)
+		verbs(name);
+	else if (strcmp(mode, "tool") == 0)
+		tool(name);
+	else if (strcmp(mode, "inherited") == 0)
+		inherited(name);
+	else if (strcmp(mode, "passes") == 0 && argc > 3)
+		passes(name, argv + 3);
+	else if (strcmp(mode, "reader awaits") == 0)
+		reader_awaits(name, n);
+	else if (strcmp(mode, "answers") == 0)
+		answers(name);
 	else if (strcmp(mode, "hostile") == 0)
 		hostile(name, n);
 	else if (strcmp(mode, "bench") == 0)
