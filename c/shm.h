@@ -1,7 +1,8 @@
 /*
  * shm.h - typed values in shared memory, shared with the Go package
- * example.org/shm and with Python. It is for Linux, C11 or C++17, and gcc or
- * clang, and needs nothing but libc.
+ * example.org/shm and with Python. It is for Linux, C99 and later or C++11 and later, and
+ * gcc or clang, and needs nothing but libc. It does not serve macOS, BSD or Windows: they
+ * have no locks of open file descriptions, by which the death of a process is noticed.
  *
  *     shm_segment *seg;
  *     shm_value hits;
@@ -29,9 +30,13 @@
  *   Unlock in a cleanup handler; any thread of the process may do it.
  * A thread that waits for a lock or a change is not cancelled. All functions hold
  *   cancellation off, so that none leaves anything locked. A thread is cancelled only
- *   while a constructor waits for another process to make its value, and in the function
- *   that shm_await calls. Wait with a time-out, as shm_lock_for does. No thread whose
- *   cancellation type is asynchronous may call any function.
+ *   while a constructor waits for another process to make its value, while shm_await_exit
+ *   sleeps, and in the functions that shm_await and shm_snapshot call. Nothing stays locked
+ *   then. Wait with a time-out, as shm_lock_for does. No thread whose cancellation type is
+ *   asynchronous may call any function.
+ * A lock is held after a longjmp out of a function that shm_update calls, and the thread
+ *   cannot be cancelled any more. Return from it instead. A C++ exception may leave it, if
+ *   the program is compiled with exceptions: the lock is released, and nothing is changed.
  * SHM_ECLOSED, or a live holder's lock is taken over. The program has closed all
  *   descriptors, also those of this header: closefrom, close_range, or a wrong close.
  *   Its lease is gone with them, so other processes take its locks over. Leave the
@@ -82,12 +87,21 @@
  * RESULTS: 0, or a negative number, which is -errno or one of enum shm_error.
  * shm_strerror returns its text. A function that fails has changed nothing.
  *
- * THREADS: any thread may call any function but shm_detach. Each waiting thread
- * sleeps on the lock word itself, like a thread of another process.
+ * THREADS: any thread may call any function at any time, with these exceptions. When
+ * shm_detach is called, no thread may use the segment or its values any more. One thread at a
+ * time uses a shm_reader, a shm_entry or a shm_passing. While shm_inherited and
+ * shm_attach_fd read the environment, no thread may change it. Raw values have no order at
+ * all. Each waiting thread sleeps on the lock word itself, like a thread of another process.
+ *
+ * LIFETIME: handles and pointers are valid until shm_detach. A handle is a copy: it may be
+ * copied, and need not be freed. What has to be freed says so.
  */
 #ifndef SHM_H
 #define SHM_H
 
+#ifndef __linux__
+#error "shm.h: it serves Linux only: other systems have no file locks by which the death of a process is noticed"
+#endif
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
@@ -117,8 +131,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#if !defined __linux__ || !defined F_OFD_SETLK || !defined O_TMPFILE
-#error "shm.h: include it before any other header, or compile with -D_GNU_SOURCE, on Linux"
+#if !defined F_OFD_SETLK || !defined O_TMPFILE
+#error "shm.h: include it before any other header, or compile with -D_GNU_SOURCE"
 #endif
 
 #ifdef __cplusplus
@@ -273,6 +287,24 @@ typedef struct shm_entry {
  *     int shm_attach_fd(shm_segment **, int fd, const shm_options *);  the caller keeps the descriptor
  *     void shm_detach(shm_segment *);                                   NULL is allowed
  *     int shm_remove(const char *name);                                 attached processes keep the memory
+ *     int shm_anonymous(shm_segment **, const shm_options *);           a new one without a name, in memory that cannot be cut off
+ *     const char *shm_name(seg);     as it was attached; "" if it has none; valid until shm_detach
+ *     uint64_t shm_size(seg);        bytes that are allocated
+ *     int shm_sync(seg);             write it to the disk; return when it is there
+ *     int shm_replaced(seg);         1 if its name leads to another file by now, or to none; otherwise 0
+ *
+ * Handing a segment to a program that this one starts, in any of the languages. The child
+ * needs no right to open the file, and the segment no name. shm_pass makes two descriptors,
+ * and a variable for the environment. In a child that was forked and will call exec,
+ * shm_pass_on lets it inherit them (it calls putenv). For posix_spawn, add the variable to
+ * the environment, and each descriptor that is not -1 to the file actions, with adddup2(fd,
+ * fd). When the child has started, call shm_pass_end. A process that was forked from such a
+ * child gets SHM_ENOLEASE if it may not open the file.
+ *
+ *     int shm_pass(seg, shm_passing *p);
+ *     int shm_pass_on(const shm_passing *p);
+ *     void shm_pass_end(shm_passing *p);
+ *     int shm_inherited(shm_segment **, const char *name, const shm_options *);   name "" if it has none; -ENOENT if the parent passed no such segment
  *
  * Values. shm_find finds an existing value. The constructors find a value or make it,
  * as in Go, and the initial value of the first caller stands; an init of NULL means
@@ -292,6 +324,7 @@ typedef struct shm_entry {
  *     int shm_new_struct(seg, name, format, size, init, v);     Struct; size is sizeof the C type
  *     int shm_new_string(seg, name, size, v);                   String
  *     int shm_new_mutex(seg, name, v);                          Mutex
+ *     int shm_make(seg, name, const shm_type *type, v);         any of them, also those below, with unit, help and hint, which the maker alone sets
  *
  * Many of one kind under one name. i counts from 0; -EINVAL if it is past the end. A row
  * is a published struct, and a lock a mutex: the functions below take their handles.
@@ -332,8 +365,41 @@ typedef struct shm_entry {
  *     int shm_read_from(v, seq, shm_reader *r);   the first value to read; 0: the oldest; SHM_NEXT: the next one that is appended
  *     int shm_next(shm_reader *r, void *x, size, int64_t ns, uint64_t *seq);   -ETIMEDOUT after ns nanoseconds
  *
- *     int shm_describe(v, buffer, n);   write a description of the value and its maker, like snprintf
- *     int shm_is(v, access, format);    0 if the value has this access and format, otherwise SHM_ELAYOUT
+ * What there is. shm_next_entry yields the values, the oldest first, as of its first call;
+ * clear the entry with memset before that. It returns -ENOENT after the last one, or an
+ * error at a damaged one, and has freed the entry then. Free it if you stop before, and
+ * after shm_lookup. Names, formats, units, help texts and programs are what other programs
+ * have written: show them to people by shm_quote, which escapes all that a terminal could
+ * obey. The functions with a buffer write a text as snprintf does, and return its length;
+ * buffer may be NULL if n is 0.
+ *
+ *     int shm_next_entry(seg, shm_entry *e);
+ *     int shm_lookup(seg, name, shm_entry *e);          -ENOENT if there is none
+ *     void shm_free_entry(shm_entry *e);
+ *     int shm_describe(v, char *buffer, size_t n);      what the value is, and who made it
+ *     int shm_is(v, access, format);                    0 if the value has this access and format, otherwise SHM_ELAYOUT
+ *     int shm_quote(const char *text, char *buffer, size_t n);
+ *
+ * Values as texts: those of Go's Entry.Text and Parse, whatever the locale. shm_text takes no
+ * lock; SHM_ETOOLONG for more than 16 MiB, or for a text of more than 64 MiB. shm_set_text
+ * accepts what shm_text writes, and JSON as far as that can describe the value. Elements may
+ * be given by index, as in "[3: 7]", and fields by name, as in "{x: 1}": all others keep
+ * their value. Strings are in double quotes or backquotes; one that is the whole value needs
+ * none. It takes the lock, if there is one, within ns nanoseconds. -EINVAL if the text does
+ * not describe such a value, or the value cannot be set so (a mutex, a ring, a counter, a
+ * gauge, a histogram), -ERANGE if a number does not fit, SHM_ETOOLONG, -EROFS, -ETIMEDOUT.
+ *
+ *     int shm_text(v, char *buffer, size_t n);
+ *     int shm_set_text(v, const char *text, int64_t ns);
+ *
+ * Who is there, and who holds a lock. A process has an id once it has used a lock, a
+ * counter, a gauge or a histogram; no other process ever gets it. It is alive while it holds
+ * its lease, a file lock that the kernel drops at its end. pid and program are for people.
+ *
+ *     int shm_lock_state(v, shm_lock_info *l);                     -EINVAL if the value has no lock
+ *     int shm_processes(seg, shm_process *all, size_t room);       how many live; those that have room, by id
+ *     bool shm_alive(seg, uint32_t id);
+ *     int shm_await_exit(seg, uint32_t id, int64_t ns);            -ETIMEDOUT
  *
  * Typed pointers. They are NULL if the value is of another type or published. *n is
  * the number of elements; n may be NULL. T is i8 to u64, f32 or f64.
@@ -357,6 +423,14 @@ typedef struct shm_entry {
  *     int shm_load_T(v, T *x);            int shm_load_T_at(v, i, T *x);
  *     int shm_store_T(v, T x);            int shm_store_T_at(v, i, T x);
  *     int shm_add_T(v, T d, T *sum);      int shm_add_T_at(v, i, T d, T *sum);   sum may be NULL; integers wrap around
+ *     int shm_swap_T(v, T x, T *old);     int shm_swap_T_at(v, i, T x, T *old);  old may be NULL
+ *     int shm_cas_T(v, T *old, T x);      int shm_cas_T_at(v, i, T *old, T x);   -EAGAIN if the number is not *old; *old is what it is then
+ *     int shm_update_T(v, int (*f)(T *x, void *arg), void *arg, int64_t ns);     and shm_update_T_at(v, i, f, arg, ns)
+ *
+ * shm_update_T calls f with a copy of the number, under the lock, and stores what f makes of
+ * it. If f returns something else than 0, nothing is stored and nobody is told, and that is
+ * the result. The thread is not cancelled in f. f must not use this lock. ns limits the wait
+ * for the lock, not f: -ETIMEDOUT.
  *
  * Published values. A read returns one commit as a whole. It does not wait, with one
  * exception: if 64 copies in a row were overtaken by commits, it asks for the lock, and
@@ -370,8 +444,22 @@ typedef struct shm_entry {
  *     int shm_read(v, void *x, size_t size);
  *     int shm_commit(v, const void *x, size_t size);   the caller holds the lock
  *     int shm_publish(v, const void *x, size_t size);  lock, commit, unlock
+ *     int shm_publish_for(v, const void *x, size_t size, int64_t ns);   -ETIMEDOUT
+ *     int shm_update(v, int (*f)(void *x, void *arg), void *arg, void *x, size_t size, int64_t ns);   as shm_update_T; x is room for the copy
  *     int shm_read_text(v, char *buffer, size_t n);    returns the length; n must be greater than count
  *     int shm_publish_text(v, const char *text);       SHM_ETOOLONG
+ *     int shm_publish_text_for(v, const char *text, int64_t ns);
+ *
+ * shm_next_commit sleeps until the number of commits is another one than *commit, which it
+ * sets: begin with UINT64_MAX, and read the value after it. Commits in between are skipped.
+ * shm_snapshot calls read until none of the values has changed during the call, so that what
+ * read has copied was there at one instant; it stops, too, if read returns something else
+ * than 0, and that is its result. The values are published structs, strings, rows, whole
+ * tables or rings. It takes no lock at first; if values changed during each of 64 calls, it
+ * takes the locks of those, but waits for each 10 ms at most.
+ *
+ *     int shm_next_commit(v, uint64_t *commit, int64_t ns);            -ETIMEDOUT
+ *     int shm_snapshot(const shm_value *const *values, size_t n, int (*read)(void *arg), void *arg);
  *
  * Waiting for a change, asleep. They call ok without the lock, and again after each
  * change under the lock of v. After ns nanoseconds they return -ETIMEDOUT. Here and in
@@ -379,6 +467,13 @@ typedef struct shm_entry {
  *
  *     int shm_await(v, bool (*ok)(const shm_value *v, void *arg), void *arg, int64_t ns);
  *     int shm_wait_for(seg, name, ns, v);   shm_find, once a process has made the value
+ *
+ * A process that attached for reading only cannot announce that it waits. It asks those who
+ * may write to do so; if nobody answers, it looks four times a second. Go programs answer. A
+ * C program answers if a thread of it calls shm_answer again and again; it sleeps until
+ * somebody asks, or for ns nanoseconds.
+ *
+ *     int shm_answer(seg, int64_t ns);      0, or -ETIMEDOUT; both mean: again
  *
  *     void shm_after_fork(void);   in a child that was made without fork handlers
  *     const char *shm_strerror(int);
@@ -4523,7 +4618,7 @@ static inline int shm_fill_entry_(shm_segment *s, const struct shm_record_ *r, c
 	e->pid = r->pid;
 	shm_handle_(s, r, &e->value);
 	uint64_t n = shm_max_((uint64_t)h->count, 1);
-	e->offset = r->data + (h->kind == SHM_MUTEX ? 0 : shm_elements_(h));
+	e->offset = r->data + shm_elements_(h);
 	e->bytes = h->size * (h->kind == SHM_HISTOGRAM ? (uint64_t)h->count + 1 : n);
 	return 0;
 }

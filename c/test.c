@@ -1461,7 +1461,7 @@ static void tool(const char *name)
 			type.hint = SHM_DURATION;
 			err = shm_make(s, value, &type, &v);
 		} else if ((err = shm_find(s, value, &v)) == 0 && strcmp(verb, "set") == 0) {
-			err = shm_set_text(&v, rest, -1);
+			err = shm_set_text(&v, rest == NULL ? "" : rest, -1);
 		} else if (err == 0 && strcmp(verb, "show") == 0 && (err = shm_text(&v, NULL, 0)) >= 0) {
 			size_t length = (size_t)err + 1;
 			char *more = (char *)realloc(text, length);
