@@ -35,6 +35,7 @@ from .errors import (
 from .histogram import Histogram, HistogramData
 from .mutex import Mutex
 from .mutexes import Mutexes
+from .native import implementation
 from .published import String, Struct
 from .ring import Ring, RingReader
 from .segment import Entry, Segment, inherited, open, remove
@@ -45,5 +46,5 @@ __all__ = [
     "Array", "Atomic", "AtomicArray", "Cancel", "ClosedError", "Complex64", "Complex128", "Counter", "Entry", "Error",
     "FormatError", "FullError", "Gauge", "Histogram", "HistogramData", "InsecureError", "LayoutError", "LockError", "Mutex",
     "Mutexes", "Part", "ReadOnlyError", "Ring", "RingReader", "Segment", "String", "Struct", "Table", "TooLongError", "Value",
-    "VersionError", "inherited", "layout_of", "open", "remove",
+    "VersionError", "implementation", "inherited", "layout_of", "open", "remove",
 ]  # fmt: skip

@@ -5,8 +5,10 @@ import ctypes
 from .atomics import WEAK, fence
 from .change import Awaited
 from .locked import Locked
+from .native import compiled
 
 
+@compiled("array")
 class Array(Awaited, Locked):
     """A fixed number of numbers with one lock.
 
@@ -22,6 +24,7 @@ class Array(Awaited, Locked):
 
     def __init__(self, obj, mutex):
         self._obj, self._mutex = obj, mutex
+        self._at(obj, getattr(obj._type_, "_type_", None), ctypes.sizeof(obj._type_))
 
     def get_obj(self):
         """Return the ctypes array, without its lock."""

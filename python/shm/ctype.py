@@ -69,6 +69,8 @@ _TYPECODES = {
     "Q": ctypes.c_ulonglong, "f": ctypes.c_float, "d": ctypes.c_double,
 }  # fmt: skip
 
+_FIELD = type(Complex64.real)  # of the descriptor of a struct's field
+
 _SHOWN = 8  # elements of an array that text_of shows
 
 _types = {}
@@ -385,6 +387,17 @@ def _struct_format(t):
 def _is_plain(t):
     """Report whether a type is a struct whose constructor takes just its fields."""
     return issubclass(t, ctypes.Structure) and not is_number(t) and _fields_of(t) == _declared(t)
+
+
+@functools.lru_cache(maxsize=256)
+def plain_fields(t):
+    """Return the offset, the code and the size of each field, if a struct has only numbers and no constructor, or None."""
+    if not _is_plain(t) or any(getattr(t, f) is not getattr(ctypes.Structure, f) for f in ("__init__", "__new__", "__setattr__")):
+        return None
+    fields = [(getattr(t, name), part) for name, part in _fields_of(t)]
+    if not all(type(f) is _FIELD and issubclass(part, ctypes._SimpleCData) and part._type_ in "?bBhHiIlLqQfd" for f, part in fields):
+        return None
+    return tuple((f.offset, part._type_, ctypes.sizeof(part)) for f, part in fields)
 
 
 def instance(t, x):

@@ -4,6 +4,8 @@ The modules that define values import this one. It imports nothing of the
 package: segment, which finds values by name, registers its function here.
 """
 
+from .native import Handle, compiled
+
 _find = None
 
 
@@ -30,10 +32,11 @@ def pickled_part(mutex, type=None):
     return pickled(mutex._mapping, mutex._place[0], type, *mutex._place[1:])
 
 
-class Locked:
+@compiled("locked")
+class Locked(Handle):
     """The base class of the values with a lock. `with v:` holds the lock."""
 
-    __slots__ = ("_mutex", "__weakref__")
+    __slots__ = ("__weakref__",)
 
     def get_lock(self):
         """Return the Mutex that all changes take."""

@@ -36,9 +36,8 @@ Invariants:
 """
 
 import ctypes
-from _thread import RLock
 
-from . import futex
+from . import futex, native
 from .atomics import SEQ_CST, WEAK, cas_4, cas_8, compare_exchange_4, function
 from .cell import KERNEL_WAITERS, OWNER_MASK, STARVE_GO, STARVE_KERNEL, LockCell
 from .change import Change
@@ -60,19 +59,16 @@ _never_free = ctypes.c_uint32(OWNER_MASK)
 _NEVER_FREE = ctypes.byref(_never_free)
 
 
-class Hold:
+class Hold(native.Hold):
     """What this process has of one lock: the gate, and who holds it. The mapping has one for each lock.
 
     It lives as long as the mapping. So a lock that is held is not forgotten when the
     last Mutex of it is collected.
     """
 
-    __slots__ = (
-        "acquire", "release", "owned", "held", "depth", "taken", "clear_mark", "editing", "at", "id", "free", "free_ref",
-        "mine", "mine_ref",
-    )  # fmt: skip
+    __slots__ = ("at", "free", "free_ref", "mine", "mine_ref")
 
-    def __init__(self):
+    def __init__(self, cell):
         self.start_anew()
 
     def start_anew(self):
@@ -80,8 +76,7 @@ class Hold:
         self.at, self.id = _NEVER_FREE, 0
         self.free, self.mine = ctypes.c_uint32(0), ctypes.c_uint32(0)
         self.free_ref, self.mine_ref = ctypes.byref(self.free), ctypes.byref(self.mine)
-        gate = RLock()  # an RLock knows its owner; it is never acquired twice
-        self.acquire, self.release, self.owned = gate.acquire, gate.release, gate._is_owned
+        self.new_gate()
         self.settle()
 
     def settle(self):
@@ -95,7 +90,8 @@ class Hold:
         return self.depth if self.owned() else -1
 
 
-class Mutex:
+@native.compiled("lock")
+class Mutex(native.Handle):
     """A lock between processes and threads that survives the death of its holder.
 
     It is recursive, like multiprocessing's RLock: the thread that holds it may acquire
@@ -109,7 +105,7 @@ class Mutex:
     ReadOnlyError. If this process cannot take locks at all, acquire raises LockError.
     """
 
-    __slots__ = ("name", "_mapping", "_cell", "_word", "_change_word", "_change", "_hold", "_place", "__weakref__")
+    __slots__ = ("name", "_mapping", "_cell", "_word", "_change_word", "_change", "_place", "__weakref__")
 
     def __init__(self, mapping, record, part):
         offset = lock_offset(record, part)
@@ -119,7 +115,7 @@ class Mutex:
         self._word = mapping.at(ctypes.c_uint32, offset)
         self._change_word = mapping.at(ctypes.c_uint32, offset + 4)
         self._change = Change(self._change_word, mapping.lease, mapping.read_only)
-        self._hold = mapping.holds.setdefault(offset, Hold())
+        self._hold = mapping.holds.setdefault(offset, Hold(self._cell))
 
     def __repr__(self):
         return f"<Mutex {self.name!r}>"
@@ -492,7 +488,8 @@ class Mutex:
 
 # The functions in which the state is between two states of the table above.
 _STEPS = {
-    f.__code__ for f in (Mutex.__enter__, Mutex.__exit__, Mutex.acquire, Mutex._acquire_again, Mutex.return_to)
+    getattr(Mutex, "_slow_" + f.strip("_"), getattr(Mutex, f)).__code__
+    for f in ("__enter__", "__exit__", "acquire", "_acquire_again", "return_to")
 }
 
 

@@ -6,11 +6,12 @@ import time
 from .atomics import cas_4, fence, store_release
 from .cell import LockCell
 from .change import Awaited
-from .ctype import instance, is_number, text_of, type_of
+from .ctype import instance, is_number, plain_fields, text_of, type_of
 from .errors import LockError, TooLongError
 from .header import round_up
 from .locked import Locked, pickled_part
 from .mutex import lock_offset, mutex_of
+from .native import compiled
 
 MAX_TRIES = 64  # copies that a reader makes before it asks for the lock, so that writers wait
 
@@ -102,6 +103,7 @@ class Slots:
                 return
 
 
+@compiled("struct")
 class Struct(Awaited, Locked):
     """A struct, or any other type of fixed size, that changes as a whole.
 
@@ -121,6 +123,8 @@ class Struct(Awaited, Locked):
         self._slots, self._mutex, self._type, self._end = slots, slots.mutex, ctype, end
         self._number = is_number(ctype)
         self._extended = False
+        if not self._number:
+            self._struct_at(slots.data, ctype, ctypes.sizeof(ctype), end, plain_fields(ctype))
 
     def __reduce__(self):
         # A type that type_of made from the segment's description is not pickled: the
@@ -207,6 +211,7 @@ class _Edit:
             raise
 
 
+@compiled("string")
 class String(Awaited, Locked):
     """A string of up to len(s) bytes that changes as a whole.
 
@@ -218,6 +223,7 @@ class String(Awaited, Locked):
 
     def __init__(self, slots, size):
         self._slots, self._mutex, self._size = slots, slots.mutex, size
+        self._text_at(slots.data, size)
 
     def __len__(self):
         return self._size

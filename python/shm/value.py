@@ -8,6 +8,7 @@ from .atomics import SEQ_CST, WEAK, compare_exchange_4, compare_exchange_8, fenc
 from .change import Awaited
 from .errors import ReadOnlyError
 from .locked import Locked, pickled
+from .native import compiled
 
 
 # CPython 3.9 calls signal handlers between any two instructions, also in the middle of
@@ -20,6 +21,7 @@ _FETCH_ADD = {
 }
 
 
+@compiled("number")
 class Value(Awaited, Locked):
     """A number with a lock. Changes exclude each other between processes and between threads.
 
@@ -37,6 +39,7 @@ class Value(Awaited, Locked):
         self._obj, self._mutex = obj, mutex
         f = _FETCH_ADD.get(getattr(obj, "_shm_type", None))
         self._fetch_add = f and functools.partial(f, ctypes.byref(obj))
+        self._at(obj, getattr(obj, "_type_", None), ctypes.sizeof(obj))
 
     def get_obj(self):
         """Return the ctypes object, without its lock. Other processes see each change of it at once."""

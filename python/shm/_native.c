@@ -1,0 +1,1483 @@
+/* The verbs that programs call most, in C: lock and unlock, and the changes and loads of
+ * numbers, arrays, strings and structs. native.py gives them to the classes.
+ *
+ * A verb here does all of its work, or nothing: if the lock is not free, or an argument
+ * needs more than a plain number, it calls the method of the same name in Python, which
+ * the class keeps as _slow_NAME. So the waiting, the takeover of a dead holder's lock, the
+ * lease and all error messages are in Python, once.
+ *
+ * The thread has the GIL from the start of a verb to its end. So no other thread of this
+ * process, and no signal handler, comes between the lock, the change and the unlock. No
+ * verb runs Python code while the state of its lock is between two states of the table in
+ * mutex.py: arguments are converted before the lock is taken, and results made after it
+ * is released.
+ *
+ * docs/FORMAT.md defines the memory and the order of the stores. Every address comes from
+ * a ctypes object, whose bounds Mapping.at has checked, and which the handle keeps alive.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#include <stdint.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef Py_GIL_DISABLED
+#error "a free-threaded Python uses the Python code: the verbs here rely on the GIL"
+#endif
+#ifdef PYPY_VERSION
+#error "PyPy uses the Python code: the verbs here rely on CPython's GIL"
+#endif
+
+#define INTERFACE 1 /* native.py takes no other */
+
+/* The lock cell, as in cell.py. */
+
+typedef struct {
+    uint32_t word, change;
+    uint64_t probed;
+    uint32_t starve, abandoned, takeovers, extent;
+    uint64_t commit;
+    unsigned char rest[24];
+} Cell;
+
+_Static_assert(sizeof(Cell) == 64 && offsetof(Cell, starve) == 16 && offsetof(Cell, commit) == 32, "as in docs/FORMAT.md");
+_Static_assert(sizeof(void *) == 8 && __atomic_always_lock_free(8, 0), "64-bit words are atomic");
+
+#define OWNER_MASK 0x3fffffffu
+#define KERNEL_WAITERS 0x80000000u
+#define STARVE_GO 2
+#define AWAITED 1u
+#define MAX_TRIES 64 /* copies that a reader makes before it asks for the lock */
+
+#if defined(__x86_64__) || defined(__s390x__)
+/* A compare-and-swap is a full barrier here, and loads and stores stay in order. */
+#define FENCE() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+#else
+#define FENCE() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#endif
+
+static inline int cas_4(uint32_t *p, uint32_t old, uint32_t new_)
+{
+    return __atomic_compare_exchange_n(p, &old, new_, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+static inline uint32_t load_4(uint32_t *p)
+{
+    return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+
+static long futex_wake(uint32_t *word, int n)
+{
+    long woken = syscall(SYS_futex, word, 10 /* FUTEX_WAKE_BITSET, not private */, n, NULL, NULL, 0xffffffffu);
+    return woken > 0 ? woken : 0;
+}
+
+/* Hold: what this process has of one lock. The class in mutex.py has the slow paths, and
+ * the table of the states. */
+
+typedef struct {
+    PyObject_HEAD
+    unsigned long owner; /* the gate: the thread that has it, or 0 */
+    int waiters;         /* threads that wait for the gate */
+    int posted;          /* wake was released, and no waiter has taken that yet */
+    PyThread_type_lock wake;
+    char held, clear_mark;
+    Py_ssize_t depth, taken, editing;
+    uint32_t id; /* this process's id; 0: it has none, and the fast path is closed */
+    Cell *cell;
+    PyObject *memory; /* what keeps the cell mapped */
+} Hold;
+
+static PyTypeObject Hold_Type;
+
+static int hold_new_gate(Hold *h)
+{
+    if (h->wake == NULL || h->waiters || h->posted) {
+        /* In a child of fork, threads that do not exist here wait for the old one. To free
+         * it could wait for them. */
+        PyThread_type_lock wake = PyThread_allocate_lock();
+        if (wake == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        PyThread_acquire_lock(wake, NOWAIT_LOCK);
+        h->wake = wake;
+    }
+    h->owner = 0;
+    h->waiters = h->posted = 0;
+    return 0;
+}
+
+static PyObject *Hold_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *cell;
+    Py_buffer b;
+    if (!PyArg_ParseTuple(args, "O:Hold", &cell) || PyObject_GetBuffer(cell, &b, PyBUF_SIMPLE) < 0)
+        return NULL;
+    Hold *h = NULL;
+    if (b.len != sizeof(Cell) || (uintptr_t)b.buf % sizeof(Cell))
+        PyErr_SetString(PyExc_ValueError, "this is not a lock cell");
+    else
+        h = (Hold *)type->tp_alloc(type, 0);
+    if (h != NULL) {
+        h->cell = b.buf;
+        h->memory = cell;
+        Py_INCREF(cell);
+    }
+    PyBuffer_Release(&b);
+    if (h != NULL && hold_new_gate(h) < 0)
+        Py_CLEAR(h);
+    return (PyObject *)h;
+}
+
+static void Hold_dealloc(Hold *h)
+{
+    if (h->wake != NULL)
+        PyThread_free_lock(h->wake);
+    Py_XDECREF(h->memory);
+    Py_TYPE(h)->tp_free((PyObject *)h);
+}
+
+static int64_t monotonic_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static PyObject *Hold_acquire(Hold *h, PyObject *args)
+{
+    unsigned long me = PyThread_get_thread_ident();
+    int blocking = 1;
+    double timeout = -1;
+    if (!PyArg_ParseTuple(args, "|pd:acquire", &blocking, &timeout))
+        return NULL;
+    if (!blocking && timeout != -1) {
+        PyErr_SetString(PyExc_ValueError, "can't specify a timeout for a non-blocking call");
+        return NULL;
+    }
+    if (timeout != -1 && !(timeout >= 0)) {
+        PyErr_SetString(PyExc_ValueError, "timeout value must be a non-negative number");
+        return NULL;
+    }
+    if (timeout > (double)(PY_TIMEOUT_MAX / 1000000)) {
+        PyErr_SetString(PyExc_OverflowError, "timeout value is too large");
+        return NULL;
+    }
+    int64_t until = timeout < 0 ? -1 : monotonic_us() + (int64_t)(timeout * 1e6);
+    for (;;) {
+        if (h->owner == 0 || h->owner == me) {
+            h->owner = me;
+            Py_RETURN_TRUE;
+        }
+        int64_t left = until < 0 ? -1 : until - monotonic_us();
+        if (!blocking || (until >= 0 && left <= 0))
+            Py_RETURN_FALSE;
+        PyThread_type_lock wake = h->wake;
+        PyLockStatus got;
+        h->waiters++;
+        Py_BEGIN_ALLOW_THREADS
+        got = PyThread_acquire_lock_timed(wake, left, 1);
+        Py_END_ALLOW_THREADS
+        h->waiters--;
+        if (got == PY_LOCK_ACQUIRED)
+            h->posted = 0;
+        else if (got == PY_LOCK_INTR && PyErr_CheckSignals() < 0)
+            return NULL;
+    }
+}
+
+static void open_gate(Hold *h)
+{
+    h->owner = 0;
+    if (h->waiters && !h->posted) {
+        h->posted = 1;
+        PyThread_release_lock(h->wake);
+    }
+}
+
+static PyObject *Hold_release(Hold *h, PyObject *Py_UNUSED(ignored))
+{
+    if (h->owner != PyThread_get_thread_ident()) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
+        return NULL;
+    }
+    open_gate(h);
+    Py_RETURN_NONE;
+}
+
+static PyObject *Hold_owned(Hold *h, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(h->owner == PyThread_get_thread_ident());
+}
+
+static PyObject *Hold_new_gate(Hold *h, PyObject *Py_UNUSED(ignored))
+{
+    if (hold_new_gate(h) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef Hold_methods[] = {
+    {"acquire", (PyCFunction)Hold_acquire, METH_VARARGS, "Take the gate; return whether it was taken."},
+    {"release", (PyCFunction)Hold_release, METH_NOARGS, "Release the gate."},
+    {"owned", (PyCFunction)Hold_owned, METH_NOARGS, "Return whether this thread has the gate."},
+    {"new_gate", (PyCFunction)Hold_new_gate, METH_NOARGS, "Have a gate that nobody has."},
+    {NULL},
+};
+
+static PyMemberDef Hold_members[] = {
+    {"held", T_BOOL, offsetof(Hold, held), 0, NULL},
+    {"clear_mark", T_BOOL, offsetof(Hold, clear_mark), 0, NULL},
+    {"depth", T_PYSSIZET, offsetof(Hold, depth), 0, NULL},
+    {"taken", T_PYSSIZET, offsetof(Hold, taken), 0, NULL},
+    {"editing", T_PYSSIZET, offsetof(Hold, editing), 0, NULL},
+    {"id", T_UINT, offsetof(Hold, id), 0, NULL},
+    {NULL},
+};
+
+static PyTypeObject Hold_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "shm._native.Hold",
+    .tp_basicsize = sizeof(Hold),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .tp_doc = "What this process has of one lock.",
+    .tp_new = Hold_new,
+    .tp_dealloc = (destructor)Hold_dealloc,
+    .tp_methods = Hold_methods,
+    .tp_members = Hold_members,
+};
+
+/* The lock. */
+
+static void wake_one(Cell *c, uint32_t starve)
+{
+    if (futex_wake(&c->word, 1) == 0 && starve != STARVE_GO && cas_4(&c->word, KERNEL_WAITERS, 0))
+        futex_wake(&c->word, 1); /* a waiter may have come meanwhile and sleep on the reserved word */
+}
+
+/* Release the word. If it has not this process's id, change nothing and return -1. */
+static int release_word(Hold *h)
+{
+    Cell *c = h->cell;
+    uint32_t w, starve = 0;
+    if (cas_4(&c->word, h->id, 0))
+        return 0;
+    do {
+        w = load_4(&c->word);
+        if ((w & OWNER_MASK) != h->id)
+            return -1;
+        if (w & KERNEL_WAITERS) {
+            uint32_t s = __atomic_exchange_n(&c->starve, 0, __ATOMIC_SEQ_CST);
+            starve = s > starve ? s : starve;
+        }
+    } while (!cas_4(&c->word, w, w & KERNEL_WAITERS && starve ? KERNEL_WAITERS : 0));
+    if (w & KERNEL_WAITERS)
+        wake_one(c, starve);
+    return 0;
+}
+
+/* Wake those who await a change. It follows the release of the word. */
+static void tell(Cell *c)
+{
+    FENCE();
+    uint32_t w = load_4(&c->change);
+    if (!(w & AWAITED))
+        return;
+    while (!cas_4(&c->change, w, (w & ~AWAITED) + 2))
+        w = load_4(&c->change);
+    futex_wake(&c->change, 0x7fffffff);
+}
+
+enum { NOT_NOW, TAKEN, NESTED };
+
+/* Take the lock for the time of one verb. NESTED: this thread has it already, and no
+ * change is under way. The gate stays as it is, since no other code runs until leave. */
+static inline int enter(Hold *h)
+{
+    if (h == NULL)
+        return NOT_NOW;
+    if (h->owner == 0)
+        return h->id && cas_4(&h->cell->word, 0, h->id) ? TAKEN : NOT_NOW;
+    return h->owner == PyThread_get_thread_ident() && h->held && !h->editing ? NESTED : NOT_NOW;
+}
+
+static PyObject *slow_exit_name;
+
+/* Release what enter has taken. Return -1 with an exception if another process has
+ * overwritten the word. */
+static int leave(Hold *h, int how, PyObject *mutex)
+{
+    if (how == NESTED)
+        return 0;
+    if (release_word(h) == 0) {
+        tell(h->cell);
+        return 0;
+    }
+    h->owner = PyThread_get_thread_ident();
+    h->held = 1;
+    PyObject *r = PyObject_CallMethodObjArgs(mutex, slow_exit_name, Py_None, Py_None, Py_None, NULL);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+/* Numbers. */
+
+typedef struct {
+    char kind; /* 's' signed, 'u' unsigned, 'f' float, '?' bool; 0: none of them */
+    char size;
+} Number;
+
+/* Return the number of a ctypes code and a size. */
+static Number number_of(const char *code, Py_ssize_t size)
+{
+    Number n = {0, 0};
+    if (code == NULL || code[0] == 0 || code[1] != 0)
+        return n;
+    if (strchr("bhilq", code[0]) && (size == 1 || size == 2 || size == 4 || size == 8))
+        n.kind = 's';
+    else if (strchr("BHILQ", code[0]) && (size == 1 || size == 2 || size == 4 || size == 8))
+        n.kind = 'u';
+    else if ((code[0] == 'f' && size == 4) || (code[0] == 'd' && size == 8))
+        n.kind = 'f';
+    else if (code[0] == '?' && size == 1)
+        n.kind = '?';
+    n.size = n.kind ? (char)size : 0;
+    return n;
+}
+
+typedef union {
+    uint64_t i;
+    double d;
+} Pattern;
+
+typedef union {
+    uint32_t i;
+    float f;
+} Pattern4;
+
+static inline uint64_t pattern_of(double x, int size)
+{
+    if (size == 8)
+        return (Pattern){.d = x}.i;
+    return (Pattern4){.f = (float)x}.i;
+}
+
+static inline double float_of(uint64_t bits, int size)
+{
+    return size == 8 ? (Pattern){.i = bits}.d : (Pattern4){.i = (uint32_t)bits}.f;
+}
+
+/* Convert an object to a double without calling Python code. Return 0 if that cannot be done. */
+static inline int as_double(PyObject *x, double *d)
+{
+    if (PyFloat_CheckExact(x)) {
+        *d = PyFloat_AS_DOUBLE(x);
+        return 1;
+    }
+    if (!PyLong_CheckExact(x))
+        return 0;
+    *d = PyLong_AsDouble(x);
+    if (*d == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        return 0;
+    }
+    return 1;
+}
+
+/* Convert an object to the bits of a number as ctypes does, without calling Python code.
+ * Return 0 if that cannot be done. */
+static inline int bits_of(PyObject *x, Number n, uint64_t *bits)
+{
+    double d;
+    switch (n.kind) {
+    case 's':
+    case 'u':
+        if (!PyLong_CheckExact(x) && !PyBool_Check(x))
+            return 0;
+        *bits = PyLong_AsUnsignedLongLongMask(x);
+        return 1;
+    case 'f':
+        if (!as_double(x, &d))
+            return 0;
+        *bits = pattern_of(d, n.size);
+        return 1;
+    case '?':
+        if (!PyBool_Check(x))
+            return 0;
+        *bits = x == Py_True;
+        return 1;
+    }
+    return 0;
+}
+
+/* One load, and one store, of the number's size. */
+
+static inline uint64_t load_bits(const char *p, int size)
+{
+    switch (size) {
+    case 1:
+        return __atomic_load_n((uint8_t *)p, __ATOMIC_ACQUIRE);
+    case 2:
+        return __atomic_load_n((uint16_t *)p, __ATOMIC_ACQUIRE);
+    case 4:
+        return __atomic_load_n((uint32_t *)p, __ATOMIC_ACQUIRE);
+    default:
+        return __atomic_load_n((uint64_t *)p, __ATOMIC_ACQUIRE);
+    }
+}
+
+static inline void store_bits(char *p, int size, uint64_t bits)
+{
+    switch (size) {
+    case 1:
+        __atomic_store_n((uint8_t *)p, (uint8_t)bits, __ATOMIC_RELEASE);
+        break;
+    case 2:
+        __atomic_store_n((uint16_t *)p, (uint16_t)bits, __ATOMIC_RELEASE);
+        break;
+    case 4:
+        __atomic_store_n((uint32_t *)p, (uint32_t)bits, __ATOMIC_RELEASE);
+        break;
+    default:
+        __atomic_store_n((uint64_t *)p, bits, __ATOMIC_RELEASE);
+    }
+}
+
+/* Store a number in private memory, or in a slot that nobody reads yet. It need not be aligned. */
+static inline void put_bits(char *p, int size, uint64_t bits)
+{
+    uint8_t one = (uint8_t)bits;
+    uint16_t two = (uint16_t)bits;
+    uint32_t four = (uint32_t)bits;
+    switch (size) {
+    case 1:
+        memcpy(p, &one, 1);
+        break;
+    case 2:
+        memcpy(p, &two, 2);
+        break;
+    case 4:
+        memcpy(p, &four, 4);
+        break;
+    default:
+        memcpy(p, &bits, 8);
+    }
+}
+
+static inline int64_t sign_extended(uint64_t bits, int size)
+{
+    switch (size) {
+    case 1:
+        return (int8_t)bits;
+    case 2:
+        return (int16_t)bits;
+    case 4:
+        return (int32_t)bits;
+    default:
+        return (int64_t)bits;
+    }
+}
+
+static inline uint64_t cut(uint64_t bits, int size)
+{
+    return size == 8 ? bits : bits & (((uint64_t)1 << 8 * size) - 1);
+}
+
+static inline PyObject *object_of(uint64_t bits, Number n)
+{
+    switch (n.kind) {
+    case 's':
+        return PyLong_FromLong(sign_extended(bits, n.size));
+    case 'u':
+        return PyLong_FromUnsignedLong(cut(bits, n.size));
+    default:
+        return PyFloat_FromDouble(float_of(bits, n.size));
+    }
+}
+
+/* Handle: the base class of Mutex, and of the values with a lock. */
+
+typedef struct {
+    Py_ssize_t offset;
+    Number number;
+} Field;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *mutex;      /* the Mutex of a value */
+    Hold *hold;           /* the lock's; NULL: all verbs take the slow path */
+    Number number;        /* of a number, or of an array's elements */
+    char *data;           /* the number, or the first element */
+    Py_ssize_t count;     /* elements, or bytes of a string; 0: not prepared */
+    char *slots[2];       /* of a published value */
+    size_t capacity;      /* bytes of a slot */
+    size_t full, end;     /* bytes of a struct, and those up to its end */
+    PyObject *memory[2];  /* ctypes objects: the data, or the slots */
+    PyObject *type, *copy; /* of a struct: its ctypes type, and type.from_buffer_copy */
+    Field *fields;        /* of a struct of numbers, which a tuple can fill */
+    Py_ssize_t nfields;
+} Handle;
+
+static PyTypeObject Handle_Type;
+
+static int Handle_traverse(Handle *s, visitproc visit, void *arg)
+{
+    Py_VISIT(s->mutex);
+    Py_VISIT(s->hold);
+    Py_VISIT(s->memory[0]);
+    Py_VISIT(s->memory[1]);
+    Py_VISIT(s->type);
+    Py_VISIT(s->copy);
+    return 0;
+}
+
+static int Handle_clear(Handle *s)
+{
+    s->count = 0;
+    s->nfields = 0;
+    Py_CLEAR(s->mutex);
+    Py_CLEAR(s->hold);
+    Py_CLEAR(s->memory[0]);
+    Py_CLEAR(s->memory[1]);
+    Py_CLEAR(s->type);
+    Py_CLEAR(s->copy);
+    return 0;
+}
+
+static void Handle_dealloc(Handle *s)
+{
+    PyObject_GC_UnTrack(s);
+    Handle_clear(s);
+    PyMem_Free(s->fields);
+    Py_TYPE(s)->tp_free((PyObject *)s);
+}
+
+static PyObject *get_mutex(Handle *s, void *Py_UNUSED(closure))
+{
+    if (s->mutex == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_mutex");
+        return NULL;
+    }
+    Py_INCREF(s->mutex);
+    return s->mutex;
+}
+
+static int set_hold(Handle *s, PyObject *hold, void *Py_UNUSED(closure))
+{
+    if (hold == NULL || !PyObject_TypeCheck(hold, &Hold_Type)) {
+        PyErr_SetString(PyExc_TypeError, "_hold is a Hold");
+        return -1;
+    }
+    Py_INCREF(hold);
+    Py_XSETREF(s->hold, (Hold *)hold);
+    return 0;
+}
+
+static int set_mutex(Handle *s, PyObject *mutex, void *Py_UNUSED(closure))
+{
+    if (mutex == NULL || !PyObject_TypeCheck(mutex, &Handle_Type) || ((Handle *)mutex)->hold == NULL) {
+        PyErr_SetString(PyExc_TypeError, "_mutex is a Mutex");
+        return -1;
+    }
+    Py_INCREF(mutex);
+    Py_XSETREF(s->mutex, mutex);
+    return set_hold(s, (PyObject *)((Handle *)mutex)->hold, NULL);
+}
+
+static PyObject *get_hold(Handle *s, void *Py_UNUSED(closure))
+{
+    if (s->hold == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_hold");
+        return NULL;
+    }
+    Py_INCREF(s->hold);
+    return (PyObject *)s->hold;
+}
+
+/* Return the address of an object's memory, and its length. */
+static char *address_of(PyObject *x, Py_ssize_t *n)
+{
+    Py_buffer b;
+    if (PyObject_GetBuffer(x, &b, PyBUF_SIMPLE) < 0)
+        return NULL;
+    char *p = b.buf;
+    *n = b.len;
+    PyBuffer_Release(&b); /* the memory of a ctypes object stays where it is */
+    return p;
+}
+
+static void remember(PyObject **place, PyObject *x)
+{
+    Py_INCREF(x);
+    Py_XSETREF(*place, x);
+}
+
+/* _at(obj, code, size): the memory of numbers, of a ctypes code and a size in bytes. Other
+ * types stay with the slow path. */
+static PyObject *handle_at(Handle *s, PyObject *args)
+{
+    PyObject *obj;
+    const char *code;
+    Py_ssize_t size, n;
+    if (!PyArg_ParseTuple(args, "Ozn:_at", &obj, &code, &size))
+        return NULL;
+    Number number = number_of(code, size);
+    if (number.kind == 0 || number.kind == '?' || s->count)
+        Py_RETURN_NONE;
+    char *p = address_of(obj, &n);
+    if (p == NULL)
+        return NULL;
+    if ((uintptr_t)p % size || n < size) {
+        PyErr_SetString(PyExc_ValueError, "the memory of a number is not aligned, or too short");
+        return NULL;
+    }
+    remember(&s->memory[0], obj);
+    s->number = number;
+    s->data = p;
+    s->count = n / size;
+    Py_RETURN_NONE;
+}
+
+static int slots_at(Handle *s, PyObject *slots, size_t least)
+{
+    Py_ssize_t n[2];
+    for (int i = 0; i < 2; i++) {
+        if (!PyTuple_CheckExact(slots) || PyTuple_GET_SIZE(slots) != 2) {
+            PyErr_SetString(PyExc_TypeError, "two slots are needed");
+            return -1;
+        }
+        PyObject *slot = PyTuple_GET_ITEM(slots, i);
+        if ((s->slots[i] = address_of(slot, &n[i])) == NULL)
+            return -1;
+        remember(&s->memory[i], slot);
+    }
+    if (n[0] != n[1] || (size_t)n[0] < least) {
+        PyErr_SetString(PyExc_ValueError, "the slots are too short");
+        return -1;
+    }
+    s->capacity = n[0];
+    return 0;
+}
+
+/* _text_at(slots, size): the slots of a string of up to size bytes. */
+static PyObject *handle_text_at(Handle *s, PyObject *args)
+{
+    PyObject *slots;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "On:_text_at", &slots, &size))
+        return NULL;
+    if (s->count || s->hold == NULL)
+        Py_RETURN_NONE;
+    if (slots_at(s, slots, size) < 0)
+        return NULL;
+    s->count = size;
+    Py_RETURN_NONE;
+}
+
+/* _struct_at(slots, type, size, end, fields): the slots of a struct. fields has the offset,
+ * the ctypes code and the size of each field, if a tuple of numbers can fill the struct,
+ * and is None otherwise. */
+static PyObject *handle_struct_at(Handle *s, PyObject *args)
+{
+    PyObject *slots, *type, *fields;
+    Py_ssize_t full, end;
+    if (!PyArg_ParseTuple(args, "OOnnO:_struct_at", &slots, &type, &full, &end, &fields))
+        return NULL;
+    if (s->count || s->hold == NULL || full > INT32_MAX)
+        Py_RETURN_NONE;
+    if (end < 0 || full < end) {
+        PyErr_SetString(PyExc_ValueError, "a struct ends before its size");
+        return NULL;
+    }
+    if (slots_at(s, slots, full) < 0)
+        return NULL;
+    PyObject *copy = PyObject_GetAttrString(type, "from_buffer_copy");
+    if (copy == NULL)
+        return NULL;
+    Py_XSETREF(s->copy, copy);
+    remember(&s->type, type);
+    s->full = full;
+    s->end = end;
+    if (PyTuple_CheckExact(fields) && s->fields == NULL && PyTuple_GET_SIZE(fields)) {
+        Py_ssize_t n = PyTuple_GET_SIZE(fields);
+        Field *f = PyMem_Calloc(n, sizeof(Field));
+        if (f == NULL)
+            return PyErr_NoMemory();
+        s->fields = f; /* which frees it */
+        for (Py_ssize_t i = 0; i < n; i++, f++) {
+            const char *code;
+            Py_ssize_t size;
+            if (!PyArg_ParseTuple(PyTuple_GET_ITEM(fields, i), "nsn", &f->offset, &code, &size))
+                return NULL;
+            f->number = number_of(code, size);
+            if (f->number.kind == 0 || f->offset < 0 || f->offset + size > end) {
+                PyErr_SetString(PyExc_ValueError, "a field is outside its struct");
+                return NULL;
+            }
+        }
+        s->nfields = n;
+    }
+    s->count = 1;
+    Py_RETURN_NONE;
+}
+
+/* The methods in Python that go on where a verb cannot. */
+
+#define SLOW(name) \
+    static PyObject *slow_##name##_name; \
+    static inline PyObject *slow_##name(void *s, PyObject *a, PyObject *b) \
+    { \
+        return PyObject_CallMethodObjArgs((PyObject *)s, slow_##name##_name, a, b, NULL); \
+    }
+
+SLOW(enter)
+SLOW(load)
+SLOW(store)
+SLOW(add)
+SLOW(swap)
+SLOW(compare_and_swap)
+SLOW(getitem)
+SLOW(setitem)
+SLOW(edit)
+
+#define SELF ((Handle *)self)
+
+static int two(const char *name, Py_ssize_t n)
+{
+    if (n == 2)
+        return 1;
+    PyErr_Format(PyExc_TypeError, "%s() takes exactly 2 arguments (%zd given)", name, n);
+    return 0;
+}
+
+/* Mutex, and `with v:`. */
+
+static inline int lock_fast(Hold *h)
+{
+    unsigned long me = PyThread_get_thread_ident();
+    if (h == NULL)
+        return 0;
+    if (h->owner == 0) {
+        if (!h->id || !cas_4(&h->cell->word, 0, h->id))
+            return 0;
+        h->owner = me;
+        h->held = 1;
+        return 1;
+    }
+    if (h->owner != me || !h->held)
+        return 0;
+    h->depth++;
+    return 1;
+}
+
+static PyObject *lock_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (lock_fast(SELF->hold))
+        Py_RETURN_TRUE;
+    return slow_enter(self, NULL, NULL);
+}
+
+/* Do as __exit__ does. Return 0 if the slow path has to do it, and then nothing is changed. */
+static int unlock_fast(Hold *h, int failed)
+{
+    if (h == NULL || !h->held || h->owner != PyThread_get_thread_ident() || (h->depth && h->taken >= h->depth))
+        return 0;
+    Cell *c = h->cell;
+    if (!h->depth && (load_4(&c->word) & OWNER_MASK) != h->id)
+        return 0; /* another process has overwritten the word */
+    if (failed) {
+        h->clear_mark = 0;
+        __atomic_store_n(&c->abandoned, 1, __ATOMIC_RELEASE);
+    }
+    if (h->depth) {
+        if (h->editing > h->depth)
+            h->editing = 0;
+        h->depth--;
+        return 1;
+    }
+    if (h->clear_mark) {
+        /* While the lock is held: a process that dies before this store leaves the mark. */
+        h->clear_mark = 0;
+        __atomic_store_n(&c->abandoned, 0, __ATOMIC_RELEASE);
+    }
+    if (release_word(h) < 0)
+        return 0;
+    h->held = 0;
+    open_gate(h);
+    tell(c);
+    return 1;
+}
+
+static PyObject *lock_exit(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    PyObject *kind = n ? args[0] : Py_None;
+    if (n <= 3 && unlock_fast(SELF->hold, kind != Py_None))
+        Py_RETURN_NONE;
+    return PyObject_CallMethodObjArgs(
+        self, slow_exit_name, kind, n > 1 ? args[1] : Py_None, n > 2 ? args[2] : Py_None, NULL);
+}
+
+static PyObject *lock_release(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (unlock_fast(SELF->hold, 0))
+        Py_RETURN_NONE;
+    return PyObject_CallMethodObjArgs(self, slow_exit_name, Py_None, Py_None, Py_None, NULL);
+}
+
+static PyObject *lock_acquire(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    if (lock_fast(SELF->hold))
+        Py_RETURN_TRUE;
+    PyObject *slow = PyObject_GetAttrString(self, "_slow_acquire");
+    if (slow == NULL)
+        return NULL;
+    PyObject *r = PyObject_Call(slow, args, kwargs);
+    Py_DECREF(slow);
+    return r;
+}
+
+static PyObject *locked_get_lock(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return get_mutex(SELF, NULL);
+}
+
+/* Value. */
+
+#define NUMBER(s) ((s)->count == 1 && (s)->number.kind)
+
+static PyObject *number_load(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (!NUMBER(SELF))
+        return slow_load(self, NULL, NULL);
+    return object_of(load_bits(SELF->data, SELF->number.size), SELF->number);
+}
+
+static PyObject *number_store(PyObject *self, PyObject *x)
+{
+    uint64_t bits;
+    int how;
+    if (!NUMBER(SELF) || !bits_of(x, SELF->number, &bits) || !(how = enter(SELF->hold)))
+        return slow_store(self, x, NULL);
+    store_bits(SELF->data, SELF->number.size, bits);
+    if (leave(SELF->hold, how, SELF->mutex) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Set the value of a property by a method that stores. */
+static int set_by(PyObject *(*store)(PyObject *, PyObject *), PyObject *self, PyObject *x)
+{
+    if (x == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete the value");
+        return -1;
+    }
+    PyObject *r = store(self, x);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+static PyObject *number_get(PyObject *self, void *Py_UNUSED(closure))
+{
+    return number_load(self, NULL);
+}
+
+static int number_set(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    return set_by(number_store, self, x);
+}
+
+/* Add to the number at p, and store the sum's bits there and in *sum. */
+static void add_bits(char *p, Number n, uint64_t delta, double d, uint64_t *sum)
+{
+    uint64_t old = load_bits(p, n.size);
+    *sum = n.kind == 'f' ? pattern_of(float_of(old, n.size) + d, n.size) : old + delta;
+    store_bits(p, n.size, *sum);
+}
+
+/* Convert an addend: that of a float is added as a double, as Python does. */
+static int addend(PyObject *x, Number n, uint64_t *bits, double *d)
+{
+    *bits = 0;
+    *d = 0;
+    return n.kind == 'f' ? as_double(x, d) : bits_of(x, n, bits);
+}
+
+static PyObject *number_add(PyObject *self, PyObject *x)
+{
+    uint64_t delta, sum;
+    double d;
+    int how;
+    if (!NUMBER(SELF) || !addend(x, SELF->number, &delta, &d) || !(how = enter(SELF->hold)))
+        return slow_add(self, x, NULL);
+    add_bits(SELF->data, SELF->number, delta, d, &sum);
+    if (leave(SELF->hold, how, SELF->mutex) < 0)
+        return NULL;
+    return object_of(sum, SELF->number);
+}
+
+static PyObject *number_swap(PyObject *self, PyObject *x)
+{
+    uint64_t bits, old;
+    int how;
+    if (!NUMBER(SELF) || !bits_of(x, SELF->number, &bits) || !(how = enter(SELF->hold)))
+        return slow_swap(self, x, NULL);
+    old = load_bits(SELF->data, SELF->number.size);
+    store_bits(SELF->data, SELF->number.size, bits);
+    if (leave(SELF->hold, how, SELF->mutex) < 0)
+        return NULL;
+    return object_of(old, SELF->number);
+}
+
+static PyObject *number_compare_and_swap(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    uint64_t old, bits;
+    int how;
+    if (!two("compare_and_swap", n))
+        return NULL;
+    if (!NUMBER(SELF) || !bits_of(args[0], SELF->number, &old) || !bits_of(args[1], SELF->number, &bits) ||
+        !(how = enter(SELF->hold)))
+        return slow_compare_and_swap(self, args[0], args[1]);
+    int same = load_bits(SELF->data, SELF->number.size) == cut(old, SELF->number.size);
+    if (same)
+        store_bits(SELF->data, SELF->number.size, bits);
+    if (leave(SELF->hold, how, SELF->mutex) < 0)
+        return NULL;
+    return PyBool_FromLong(same);
+}
+
+/* Array. */
+
+/* Return the address of an element by its index, or NULL if the slow path has to judge it. */
+static char *element(Handle *s, PyObject *index)
+{
+    if (!s->number.kind || !PyLong_CheckExact(index))
+        return NULL;
+    int overflow;
+    long i = PyLong_AsLongAndOverflow(index, &overflow);
+    if (i < 0)
+        i += s->count;
+    return overflow || i < 0 || i >= s->count ? NULL : s->data + i * s->number.size;
+}
+
+static PyObject *array_getitem(PyObject *self, PyObject *index)
+{
+    Handle *s = SELF;
+    char *p = element(s, index);
+    if (p != NULL)
+        return object_of(load_bits(p, s->number.size), s->number);
+    if (!s->number.kind || !PySlice_Check(index))
+        return slow_getitem(self, index, NULL);
+    Py_ssize_t start, stop, step;
+    if (PySlice_Unpack(index, &start, &stop, &step) < 0)
+        return NULL;
+    Py_ssize_t n = PySlice_AdjustIndices(s->count, &start, &stop, step);
+    PyObject *list = PyList_New(n);
+    if (list == NULL)
+        return NULL;
+    p = s->data + start * s->number.size;
+    for (Py_ssize_t i = 0; i < n; i++, p += step * s->number.size) {
+        PyObject *x = object_of(load_bits(p, s->number.size), s->number);
+        if (x == NULL) {
+            Py_DECREF(list);
+            return NULL;
+        }
+        PyList_SET_ITEM(list, i, x);
+    }
+    return list;
+}
+
+/* Set the elements of a slice. All are converted before the lock is taken. */
+static PyObject *set_slice(PyObject *self, PyObject *index, PyObject *x)
+{
+    Handle *s = SELF;
+    Py_ssize_t start, stop, step, size = s->number.size;
+    if (PySlice_Unpack(index, &start, &stop, &step) < 0)
+        return NULL;
+    PyObject *r = NULL, *list = PyList_CheckExact(x) || PyTuple_CheckExact(x) ? x : NULL;
+    if (list != NULL)
+        Py_INCREF(list);
+    else if ((list = PySequence_List(x)) == NULL)
+        return NULL;
+    Py_ssize_t n = PySlice_AdjustIndices(s->count, &start, &stop, step);
+    uint64_t small[256], *bits = small;
+    int how = NOT_NOW;
+    if (PySequence_Fast_GET_SIZE(list) == n) {
+        if (n > 256 && (bits = PyMem_New(uint64_t, n)) == NULL) {
+            Py_DECREF(list);
+            return PyErr_NoMemory();
+        }
+        PyObject **items = PySequence_Fast_ITEMS(list);
+        Py_ssize_t i = 0;
+        while (i < n && bits_of(items[i], s->number, &bits[i]))
+            i++;
+        if (i == n)
+            how = enter(s->hold);
+    }
+    if (how == NOT_NOW) {
+        r = slow_setitem(self, index, list);
+    } else {
+        char *p = s->data + start * size;
+        for (Py_ssize_t i = 0; i < n; i++, p += step * size)
+            store_bits(p, size, bits[i]);
+        if (leave(s->hold, how, s->mutex) == 0) {
+            r = Py_None;
+            Py_INCREF(r);
+        }
+    }
+    if (bits != small)
+        PyMem_Free(bits);
+    Py_DECREF(list);
+    return r;
+}
+
+static PyObject *array_setitem(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    uint64_t bits;
+    int how;
+    if (!two("__setitem__", n))
+        return NULL;
+    if (SELF->number.kind && PySlice_Check(args[0]))
+        return set_slice(self, args[0], args[1]);
+    char *p = element(SELF, args[0]);
+    if (p == NULL || !bits_of(args[1], SELF->number, &bits) || !(how = enter(SELF->hold)))
+        return slow_setitem(self, args[0], args[1]);
+    store_bits(p, SELF->number.size, bits);
+    if (leave(SELF->hold, how, SELF->mutex) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *array_add(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    uint64_t delta, sum;
+    double d;
+    int how;
+    if (!two("add", n))
+        return NULL;
+    char *p = element(SELF, args[0]);
+    if (p == NULL || !addend(args[1], SELF->number, &delta, &d) || !(how = enter(SELF->hold)))
+        return slow_add(self, args[0], args[1]);
+    add_bits(p, SELF->number, delta, d, &sum);
+    if (leave(SELF->hold, how, SELF->mutex) < 0)
+        return NULL;
+    return object_of(sum, SELF->number);
+}
+
+/* String and Struct. */
+
+static inline uint64_t load_commit(Handle *s)
+{
+    return __atomic_load_n(&s->hold->cell->commit, __ATOMIC_ACQUIRE);
+}
+
+/* Publish what stands in the idle slot. The caller holds the lock. */
+static inline void commit(Handle *s, uint64_t count)
+{
+    __atomic_store_n(&s->hold->cell->commit, count + 1, __ATOMIC_RELEASE);
+    /* The holder may commit again before it unlocks. The fence keeps the stores of that
+     * commit after this one. */
+    FENCE();
+}
+
+static PyObject *string_load(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    Handle *s = SELF;
+    char small[512], *to = small;
+    PyObject *text = NULL;
+    if (!s->count)
+        return slow_load(self, NULL, NULL);
+    size_t size = s->count;
+    if (size > sizeof small) {
+        if ((text = PyBytes_FromStringAndSize(NULL, size)) == NULL)
+            return NULL;
+        to = PyBytes_AS_STRING(text);
+    }
+    for (int i = 0; i < MAX_TRIES; i++) {
+        uint64_t count = load_commit(s);
+        memcpy(to, s->slots[count & 1], size);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (load_commit(s) != count)
+            continue;
+        char *nul = memchr(to, 0, size);
+        size_t n = nul ? (size_t)(nul - to) : size;
+        if (text == NULL)
+            return PyBytes_FromStringAndSize(to, n);
+        if (n < size)
+            _PyBytes_Resize(&text, n);
+        return text;
+    }
+    Py_XDECREF(text);
+    return slow_load(self, NULL, NULL);
+}
+
+static PyObject *string_store(PyObject *self, PyObject *text)
+{
+    Handle *s = SELF;
+    const char *from = NULL;
+    Py_ssize_t n = 0;
+    int how;
+    if (PyBytes_CheckExact(text)) {
+        from = PyBytes_AS_STRING(text);
+        n = PyBytes_GET_SIZE(text);
+    } else if (PyUnicode_CheckExact(text) && (from = PyUnicode_AsUTF8AndSize(text, &n)) == NULL) {
+        PyErr_Clear(); /* the slow path raises it again */
+    }
+    if (from == NULL || !s->count || n > s->count || memchr(from, 0, n) || !(how = enter(s->hold)))
+        return slow_store(self, text, NULL);
+    uint64_t count = load_commit(s);
+    char *idle = s->slots[(count + 1) & 1];
+    memcpy(idle, from, n);
+    if ((size_t)n < s->capacity)
+        idle[n] = 0;
+    commit(s, count);
+    if (leave(s->hold, how, s->mutex) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *string_get(PyObject *self, void *Py_UNUSED(closure))
+{
+    return string_load(self, NULL);
+}
+
+static int string_set(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    return set_by(string_store, self, x);
+}
+
+static PyObject *struct_load(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    Handle *s = SELF;
+    for (int i = 0; s->count && i < MAX_TRIES; i++) {
+        uint64_t count = load_commit(s);
+        PyObject *x = PyObject_CallFunctionObjArgs(s->copy, s->memory[count & 1], NULL);
+        if (x == NULL)
+            return NULL;
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (load_commit(s) == count)
+            return x;
+        Py_DECREF(x);
+    }
+    return slow_load(self, NULL, NULL);
+}
+
+/* Prepare a commit of the struct; return the idle slot, in which the program's own fields
+ * are still to be written. The caller holds the lock. */
+static char *idle_slot(Handle *s, uint64_t *count)
+{
+    uint32_t *extent = &s->hold->cell->extent, e = load_4(extent);
+    while (e < s->full && !cas_4(extent, e, (uint32_t)s->full))
+        e = load_4(extent);
+    if (e < s->full)
+        e = (uint32_t)s->full;
+    size_t carry = e < s->capacity ? e : s->capacity;
+    *count = load_commit(s);
+    char *old = s->slots[*count & 1], *idle = s->slots[(*count + 1) & 1];
+    if (carry > s->end)
+        memcpy(idle + s->end, old + s->end, carry - s->end);
+    return idle;
+}
+
+#define MAX_FIELDS 64
+
+static PyObject *struct_store(PyObject *self, PyObject *x)
+{
+    Handle *s = SELF;
+    uint64_t bits[MAX_FIELDS], count;
+    Py_ssize_t n = 0, given = 0;
+    const char *from = NULL;
+    int how = NOT_NOW;
+    if (s->count && (PyObject *)Py_TYPE(x) == s->type) {
+        if ((from = address_of(x, &n)) == NULL)
+            return NULL;
+        if ((size_t)n == s->full)
+            how = enter(s->hold);
+    } else if (s->count && PyTuple_CheckExact(x) && s->nfields && (given = PyTuple_GET_SIZE(x)) <= s->nfields &&
+               given <= MAX_FIELDS) {
+        while (n < given && bits_of(PyTuple_GET_ITEM(x, n), s->fields[n].number, &bits[n]))
+            n++;
+        if (n == given)
+            how = enter(s->hold);
+    }
+    if (how == NOT_NOW)
+        return slow_store(self, x, NULL);
+    char *idle = idle_slot(s, &count);
+    if (from != NULL) {
+        memcpy(idle, from, s->end);
+    } else {
+        memset(idle, 0, s->end);
+        for (Py_ssize_t i = 0; i < given; i++)
+            put_bits(idle + s->fields[i].offset, s->fields[i].number.size, bits[i]);
+    }
+    commit(s, count);
+    if (leave(s->hold, how, s->mutex) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *struct_get(PyObject *self, void *Py_UNUSED(closure))
+{
+    return struct_load(self, NULL);
+}
+
+static int struct_set(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    return set_by(struct_store, self, x);
+}
+
+/* The with statement of Struct.edit. */
+
+typedef struct {
+    PyObject_HEAD
+    Handle *of;       /* the struct */
+    PyObject *copy;   /* what the block changes; NULL outside of it */
+    Py_ssize_t level; /* of the lock before the block, see Hold.level */
+} Edit;
+
+static PyTypeObject Edit_Type;
+
+static int Edit_traverse(Edit *e, visitproc visit, void *arg)
+{
+    Py_VISIT(e->of);
+    Py_VISIT(e->copy);
+    return 0;
+}
+
+static int Edit_clear(Edit *e)
+{
+    Py_CLEAR(e->copy);
+    return 0; /* the struct has no reference to this */
+}
+
+static void Edit_dealloc(Edit *e)
+{
+    PyObject_GC_UnTrack(e);
+    Py_XDECREF(e->copy);
+    Py_XDECREF(e->of);
+    PyObject_GC_Del(e);
+}
+
+static PyObject *struct_edit(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (!SELF->count)
+        return slow_edit(self, NULL, NULL);
+    Edit *e = PyObject_GC_New(Edit, &Edit_Type);
+    if (e == NULL)
+        return NULL;
+    Py_INCREF(self);
+    e->of = SELF;
+    e->copy = NULL;
+    e->level = -1;
+    PyObject_GC_Track(e);
+    return (PyObject *)e;
+}
+
+/* Bring the lock back to the level that it had, and keep the exception. */
+static PyObject *return_to(Handle *s, Py_ssize_t level)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *r = PyObject_CallMethod(s->mutex, "return_to", "n", level);
+    if (r == NULL)
+        PyErr_Clear(); /* of two exceptions in a row the first one counts; the next acquire cleans up */
+    Py_XDECREF(r);
+    PyErr_Restore(type, value, traceback);
+    return NULL;
+}
+
+static PyObject *Edit_enter(Edit *e, PyObject *Py_UNUSED(ignored))
+{
+    Handle *s = e->of;
+    Hold *h = s->hold;
+    Py_ssize_t level = h->owner == PyThread_get_thread_ident() ? h->depth : -1;
+    if (!lock_fast(h)) {
+        PyObject *r = PyObject_CallMethod(s->mutex, "__enter__", NULL);
+        if (r == NULL)
+            return return_to(s, level);
+        Py_DECREF(r);
+    }
+    if (h->editing) {
+        PyObject *overlap = PyObject_CallMethod(s->mutex, "overlap", NULL);
+        if (overlap != NULL) {
+            PyErr_SetObject((PyObject *)Py_TYPE(overlap), overlap);
+            Py_DECREF(overlap);
+        }
+        return return_to(s, level);
+    }
+    h->editing = 1 + h->depth;
+    PyObject *x = PyObject_CallFunctionObjArgs(s->copy, s->memory[load_commit(s) & 1], NULL);
+    if (x == NULL)
+        return return_to(s, level);
+    Py_INCREF(x);
+    Py_XSETREF(e->copy, x);
+    e->level = level;
+    return x;
+}
+
+static PyObject *Edit_exit(Edit *e, PyObject *const *args, Py_ssize_t nargs)
+{
+    Handle *s = e->of;
+    Hold *h = s->hold;
+    Py_ssize_t n;
+    uint64_t count;
+    if (e->copy != NULL && h->owner == PyThread_get_thread_ident() && (h->held || h->depth)) {
+        if (nargs == 0 || args[0] == Py_None) {
+            char *from = address_of(e->copy, &n);
+            if (from == NULL || (size_t)n < s->end) {
+                if (from != NULL)
+                    PyErr_SetString(PyExc_ValueError, "the copy of the struct has become shorter");
+                return return_to(s, e->level);
+            }
+            char *idle = idle_slot(s, &count);
+            memcpy(idle, from, s->end);
+            commit(s, count);
+        } else {
+            h->clear_mark = 0; /* the block did not end normally, so the abandoned mark stays */
+        }
+        h->editing = 0;
+        int done = unlock_fast(h, 0);
+        Py_CLEAR(e->copy);
+        if (done)
+            Py_RETURN_NONE;
+    }
+    PyObject *r = PyObject_CallMethodObjArgs(s->mutex, slow_exit_name, Py_None, Py_None, Py_None, NULL);
+    return r == NULL ? return_to(s, e->level) : r;
+}
+
+static PyMethodDef Edit_methods[] = {
+    {"__enter__", (PyCFunction)Edit_enter, METH_NOARGS, "Take the lock; return a copy."},
+    {"__exit__", (PyCFunction)(void (*)(void))Edit_exit, METH_FASTCALL, "Commit the copy, and release the lock."},
+    {NULL},
+};
+
+static PyTypeObject Edit_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "shm._native.Edit",
+    .tp_basicsize = sizeof(Edit),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "The with statement of Struct.edit.",
+    .tp_traverse = (traverseproc)Edit_traverse,
+    .tp_clear = (inquiry)Edit_clear,
+    .tp_dealloc = (destructor)Edit_dealloc,
+    .tp_methods = Edit_methods,
+};
+
+/* native.compiled gives the verb KIND_VERB to the class that is decorated with the kind. */
+
+#define FAST(f) (PyCFunction)(void (*)(void))f
+
+static PyMethodDef Handle_methods[] = {
+    {"_at", (PyCFunction)handle_at, METH_VARARGS, NULL},
+    {"_text_at", (PyCFunction)handle_text_at, METH_VARARGS, NULL},
+    {"_struct_at", (PyCFunction)handle_struct_at, METH_VARARGS, NULL},
+    {"lock_enter", lock_enter, METH_NOARGS, NULL},
+    {"lock_exit", FAST(lock_exit), METH_FASTCALL, NULL},
+    {"lock_acquire", FAST(lock_acquire), METH_VARARGS | METH_KEYWORDS, NULL},
+    {"lock_release", lock_release, METH_NOARGS, NULL},
+    {"locked_enter", lock_enter, METH_NOARGS, NULL},
+    {"locked_exit", FAST(lock_exit), METH_FASTCALL, NULL},
+    {"locked_get_lock", locked_get_lock, METH_NOARGS, NULL},
+    {"number_load", number_load, METH_NOARGS, NULL},
+    {"number_store", number_store, METH_O, NULL},
+    {"number_add", number_add, METH_O, NULL},
+    {"number_swap", number_swap, METH_O, NULL},
+    {"number_compare_and_swap", FAST(number_compare_and_swap), METH_FASTCALL, NULL},
+    {"array_getitem", array_getitem, METH_O, NULL},
+    {"array_setitem", FAST(array_setitem), METH_FASTCALL, NULL},
+    {"array_load", array_getitem, METH_O, NULL},
+    {"array_store", FAST(array_setitem), METH_FASTCALL, NULL},
+    {"array_add", FAST(array_add), METH_FASTCALL, NULL},
+    {"string_load", string_load, METH_NOARGS, NULL},
+    {"string_store", string_store, METH_O, NULL},
+    {"struct_load", struct_load, METH_NOARGS, NULL},
+    {"struct_store", struct_store, METH_O, NULL},
+    {"struct_edit", struct_edit, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyGetSetDef Handle_getset[] = {
+    {"_mutex", (getter)get_mutex, (setter)set_mutex, NULL, NULL},
+    {"_hold", (getter)get_hold, (setter)set_hold, NULL, NULL},
+    {"number_value", number_get, number_set, NULL, NULL},
+    {"string_value", string_get, string_set, NULL, NULL},
+    {"struct_value", struct_get, struct_set, NULL, NULL},
+    {NULL},
+};
+
+static PyTypeObject Handle_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "shm._native.Handle",
+    .tp_basicsize = sizeof(Handle),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "The base class of Mutex, and of the values with a lock.",
+    .tp_new = PyType_GenericNew,
+    .tp_traverse = (traverseproc)Handle_traverse,
+    .tp_clear = (inquiry)Handle_clear,
+    .tp_dealloc = (destructor)Handle_dealloc,
+    .tp_methods = Handle_methods,
+    .tp_getset = Handle_getset,
+};
+
+static int prepare(PyObject *module)
+{
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "a subinterpreter uses the Python code");
+        return -1;
+    }
+    const struct {
+        PyObject **name;
+        const char *text;
+    } names[] = {
+        {&slow_enter_name, "_slow_enter"}, {&slow_exit_name, "_slow_exit"}, {&slow_load_name, "_slow_load"},
+        {&slow_store_name, "_slow_store"}, {&slow_add_name, "_slow_add"}, {&slow_swap_name, "_slow_swap"},
+        {&slow_compare_and_swap_name, "_slow_compare_and_swap"}, {&slow_getitem_name, "_slow_getitem"},
+        {&slow_setitem_name, "_slow_setitem"}, {&slow_edit_name, "_slow_edit"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (*names[i].name == NULL && (*names[i].name = PyUnicode_InternFromString(names[i].text)) == NULL)
+            return -1;
+    if (PyType_Ready(&Edit_Type) < 0)
+        return -1;
+    const struct {
+        PyTypeObject *type;
+        const char *name;
+    } types[] = {{&Hold_Type, "Hold"}, {&Handle_Type, "Handle"}};
+    for (int i = 0; i < 2; i++) {
+        if (PyType_Ready(types[i].type) < 0)
+            return -1;
+        Py_INCREF(types[i].type);
+        if (PyModule_AddObject(module, types[i].name, (PyObject *)types[i].type) < 0) {
+            Py_DECREF(types[i].type);
+            return -1;
+        }
+    }
+    return PyModule_AddIntConstant(module, "INTERFACE", INTERFACE);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, prepare},
+#if PY_VERSION_HEX >= 0x030c0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "shm._native",
+    .m_doc = "The verbs that programs call most.",
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__native(void);
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    return PyModuleDef_Init(&module);
+}

@@ -1,0 +1,77 @@
+"""The compiled verbs, if the package was built with a C compiler, and what stands in for them otherwise.
+
+`_native.c` has the verbs that programs call most. Each class has all of its verbs in
+Python as well. The decorator `compiled` gives it those in C, and keeps the ones in
+Python as `_slow_NAME`: the verb in C calls that method where it cannot go on, as when
+another process holds the lock.
+
+If the environment variable SHM_PURE is set, and is not 0, the module in C is not used.
+"""
+
+import importlib
+import os
+
+_INTERFACE = 1  # of _native.c
+
+
+def _find():
+    """Return the module in C and None, or None and the reason why it is not used."""
+    if os.environ.get("SHM_PURE", "0") not in ("", "0"):
+        return None, "SHM_PURE is set"
+    try:
+        found = importlib.import_module("._native", __package__)
+    except ImportError as e:
+        return None, str(e)
+    if found.INTERFACE != _INTERFACE:
+        return None, f"{found.__file__} belongs to another version of the package"
+    return found, None
+
+
+_module, missing = _find()
+
+#: "native" if the module in C is used, and otherwise "python"; `missing` has the reason.
+implementation = "python" if _module is None else "native"
+
+if _module is None:
+    from _thread import RLock
+
+    class Hold:
+        """The gate and the state of a lock, see mutex.Hold."""
+
+        __slots__ = ("acquire", "release", "owned", "held", "depth", "taken", "clear_mark", "editing", "id")
+
+        def new_gate(self):
+            """Have a gate that nobody has."""
+            gate = RLock()  # it knows its owner; it is never acquired twice
+            self.acquire, self.release, self.owned = gate.acquire, gate.release, gate._is_owned
+
+    class Handle:
+        """The base class of Mutex, and of the values with a lock."""
+
+        __slots__ = ("_mutex", "_hold")
+
+        def _at(self, *_):
+            """Tell the verbs in C where their value is. The verbs in Python know it."""
+
+        _text_at = _struct_at = _at
+
+else:
+    Hold, Handle = _module.Hold, _module.Handle
+
+_DUNDER = {"enter", "exit", "getitem", "setitem"}
+
+
+def compiled(kind):
+    """Return a decorator of a class, which gives it the verbs in C of this kind: "lock", "number" and so on."""
+
+    def decorate(cls):
+        if _module is not None:
+            for name, verb in vars(_module.Handle).items():
+                of, _, name = name.partition("_")
+                if of == kind:
+                    there = f"__{name}__" if name in _DUNDER else name
+                    setattr(cls, "_slow_" + name, vars(cls)[there])
+                    setattr(cls, there, verb)
+        return cls
+
+    return decorate
