@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
@@ -27,18 +28,115 @@ const (
 
 // Interpreter is a Python interpreter, of version 3.9 or later and 64 bits. Path is
 // the interpreter itself, even if the search path has a script that starts it.
-type Interpreter struct{ Path, Version string }
+type Interpreter struct {
+	Path, Version string
+
+	native string // directory of a copy of the packages with the compiled module; "": the sources, without it
+}
 
 // Command returns the command that runs Python with arguments. It finds this
 // module's Python packages and writes no compiled files beside them.
 func (in Interpreter) Command(args ...string) *exec.Cmd {
 	cmd := exec.Command(in.Path, args...)
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
-	if dir, err := root(); err == nil {
-		cmd.Env = append(cmd.Env, "PYTHONPATH="+filepath.Join(dir, "python"))
+	if in.native != "" {
+		cmd.Env = append(cmd.Env, "PYTHONPATH="+in.native, "SHM_PURE=0")
+	} else if dir, err := root(); err == nil {
+		cmd.Env = append(cmd.Env, "PYTHONPATH="+filepath.Join(dir, "python"), "SHM_PURE=1")
 	}
 	return cmd
 }
+
+// Name returns "Python", or what it is called with the verbs in C.
+func (in Interpreter) Name() string {
+	if in.native != "" {
+		return "Python with C"
+	}
+	return "Python"
+}
+
+// String returns the version, and whether the verbs in C are used.
+func (in Interpreter) String() string {
+	if in.native != "" {
+		return in.Version + " native"
+	}
+	return in.Version
+}
+
+// Packages returns the directory with the Python packages that Command's Python
+// finds. A test that runs in it finds the same ones.
+func (in Interpreter) Packages(t testing.TB) string {
+	t.Helper()
+	if in.native != "" {
+		return in.native
+	}
+	return filepath.Join(Root(t), "python")
+}
+
+// Native returns the interpreter with a copy of the packages whose verbs in C are
+// compiled for it. The error says why they cannot be: there is no compiler, or no
+// Python.h.
+func (in Interpreter) Native() (Interpreter, error) {
+	dir, err := nativePackages()
+	if err != nil {
+		return Interpreter{}, err
+	}
+	once, _ := natives.LoadOrStore(in.Path, sync.OnceValue(func() error {
+		out, err := exec.Command(in.Path, filepath.Join(dir, "native_build.py")).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("the Python package's verbs in C for Python %s: %w: %s", in.Version, err, bytes.TrimSpace(out))
+		}
+		built := Interpreter{in.Path, in.Version, dir}
+		out, err = built.Command("-c", "import shm; print(shm.implementation, shm.native.missing)").CombinedOutput()
+		if text := strings.TrimSpace(string(out)); err != nil || text != "native None" {
+			return fmt.Errorf("Python %s does not use the verbs in C that were compiled for it: %w: %s", in.Version, errors.Join(ErrBroken, err), text)
+		}
+		return nil
+	}))
+	if err := once.(func() error)(); err != nil {
+		return Interpreter{}, err
+	}
+	return Interpreter{in.Path, in.Version, dir}, nil
+}
+
+// ErrBroken is the error of Native if the verbs in C were compiled and are not used.
+var ErrBroken = errors.New("the compiled module does not work")
+
+// natives has the results of Native, by the path of the interpreter.
+var natives sync.Map // of func() error
+
+// nativePackages copies the Python packages to a directory that Main removes. The
+// compiled modules of several Pythons have different names there.
+var nativePackages = sync.OnceValues(func() (string, error) {
+	from, err := root()
+	if err != nil {
+		return "", err
+	}
+	dir, err := scratchDir()
+	if err != nil {
+		return "", err
+	}
+	from = filepath.Join(from, "python")
+	return dir, filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, strings.TrimPrefix(path, from))
+		switch {
+		case d.IsDir() && d.Name() == "__pycache__":
+			return filepath.SkipDir
+		case d.IsDir():
+			return os.MkdirAll(to, 0o755)
+		case filepath.Ext(path) == ".so": // of somebody who has built it in place
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, text, 0o644)
+	})
+})
 
 // Python returns the interpreter of FindPython, or skips the test.
 func Python(t testing.TB, needs string) Interpreter {
@@ -145,5 +243,5 @@ func askPython(path, needs string) (Interpreter, error) {
 	if executable == "" { // Python did not find itself.
 		executable = path
 	}
-	return Interpreter{executable, version}, nil
+	return Interpreter{Path: executable, Version: version}, nil
 }

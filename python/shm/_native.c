@@ -238,6 +238,7 @@ static PyMemberDef Hold_members[] = {
     {"taken", T_PYSSIZET, offsetof(Hold, taken), 0, NULL},
     {"editing", T_PYSSIZET, offsetof(Hold, editing), 0, NULL},
     {"id", T_UINT, offsetof(Hold, id), 0, NULL},
+    {"waiters", T_INT, offsetof(Hold, waiters), READONLY, NULL},
     {NULL},
 };
 
@@ -832,7 +833,9 @@ static PyObject *lock_release(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 static PyObject *lock_acquire(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    if (lock_fast(SELF->hold))
+    /* With more arguments than one, the slow path has to judge them. */
+    Py_ssize_t n = PyTuple_GET_SIZE(args);
+    if ((n == 0 || (n == 1 && PyBool_Check(PyTuple_GET_ITEM(args, 0)))) && kwargs == NULL && lock_fast(SELF->hold))
         Py_RETURN_TRUE;
     PyObject *slow = PyObject_GetAttrString(self, "_slow_acquire");
     if (slow == NULL)

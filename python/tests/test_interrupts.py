@@ -45,6 +45,9 @@ def storm(enough):
         yield
 
 
+NATIVE = shm.implementation == "native"
+
+
 class Pair(ctypes.Structure):
     _fields_ = [("x", ctypes.c_int64), ("y", ctypes.c_int64)]
 
@@ -228,7 +231,8 @@ class Interrupts(Case):
                     self.assertEqual(lock._hold.level(), 0)
                     lock.release()
                 self.assertEqual(self.state(lock), {}, step)
-            self.assertGreater(step, 10)
+            # The verbs in C have no instructions between which a handler could come.
+            self.assertGreater(step, 0 if NATIVE else 10)
 
     def first_adds(self):
         """Return counters and what tells their sum, with the addition of 1."""
@@ -318,6 +322,7 @@ class Interrupts(Case):
             if place is None:
                 break
 
+    @unittest.skipIf(NATIVE, "the release is one call into C, which no exception interrupts")
     def test_two_exceptions_in_a_row(self):
         """What a second exception leaves over when it interrupts the clean-up, the thread's next change completes."""
         lock, real = self.v.get_lock(), self.v.get_lock()._hold.release

@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,7 +22,8 @@ import (
 // which is this test binary again.
 
 // TestPython runs each file of python/tests in a process of its own, with each
-// Python on the search path. Storms are short with all but the first one.
+// Python on the search path, with the verbs in C and without them. Storms are short
+// with all but the first one.
 func TestPython(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(shmtest.Root(t), "python")
@@ -52,17 +54,17 @@ func TestPython(t *testing.T) {
 	}
 	var runs []*run
 	few := make(chan struct{}, 4*runtime.GOMAXPROCS(0)) // More than processors, because most of them wait.
-	for i, python := range pythons {
+	for i, python := range withNative(t, pythons) {
 		length := *shmtest.StormLength
-		if i > 0 {
+		if i > 1 {
 			length /= 10
 		}
 		for _, file := range files {
 			name := strings.TrimSuffix(filepath.Base(file), ".py")
 			cmd := python.Command("-W", "error", "-m", "unittest", "-v", "tests."+name)
-			cmd.Dir = dir
+			cmd.Dir = python.Packages(t)
 			cmd.Env = append(cmd.Env, "SHM_TEST_PEER="+self, "SHM_TEST_PREFIX="+shmtest.Name(t), fmt.Sprint("SHM_TEST_STORM=", length.Seconds()))
-			r := &run{python.Version + " " + strings.TrimPrefix(name, "test_"), make(chan struct{}), nil, nil}
+			r := &run{python.String() + " " + strings.TrimPrefix(name, "test_"), make(chan struct{}), nil, nil}
 			runs = append(runs, r)
 			go func() {
 				defer close(r.done)
@@ -82,6 +84,25 @@ func TestPython(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withNative returns each interpreter, followed by the same one with the verbs in C, if
+// they can be compiled for it.
+func withNative(t testing.TB, pythons []shmtest.Interpreter) (all []shmtest.Interpreter) {
+	t.Helper()
+	for _, python := range pythons {
+		all = append(all, python)
+		native, err := python.Native()
+		switch {
+		case err == nil:
+			all = append(all, native)
+		case errors.Is(err, shmtest.ErrBroken):
+			t.Error(err)
+		default:
+			t.Log(err)
+		}
+	}
+	return all
 }
 
 // TestPythonInstalls installs the package as a user does, in each Python on the
@@ -107,16 +128,20 @@ func installs(t *testing.T, in shmtest.Interpreter) {
 		t.Fatal(err)
 	}
 	python := filepath.Join(env, "bin", "python")
-	name := shmtest.Name(t)
+	name, implementation := shmtest.Name(t), "python"
+	if _, err := in.Native(); err == nil {
+		implementation = "native"
+	}
 	for _, args := range [][]string{
 		{in.Path, "-m", "venv", "--without-pip", "--system-site-packages", env},
 		{python, "-m", "pip", "--disable-pip-version-check", "install", "--no-index", source},
 		{python, "-I", "-c", "import shm, sys, importlib.metadata as installed\n" +
 			"assert shm.__file__.startswith(sys.prefix), shm.__file__\n" +
 			"files = {f.name for f in installed.files('shm') if str(f).startswith('shm/') and f.suffix == '.py'}\n" +
-			"assert files == set(sys.argv[2:]), files\n" +
+			"assert files == set(sys.argv[3:]), files\n" +
+			"assert shm.implementation == sys.argv[2], (shm.implementation, shm.native.missing)\n" +
 			"assert installed.metadata('shm')['Version'] == installed.version('shm') == '0.1.0'\n" +
-			"assert shm.open(sys.argv[1], create=True).value('n', 'q').add(3) == 3", name},
+			"assert shm.open(sys.argv[1], create=True).value('n', 'q').add(3) == 3", name, implementation},
 		{python, "-m", "pip", "--disable-pip-version-check", "uninstall", "--yes", "shm"},
 	} {
 		if args[1] == "-I" {
