@@ -26,7 +26,8 @@
 // at the end, _total at the end of a counter. Units are base units: a value whose unit is
 // ms, or that has the hint duration, is shown in seconds, MiB as bytes, % as ratio. A value
 // with the hint time, started, is started_timestamp_seconds. If two names of a segment
-// become the same, the later one is escaped as Prometheus does it (U__…).
+// become the same, the later one is escaped as Prometheus does it (U__…). If a value is of
+// another type in another segment, it gets the type in its name there: queue_unknown.
 //
 // A number is a float64 to Prometheus, so integers above 2^53 are rounded.
 //

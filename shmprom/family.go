@@ -45,7 +45,10 @@ type family struct {
 }
 
 // histogram is a Type that no Rule can ask for.
-const histogram Type = 100
+const histogram Type = -1
+
+// typeNames has what a name gets if a value of another segment has another type.
+var typeNames = map[Type]string{Counter: "counter", Gauge: "gauge", Unknown: "unknown", histogram: "histogram"}
 
 // families is the metrics of one scrape. It sees to it that no two of them contradict each
 // other, because the registry would then refuse all.
@@ -57,40 +60,44 @@ type families struct {
 	to       chan<- prometheus.Metric
 }
 
-// suffixes has the ends of the names of a metric's samples. The name without _total is that
-// of a counter in OpenMetrics.
-func suffixes(kind Type) []string {
+// samples returns the names that the samples of a metric can have, and the one without
+// _total, which is that of a counter in OpenMetrics.
+func samples(name string, kind Type) (all []string) {
+	suffixes := []string{""}
 	switch kind {
 	case Counter:
-		return []string{"", total, "_created"}
+		name, suffixes = strings.TrimSuffix(name, total), []string{"", total, "_created"}
 	case histogram:
-		return []string{"", "_bucket", "_count", "_sum", "_created"}
+		suffixes = []string{"", "_bucket", "_count", "_sum", "_created"}
 	}
-	return []string{""}
+	for _, suffix := range suffixes {
+		all = append(all, name+suffix)
+	}
+	return all
 }
 
 // free reports whether no other metric has a name that this one would have.
 func (f *families) free(name string, kind Type) bool {
-	base := name
-	if kind == Counter {
-		base = strings.TrimSuffix(name, total)
-	}
-	for _, suffix := range suffixes(kind) {
-		if owner, taken := f.taken[base+suffix]; taken && owner != name {
+	for _, sample := range samples(name, kind) {
+		if _, taken := f.taken[sample]; taken {
 			return false
 		}
 	}
 	return true
 }
 
-// find returns the metric of a name, which is of a value or field of a segment. If another
-// value has this name, or one that cannot be beside it, it returns one with an escaped name,
-// and nil if that is taken as well.
-func (f *families) find(of, name, escaped, help, unit string, kind Type) *family {
-	for _, n := range []string{name, escaped} {
+// find returns the metric of a name, which is of a value or field of a segment. In another
+// segment the value may be of another type: then typed is its name. If another value has
+// that name, or one that cannot be beside it, escaped is. It returns nil if that is taken as
+// well.
+func (f *families) find(of, name, typed, escaped, help, unit string, kind Type) *family {
+	for _, n := range []string{name, typed, escaped} {
 		if had := f.by[n]; had != nil {
 			if had.of == of && had.kind == kind { // the name has the unit
 				return had
+			}
+			if n == name && had.of != of {
+				typed = escaped
 			}
 			continue
 		}
@@ -99,12 +106,8 @@ func (f *families) find(of, name, escaped, help, unit string, kind Type) *family
 		}
 		made := &family{n, valid(help), unit, kind, of}
 		f.by[n] = made
-		base := n
-		if kind == Counter {
-			base = strings.TrimSuffix(n, total)
-		}
-		for _, suffix := range suffixes(kind) {
-			f.taken[base+suffix] = n
+		for _, sample := range samples(n, kind) {
+			f.taken[sample] = n
 		}
 		return made
 	}
@@ -117,7 +120,7 @@ func escape(namespace, name, unit string, counter bool) string {
 		name = namespace + "_" + name
 	}
 	// A name that needs no escape is left as it is, so it gets a character that does.
-	return model.EscapeName(end(valid(name)+":.", unit, counter), model.ValueEncodingEscaping)
+	return model.EscapeName(end(valid(name)+".", unit, counter), model.ValueEncodingEscaping)
 }
 
 // unseen reports whether no series has these labels so far.

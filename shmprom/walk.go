@@ -307,7 +307,8 @@ func (w *walk) family(i item, kind Type) (*family, scale) {
 	help := cmp.Or(i.rule.Help, i.entry.Help)
 	name := familyName(w.c.o.Namespace, i.name, by.unit, counter)
 	unit := strings.TrimPrefix(by.unit, "timestamp_")
-	m := w.f.find(i.of, name, escape(w.c.o.Namespace, strings.TrimPrefix(i.of, "\x00"), by.unit, counter), help, unit, kind)
+	typed := familyName(w.c.o.Namespace, i.name+"."+typeNames[kind], by.unit, counter)
+	m := w.f.find(i.of, name, typed, escape(w.c.o.Namespace, strings.TrimPrefix(i.of, "\x00"), by.unit, counter), help, unit, kind)
 	if m == nil {
 		w.state.leftOut++
 	}
@@ -332,7 +333,8 @@ func (w *walk) info(i item, text string) {
 	}
 	help := cmp.Or(i.rule.Help, i.entry.Help)
 	name := end(familyName(w.c.o.Namespace, i.name, "", false), "info", false)
-	m := w.f.find(i.of, name, escape(w.c.o.Namespace, i.of, "info", false), help, "", Gauge)
+	escaped := escape(w.c.o.Namespace, strings.TrimPrefix(i.of, "\x00"), "info", false)
+	m := w.f.find(i.of, name, escaped, escaped, help, "", Gauge)
 	last := i.of[strings.LastIndexByte(i.of, '.')+1:]
 	if m == nil || !w.f.send(m.name, m.help, "", Gauge, i.labels.with(labelName(last, "text"), text), 1) {
 		w.state.leftOut++

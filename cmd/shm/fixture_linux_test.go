@@ -87,6 +87,9 @@ func runRole() (status int, ran bool) {
 		return 0, false
 	}
 	err := func() error {
+		if role == "showcase" {
+			return runShowcase(name)
+		}
 		seg, err := shm.Open(name, nil)
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ var commands = []func() *cli.Command{
 	lsCommand, getCommand, setCommand, addCommand, waitCommand,
 	locksCommand, psCommand, watchCommand, recordCommand, replayCommand,
 	checkCommand, diffCommand, dumpCommand, loadCommand, rmCommand, genCommand,
-	doctorCommand, benchCommand, manCommand,
+	serveCommand, doctorCommand, benchCommand, manCommand,
 }
 
 func main() {
@@ -54,7 +54,7 @@ func root() *cli.Command {
 			completes(c, 0, true)
 		case "gen":
 			completes(c, 1, false)
-		case "locks", "ps", "check", "diff", "dump", "load", "rm":
+		case "locks", "ps", "check", "diff", "dump", "load", "rm", "serve":
 			completes(c, 0, false)
 		}
 		c.OnUsageError = badUsage
