@@ -14,37 +14,67 @@ process that lives never loses a lock it holds. The package needs nothing but
 CPython on 64-bit Linux.
 """
 
+import sys as _sys
+
+if not getattr(_sys, "_is_gil_enabled", lambda: True)():
+    # The locks between the threads of a process rely on the order in which the GIL runs them.
+    raise ImportError(
+        "shm does not work in a free-threaded Python while its GIL is off: set PYTHON_GIL=1, or use a Python with a GIL"
+    )
+
 from .array import Array
 from .atomicarray import AtomicArray
+from .bind import Field, bind
 from .cells import Part
 from .change import Cancel
 from .counter import Counter, Gauge
-from .ctype import Complex64, Complex128, layout_of
+from .ctype import Complex64, Complex128, dtype_of, layout_of, type_of
+from .entry import Entry
 from .errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CancelledError,
     ClosedError,
     Error,
+    ExistsError,
     FormatError,
     FullError,
     InsecureError,
     LayoutError,
     LockError,
+    NoValueError,
+    NotFoundError,
     ReadOnlyError,
     TooLongError,
+    UsageError,
     VersionError,
+    WaitTimeoutError,
 )
+from .foreign import Foreign, open_foreign
 from .histogram import Histogram, HistogramData
+from .layout import Layout, parse as parse_layout
+from .lockinfo import LockInfo
 from .mutex import Mutex
 from .mutexes import Mutexes
 from .native import implementation
+from .opening import anonymous, inherited, open, open_fd, path, remove
+from .process import Process
 from .published import String, Struct
 from .ring import Ring, RingReader
-from .segment import Entry, Segment, inherited, open, remove
+from .segment import Segment
+from .snapshot import snapshot
+from .synchronized import synchronized
 from .table import Table
 from .value import Atomic, Value
 
+__version__ = "0.1.0"
+
 __all__ = [
-    "Array", "Atomic", "AtomicArray", "Cancel", "ClosedError", "Complex64", "Complex128", "Counter", "Entry", "Error",
-    "FormatError", "FullError", "Gauge", "Histogram", "HistogramData", "InsecureError", "LayoutError", "LockError", "Mutex",
-    "Mutexes", "Part", "ReadOnlyError", "Ring", "RingReader", "Segment", "String", "Struct", "Table", "TooLongError", "Value",
-    "VersionError", "implementation", "inherited", "layout_of", "open", "remove",
+    "ArgumentError", "ArgumentTypeError", "Array", "Atomic", "AtomicArray", "Cancel", "CancelledError", "ClosedError",
+    "Complex64", "Complex128", "Counter", "Entry", "Error", "ExistsError", "Field", "Foreign", "FormatError", "FullError",
+    "Gauge", "Histogram", "HistogramData", "InsecureError", "Layout", "LayoutError", "LockError", "LockInfo", "Mutex",
+    "Mutexes", "NoValueError", "NotFoundError", "Part", "Process", "ReadOnlyError", "Ring", "RingReader", "Segment", "String",
+    "Struct", "Table", "TooLongError", "UsageError", "Value", "VersionError", "WaitTimeoutError", "__version__", "anonymous",
+    "bind", "dtype_of", "implementation", "inherited", "layout_of", "open", "open_fd", "open_foreign", "parse_layout", "path", "remove",
+    "snapshot", "synchronized", "type_of",
 ]  # fmt: skip

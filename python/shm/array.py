@@ -1,9 +1,11 @@
 """Arrays of numbers with one lock."""
 
 import ctypes
+from types import GenericAlias
 
 from .atomics import WEAK, fence
 from .change import Awaited
+from .errors import ArgumentError
 from .locked import Locked
 from .native import compiled
 
@@ -21,6 +23,8 @@ class Array(Awaited, Locked):
     """
 
     __slots__ = ("_obj",)
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, obj, mutex):
         self._obj, self._mutex = obj, mutex
@@ -57,7 +61,7 @@ class Array(Awaited, Locked):
         # element that does not fit leaves the slice unchanged.
         new = [self._element(y) for y in x]
         if len(new) != len(indices):
-            raise ValueError(
+            raise ArgumentError(
                 f"cannot set {len(indices)} elements of Array {mutex.name!r} to {len(new)} values: "
                 "a slice keeps its length"
             )

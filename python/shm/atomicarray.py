@@ -1,6 +1,7 @@
 """Arrays of integers with atomic operations."""
 
 import ctypes
+from types import GenericAlias
 
 from .atomics import fence
 from .locked import pickled
@@ -16,6 +17,8 @@ class AtomicArray:
     """
 
     __slots__ = ("name", "_mapping", "_type", "_start", "_len", "_known", "__weakref__")
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, mapping, record, type):
         self.name, self._mapping, self._type = record.name, mapping, type

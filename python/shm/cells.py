@@ -20,10 +20,10 @@ count. What an exception leaves over has this process's id, and the next claim f
 import ctypes
 from collections import namedtuple
 
-from . import futex, header
+from . import futex
 from .atomics import SEQ_CST, cas_8, compare_exchange_8, fence, function, store_release, unavailable
 from .cell import CLEAN, OWNER_ID, CountCell
-from .errors import FullError, LockError, ReadOnlyError
+from .errors import FullError, LockError, ReadOnlyError, UsageError
 from .lease import MAX_ID
 from .record import BUCKETS_OFFSET
 from .reentry import Exclusion
@@ -131,7 +131,7 @@ class Cells:
         stored would be replaced.
         """
         if self.claim.exclusion.inside():
-            raise RuntimeError(
+            raise UsageError(
                 f"a signal handler cannot change {self.what} {self.name!r} while it interrupts its thread in the "
                 "process's first change of it: change the gauge once before, or let the main program do it"
             )
@@ -230,14 +230,5 @@ class Cells:
 
     def process(self, id):
         """Return the pid and the program of an id, as far as the table of ids tells them."""
-        entry = header.TABLE + id % header.TABLE_LEN * header.LINE
-        there = self.mapping.at(ctypes.c_uint32, entry)
-        if there.value != id:
-            return 0, ""
-        fence()
-        pid = self.mapping.at(ctypes.c_uint32, entry + 4).value
-        program = bytes(self.mapping.at(ctypes.c_char * 48, entry + 16))
-        fence()
-        if there.value != id:
-            return 0, ""
-        return pid, program.partition(b"\0")[0].decode(errors="replace")
+        pid, _, program = self.mapping.lease.process(id)
+        return pid, program

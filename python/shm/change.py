@@ -1,10 +1,12 @@
 """The change word: a futex word that counts changes, so that processes can sleep until the next one."""
 
+import errno
 import sys
 import threading
 
 from . import futex
 from .atomics import cas_4, fence, unavailable
+from .errors import CancelledError, WaitTimeoutError
 
 AWAITED = 1  # bit 0 of a change word: somebody awaits the next change
 
@@ -12,7 +14,8 @@ AWAITED = 1  # bit 0 of a change word: somebody awaits the next change
 # before it wakes the waiters, a waiter sees the change at its next time-out.
 # Therefore the time-outs start short, and double up to the longest.
 _FIRST_TIMEOUT, _LONGEST_TIMEOUT = 4_000_000, 4_000_000_000
-_LONGEST_READ_ONLY_TIMEOUT = 250_000_000  # a read-only waiter cannot set AWAITED, so nobody wakes it
+# A read-only waiter cannot set AWAITED. It asks another process to do that, which may not be there.
+_FIRST_UNANSWERED, _LONGEST_UNANSWERED = 1_000_000, 250_000_000
 _LONGEST_READ_ONLY_CANCEL = 50_000_000  # with a Cancel, which may wake a read-only waiter just before it sleeps
 
 
@@ -88,12 +91,24 @@ class Awaited:
         return self.load()
 
     def wait_for(self, ok, timeout=None, cancel=None):
-        """Sleep until ok(value) is true, or until `timeout` seconds are over; return whether ok(value) is true.
+        """Sleep until ok(value) is true; return the value for which it was.
 
-        It calls ok again after each change that any process makes under the lock. If
-        cancel, a Cancel, is set by then, it returns False.
+        It calls ok again after each change that any process makes under the lock. Raises
+        WaitTimeoutError after `timeout` seconds, and CancelledError if cancel, a Cancel,
+        is set by then.
         """
-        return bool(self._mutex.wait_for(lambda: ok(self._seen()), timeout, cancel))
+        seen = []
+
+        def look():
+            x = self._seen()
+            if not ok(x):
+                return False
+            seen.append(x)
+            return True
+
+        if not self._mutex.wait_for(look, timeout, cancel):
+            raise given_up(f"value {self._mutex.name!r}", timeout, cancel)
+        return seen[0]
 
     async def wait_for_async(self, ok, timeout=None):
         """Do as wait_for does, in a coroutine of asyncio. If its task is cancelled, the wait ends.
@@ -101,6 +116,50 @@ class Awaited:
         It calls ok in a thread of its own.
         """
         return await in_thread(self.wait_for, ok, timeout)
+
+    def changes(self, timeout=None, cancel=None):
+        """Yield the value as it stands, and then each newer one. Values in between may be skipped.
+
+        What it yields are pairs of a number and a value. Of a Struct and a String it is the
+        number of the commit; of others it counts what was yielded. It ends once no change
+        has come for `timeout` seconds, or once cancel, a Cancel, is set.
+        """
+        count, version = 0, None
+        while True:
+            found = []
+
+            def look():
+                now, x = self._version()
+                if now == version:
+                    return False
+                found.append((now, x))
+                return True
+
+            if cancel is not None and cancel.is_set() or not self._mutex.wait_for(look, timeout, cancel):
+                return
+            version, x = found[0]
+            count += 1
+            yield version if isinstance(version, int) else count, x
+
+    def _version(self):
+        """Return what changes with the value, and the value. If it is an int, it is the number of the commit."""
+        slots = getattr(self, "_slots", None)
+        if slots is None:
+            x = self._seen()
+            x = x[:] if x is self else x  # an array
+            return repr(x), x
+        while True:
+            before = slots.count.value
+            x = self._seen()
+            if slots.count.value == before:
+                return before, x
+
+
+def given_up(what, timeout, cancel):
+    """Return the exception of a wait that has ended without what it was for."""
+    if cancel is not None and cancel.is_set():
+        return CancelledError(f"the wait for {what} was given up")
+    return WaitTimeoutError(errno.ETIMEDOUT, f"the wait for {what} has taken {timeout} s")
 
 
 class Change:
@@ -112,13 +171,14 @@ class Change:
     the change.
     """
 
-    def __init__(self, word, lease, read_only):
+    def __init__(self, word, lease, read_only, byte=None, bell=None):
         self.word, self.lease, self.read_only = word, lease, read_only
+        self.byte, self.bell = byte, bell  # by which a read-only waiter asks, or None
 
     def changed(self):
         """Wake the waiters, if there are any. Call it once other processes can see the change."""
         fence()
-        if self.word.value & AWAITED:
+        if self.word.value & AWAITED and not self.read_only:
             self.wake_all()
 
     def wake_all(self):
@@ -163,16 +223,52 @@ class Change:
 
     def _wait_for(self, look, timeout, cancel):
         end = None if timeout is None else futex.monotonic() + int(timeout * 1e9)
-        pause, longest = _FIRST_TIMEOUT, _LONGEST_TIMEOUT
-        if self.read_only:
-            longest = _LONGEST_READ_ONLY_TIMEOUT if cancel is None else _LONGEST_READ_ONLY_CANCEL
-        while True:
-            seen = self._announce()
-            fence()
-            result = look()
-            now = futex.monotonic()
-            if result or end is not None and now >= end or cancel is not None and cancel.is_set():
-                return result
-            until = now + pause
-            futex.wait(self.word, seen, self.lease.wake_bit, until if end is None else min(until, end))
-            pause = min(2 * pause, longest) if self.word.value == seen else _FIRST_TIMEOUT
+        asking = _Asking(self) if self.read_only and self.byte is not None else None
+        pause = 0
+        try:
+            while True:
+                seen = self._announce()
+                announced = seen & AWAITED
+                if asking is not None and announced:
+                    asking.end()
+                fence()
+                result = look()
+                now = futex.monotonic()
+                if result or end is not None and now >= end or cancel is not None and cancel.is_set():
+                    return result
+                if asking is not None and not announced:
+                    asking.ask()
+                first, longest = (_FIRST_TIMEOUT, _LONGEST_TIMEOUT) if announced else (_FIRST_UNANSWERED, _LONGEST_UNANSWERED)
+                if self.read_only and cancel is not None:
+                    longest = min(longest, _LONGEST_READ_ONLY_CANCEL)
+                pause = min(max(pause, first), longest)
+                until = now + pause
+                futex.wait(self.word, seen, self.lease.wake_bit, until if end is None else min(until, end))
+                pause = 2 * pause if self.word.value == seen else 0
+        finally:
+            if asking is not None:
+                asking.close()
+
+
+class _Asking:
+    """What a wait without the right to write does so that another process announces it."""
+
+    def __init__(self, change):
+        self.change, self.fd, self.asked = change, None, False
+
+    def ask(self):
+        lease = self.change.lease
+        if self.fd is None:
+            self.fd = lease.question()
+        if self.fd is not None:
+            self.asked = True
+            lease.ask(self.fd, self.change.byte, self.change.bell)
+
+    def end(self):
+        if self.asked:
+            self.change.lease.unask(self.fd, self.change.byte)
+            self.asked = False
+
+    def close(self):
+        if self.fd is not None:
+            self.change.lease.withdraw(self.fd)

@@ -1,6 +1,7 @@
 """Counters and gauges: numbers that many processes change without waiting for each other."""
 
 import ctypes
+from types import GenericAlias
 
 from .cells import Cells, Part
 from .locked import pickled
@@ -10,6 +11,8 @@ class _Celled:
     """What Counter and Gauge have in common."""
 
     __slots__ = ("name", "_mapping", "_cells", "_claim", "_float", "_wrap", "__weakref__")
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, mapping, record, type):
         self.name, self._mapping = record.name, mapping

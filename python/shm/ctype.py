@@ -4,14 +4,15 @@ import ctypes
 import functools
 import struct
 import sys
+import weakref
 
 from . import layout as layouts
-from .errors import FormatError, ReadOnlyError
+from .errors import ArgumentError, ArgumentTypeError, FormatError, ReadOnlyError
 
 
 def _complex(x):
     if isinstance(x, str):  # complex parses it
-        raise TypeError("a number is required, not str")
+        raise ArgumentTypeError("a number is required, not str")
     return complex(x)
 
 
@@ -150,9 +151,12 @@ def _refuse(*_):
 
 def array_type(t, n, read_only=False):
     """Return the type of an array of n elements of type t."""
+    return _read_only_array(t, n) if read_only else t * n
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_only_array(t, n):
     base = t * n
-    if not read_only:
-        return base
     refusing = type(base.__name__, (base,), {"__setitem__": _refuse})
     for name in ("value", "raw"):  # of characters
         if hasattr(base, name):
@@ -160,6 +164,7 @@ def array_type(t, n, read_only=False):
     return refusing
 
 
+@functools.lru_cache(maxsize=1024)
 def read_only_number(t):
     """Return a type like the number type t, but whose value cannot be set.
 
@@ -237,10 +242,14 @@ _NUMPY_CODES = {
 }  # fmt: skip
 
 
+_DTYPES = {code: name for name, code in _NUMPY_CODES.items()}
+_DTYPES["c"] = "S1"
+
+
 def _numpy_layout(d):
     """Return the Layout of a dtype of numpy. Raises TypeError."""
     if d.itemsize == 0:
-        raise TypeError(f"{d!r} has 0 bytes, and a shared type has at least 1")
+        raise ArgumentTypeError(f"{d!r} has 0 bytes, and a shared type has at least 1")
     if d.subdtype is not None:
         elem, shape = d.subdtype
         return layouts.array_of(_numpy_layout(elem), *shape)
@@ -249,23 +258,50 @@ def _numpy_layout(d):
         for name, (part, offset, *_) in sorted(((n, d.fields[n]) for n in d.names), key=lambda f: f[1][1]):
             _check_name(repr(d), name)
             if offset < end:
-                raise TypeError(f"{d!r}: field {name!r} shares bytes with another field: use fields of their own")
+                raise ArgumentTypeError(f"{d!r}: field {name!r} shares bytes with another field: use fields of their own")
             fields.append((name, offset, _numpy_layout(part)))
             end = offset + part.itemsize
         return layouts.struct_of(fields, d.itemsize)
     if not d.isnative:
-        raise TypeError(f"{d!r} has the other byte order: use d.newbyteorder('=')")
+        raise ArgumentTypeError(f"{d!r} has the other byte order: use d.newbyteorder('=')")
     if d.kind == "S":
         return layouts.array_of(layouts.parse(layouts.ORDER + "c"), d.itemsize)
     code = _NUMPY_CODES.get(f"{d.kind}{d.itemsize}")
     if code is None:
-        raise TypeError(f"{d!r} cannot be shared between processes: use numbers, S strings, and structs of them")
+        raise ArgumentTypeError(f"{d!r} cannot be shared between processes: use numbers, S strings, and structs of them")
     return layouts.parse(layouts.ORDER + code)
+
+
+def dtype_of(x):
+    """Return the dtype of numpy for a type, a Layout or an object of a segment, so that numpy sees the same bytes.
+
+    A struct gets its fields at their offsets, and its padding: np.frombuffer(seg["p"], shm.dtype_of(seg["p"])). A C
+    string in a struct is an S. Raises ImportError if the program has not imported numpy.
+    """
+    numpy = _numpy()
+    if numpy is None:
+        raise ImportError("dtype_of needs numpy: import it first")
+    layout = x if isinstance(x, layouts.Layout) else layout_of(x if isinstance(x, (type, str, memoryview, numpy.dtype)) else type(x))
+    return numpy.dtype(_dtype(layout))
+
+
+def _dtype(layout):
+    if layout.dims:
+        dims, elem = layout.dims, _dtype(layout.elem)
+        if layout.elem.code == "c":
+            dims, elem = dims[:-1], f"S{dims[-1]}"
+        return (elem, dims) if dims else elem
+    if layout.code:
+        return _DTYPES[layout.code]
+    return {
+        "names": [name for name, _, _ in layout.fields], "formats": [_dtype(part) for _, _, part in layout.fields],
+        "offsets": [offset for _, offset, _ in layout.fields], "itemsize": layout.size,
+    }  # fmt: skip
 
 
 def _check_name(where, name):
     if not isinstance(name, str) or not layouts.valid_name(name) or "," in name or name == "-":
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{where} cannot have a field {name!r}: a field name is UTF-8 without spaces, control characters "
             "and any of : { } , and it is not -, so that a program in Go can have the field"
         )
@@ -278,12 +314,12 @@ def resolve(t):
         try:
             return type_of(_numpy_layout(numpy.dtype(t)))
         except FormatError as e:
-            raise TypeError(f"{t!r}: {e}") from None
+            raise ArgumentTypeError(f"{t!r}: {e}") from None
     if isinstance(t, str):
         if t == "u":
-            raise TypeError("the size of typecode 'u' differs between systems: use 'i', as Go's rune, or a string")
+            raise ArgumentTypeError("the size of typecode 'u' differs between systems: use 'i', as Go's rune, or a string")
         if t not in _TYPECODES:
-            raise TypeError(f"{t!r} is not a typecode: use a ctypes type or one of {' '.join(_TYPECODES)}")
+            raise ArgumentTypeError(f"{t!r} is not a typecode: use a ctypes type or one of {' '.join(_TYPECODES)}")
         t = _TYPECODES[t]
     return t
 
@@ -299,11 +335,20 @@ def layout_of(t):
     """
     if isinstance(t, memoryview):
         return _layout_of_view(t)
-    t = resolve(t)
+    resolved = resolve(t)
     try:
-        return layouts.parse(_format(t))
+        return _layouts[resolved]
+    except (KeyError, TypeError):  # no layout yet; or it cannot have one
+        pass
+    try:
+        layout = layouts.parse(_format(resolved))
     except FormatError as e:
-        raise TypeError(f"{t.__name__}: {e}") from None
+        raise ArgumentTypeError(f"{resolved.__name__}: {e}") from None
+    _layouts[resolved] = layout  # once a type has a layout, it cannot change any more
+    return layout
+
+
+_layouts = weakref.WeakKeyDictionary()  # a type to its Layout
 
 
 def _layout_of_view(view):
@@ -313,7 +358,7 @@ def _layout_of_view(view):
     try:
         return layouts.parse(view.format, view.itemsize)
     except FormatError as e:
-        raise TypeError(f"{view!r}: {e}") from None
+        raise ArgumentTypeError(f"{view!r}: {e}") from None
 
 
 _CTYPES = ctypes.Structure, ctypes.Union, ctypes.Array, ctypes._SimpleCData, ctypes._Pointer
@@ -321,33 +366,33 @@ _CTYPES = ctypes.Structure, ctypes.Union, ctypes.Array, ctypes._SimpleCData, cty
 
 def _format(t):
     if not isinstance(t, type):
-        raise TypeError(f"{t!r} is not a ctypes type")
+        raise ArgumentTypeError(f"{t!r} is not a ctypes type")
     for code in ("Zf", "Zd"):
         if issubclass(t, _NUMBERS[code]):
             return layouts.ORDER + code
     if issubclass(t, ctypes.Array):
         if t._length_ == 0:
-            raise TypeError(f"{t.__name__} has 0 bytes, and a shared type has at least 1")
+            raise ArgumentTypeError(f"{t.__name__} has 0 bytes, and a shared type has at least 1")
         return layouts.array_of(layouts.parse(_format(t._type_)), t._length_).format
     if issubclass(t, ctypes.Structure):
         return _struct_format(t)
     if issubclass(t, ctypes._SimpleCData):
         return layouts.ORDER + _code(t)
-    raise TypeError(f"{t.__name__} cannot be shared between processes: use numbers, arrays and structs of them")
+    raise ArgumentTypeError(f"{t.__name__} cannot be shared between processes: use numbers, arrays and structs of them")
 
 
 def _code(t):
     swapped = "__ctype_be__" if sys.byteorder == "little" else "__ctype_le__"
     size = ctypes.sizeof(t)
     if size > 1 and getattr(t, swapped, None) is t:
-        raise TypeError(f"{t.__name__} has the other byte order: use the {sys.byteorder}-endian type")
+        raise ArgumentTypeError(f"{t.__name__} has the other byte order: use the {sys.byteorder}-endian type")
     code = t._type_
     if code in "?cfd":
         return code
     for integers in ("bhilq", "BHILQ"):
         if code in integers:
             return next(c for c in integers if c not in "lL" and layouts.SCALARS[c][0] == size)
-    raise TypeError(f"{t.__name__} cannot be shared between processes: use numbers, arrays and structs of them")
+    raise ArgumentTypeError(f"{t.__name__} cannot be shared between processes: use numbers, arrays and structs of them")
 
 
 def _declared(t):
@@ -365,18 +410,18 @@ def _fields_of(t):
 
 def _struct_format(t):
     if hasattr(t, "_swappedbytes_"):
-        raise TypeError(f"{t.__name__} has the other byte order: use the {sys.byteorder}-endian type")
+        raise ArgumentTypeError(f"{t.__name__} has the other byte order: use the {sys.byteorder}-endian type")
     fields = []
     for field in _fields_of(t):
         if len(field) != 2:
-            raise TypeError(f"{t.__name__}.{field[0]} is a bit field, which cannot be shared: use a whole number")
+            raise ArgumentTypeError(f"{t.__name__}.{field[0]} is a bit field, which cannot be shared: use a whole number")
         _check_name(t.__name__, field[0])
         fields.append((field[0], getattr(t, field[0]).offset, layouts.parse(_format(field[1]))))
     if ctypes.sizeof(t) == 0:
-        raise TypeError(f"{t.__name__} has 0 bytes, and a shared type has at least 1")
+        raise ArgumentTypeError(f"{t.__name__} has 0 bytes, and a shared type has at least 1")
     layout = layouts.struct_of(fields, ctypes.sizeof(t))
     if ctypes.alignment(t) > layout.align:
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{t.__name__} is aligned to {ctypes.alignment(t)} bytes and its fields to {layout.align}, which a segment "
             "cannot describe: remove _align_; values start at multiples of 64 bytes"
         )
@@ -423,12 +468,12 @@ def instance(t, x):
         return t(x)
     if isinstance(x, (tuple, list)):
         if issubclass(t, ctypes.Array) and len(x) > t._length_:
-            raise ValueError(f"{t.__name__} has {t._length_} elements, and {len(x)} are given")
+            raise ArgumentError(f"{t.__name__} has {t._length_} elements, and {len(x)} are given")
         fields = _fields_of(t) if issubclass(t, ctypes.Structure) else ()
         if not issubclass(t, ctypes.Structure) or fields == _declared(t):
             return t(*x)
         if len(x) > len(fields):
-            raise TypeError(f"{t.__name__} has {len(fields)} fields, and {len(x)} are given")
+            raise ArgumentTypeError(f"{t.__name__} has {len(fields)} fields, and {len(x)} are given")
         made = t()
         for (name, *_), part in zip(fields, x):
             setattr(made, name, part)
@@ -439,5 +484,5 @@ def instance(t, x):
         return made
     if t.__init__ in (ctypes.Structure.__init__, ctypes.Array.__init__):
         what = "elements" if issubclass(t, ctypes.Array) else "fields"
-        raise TypeError(f"{x!r} is not a {t.__name__}: give an object of that type, or a tuple of its {what}")
+        raise ArgumentTypeError(f"{x!r} is not a {t.__name__}: give an object of that type, or a tuple of its {what}")
     return t(x)

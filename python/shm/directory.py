@@ -26,10 +26,10 @@ import os
 import weakref
 from collections import namedtuple
 
-from . import header, record
+from . import ask, header, record
 from .atomics import WEAK, cas_8, fence, store_release
 from .cell import CountCell, LockCell
-from .errors import FormatError, FullError, LayoutError, LockError, ReadOnlyError
+from .errors import ArgumentTypeError, FormatError, FullError, LayoutError, LockError, NoValueError, ReadOnlyError
 from .file import give_back, naming, require, reserve
 from .header import LINE, load_lines, store_lines
 from .memory import PAGE
@@ -76,6 +76,8 @@ class Directory:
             return r  # others have grown the segment beyond what this process could map
 
     def _find(self, name):
+        if not isinstance(name, str):
+            raise ArgumentTypeError(f"the name of a value is a str, not {type(name).__name__}: {name!r}")
         indexed = load_lines(self.m.indexed, self.m.path)
         fence()
         used = self.used()
@@ -134,10 +136,10 @@ class Directory:
 
     def _decode(self, b, offset, end):
         try:
-            n = record.length_of(b, offset, end)
-            if n > len(b):
-                b = os.pread(self.m.fd, n, offset)
-            return self._records.setdefault(offset, record.decode(b, offset, end))
+            head = record.head_of(b, offset, end)
+            if head[1] > len(b):
+                b = os.pread(self.m.fd, head[1], offset)
+            return self._records.setdefault(offset, record.decode(b, offset, end, head))
         except FormatError as e:
             raise FormatError(f"{self.m.path}: {e}") from None
 
@@ -227,7 +229,7 @@ class Directory:
         If it makes the value, init(record) writes the initial value before other
         processes can see it. If several processes do this at once, the first one's
         initial value stands. Raises LayoutError if the existing value is different,
-        FileNotFoundError if the count is -1 and there is no value, ReadOnlyError,
+        NoValueError if the count is -1 and there is no value, ReadOnlyError,
         LockError, FullError, OSError.
         """
         r = self.find(want.name)
@@ -237,7 +239,7 @@ class Directory:
                 "open it without readonly to make the value"
             )
         if r is None and want.count == -1:
-            raise FileNotFoundError(
+            raise NoValueError(
                 f"{self.m.path}: no value {want.name!r} whose length could be taken: give a length to make the value"
             )
         if r is None and want.has_lock:
@@ -254,11 +256,36 @@ class Directory:
             )
         return r
 
+    def asked(self, byte):
+        """Return the change word that a byte stands for. It returns None if no value has one there.
+
+        Whoever may only read could otherwise make this process change any byte: the bytes
+        of a value may look like a record, and the index knows better.
+        """
+        place = ask.cell_of(byte)
+        if place is None:
+            return None
+        start, cell = place
+        if start == cell == 0:
+            return self.m.names.word
+        try:
+            used = self.used()
+            r = self._record(start, used) if header.SIZE <= start < used else None
+            if r is None or cell - r.data not in r.lock_offsets(r.capacity):
+                return None
+            found = self.find(r.name)
+        except (FormatError, FullError):
+            return None
+        if found is None or found.offset != start:
+            return None
+        return self.m.at(ctypes.c_uint32, cell + LockCell.change.offset)
+
     # All that follows is called with the allocation lock.
 
     def _create(self, want, init):
         """Append a record, and take it into the index. If the name is there already, return its record."""
         m = self.m
+        m.listen()
         if self._foreign() and not m.lease.any_held():
             self._repair()
         self._complete()
@@ -285,7 +312,7 @@ class Directory:
         start = self.used()
         self._grow(start + size)
         self._wipe(start)
-        r = record.decode(meta, start, start + size)
+        r = record.made(want, start, len(meta), size, capacity, older)
         store_lines(m.dirty, start + size if init else r.data)
         ctypes.memmove(m.address(start, len(meta)), meta, len(meta))
         if init:

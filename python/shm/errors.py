@@ -1,9 +1,9 @@
 """The package's own exceptions.
 
-The system's errors are raised as OSError. The package also raises Python's own
-exceptions where other modules do: FileNotFoundError if a name does not exist,
-FileExistsError if a name is taken, OSError with ENOSPC if the filesystem is full,
-and KeyError if a segment has no value of a name.
+Each of them is an Error, and also the exception of Python that other modules would
+raise: an OSError, a ValueError, a TypeError, a KeyError, a TimeoutError or a
+RuntimeError. The system's other errors are raised as OSError, such as ENOSPC if the
+filesystem is full.
 """
 
 
@@ -21,6 +21,21 @@ class VersionError(Error, ValueError):
 
 class InsecureError(Error, PermissionError):
     """The file's owner, mode or type lets other users tamper with it."""
+
+
+class NotFoundError(Error, FileNotFoundError):
+    """There is no segment of this name, or the name leads to another file by now."""
+
+
+class ExistsError(Error, FileExistsError):
+    """There is a segment of this name already, and the call was to make a new one."""
+
+
+class NoValueError(NotFoundError, KeyError):
+    """The segment has no value of this name."""
+
+    def __str__(self):
+        return str(self.args[0]) if self.args else ""
 
 
 class FullError(Error, OSError):
@@ -43,8 +58,28 @@ class LayoutError(Error, TypeError):
     """A value of this name exists, but its type, access or length is not the one asked for."""
 
 
+class ArgumentTypeError(Error, TypeError):
+    """An argument has the wrong type, or is a type that processes cannot share. Nothing was changed."""
+
+
+class ArgumentError(Error, ValueError):
+    """An argument has the right type and a wrong value. Nothing was changed."""
+
+
 class LockError(Error, OSError):
     """This process cannot take a lock. The message says why.
 
     Raw values work nevertheless, and so do loads of all other values.
     """
+
+
+class UsageError(Error, RuntimeError):
+    """A lock is released by who does not hold it, or a change begins inside another change of the same value."""
+
+
+class WaitTimeoutError(Error, TimeoutError):
+    """What was waited for has not happened in time."""
+
+
+class CancelledError(Error):
+    """The wait was given up, because its Cancel was set."""

@@ -12,7 +12,7 @@ import struct
 import sys
 
 from . import header, record
-from .errors import FormatError, InsecureError
+from .errors import ArgumentError, ArgumentTypeError, ExistsError, FormatError, InsecureError, NotFoundError
 
 SHM_DIR = "/dev/shm/"
 
@@ -23,16 +23,22 @@ def path_of(name):
 
 
 def check_name(name):
-    """Raise TypeError, ValueError or OSError if name cannot be the name of a segment."""
+    """Return the name of a segment as text. It may be a path of pathlib. Raises TypeError, ValueError or OSError."""
     if not isinstance(name, str):
-        raise TypeError(f"a segment's name is a str, not {type(name).__name__}: {name!r}")
+        given, name = name, None
+        with contextlib.suppress(TypeError):
+            name = os.fspath(given)
+        if not isinstance(name, str) or isinstance(given, bytes):
+            raise ArgumentTypeError(f"a segment's name is a str or a path, not {type(given).__name__}: {given!r}")
+        name = name if "/" in name else f"./{name}"  # a path of pathlib is never a name in /dev/shm
     last = name.rpartition("/")[2]
     if not name or "\0" in name or "/../" in name or last in ("", ".", ".."):
-        raise ValueError(
+        raise ArgumentError(
             f"{name!r} cannot be the name of a segment: it is a file name or a path, without '..' and NUL"
         )
     if len(os.fsencode(last)) > 255 or len(os.fsencode(name)) > 4095:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), name)
+    return name
 
 
 @contextlib.contextmanager
@@ -44,6 +50,19 @@ def naming(path):
         raise
     except OSError as e:
         raise OSError(e.errno, e.strerror or str(e), path) from None
+
+
+@contextlib.contextmanager
+def naming_missing(path):
+    """Raise a FileNotFoundError, or a FileExistsError, of the block as the package's own."""
+    try:
+        yield
+    except FileNotFoundError as e:
+        if isinstance(e, NotFoundError):
+            raise
+        raise NotFoundError(e.errno, f"{e.strerror}: no such segment", path) from None
+    except FileExistsError as e:
+        raise ExistsError(e.errno, e.strerror, path) from None
 
 
 def identify(fd, path):
@@ -135,6 +154,20 @@ def stranger(id, what):
     except (OSError, ValueError, IndexError):
         known = 0
     return known < 0xFFFFFFFF  # the last number is no id
+
+
+def create_anonymous(max_size):
+    """Make a new segment without a name; return its descriptor. It is sealed, so that nobody can cut it off."""
+    fd = os.memfd_create("shm", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        _build(fd, 0o600, max_size)
+        shrink, seal = 2, 1
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, 1033, shrink | seal)  # F_ADD_SEALS
+        return fd
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def create(path, mode, max_size):
@@ -373,16 +406,16 @@ def give_back(fd, start, n):
     _libc.fallocate(fd, punch_hole_and_keep_size, ctypes.c_long(start), ctypes.c_long(n))
 
 
-def reopen(fd, path):
+def reopen(fd, path, flags=os.O_RDWR):
     """Open a descriptor's file again; return a descriptor whose open file description no child shares."""
     try:
-        return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
     except OSError:
         if "/" not in path:
             raise
     # There is no /proc, or it refuses. The path serves if it still leads to the file.
     st = os.fstat(fd)
-    return open_again(path, st.st_dev, st.st_ino, False)
+    return open_again(path, st.st_dev, st.st_ino, flags == os.O_RDONLY)
 
 
 def open_again(path, device, inode, read_only):
@@ -392,7 +425,7 @@ def open_again(path, device, inode, read_only):
     st = os.fstat(fd)
     if (st.st_dev, st.st_ino) != (device, inode):
         os.close(fd)
-        raise FileNotFoundError(errno.ENOENT, "the segment was removed, and the path leads to another file", path)
+        raise NotFoundError(errno.ENOENT, "the segment was removed, and the path leads to another file", path)
     return fd
 
 

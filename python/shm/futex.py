@@ -52,6 +52,36 @@ def wait(word, value, bits, until):
         time.sleep(0.001)
 
 
+class _Waiter(ctypes.Structure):
+    _fields_ = [("value", ctypes.c_uint64), ("address", ctypes.c_uint64), ("flags", ctypes.c_uint32), ("zero", ctypes.c_uint32)]
+
+
+_WAITV, _SIZE_U32, _MONOTONIC = 449, 2, 1
+
+
+def _has_waitv():
+    _waiting(_WAITV, None, 0, 0, None, None, 0)
+    return ctypes.get_errno() == errno.EINVAL
+
+
+#: Whether the system can sleep on several words, which came with Linux 5.16.
+can_wait_any = _has_waitv()
+
+
+def wait_any(own, value, addresses, until):
+    """Sleep while a c_uint32 of this process equals value, and the shared words at the addresses are 0, or until a time.
+
+    The memory at the addresses may be unmapped meanwhile. wait_any may return early.
+    """
+    waiters = (_Waiter * (1 + len(addresses)))(
+        (value, ctypes.addressof(own), _SIZE_U32, 0), *((0, a, _SIZE_U32, 0) for a in addresses)
+    )
+    t = _Timespec(*divmod(until, 1_000_000_000))
+    r = _waiting(_WAITV, ctypes.addressof(waiters), len(waiters), 0, ctypes.addressof(t), _MONOTONIC, 0)
+    if r < 0 and ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT):
+        time.sleep(0.25)  # a word has no memory any more, or the system forbids the call
+
+
 def wake(word, n, bits=ALL_BITS):
     """Wake up to n threads that sleep on the c_uint32 for one of the bits; return how many it woke."""
     return max(0, _waking(_NUMBER, ctypes.addressof(word), WAKE_BITSET, n, None, None, bits))

@@ -9,6 +9,7 @@ for Python, the package internal/format implements it for Go, and c/shm.h for C.
 Whoever changes a byte of it has to change all of them together.
 """
 
+import functools
 import struct
 import sys
 import zlib
@@ -30,19 +31,23 @@ MAX_SEGMENT = 1 << 45  # bytes that a segment can grow to at most
 
 # Offsets of the words that change.
 ALLOCATED, USED, INDEXED, DIRTY, NEXT_ID, HOME, INDEX, VALUES, NAMES = range(64, 136, 8)
+BELL = 132  # on which processes sleep that answer those who may only read
 INDEX_SLOTS = 512  # of a new segment, whose index is the first record
 MAX_INDEX_SLOTS = 1 << 24
 
+_MAX_LINES = MAX_SEGMENT // LINE
 SEALED_MAX = (1 << 40) - 1
 _STATIC = struct.Struct("=8sIIIIQQ")  # the crc32 of these bytes follows
 _U64 = (1 << 64) - 1
 
 
+@functools.lru_cache(maxsize=4096)
 def seal(n):
     """Return the sealed word of n: 64 bits, of which the low 40 are n and the high 24 check it."""
     return n | (n * 0x9E3779B97F4A7C15 + 0x5348 & _U64) >> 40 << 40
 
 
+@functools.lru_cache(maxsize=4096)
 def unseal(word):
     """Return the number in a sealed word, or None if the word is not one that seal made."""
     n = word & SEALED_MAX
@@ -56,9 +61,10 @@ def round_up(n, to=LINE):
 
 def load_lines(word, path):
     """Load a sealed word that counts lines; return the count in bytes. Raises FormatError."""
-    n = unseal(word.value)
-    if n is None or n > MAX_SEGMENT // LINE:
-        raise FormatError(f"{path}: a sealed word of the header is corrupt: {word.value:#018x}")
+    w = word.value
+    n = unseal(w)
+    if n is None or n > _MAX_LINES:
+        raise FormatError(f"{path}: a sealed word of the header is corrupt: {w:#018x}")
     return n * LINE
 
 

@@ -6,7 +6,7 @@ from collections import namedtuple
 
 from .atomics import fence
 from .cells import Cells
-from .errors import FormatError
+from .errors import ArgumentError, FormatError
 from .locked import pickled
 from .record import BUCKETS_OFFSET, PAIR
 
@@ -23,7 +23,7 @@ def checked(bounds):
     """Return the bounds of a histogram as a ctypes array. Raises ValueError."""
     bounds = [float(x) for x in bounds]
     if not valid(bounds):
-        raise ValueError(f"the bounds of a histogram are finite numbers that ascend, not {bounds}")
+        raise ArgumentError(f"the bounds of a histogram are finite numbers that ascend, not {bounds}")
     return (ctypes.c_double * len(bounds))(*bounds)
 
 

@@ -6,6 +6,7 @@ it, in any pid namespace. Nothing else proves that an owner is gone.
 """
 
 import array
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -15,10 +16,10 @@ import struct
 import time
 import weakref
 
-from . import file, futex, header
-from .atomics import cas_4, cas_8, store_release
+from . import ask, file, futex, header
+from .atomics import cas_4, cas_8, fence, store_release
 from .cell import OWNER_ID, LockCell
-from .errors import FormatError, FullError, LockError
+from .errors import FormatError, FullError, LockError, UsageError
 from .record import PROGRAM
 from .reentry import Exclusion
 
@@ -27,6 +28,8 @@ ALLOCATION = 0  # the byte of the header whose lock is the allocation lock: it i
 MAX_ID = (1 << 30) - 1
 _BLIND_FOR = 1_000_000_000  # ns without probes after a probe that failed
 _NEXT_ID_GAP = 1 << 20  # an id this far above the counter was never given out
+_MOST_LOOKS = 1 << 17  # calls of the system in one search for living ids
+_MOST_ASKED = 64  # the same for those who ask; the others get their answers later
 _MAX_SKIPPED = 32  # ids to skip, so that processes that live long keep their entries in the table
 
 _OFD_GETLK, _OFD_SETLK, _OFD_SETLKW = 36, 37, 38
@@ -51,11 +54,16 @@ def in_parent():
 def in_child():
     """Forget what belongs to the parent. Descriptions are closed, as an unlock would end the parent's leases."""
     global _taking
+    ask.in_child()
     _taking = Exclusion()
-    for fd in _passed.values():
+    for fd in [*_passed.values(), *_questions]:
         os.close(fd)
     _passed.clear()
+    _questions.clear()
 
+
+# Descriptors of descriptions for the locks by which waits of read-only mappings ask.
+_questions = set()
 
 # Device and inode to the descriptor of a description that this process's parent has
 # left for its lease. A process with fewer rights may have no other, and may attach
@@ -118,6 +126,26 @@ def _end_lease(fd, passed):
 def _lock_byte(fd, command, kind, start, length=1):
     """Apply a lock of a kind to some bytes, or query it; return the kind of the lock found."""
     return _FLOCK.unpack(fcntl.fcntl(fd, command, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)))[0]
+
+
+def _conflicts(fd, kind, start, end, looks):
+    """Yield the start and the length of each lock on bytes of a file that conflicts with one of this kind.
+
+    It asks the system `looks` times at most. Raises OSError.
+    """
+    spans = [(start, end)]
+    while spans and looks > 0:
+        start, end = spans.pop()
+        if start >= end:
+            continue
+        looks -= 1
+        flock = _FLOCK.pack(kind, os.SEEK_SET, start, end - start, 0)
+        found, _, at, n, _ = _FLOCK.unpack(fcntl.fcntl(fd, _OFD_GETLK, flock))
+        if found == fcntl.F_UNLCK:
+            continue
+        after = at + n if n else end
+        yield at, n
+        spans += [(start, at), (max(after, start + 1), end)]
 
 
 class Lease:
@@ -206,7 +234,7 @@ class Lease:
         """
         m = self._mapping()
         if m.lock.inside():
-            raise RuntimeError(
+            raise UsageError(
                 f"{m.path}: a signal handler, or a finalizer, cannot make a value while it interrupts its thread in "
                 "making one: make the values before, or let the main program do it"
             )
@@ -281,6 +309,7 @@ class Lease:
         # A handler may have taken another id in between, and use it already. Then that
         # one is the id, and this one is never used.
         self.id = self._once.setdefault("id", id)
+        m.listen()
 
     def _new_id(self, control):
         """Take an id that no process had before, and its lease."""
@@ -360,6 +389,85 @@ class Lease:
         except OSError:
             return True
         return not free or not self.leads_here(self.fd)
+
+    def living(self):
+        """Return the ids whose leases are held, in ascending order. Raises OSError."""
+        m, found = self._mapping(), set()
+        next = min(header.unseal(m.next_id.value) or 1, MAX_ID + 1)
+        for at, n in _conflicts(self.fd, fcntl.F_RDLCK, BASE + 1, BASE + next, _MOST_LOOKS):
+            if n == 1:
+                found.add(at - BASE)
+                continue
+            # No process's lease has several bytes, so these are only the ids that the table has.
+            for i in range(header.TABLE_LEN):
+                id = m.at(ctypes.c_uint32, header.TABLE + i * header.LINE).value
+                if id < next and at <= BASE + id and (n == 0 or BASE + id < at + n):
+                    found.add(id)
+        if self.id:
+            found.add(self.id)
+        self._require(self.fd)
+        return sorted(found - {0})
+
+    def process(self, id):
+        """Return the pid, the pid namespace and the program of an id, as far as the table of ids tells them."""
+        m, entry = self._mapping(), header.TABLE + id % header.TABLE_LEN * header.LINE
+        there = m.at(ctypes.c_uint32, entry)
+        if there.value != id:
+            return 0, 0, ""
+        fence()
+        pid, namespace = m.at(ctypes.c_uint32, entry + 4).value, m.at(ctypes.c_uint64, entry + 8).value
+        program = bytes(m.at(ctypes.c_char * 48, entry + 16))
+        fence()
+        if there.value != id:
+            return 0, 0, ""
+        return pid, namespace, program.partition(b"\0")[0].decode(errors="replace")
+
+    def holds(self, id):
+        """Report whether the process of an id, which may be this one, lives. An error counts as alive."""
+        return id != 0 and not self.known_dead(id) and self.alive(id)
+
+    # Asking, and answering: see ask.py.
+
+    def question(self):
+        """Return a descriptor for the locks of a wait that asks, which no child keeps, or None."""
+        return _taking.run(self._question)
+
+    def _question(self):
+        try:
+            fd = file.reopen(self.fd, self.path, os.O_RDONLY)
+        except OSError:
+            return None
+        _questions.add(fd)
+        return fd
+
+    @staticmethod
+    def withdraw(fd):
+        """End what was asked through a descriptor, and close it."""
+        if fd in _questions:
+            _questions.discard(fd)
+            os.close(fd)
+
+    def ask(self, fd, byte, bell):
+        """Ask for a change word, through a descriptor that question has returned."""
+        try:
+            _lock_byte(fd, _OFD_SETLK, fcntl.F_RDLCK, byte)
+        except OSError:
+            return
+        futex.wake(bell, 1)
+
+    @staticmethod
+    def unask(fd, byte):
+        """Ask no longer."""
+        with contextlib.suppress(OSError):
+            _lock_byte(fd, _OFD_SETLK, fcntl.F_UNLCK, byte)
+
+    def asked(self):
+        """Return bytes of change words that processes which may only read have asked for."""
+        try:
+            found = _conflicts(self.fd, fcntl.F_WRLCK, ask.BASE, ask.BASE + ask.BYTES, _MOST_ASKED)
+            return [at for at, n in found if n == 1]
+        except OSError:
+            return []
 
     def raise_above(self, cell):
         """Make sure that no process gets the id that stands in a lock cell.

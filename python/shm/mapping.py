@@ -3,11 +3,13 @@
 import ctypes
 import errno
 import os
+import sys
 import weakref
 
-from . import header, lease, memory
+from . import ask, header, lease, memory
 from .change import Change
 from .directory import Directory
+from .errors import ArgumentError, ArgumentTypeError, NotFoundError
 from .file import home_of, in_memory, open_again, read_header
 from .reentry import Exclusion
 
@@ -24,7 +26,7 @@ class Mapping:
     """
 
     def __init__(self, fd, path, st, start, read_only):
-        self.path, self.read_only = path, read_only
+        self.path, self.read_only, self.identity = path, read_only, start.identity
         self.in_memory, self.mine = in_memory(fd), home_of(fd, start.identity)  # mine: the home as this process sees it
         try:
             self.memory = memory.map_shared(fd, start.max_size, min(st.st_size, start.max_size), read_only)
@@ -43,18 +45,27 @@ class Mapping:
             )
         )  # fmt: skip
         self.lease = lease.Lease(self, (st.st_dev, st.st_ino))
-        self.names = Change(self.at(ctypes.c_uint32, header.NAMES), self.lease, read_only)
+        self.bell = self.at(ctypes.c_uint32, header.BELL)
+        self.names = Change(self.at(ctypes.c_uint32, header.NAMES), self.lease, read_only, ask.BASE, self.bell)
         self.holds = {}  # offset of a lock cell to its one Hold, which is kept as long as the mapping
         self.claims = {}  # offset of a value with cells to its one Claim
         self.mutexes = weakref.WeakValueDictionary()  # offset of a lock cell to a Mutex
         self.start_anew()
         weakref.finalize(self, os.close, fd).atexit = False
 
+    def listen(self):
+        """From now on, answer processes that may only read and ask to be told of changes."""
+        if not self.listens and not self.read_only:
+            self.listens = True
+            ask.listen(self, self.bell, _answer)
+            _answer(self)
+
     def start_anew(self):
         """Make new locks and a new directory, as at the start and in a child process.
 
         Threads that do not exist in the child may have held the old ones.
         """
+        self.listens = False
         self.lock = Exclusion()  # excludes other threads that append records
         self.directory = Directory(self)
 
@@ -68,7 +79,8 @@ class Mapping:
     def __reduce__(self):
         """Pickle the path of the file, so that the process that unpickles it attaches to the file.
 
-        Raises TypeError if the path does not lead to the file any more.
+        Without such a path, an argument of a multiprocessing.Process takes the descriptor with it.
+        Otherwise it raises ArgumentTypeError.
         """
         mine = os.fstat(self.fd)
         path = os.path.abspath(self.path)
@@ -76,17 +88,21 @@ class Mapping:
             found = "/" in self.path and os.path.samestat(mine, os.stat(path))
         except FileNotFoundError:
             found = False
-        if not found:
-            raise TypeError(
-                f"{self.path}: cannot pickle a segment that has no name any more, "
-                "as another process could not attach to it"
-            )
-        return _attach_again, (path, mine.st_dev, mine.st_ino, self.read_only)
+        if found:
+            return _attach_again, (path, mine.st_dev, mine.st_ino, self.read_only, self.identity)
+        context = sys.modules.get("multiprocessing.context")
+        if context is not None and context.get_spawning_popen() is not None:
+            dup = sys.modules["multiprocessing.reduction"].DupFd(self.fd)
+            return _attach_descriptor, (dup, self.path, mine.st_dev, mine.st_ino, self.read_only)
+        raise ArgumentTypeError(
+            f"{self.path}: cannot pickle a segment that has no name any more, as another process could not attach to "
+            "it: give it to a multiprocessing.Process as an argument, or use Segment.passing"
+        )
 
     def at(self, ctype, offset):
         """Return an object of a ctypes type at an offset. Raises ValueError if it is not inside, or not aligned."""
         if offset % ctypes.alignment(ctype):
-            raise ValueError(
+            raise ArgumentError(
                 f"{self.path}: byte {offset} is not a multiple of {ctypes.alignment(ctype)}, as {ctype.__name__} needs"
             )
         return ctype.from_buffer(self.memory, offset)
@@ -94,8 +110,16 @@ class Mapping:
     def address(self, offset, n):
         """Return the address of n bytes at an offset. Raises ValueError if they are not inside."""
         if offset < 0 or n < 0 or offset + n > self.size:
-            raise ValueError(f"{self.path}: {n} bytes at byte {offset} are not inside the mapped {self.size}")
+            raise ArgumentError(f"{self.path}: {n} bytes at byte {offset} are not inside the mapped {self.size}")
         return ctypes.addressof(self.memory) + offset
+
+
+def _answer(mapping):
+    """Answer those who have asked for change words of a mapping."""
+    for byte in mapping.lease.asked():
+        word = mapping.directory.asked(byte)
+        if word is not None:
+            ask.announce_others(word)
 
 
 def attach(fd, path, read_only):
@@ -126,17 +150,38 @@ def _attach(fd, path, read_only):
             os.close(fd)
 
 
-def _attach_again(path, device, inode, read_only):
-    """Attach to a pickled mapping. Raises FileNotFoundError if its path leads to another file now."""
-    return attach(open_again(path, device, inode, read_only), path, read_only)
+def _attach_again(path, device, inode, read_only, identity):
+    """Attach to a pickled mapping. Raises NotFoundError if its path leads to another file, as on another machine."""
+    try:
+        m = attach(open_again(path, device, inode, read_only), path, read_only)
+        if m.identity == identity:
+            return m
+    except FileNotFoundError:
+        pass
+    raise NotFoundError(
+        errno.ENOENT, "the pickled segment is not there: it was removed, or the pickle comes from another machine or container", path
+    )
+
+
+def _attach_descriptor(dup, path, device, inode, read_only):
+    """Attach to a mapping whose descriptor multiprocessing has handed over."""
+    fd = dup.detach()
+    os.set_inheritable(fd, False)
+    st = os.fstat(fd)
+    if (st.st_dev, st.st_ino) != (device, inode):
+        os.close(fd)
+        raise NotFoundError(errno.ENOENT, "the descriptor is not that of the segment", path)
+    return attach(fd, path, read_only)
 
 
 def _before_fork():
     _lock.hold()
     lease.before_fork()
+    ask.before_fork()
 
 
 def _in_parent():
+    ask.in_parent()
     lease.in_parent()
     _lock.let_go()
 

@@ -37,11 +37,12 @@ Invariants:
 
 import ctypes
 
-from . import futex, native
+from . import ask, futex, native
 from .atomics import SEQ_CST, WEAK, cas_4, cas_8, compare_exchange_4, function
 from .cell import KERNEL_WAITERS, OWNER_MASK, STARVE_GO, STARVE_KERNEL, LockCell
 from .change import Change
-from .errors import ReadOnlyError
+from .errors import ReadOnlyError, UsageError
+from .lockinfo import lock_info
 from .reentry import interrupted
 
 _PROBE_EVERY = 4_000_000  # ns between two probes of an owner's lease, by all processes together
@@ -114,7 +115,9 @@ class Mutex(native.Handle):
         self._cell = mapping.at(LockCell, offset)
         self._word = mapping.at(ctypes.c_uint32, offset)
         self._change_word = mapping.at(ctypes.c_uint32, offset + 4)
-        self._change = Change(self._change_word, mapping.lease, mapping.read_only)
+        self._change = Change(
+            self._change_word, mapping.lease, mapping.read_only, ask.byte_of(record.offset, offset), mapping.bell
+        )
         self._hold = mapping.holds.setdefault(offset, Hold(self._cell))
 
     def __repr__(self):
@@ -215,6 +218,10 @@ class Mutex(native.Handle):
         """Return whether any process holds the lock. The answer may be out of date when it arrives."""
         return self._word.value & OWNER_MASK != 0
 
+    def info(self):
+        """Return a LockInfo: who holds the lock, and what else is known of it. It does not wait."""
+        return lock_info(self._mapping, ctypes.addressof(self._cell) - ctypes.addressof(self._mapping.memory))
+
     def abandoned(self):
         """Return whether a holder died, or left a with statement by an exception.
 
@@ -285,7 +292,7 @@ class Mutex(native.Handle):
 
     def overlap(self):
         """Return the exception for a change inside a change of the same value."""
-        return RuntimeError(
+        return UsageError(
             f"cannot change {self.name!r} while this thread is inside another change of it, such as update or edit, "
             "as one of the two would be lost: change it there or afterwards; in a signal handler, note what is to be "
             "done, and let the main program do it"
@@ -314,7 +321,7 @@ class Mutex(native.Handle):
         self._change.changed()
 
     def _not_held(self, what):
-        return RuntimeError(
+        return UsageError(
             f"{what} of {self.name!r} by a thread that does not hold it (lock word {self._word.value:#x})"
         )
 
@@ -464,7 +471,7 @@ class Mutex(native.Handle):
         while True:
             w = self._word.value
             if w & OWNER_MASK != hold.id or not hold.id:
-                raise RuntimeError(
+                raise UsageError(
                     f"release of {self.name!r}, which is held by id {w & OWNER_MASK}, "
                     f"and not by this process, whose id is {hold.id}"
                 )

@@ -4,6 +4,7 @@ import time
 
 from .locked import pickled
 from .mutex import mutex_of
+from .process import Process
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01  # seconds between two looks at the locks, which double
 
@@ -36,6 +37,11 @@ class Mutexes:
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
+
+    def owner(self, i):
+        """Return the Process that holds lock i, or None. It may be dead: then the lock goes to the next that asks."""
+        id = self[i].info().id
+        return Process(self._mapping, id) if id else None
 
     def lock_any(self, timeout=None, cancel=None):
         """Take the lowest lock that is free or whose holder is dead; return its number.

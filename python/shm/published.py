@@ -2,12 +2,13 @@
 
 import ctypes
 import time
+from types import GenericAlias
 
 from .atomics import cas_4, fence, store_release
 from .cell import LockCell
 from .change import Awaited
 from .ctype import instance, is_number, plain_fields, text_of, type_of
-from .errors import LockError, TooLongError
+from .errors import ArgumentError, ArgumentTypeError, LockError, TooLongError
 from .header import round_up
 from .locked import Locked, pickled_part
 from .mutex import lock_offset, mutex_of
@@ -118,6 +119,8 @@ class Struct(Awaited, Locked):
     """
 
     __slots__ = ("_slots", "_type", "_end", "_number", "_extended")
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, slots, ctype, end):
         self._slots, self._mutex, self._type, self._end = slots, slots.mutex, ctype, end
@@ -242,12 +245,12 @@ class String(Awaited, Locked):
             text = text.encode()
         elif not isinstance(text, (bytes, bytearray, memoryview)):
             # bytes(5) would be five zeros.
-            raise TypeError(f"String {self._mutex.name!r} takes bytes or str, not {type(text).__name__}")
+            raise ArgumentTypeError(f"String {self._mutex.name!r} takes bytes or str, not {type(text).__name__}")
         text = bytes(text)
         if len(text) > self._size:
             raise TooLongError(f"String {self._mutex.name!r} holds {self._size} bytes, and the text has {len(text)}")
         if b"\0" in text:
-            raise ValueError(
+            raise ArgumentError(
                 f"String {self._mutex.name!r} cannot hold a NUL, and the text has one at byte {text.index(0)}"
             )
         if len(text) < self._slots.capacity:

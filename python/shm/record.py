@@ -9,7 +9,7 @@ import sys
 import zlib
 
 from . import layout as layouts
-from .errors import FormatError
+from .errors import ArgumentError, FormatError
 from .header import INDEX_SLOTS, LINE, MAX_INDEX_SLOTS, MAX_SEGMENT, round_up
 
 # The kinds of values.
@@ -30,6 +30,7 @@ FIXED = 112  # bytes of a record before its name, format, unit and help
 MAX_NAME = 255  # bytes of a name, and of a unit
 MAX_HELP = 4 << 10  # bytes of a help text
 _CHECK = 12  # offset of the checksum
+_ZEROS = bytes(LINE)
 _HEAD = struct.Struct("=QI4xQQQBBHIHHIQB7s40s")  # the checksum is in the gap
 SLOT = 8  # bytes of a slot of an index
 
@@ -54,9 +55,10 @@ class Shape:
     single value. A constructor whose count is -1 wants the count of the existing value.
     """
 
-    def __init__(self, name, layout, access, kind, count=0, unit="", help="", hint=""):
+    def __init__(self, name, layout, access, kind, count=0, unit="", help="", hint="", room=0):
         self.name, self.layout, self.access, self.kind = name, layout, access, kind
         self.count, self.unit, self.help, self.hint = count, unit, help, hint
+        self.reserve = room  # bytes of a slot that the maker of a struct or of a table asks for
 
     @property
     def grows(self):
@@ -106,7 +108,7 @@ class Shape:
         n = self.slot_size
         if self.kind in CELLS:
             return self.stride * (DEFAULT_CELLS + 1)
-        return round_up(n + n // 2) if self.grows else n
+        return (self.reserve or round_up(n + n // 2)) if self.grows else n
 
     def row_size(self, capacity):
         """Return the bytes of a row of a table, or of a whole struct or string: a lock cell and two slots."""
@@ -153,45 +155,50 @@ class Shape:
         shown: what is not UTF-8 there has been replaced.
         """
         if self.kind not in KINDS.get(self.access, ()):
-            raise ValueError(f"kind {self.kind} with access {self.access}")
-        unit, help = (len(t.encode() if b is None else b) for t, b in ((self.unit, unit), (self.help, help)))
+            raise ArgumentError(f"kind {self.kind} with access {self.access}")
+        try:
+            name = self.name.encode()
+            unit, help = (len(t.encode() if b is None else b) for t, b in ((self.unit, unit), (self.help, help)))
+        except UnicodeEncodeError as e:
+            raise ArgumentError(f"value {self.name!r}: the text {e.object!r} cannot be written as UTF-8") from None
         if self.kind == INDEX:
             if not INDEX_SLOTS <= self.count <= MAX_INDEX_SLOTS or self.count & self.count - 1:
-                raise ValueError(f"an index of {self.count} slots")
+                raise ArgumentError(f"an index of {self.count} slots")
             if self.name or unit or help or self.hint:
-                raise ValueError("an index with texts")
+                raise ArgumentError("an index with texts")
             return
-        name = self.name.encode()
         if not 1 <= len(name) <= MAX_NAME or any(c < 0x20 or c == 0x7F for c in name):
-            raise ValueError(
+            raise ArgumentError(
                 f"{self.name!r} cannot be the name of a value: a name has 1 to {MAX_NAME} bytes of UTF-8 "
                 "and no control characters"
             )
         if unit > MAX_NAME or help > MAX_HELP:
-            raise ValueError(
+            raise ArgumentError(
                 f"value {self.name!r}: a unit has at most {MAX_NAME} bytes, and a help text at most {MAX_HELP}"
             )
         if self.hint not in HINTS:
-            raise ValueError(f"value {self.name!r}: the hint {self.hint!r} is not one of {', '.join(HINTS[1:])}")
+            raise ArgumentError(f"value {self.name!r}: the hint {self.hint!r} is not one of {', '.join(HINTS[1:])}")
         if self.kind == HISTOGRAM and not 1 <= self.count <= MAX_BOUNDS:
-            raise ValueError(
+            raise ArgumentError(
                 f"value {self.name!r}: a histogram of {self.count} bounds; it has at least one, and at most {MAX_BOUNDS}"
             )
-        if self.count < 0 or self.count > MAX_SEGMENT or self.slot_size > MAX_SEGMENT:
-            raise ValueError(
+        if self.count and (self.count < 0 or self.count > MAX_SEGMENT or self.slot_size > MAX_SEGMENT):
+            raise ArgumentError(
                 f"value {self.name!r}: {self.count} elements need {self.slot_size} bytes, "
                 f"and a segment has at most {MAX_SEGMENT}"
             )
         if self.kind != MUTEX and (self.count > 0) != (self.kind in (ARRAY, CHARS, RING, HISTOGRAM)):
-            raise ValueError(f"value {self.name!r}: kind {self.kind} with {self.count} elements")
+            raise ArgumentError(f"value {self.name!r}: kind {self.kind} with {self.count} elements")
         if self.kind == CHARS and self.layout.code != "c":
-            raise ValueError(f"value {self.name!r}: characters with the format {self.layout.format!r}")
+            raise ArgumentError(f"value {self.name!r}: characters with the format {self.layout.format!r}")
+        if self.reserve and not self.layout.size <= self.reserve <= MAX_SEGMENT:
+            raise ArgumentError(f"value {self.name!r}: room for {self.reserve} bytes, and the type takes {self.layout.size}")
         if self.layout is not None and not self._fits():
-            raise ValueError(
+            raise ArgumentError(
                 f"value {self.name!r}: kind {self.kind} with access {self.access} and the format {self.layout.format!r}"
             )
         if self.kind == GROWTH and (unit or help or self.hint):
-            raise ValueError(f"value {self.name!r}: a growth record with texts")
+            raise ArgumentError(f"value {self.name!r}: a growth record with texts")
 
     def _fits(self):
         """Report whether values of this access and kind can have the format.
@@ -285,19 +292,28 @@ class Record(Shape):
         return r
 
 
+def made(shape, offset, length, size, capacity, older=0):
+    """Return the Record that decode would return for what shape.encode has returned."""
+    r = Record(shape.name, shape.layout, shape.access, shape.kind, shape.count, shape.unit, shape.help, shape.hint)
+    r.offset, r.data, r.size, r.capacity, r.pid, r.older = offset, offset + length, size, capacity, os.getpid(), older
+    r.program = os.fsencode(PROGRAM)[:40].partition(b"\0")[0].decode(errors="replace")
+    return r
+
+
 def _checksum(meta):
     """Return the checksum of a record's bytes up to its data, without the checksum itself."""
     return zlib.crc32(meta[_CHECK + 4 :], zlib.crc32(meta[:_CHECK]))
 
 
-def length_of(fixed, offset, end):
-    """Return how many bytes a record has before its data, from a copy of its first FIXED bytes.
+def head_of(fixed, offset, end):
+    """Return the numbers of a record, from a copy of its first FIXED bytes. The second is how many bytes are before its data.
 
     The record starts at offset, and must end at `end` or before. Raises FormatError.
     """
     if len(fixed) < FIXED or end - offset < FIXED:
         raise FormatError(f"corrupt record at byte {offset}: it is cut off")
-    size, length, *_, n, f, u, h, _, _, _, _, _ = _HEAD.unpack_from(fixed)
+    head = _HEAD.unpack_from(fixed)
+    size, length, _, _, _, _, _, n, f, u, h, _, _, _, _, _ = head
     if size > end - offset or size % LINE or length < FIXED or length % LINE or length > size:
         raise FormatError(
             f"corrupt record at byte {offset}: {size} bytes, data from {length}, and {end - offset} bytes are left"
@@ -306,12 +322,16 @@ def length_of(fixed, offset, end):
         raise FormatError(
             f"corrupt record at byte {offset}: texts of {n}, {f}, {u} and {h} bytes, but its data starts at {length}"
         )
-    return length
+    return head
 
 
-def decode(meta, offset, end):
-    """Validate a copy of a record's bytes up to its data; return the Record. Raises FormatError."""
-    length = length_of(meta, offset, end)
+def decode(meta, offset, end, head=None):
+    """Validate a copy of a record's bytes up to its data; return the Record. Raises FormatError.
+
+    head is what head_of has returned for it.
+    """
+    head = head or head_of(meta, offset, end)
+    length = head[1]
 
     def corrupt(what):
         return FormatError(f"corrupt record at byte {offset}: {what}")
@@ -321,8 +341,8 @@ def decode(meta, offset, end):
     meta = meta[:length]
     if _checksum(meta) != struct.unpack_from("=I", meta, _CHECK)[0]:
         raise corrupt("wrong checksum")
-    size, _, count, elem, capacity, access, kind, n, f, u, h, pid, older, hint, zeros, program = _HEAD.unpack_from(meta)
-    if any(zeros) or any(meta[FIXED + n + f + u + h :]):
+    size, _, count, elem, capacity, access, kind, n, f, u, h, pid, older, hint, zeros, program = head
+    if zeros != _ZEROS[:7] or meta[FIXED + n + f + u + h :].strip(b"\0"):
         raise corrupt("reserved bytes are not zero")
     if (older != 0) != (kind == GROWTH) or older > offset // LINE:
         raise corrupt(f"kind {kind} with an older record at line {older}")
@@ -334,29 +354,29 @@ def decode(meta, offset, end):
         if kind in (MUTEX, INDEX):
             layout = None
             if f or elem != (SLOT if kind == INDEX else 0):
-                raise ValueError(f"kind {kind} with a format of {f} bytes and elements of {elem} bytes")
+                raise ArgumentError(f"kind {kind} with a format of {f} bytes and elements of {elem} bytes")
         else:
             layout = _layout(texts[n : n + f])
             if layout.size != elem:
-                raise ValueError(f"format {layout.format!r} of {elem} bytes; want {layout.size}")
+                raise ArgumentError(f"format {layout.format!r} of {elem} bytes; want {layout.size}")
         r = Record(
             texts[:n].decode(), layout, access, kind, count, unit.decode(errors="replace"),
             help.decode(errors="replace"), HINTS[hint] if hint < len(HINTS) else "",
         )  # fmt: skip
         r.check(unit, help)
         if kind in (GROWTH, INDEX) and hint:
-            raise ValueError(f"kind {kind} with a hint")
+            raise ArgumentError(f"kind {kind} with a hint")
     except ValueError as e:
         raise corrupt(e) from None
     r.offset, r.data, r.size, r.capacity, r.pid, r.older = offset, offset + length, size, capacity, pid, older * LINE
     r.program = program.partition(b"\0")[0].decode(errors="replace")
-    need = r.slot_size
-    inside = kind in (GROWTH, MUTEX) or r.element_offset + need <= r.data_size(capacity)
+    need, data_size = r.slot_size, r.data_size(capacity)
+    inside = kind in (GROWTH, MUTEX) or r.element_offset + need <= data_size
     if kind == RING:
         inside = capacity == need
     elif kind in CELLS:
         inside = capacity % r.stride == 0 and capacity // r.stride - 1 <= MAX_CELLS
-    if not need <= capacity <= MAX_SEGMENT or length + r.data_size(capacity) != size or not inside:
+    if not need <= capacity <= MAX_SEGMENT or length + data_size != size or not inside:
         raise corrupt(f"capacity {capacity} and {size - length} bytes of data for a value of {need} bytes")
     return r
 
@@ -370,7 +390,7 @@ def _layout(format):
     if layout is None:
         layout = layouts.parse(format.decode())
         if layout.format.encode() != format:
-            raise ValueError(f"format {format!r}; want {layout.format!r}")
+            raise ArgumentError(f"format {format!r}; want {layout.format!r}")
         if len(_layouts) >= 1024:
             _layouts.clear()
         _layouts[format] = layout

@@ -1,10 +1,12 @@
 """Rings: the last values of a stream."""
 
 import ctypes
+from types import GenericAlias
 
 from .atomics import fence, store_release
 from .cell import LockCell
 from .ctype import instance, is_number, type_of
+from .errors import ArgumentError
 from .locked import Locked, pickled
 from .mutex import mutex_of
 from .published import MAX_TRIES, locked_briefly
@@ -22,6 +24,8 @@ class Ring(Locked):
     """
 
     __slots__ = ("_mapping", "_type", "_number", "_size", "_commit", "_slots", "_stride", "_count", "_read_only")
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, mapping, record, type):
         self._mapping, self._mutex, self._type = mapping, mutex_of(mapping, record), type
@@ -84,6 +88,20 @@ class Ring(Locked):
                 if found:
                     return pair
 
+    def _kept_bytes(self):
+        """Return the bytes of the values that the ring keeps, the oldest first."""
+        found, seq = [], max(1, self._commit.value - self._count + 1)
+        while seq <= self._commit.value:
+            fence()
+            b = ctypes.string_at(self._address(seq), self._size)
+            fence()
+            if self._kept(seq):
+                found.append(b)
+                seq += 1
+            else:
+                found, seq = found[1:], seq + 1  # it was overtaken, and so was what came before it
+        return found[-self._count :]
+
     def reader(self, start=None):
         """Return a RingReader that begins with the value of that number, or with the next one that is appended.
 
@@ -105,7 +123,7 @@ class RingReader:
 
     def __init__(self, ring, start):
         if start < 0:
-            raise ValueError(f"values of a ring have numbers from 1, not {start}")
+            raise ArgumentError(f"values of a ring have numbers from 1, not {start}")
         self._ring = ring
         self._at = start or self._oldest(ring), 0  # the number of the next value, and how many were missed
 

@@ -1,22 +1,23 @@
 """Segments: shared memory with a directory of named values."""
 
 import ctypes
-import errno
 import operator
 import os
-from collections import namedtuple
+from collections.abc import Mapping
 
-from . import ctype, file, header, layout as layouts, lease, locked, memory, record as records
+from . import ctype, header, layout as layouts, locked, memory, record as records
 from .array import Array
 from .atomicarray import AtomicArray
-from .change import in_thread
+from .change import given_up, in_thread
 from .counter import Counter, Gauge
 from .ctype import instance, layout_of
-from .errors import ClosedError, FormatError, LayoutError
+from .entry import entry_of
+from .errors import ArgumentError, ArgumentTypeError, ClosedError, FormatError, LayoutError, NoValueError
+from .handover import passing
 from .histogram import Histogram, bounds_of, checked
-from .mapping import attach
 from .mutex import mutex_of
 from .mutexes import Mutexes
+from .process import await_exit, processes
 from .published import Slots, String, Struct
 from .record import (
     ARRAY, ATOMIC, CHARS, COUNTER, GAUGE, HISTOGRAM, LOCKED, MUTEX, PAIR, PUBLISHED, RAW, RING, SINGLE, Shape,
@@ -25,107 +26,8 @@ from .ring import Ring
 from .table import Table
 from .value import Atomic, Value
 
-DEFAULT_MAX_SIZE = 4 << 30
 
-Entry = namedtuple("Entry", "name format length access unit help pid program offset size hint kind")
-Entry.__doc__ = """The directory's description of a named value.
-
-format is the format of one element, and "" for a mutex. length is the number of
-elements of an array, of rows, of locks, of bytes of a C string, of values that a ring
-keeps or of bounds of a histogram, and 0 for a single value. access is
-raw, atomic, locked or published. pid and program belong to the process that made the
-value. offset and size are in bytes, and offset counts from the start of the segment.
-hint says what the value means to people: "duration" (nanoseconds), "time" (nanoseconds
-since 1970-01-01 UTC), "text" (UTF-8), "counter" (a number that only grows), "gauge" (one
-that goes up and down), or "". kind is the name of the method that attaches to the value,
-such as "array" or "counter".
-"""
-
-
-def open(name, *, create=False, exclusive=False, readonly=False, mode=0o600, max_size=0):
-    """Attach to the segment of that name; return it.
-
-    A name without a slash is a POSIX shared-memory object, which lives until it is
-    removed or the system reboots. A name with a slash is the path of a file.
-
-    With create, open makes the segment if there is none. With exclusive, it makes the
-    segment, and raises FileExistsError if there is one. mode has the permission bits of
-    a new segment, whatever the umask; an existing one must not be writable by more
-    users than mode grants. max_size is the number of bytes of address space that a new
-    segment may grow to; 0 means 4 GiB. With readonly, it maps the segment without write
-    permission.
-
-    Raises FileNotFoundError if there is no such segment; FormatError or VersionError if
-    the file is not a segment that this version reads; InsecureError if the file is not
-    a regular file, has several hard links, belongs to another user while mode is for
-    this user only, or is writable by more users than mode grants; OSError from the
-    system.
-    """
-    file.check_name(name)
-    if mode & ~0o777:
-        raise ValueError(f"mode {mode:#o} has other bits than the permissions 0o777")
-    if exclusive:
-        create = True
-    if create and readonly:
-        raise ValueError("readonly cannot be combined with create or exclusive: a read-only attachment makes nothing")
-    if not 0 <= max_size <= header.MAX_SEGMENT:
-        raise ValueError(f"max_size {max_size} is not between 0 and {header.MAX_SEGMENT}")
-    max_size = max(header.FIRST_ALLOCATION, header.round_up(max_size or DEFAULT_MAX_SIZE, memory.PAGE))
-    path = file.path_of(name)
-    # Another process may create and remove the name in turn, so that neither attaching
-    # nor creating succeeds. It gives up after a number of rounds.
-    for _ in range(100):
-        if not exclusive:
-            try:
-                return Segment(name, attach(file.open_existing(path, readonly, mode), path, readonly))
-            except FileNotFoundError:
-                if not create:
-                    raise
-        try:
-            with file.naming(path):
-                fd = file.create(path, mode, max_size)
-            return Segment(name, attach(fd, path, readonly))
-        except FileExistsError:
-            if exclusive:
-                raise
-    raise OSError(errno.EAGAIN, "the name was created and removed 100 times during open", path)
-
-
-def remove(name):
-    """Remove the name. Attached processes keep the memory. Raises FileNotFoundError."""
-    file.check_name(name)
-    os.unlink(file.path_of(name))
-
-
-def inherited(name="", *, readonly=False):
-    """Attach to a segment that a Go parent process passed with Pass.
-
-    The name of an anonymous segment is "". Raises FileNotFoundError if the parent passed
-    no such segment, and otherwise the same exceptions as open.
-    """
-    place = os.environ.get("SHM_SEGMENT_" + name.encode().hex(), "")
-    missing = FileNotFoundError(errno.ENOENT, "the parent process passed no segment of this name", name)
-    try:
-        fd, device, inode, *socket = map(int, place.split(":"))
-        st = os.fstat(fd)
-    except (ValueError, OverflowError, OSError):
-        raise missing from None
-    if fd < 3 or (st.st_dev, st.st_ino) != (device, inode) or len(socket) > 1:
-        raise missing
-    file.identify(fd, name)
-    os.set_inheritable(fd, False)
-    for number in socket:  # a description for the lease waits in it
-        if number >= 3 and number not in _received:
-            _received.add(number)
-            lease.receive(number, (device, inode))
-    path = file.path_of(name) if name else "anonymous segment"
-    return Segment(name, attach(os.dup(fd), path, readonly))
-
-
-_received = set()  # numbers of the sockets that were read and closed
-
-
-class Segment:
+class Segment(Mapping):
     """An attachment to a segment. Its methods are safe for concurrent use.
 
     `seg["name"]` returns a value: the real ctypes object of a raw number, array, struct
@@ -133,6 +35,9 @@ class Segment:
     methods raw_value and so on attach to a value as well, and make it if there is none;
     the initial value of the first caller stands. They raise LayoutError if the existing
     value is different, ReadOnlyError, FullError, and OSError if the filesystem is full.
+
+    It is also a Mapping of the names to the values, without a way to set them: the names come oldest
+    first, and two Segments are equal if they are the same object.
 
     After close, methods raise ClosedError. Values continue to work, and the memory is
     unmapped once nothing refers to it.
@@ -154,6 +59,8 @@ class Segment:
         """End this attachment. The name stays, and other attachments are not affected. A second call does nothing."""
         self._mapping = None
         self._values = {}
+
+    __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
 
     def __repr__(self):
         return f"<Segment {self.name!r}{'' if self._mapping else ', closed'}>"
@@ -190,27 +97,83 @@ class Segment:
         return len(self._records())
 
     def __contains__(self, name):
-        return self._attached().directory.find(name) is not None
+        return isinstance(name, str) and self._attached().directory.find(name) is not None
 
     def entries(self):
         """Return an Entry for every named value, oldest first."""
-        return [
-            Entry(
-                r.name, r.layout.format if r.layout else "", r.count, records.ACCESS_NAMES[r.access],
-                r.unit, r.help, r.pid, r.program, r.elements, r.bytes, r.hint, _method(r),
-            )
-            for r in self._records()
-        ]  # fmt: skip
+        m = self._attached()
+        return [entry_of(self, m, r, _method(r)) for r in self._records()]
+
+    def entry(self, name):
+        """Return the Entry of the value of that name. Raises NoValueError."""
+        m = self._attached()
+        r = m.directory.find(name)
+        if r is None:
+            raise NoValueError(f"no value {name!r} in segment {self.name!r}")
+        return entry_of(self, m, r, _method(r))
+
+    def check(self):
+        """Read the descriptions of all values. Raises FormatError for the first that is damaged."""
+        self._records()
+
+    # Who is there.
+
+    def processes(self):
+        """Return a Process for each that has the segment attached, and for the dead that still hold a lock.
+
+        A process is found from its first lock, counter or new value on. To find the dead, the
+        call reads each lock of the segment.
+        """
+        return processes(self._attached())
+
+    def await_exit(self, process, timeout=None, cancel=None):
+        """Sleep until a Process of this segment is dead, or has left the segment.
+
+        Raises WaitTimeoutError after `timeout` seconds, and CancelledError once cancel, a Cancel, is set.
+        """
+        await_exit(self._attached(), process, timeout, cancel)
+
+    def leased(self):
+        """Return whether any process, this one included, holds a lease on the segment: it has taken a lock, and lives."""
+        return self._attached().lease.any_held()
+
+    def replaced(self):
+        """Return whether the segment's name leads to another file by now, or to none.
+
+        Then programs that open the name share nothing with this one. A segment without a name is never replaced.
+        """
+        m = self._attached()
+        if "/" not in m.path or not self.name:
+            return False
+        try:
+            return not os.path.samestat(os.lstat(m.path), os.fstat(m.fd))
+        except FileNotFoundError:
+            return True
+
+    def passing(self, env=None, pass_fds=()):
+        """Return a context manager for handing the segment to a child; it yields arguments of subprocess.Popen.
+
+            with seg.passing() as inheritance:
+                child = subprocess.Popen(["./worker"], **inheritance)
+
+        The child, in any language, attaches with inherited. So it can use an anonymous segment,
+        and one that it may not open itself. env and pass_fds are what the child gets besides:
+        `with a.passing() as one, b.passing(**one) as both:`.
+        """
+        return passing(self._attached(), self.name, env, pass_fds)
+
+    def fileno(self):
+        """Return the descriptor of the segment's file, which stays the segment's. A process that gets it uses open_fd."""
+        return self._attached().fd
 
     def wait_for(self, name, timeout=None, cancel=None):
         """Sleep until a process has made the value of that name; return the value.
 
-        Raises TimeoutError after `timeout` seconds, or once cancel, a Cancel, is set.
+        Raises WaitTimeoutError after `timeout` seconds, and CancelledError once cancel, a Cancel, is set.
         """
         m = self._attached()
         if not m.names.wait_for(lambda: name in self, timeout, cancel):
-            until = "before the wait was cancelled" if cancel is not None and cancel.is_set() else f"within {timeout} s"
-            raise TimeoutError(f"no process made value {name!r} in segment {self.name!r} {until}")
+            raise given_up(f"value {name!r} in segment {self.name!r}", timeout, cancel)
         return self[name]
 
     async def wait_for_async(self, name, timeout=None):
@@ -218,11 +181,11 @@ class Segment:
         return await in_thread(self.wait_for, name, timeout)
 
     def __getitem__(self, name):
-        """Return the value of that name; it is the same object each time. Raises KeyError."""
-        m = self._attached()
+        """Return the value of that name; it is the same object each time. Raises NoValueError, which is a KeyError."""
+        m = self._mapping or self._attached()
         r = m.directory.find(name)
         if r is None:
-            raise KeyError(f"no value {name!r} in segment {self.name!r}")
+            raise NoValueError(f"no value {name!r} in segment {self.name!r}")
         known = self._values.get(name)
         if known is None or known[0].layout != r.layout:
             made = r, self._value_of(m, r)
@@ -270,18 +233,18 @@ class Segment:
 
     # Making values.
 
-    def _place(self, name, t, access, kind, count=0, init=None, **label):
+    def _place(self, name, t, access, kind, count=0, init=None, room=0, **label):
         # A name is never given back, so all that can be wrong is checked before it is taken.
-        m = self._attached()
+        m, room = self._attached(), operator.index(room)
         for text in (name, *label.values()):
             if not isinstance(text, str):
-                raise TypeError(f"value {name!r}: a name, a unit and a help text are str, not {text!r}")
-        layout = layout_of(t) if t is not None else None
+                raise ArgumentTypeError(f"value {name!r}: a name, a unit and a help text are str, not {text!r}")
+        layout = own = layout_of(t) if t is not None else None
         typed = layout is not None and (kind == SINGLE or kind in (ARRAY, RING) and access == PUBLISHED)
-        if typed:
+        if typed and "c" in layout.format:
             there = m.directory.find(name)
             layout = layout if there is not None and there.layout == layout else _for_go(name, layout, access)
-        shape = Shape(name, layout, access, kind, count, **label)
+        shape = Shape(name, layout, access, kind, count, **label, room=room)
         first = None
         if init is not None:
             n = shape.layout.end if shape.grows else ctypes.sizeof(init)
@@ -295,7 +258,7 @@ class Segment:
                 f"wanted {_described(shape)}: use another name, or remove the segment once its programs have ended"
             ) from None
         # The caller's own type, so that this does not depend on what type_of can make.
-        code = layout_of(t).code if typed else "none"
+        code = own.code if typed else "none"
         if code == "c" or code is None and not m.read_only:
             return self._value_of(m, r, ctype.resolve(t))
         return self[name]
@@ -349,9 +312,13 @@ class Segment:
         self._number(name, type, "Array")
         return self._array(name, type, LOCKED, size_or_values, unit, help, hint)
 
-    def struct(self, name, type, init=None, *, unit="", help="", hint=""):
-        """Attach to, or make, a struct that changes as a whole; return the Struct."""
-        return self._place(name, type, PUBLISHED, SINGLE, init=_first(type, init), unit=unit, help=help, hint=hint)
+    def struct(self, name, type, init=None, *, room=0, unit="", help="", hint=""):
+        """Attach to, or make, a struct that changes as a whole; return the Struct.
+
+        A new one has room for fields that later programs append: half as much again, or `room` bytes.
+        """
+        first = _first(type, init)
+        return self._place(name, type, PUBLISHED, SINGLE, init=first, room=room, unit=unit, help=help, hint=hint)
 
     def string(self, name, size=0, *, unit="", help="", hint=""):
         """Attach to, or make, a string of up to size bytes that changes as a whole; return the String.
@@ -384,13 +351,13 @@ class Segment:
         """
         return self._place(name, None, LOCKED, MUTEX, _count(name, size), unit=unit, help=help, hint=hint)
 
-    def table(self, name, type, size=0, *, unit="", help="", hint=""):
+    def table(self, name, type, size=0, *, room=0, unit="", help="", hint=""):
         """Attach to, or make, a table of rows that change each as a whole; return the Table.
 
         The rows start as zeros. A size of 0 means the size of the existing one, as with
-        raw_array.
+        raw_array, and room is that of each row, as with struct.
         """
-        return self._place(name, type, PUBLISHED, ARRAY, _count(name, size), unit=unit, help=help, hint=hint)
+        return self._place(name, type, PUBLISHED, ARRAY, _count(name, size), room=room, unit=unit, help=help, hint=hint)
 
     def ring(self, name, type, size=0, *, unit="", help="", hint=""):
         """Attach to, or make, a ring that keeps the last `size` values of a stream; return the Ring.
@@ -431,7 +398,7 @@ class Segment:
 
     def _counting(self, name, type, kind, what, unit, help, hint):
         if layout_of(type).code not in ("q", "Q", "d"):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"{what} {name!r} cannot be a {ctype.resolve(type).__name__}: use an integer of 8 bytes, or a double"
             )
         return self._place(name, type, ATOMIC, kind, unit=unit, help=help, hint=hint)
@@ -439,14 +406,14 @@ class Segment:
     @staticmethod
     def _integer(name, type, what):
         if layout_of(type).code not in ("i", "I", "q", "Q"):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"{what} {name!r} cannot be a {ctype.resolve(type).__name__}: use an integer of 4 or 8 bytes"
             )
 
     def _array(self, name, type, access, size_or_values, unit, help, hint):
         code = layout_of(type).code
         if code in (None, "?"):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"array {name!r} cannot have elements of {ctype.resolve(type).__name__}, which is not a number: "
                 "use struct or raw_value with an array type, as c_bool * 4"
             )
@@ -458,7 +425,7 @@ class Segment:
             values = list(size_or_values)
             count = len(values)
             if count == 0:
-                raise ValueError(f"array {name!r} needs at least one element: give its values or its length") from None
+                raise ArgumentError(f"array {name!r} needs at least one element: give its values or its length") from None
             t = ctype.resolve(type)
             init = (t * count)(*([instance(t, x) for x in values] if issubclass(t, ctypes.Structure) else values))
         return self._place(name, type, access, CHARS if code == "c" else ARRAY, count, init, unit=unit, help=help, hint=hint)
@@ -468,7 +435,7 @@ class Segment:
         code = layout_of(type).code
         if not code or code in ("Zd", "?", "c"):
             instead = "string" if code == "c" else "struct"
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"{what} {name!r} cannot have the type {ctype.resolve(type).__name__}, "
                 f"which is not a number of up to 8 bytes: use {instead}"
             )
@@ -522,7 +489,7 @@ def _for_go(name, layout, access):
             return layouts.parse(layouts.ORDER + "B")
         alone = access == PUBLISHED and len(layout.dims) <= 1
         instead = "string" if alone else "a struct that has the array as a field"
-        raise TypeError(f"value {name!r} cannot be {layout.format}, for which Go has no type: use {instead}")
+        raise ArgumentTypeError(f"value {name!r} cannot be {layout.format}, for which Go has no type: use {instead}")
     return _with_strings(layout)
 
 
@@ -563,7 +530,7 @@ def _count(name, n):
     """Return the size that a constructor was given as a Shape's count. Raises TypeError if it is not an integer."""
     n = operator.index(n)
     if n < 0:
-        raise ValueError(f"value {name!r}: a length cannot be negative: {n}")
+        raise ArgumentError(f"value {name!r}: a length cannot be negative: {n}")
     return n or -1
 
 

@@ -1,5 +1,7 @@
 """Tables: rows of one type, each of which changes as a whole."""
 
+from types import GenericAlias
+
 from .ctype import type_of
 from .locked import pickled
 from .published import Slots, Struct
@@ -13,6 +15,8 @@ class Table:
     """
 
     __slots__ = ("_mapping", "_record", "_type", "_end", "_known", "__weakref__")
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, mapping, record, type, end):
         self._mapping, self._record, self._type, self._end = mapping, record, type, end

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import sys
+from types import GenericAlias
 
 from .atomics import SEQ_CST, WEAK, compare_exchange_4, compare_exchange_8, fence, function
 from .change import Awaited
@@ -34,6 +35,8 @@ class Value(Awaited, Locked):
     """
 
     __slots__ = ("_obj", "_fetch_add")
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, obj, mutex):
         self._obj, self._mutex = obj, mutex
@@ -146,6 +149,8 @@ class Atomic:
     """
 
     __slots__ = ("name", "_mapping", "_obj", "_type", "_ref", "_read_only", "_functions", "_place", "__weakref__")
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, mapping, name, obj, part=None):
         self._mapping, self._obj, self._read_only = mapping, obj, mapping.read_only

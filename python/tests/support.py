@@ -1,5 +1,6 @@
 """Helpers of the tests. The Go tests run the tests of this package, and name a Go peer in the environment."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -22,6 +23,16 @@ def eventually(what, ok, seconds=20):
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.001)
+
+
+@contextlib.contextmanager
+def set_environment(name, value):
+    """Have a variable in the environment for the time of a with statement."""
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def end_with_parent():
@@ -104,9 +115,11 @@ class Case(unittest.TestCase):
         return self.process(sys.executable, "-c", program, self.name, *args)
 
     def child(self, body):
-        """Fork a child that calls body; return its pid. The result of body is the exit code."""
+        """Fork a child that calls body; return its pid. The result of body is the exit code. It ends with the test."""
         sys.stdout.flush()
         pid = os.fork()
+        if pid:
+            self.addCleanup(self._end_child, pid)
         if pid == 0:
             code = 99
             try:
@@ -118,6 +131,15 @@ class Case(unittest.TestCase):
             finally:
                 os._exit(code)
         return pid
+
+    @staticmethod
+    def _end_child(pid):
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        except ChildProcessError:
+            pass  # the test has reaped it
 
     def reap(self, pid):
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

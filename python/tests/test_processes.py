@@ -78,7 +78,7 @@ class Multiprocessing(Case):
         with self.assertRaisesRegex(TypeError, "has no name any more"):
             pickle.dumps(seg["value"])
         shm.open(self.name, create=True).close()
-        with self.assertRaisesRegex(FileNotFoundError, "another file"):
+        with self.assertRaisesRegex(FileNotFoundError, "is not there"):
             pickle.loads(pickled)
 
 

@@ -1,10 +1,8 @@
 """Tests opening, read-only segments, malformed segments, and systems that lack something."""
 
-import contextlib
 import ctypes
 import errno
 import gc
-import io
 import json
 import os
 import random
@@ -18,7 +16,7 @@ import unittest
 import zlib
 
 import shm
-from shm import bench, header, layout
+from shm import header, layout
 from shm.cell import OWNER_MASK
 from shm.ctype import layout_of, type_of
 
@@ -75,7 +73,7 @@ class Opening(Case):
             with self.assertRaises((ValueError, OSError), msg=bad):
                 shm.open(bad, create=True)
         for bad in (None, b"plant", 5):
-            with self.assertRaisesRegex(TypeError, "name is a str, not " + type(bad).__name__):
+            with self.assertRaisesRegex(shm.ArgumentTypeError, "name is a str or a path, not " + type(bad).__name__):
                 shm.open(bad)
         with tempfile.TemporaryDirectory() as d:
             path = os.path.join(d, "none", "segment")
@@ -113,7 +111,8 @@ class Opening(Case):
             seg["rawInt"].value = 7
             self.assertEqual((ro["value"].value, ro["rawInt"].value), (1.5, 7))
             self.assertEqual(ro["atomic"].load(), 1 << 63)
-            self.assertFalse(ro["value"].wait_for(lambda x: x < 0, 0.01))
+            with self.assertRaises(shm.WaitTimeoutError):
+                ro["value"].wait_for(lambda x: x < 0, 0.01)
             for write in (
                 lambda: ro["value"].store(1),
                 lambda: ro["value"].add(1),
@@ -538,18 +537,23 @@ class Malformed(Case):
 
 
 class Bench(unittest.TestCase):
+    def run_bench(self, module, *args):
+        environment = {**os.environ, "SHM_BENCH_ROUNDS": "1"}
+        out = subprocess.run([sys.executable, "-m", module, *args], capture_output=True, text=True, env=environment)
+        self.assertEqual(out.returncode, 0, out.stderr)
+        return out.stdout
+
     def test_every_row(self):
         """All operations that are measured work. No test depends on how long they take."""
-        cost, called = bench._cost, []
-        bench._cost = lambda f, **_: called.append(f()) or 2.0
-        try:
-            with contextlib.redirect_stdout(io.StringIO()) as out:
-                bench.main()
-        finally:
-            bench._cost = cost
-        rows = out.getvalue().splitlines()
-        self.assertEqual((len(rows), len(called)), (9, 12))
-        self.assertRegex(rows[4], r"^with v.get_lock\(\): v.value \+= 1 +2 +2 +1.0$")
+        rows = self.run_bench("shm.bench")
+        self.assertGreater(len(rows.splitlines()), 20)
+        self.assertRegex(rows, r"(?m)^with v.get_lock\(\): v.value \+= 1 +\d.* +\d")
+
+    def test_names(self):
+        rows = self.run_bench("shm.namebench", "300").splitlines()
+        self.assertEqual([row.split("  ")[0] for row in rows[1:]], [
+            "make a Value", 'seg["name"], the first time', 'seg["name"] of a raw value, the first time', 'seg["name"] again',
+        ])  # fmt: skip
 
 
 class Layouts(unittest.TestCase):

@@ -32,7 +32,7 @@ func TestPython(t *testing.T) {
 	for _, file := range files {
 		sources += string(shmtest.Must(os.ReadFile(file))(t))
 	}
-	for _, name := range []string{pythonPeer, agent.Program, storm} {
+	for _, name := range []string{pythonPeer, heir, agent.Program, storm} {
 		if !strings.Contains(sources, `"`+name+`"`) {
 			t.Errorf("no test in Python starts the helper %s", name)
 		}
@@ -43,7 +43,7 @@ func TestPython(t *testing.T) {
 	}
 	pythons := shmtest.Pythons(t, shmtest.PythonShm)
 	self := shmtest.Must(os.Executable())(t)
-	for _, file := range shmtest.Must(filepath.Glob(filepath.Join(dir, "shm", "*.py")))(t) {
+	for _, file := range shmtest.Must(filepath.Glob(filepath.Join(dir, "shm", "*.py*")))(t) {
 		shmtest.Must(os.Stat(file))(t) // go test does not see that Python reads them.
 	}
 	type run struct {
@@ -63,6 +63,9 @@ func TestPython(t *testing.T) {
 			name := strings.TrimSuffix(filepath.Base(file), ".py")
 			cmd := python.Command("-W", "error", "-m", "unittest", "-v", "tests."+name)
 			cmd.Dir = python.Packages(t)
+			if i == 0 {
+				cmd.Env = append(cmd.Env, "SHM_TEST_FIRST=1")
+			}
 			cmd.Env = append(cmd.Env, "SHM_TEST_PEER="+self, "SHM_TEST_PREFIX="+shmtest.Name(t), fmt.Sprint("SHM_TEST_STORM=", length.Seconds()))
 			r := &run{python.String() + " " + strings.TrimPrefix(name, "test_"), make(chan struct{}), nil, nil}
 			runs = append(runs, r)

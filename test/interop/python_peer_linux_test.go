@@ -102,6 +102,8 @@ func peerObeys(s *shm.Segment, words []string) (answer string, err error) {
 		return "ok", writePairs(s, words[1])
 	case "pass": // to an interpreter
 		return passToPython(s, words[1])
+	case "text", "parse":
+		return showForPython(s, words)
 	case "growAndSet", "grown":
 		return growForPython(s, words)
 	}
