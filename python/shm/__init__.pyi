@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 from _typeshed import FileDescriptorLike, StrPath
 
 __version__: str
+implementation: str
 __all__: list[str]
 
 _T = TypeVar("_T")
