@@ -44,6 +44,9 @@ func (e Entry) Any() any {
 	if e.record.Layout == nil {
 		return nil
 	}
+	if v := e.number(); v != nil {
+		return v
+	}
 	if text.TooMany(shownLayout(e.record)) {
 		return errs.Wrap(fmt.Errorf("%w: %d bytes in too many parts", ErrTooLong, e.Size), "value %q", e.Name)
 	}
@@ -55,6 +58,23 @@ func (e Entry) Any() any {
 		return text.None(l)
 	}
 	return text.Value(l, b)
+}
+
+// number is Any for a single number of a frequent type that is in one place. It returns
+// nil for other values, and if the number cannot be read.
+func (e *Entry) number() (v any) {
+	r := e.record
+	if r.Kind != format.KindSingle || r.Count != 0 || r.Access == format.Published || r.Layout.Size > 8 {
+		return nil
+	}
+	var room [8]byte
+	b := room[:r.Layout.Size]
+	_ = e.m.region.Guarded(func() error {
+		e.fill(b)
+		v = text.Number(*r.Layout, b)
+		return nil
+	})
+	return v
 }
 
 // Text returns the value in one line, as Go writes it: numbers, true and false;
@@ -162,6 +182,13 @@ func (e Entry) loadBytes() []byte {
 		s.Read(func(slot []byte) { mem.CopyBytes(b, slot[:len(b)]) })
 		return b
 	}
+	e.fill(b)
+	return b
+}
+
+// fill is loadBytes of a value that is in one place.
+func (e *Entry) fill(b []byte) {
+	r := e.record
 	if r.Access == format.Raw {
 		e.m.file.cells.Shadow(r.Data, len(b)).Read(0, len(b))
 	} else {
@@ -169,7 +196,6 @@ func (e Entry) loadBytes() []byte {
 	}
 	mem.LoadWords(b, mem.Slice[byte](&e.m.region, r.Elements(), len(b)))
 	runtime.KeepAlive(e.m)
-	return b
 }
 
 // loadRows fills b with the rows of a table, one behind the other.

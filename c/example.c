@@ -1,3 +1,5 @@
+//go:build ignore
+
 /* Counts its own runs. The number is what Go calls a Value[int64], with the name "runs". */
 #include "shm.h"
 

@@ -1,3 +1,5 @@
+//go:build ignore
+
 /*
  * The C side of the Go tests: test MODE ARGUMENTS. It exchanges lines with the Go
  * side. If a check fails, it prints a line to standard error and exits with status 1.

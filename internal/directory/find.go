@@ -174,13 +174,22 @@ func (d *Directory) locked(f func() error) error {
 }
 
 // growths returns the last growth record of each struct, up to the first record that
-// is not valid.
+// is not valid. It validates growth records alone: All validates the others.
 func (d *Directory) growths(used int64) map[int64]*format.Record {
 	last := map[int64]*format.Record{}
-	for r, err := range d.records(format.HeaderSize, used) {
-		if err == nil && r.Kind == format.KindGrowth {
+	for off := int64(format.HeaderSize); off < used; {
+		kind, size, ok := format.Peek(d.region.Bytes, off, used)
+		if !ok {
+			break
+		}
+		if kind == format.KindGrowth {
+			r, _, err := d.decode(off, used)
+			if err != nil {
+				break
+			}
 			last[r.Older] = r
 		}
+		off += size
 	}
 	return last
 }

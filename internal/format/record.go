@@ -191,6 +191,19 @@ func Decode(mem []byte, off, end int64, layouts map[string]*layout.Layout) (r *R
 	return r, size, nil
 }
 
+// Peek returns the kind and the size of what may be a record at off in mem, without
+// validating it. ok is false if no record of that size can end by end.
+func Peek(mem []byte, off, end int64) (kind Kind, size int64, ok bool) {
+	if off < 0 || end > int64(len(mem)) || end-off < RecordFixed {
+		return 0, 0, false
+	}
+	n := binary.NativeEndian.Uint64(mem[off:])
+	if n < RecordFixed || n%Line != 0 || n > uint64(end-off) {
+		return 0, 0, false
+	}
+	return Kind(mem[off+41]), int64(n), true
+}
+
 // nonZero returns the index of the first byte that is not zero, or -1.
 func nonZero(b []byte) int {
 	for i, c := range b {

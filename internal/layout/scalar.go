@@ -49,16 +49,33 @@ func scalar(code string, t reflect.Type) Layout {
 	return Layout{Format: ByteOrder + code, Size: int(t.Size()), Align: t.Align()}
 }
 
+// numbers has the types of scalars by what follows the byte order in a format.
+var numbers = func() map[string]reflect.Type {
+	m := map[string]reflect.Type{}
+	for _, s := range scalars {
+		if s.code != "c" {
+			m[s.code] = s.typ
+		}
+	}
+	return m
+}()
+
 // IsText reports whether l is one character, or a C string as Parts returns it.
-func (l Layout) IsText() bool { return l.Format == ByteOrder+"c" }
+func (l Layout) IsText() bool { return len(l.Format) == 2 && l.code() == "c" }
 
 // Number returns the Go type of a number or a bool. It is nil for any other
 // layout.
 func (l Layout) Number() reflect.Type {
-	for _, s := range scalars {
-		if l.Format == ByteOrder+s.code && !l.IsText() {
-			return s.typ
-		}
+	if len(l.Format) > 3 { // most of what is no number, without a look at the map
+		return nil
 	}
-	return nil
+	return numbers[l.code()]
+}
+
+// code returns what follows the byte order; "" if that is another one.
+func (l Layout) code() string {
+	if l.Format == "" || l.Format[:1] != ByteOrder {
+		return ""
+	}
+	return l.Format[1:]
 }

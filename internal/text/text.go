@@ -10,6 +10,7 @@ package text
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -42,6 +43,9 @@ func TooMany(l layout.Layout) bool { return parts(l) > maxParts }
 // parts counts the fields, strings and slices in a value, up to a little more than
 // maxParts.
 func parts(l layout.Layout) int {
+	if l.Number() != nil {
+		return 0
+	}
 	dims, elem := l.Parts()
 	each := 0 // of an element
 	switch {
@@ -70,10 +74,35 @@ func parts(l layout.Layout) int {
 // struct, and a slice for any other array, in as many levels as the array has
 // dimensions.
 func Value(l layout.Layout, b []byte) any {
+	if v := Number(l, b); v != nil {
+		return v
+	}
 	dims, elem := l.Parts()
 	v := reflect.New(goType(dims, elem))
 	fillValue(v.Elem(), dims, elem, b)
 	return v.Elem().Interface()
+}
+
+// Number is Value for a number of a frequent type, without reflection, since tools look
+// at many values again and again. It returns nil for others.
+func Number(l layout.Layout, b []byte) any {
+	t := l.Number()
+	if t == nil {
+		return nil
+	}
+	switch t.Kind() {
+	case reflect.Int64:
+		return int64(binary.NativeEndian.Uint64(b))
+	case reflect.Uint64:
+		return binary.NativeEndian.Uint64(b)
+	case reflect.Float64:
+		return math.Float64frombits(binary.NativeEndian.Uint64(b))
+	case reflect.Int32:
+		return int32(binary.NativeEndian.Uint32(b))
+	case reflect.Uint32:
+		return binary.NativeEndian.Uint32(b)
+	}
+	return nil
 }
 
 // None returns what Value returns for an array of no elements of that layout.

@@ -36,7 +36,7 @@ var layers = []struct{ dir, imports string }{
 }
 
 // others is the packages that no part of the library may import, and what each may
-// import of this module. The directory "cmd/..." stands for those below it.
+// import of this module. A directory "…/..." stands for those below it.
 var others = map[string]string{
 	"internal/format/formattest": "internal/format",
 	"internal/mem/memtest":       "internal/mem internal/format internal/sys internal/shmtest",
@@ -47,8 +47,21 @@ var others = map[string]string{
 	"shmprom":                    ".",
 	"shmtest":                    ". internal/sys/trace internal/sys/child internal/format internal/sys internal/race",
 	"test/agent":                 ". internal/shmtest internal/format internal/mem internal/sys",
-	"cmd/...":                    ". cmd/...",
+	"c":                          "",
+	"python":                     "",
 	"examples/...":               ". examples/...",
+
+	// The command, from below to above.
+	"cmd/shm/internal/form":     "",
+	"cmd/shm/internal/proc":     "",
+	"cmd/shm/internal/value":    ". cmd/shm/internal/form",
+	"cmd/shm/internal/segments": ". cmd/shm/internal/form cmd/shm/internal/value",
+	"cmd/shm/internal/generate": ". cmd/shm/internal/form",
+	"cmd/shm/internal/bindings": ". c python",
+	"cmd/shm/internal/doctor":   ". cmd/shm/internal/form",
+	"cmd/shm/internal/bench":    ".",
+	"cmd/shm/internal/watch":    ". cmd/shm/internal/form cmd/shm/internal/segments cmd/shm/internal/value",
+	"cmd/shm":                   ". cmd/shm/internal/...",
 }
 
 // confined has the packages that only these directories of the library import. The
