@@ -68,7 +68,7 @@ func diffReport(a, b *segments.Dump) (r *form.Report, status int, err error) {
 		status = max(status, worst)
 		short, _ := cut(form.Text(x))
 		other, _ := cut(form.Text(y))
-		r.Rows = append(r.Rows, form.Row{Cells: []string{name, what, short, other}, Data: diffData{name, what, x, y}})
+		r.Add(form.Row{Cells: []string{name, what, short, other}, Data: diffData{name, what, x, y}})
 	}
 	second := map[string]segments.DumpValue{}
 	for _, v := range b.Values {

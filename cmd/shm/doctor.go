@@ -27,7 +27,7 @@ something is bad the exit status is 1.`,
 			marks := map[doctor.Verdict]form.Mark{doctor.Note: form.Warn, doctor.Bad: form.Bad}
 			for _, f := range doctor.Examine() {
 				bad = bad || f.Verdict == doctor.Bad
-				r.Rows = append(r.Rows, form.Row{Cells: []string{f.Check, string(f.Verdict), f.Found}, Data: f, Mark: marks[f.Verdict]})
+				r.Add(form.Row{Cells: []string{f.Check, string(f.Verdict), f.Found}, Data: f, Mark: marks[f.Verdict]})
 				if f.Means != "" && c.String("o") == form.Table {
 					r.Notes = append(r.Notes, f.Check+": "+f.Means)
 				}

@@ -112,7 +112,7 @@ Examples:
 						return err
 					}
 				}
-				r.Rows = append(r.Rows, row)
+				r.Add(row)
 			}
 			if len(changes)+len(left) == 0 {
 				r.Notes = []string{"nothing differs"}

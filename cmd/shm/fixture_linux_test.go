@@ -201,7 +201,7 @@ func steady(t *testing.T, text, segment string, pids ...int) string {
 		{`"taken": "[^"]*"`, `"taken": "2026-01-02T03:04:05Z"`},
 		{`"held_for_seconds": [\d.e-]+`, `"held_for_seconds": 1`},
 		{`\b\d+(\.\d+)?ms\b`, `200ms`},
-		{`this user may not see what [^"\n]*have mapped\n`, ``},
+		{`this user may not see the mappings of [^"\n]*\n`, ``},
 		{`shm\.test`, `PROGRAM`},
 		{` +\n`, "\n"},
 	} {

@@ -45,7 +45,7 @@ Examples:
 				if err != nil {
 					return err
 				}
-				r.Rows = append(r.Rows, row)
+				r.Add(row)
 			}
 			return printerFor(c).Report(r)
 		},

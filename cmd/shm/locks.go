@@ -68,7 +68,7 @@ Examples:
 			}
 			r := &form.Report{Kind: "locks", Columns: form.Columns("segment", "lock", "holder", "pid", "state", ">held for", "notes")}
 			for _, l := range locks {
-				r.Rows = append(r.Rows, l.row())
+				r.Add(l.row())
 			}
 			if len(locks) == 0 {
 				r.Notes = []string{"no lock is held"}
@@ -102,6 +102,7 @@ type lockData struct {
 	State     proc.State `json:"state,omitempty"`
 	HeldFor   float64    `json:"held_for_seconds,omitempty"` // at least
 	Waiting   bool       `json:"waiting"`
+	Waiters   []int      `json:"waiters,omitempty"` // pids of processes that sleep until they get it
 	Abandoned bool       `json:"abandoned"`
 	Takeovers uint32     `json:"takeovers"`
 }
@@ -139,7 +140,11 @@ func (l lockData) row() form.Row {
 		}
 		notes += text
 	}
-	if l.Waiting {
+	switch {
+	case len(l.Waiters) > 0:
+		pids := strings.Trim(fmt.Sprint(l.Waiters), "[]")
+		add("waiters: " + strings.ReplaceAll(pids, " ", ", "))
+	case l.Waiting:
 		add("others wait or waited")
 	}
 	if l.Abandoned {
@@ -207,18 +212,29 @@ func (w *lockWatch) lookAt(name string, maps *proc.Maps) (locks []lockData, err 
 	if err != nil {
 		return nil, err
 	}
-	byID := seen(s, maps.Of(proc.KeyOf(file.Dev, file.Inode)))
+	key := proc.KeyOf(file.Dev, file.Inode)
+	attached := maps.Of(key)
+	byID, waiters := seen(s, attached), map[string][]proc.Process(nil)
 	now := time.Now()
 	for e := range s.Entries() {
 		for lock, info := range locksOf(e) {
-			key := name + "\x00" + lock
+			seen := name + "\x00" + lock
 			if !info.Held {
-				delete(w.since, key)
-			} else if seen, ok := w.since[key]; !ok || seen.id != info.ID {
-				w.since[key] = sighting{info.ID, now}
+				delete(w.since, seen)
+			} else if last, ok := w.since[seen]; !ok || last.id != info.ID {
+				w.since[seen] = sighting{info.ID, now}
 			}
 			if w.all || info.Held || info.Abandoned {
-				locks = append(locks, lockDataOf(name, lock, info, byID, now.Sub(w.since[key].at)))
+				l := lockDataOf(name, lock, info, byID, now.Sub(w.since[seen].at))
+				if info.Waiting {
+					if waiters == nil {
+						waiters = waitsOf(s, key, attached).waiters
+					}
+					for _, p := range waiters[lock] {
+						l.Waiters = append(l.Waiters, p.Pid)
+					}
+				}
+				locks = append(locks, l)
 			}
 		}
 	}

@@ -49,7 +49,7 @@ Examples:
 				return err
 			}
 			defer s.Close()
-			report, err := valuesReport(s, globs, c.Bool("l"), c.String("o") == form.Table)
+			report, err := valuesReport(s, globs, c.Bool("l"), c.String("o"))
 			if err != nil {
 				return err
 			}
@@ -108,19 +108,23 @@ func lockStateOf(e shm.Entry) *lockState {
 	return &lockState{l.Held, l.ID, l.Pid, l.Program, l.Alive, l.Waiting, l.Abandoned, l.Takeovers}
 }
 
-// valueRowOf looks at a value.
-func valueRowOf(e shm.Entry) (row valueRow, v any) {
-	row = valueRow{
-		Name: e.Name, Type: e.Type(), Access: e.Access.String(), Len: e.Len, Layout: e.Layout.Format, Unit: e.Unit, Hint: e.Hint, Help: e.Help,
-		Offset: e.Offset, Bytes: e.Size, Maker: maker{e.Pid, e.Program}, Lock: lockStateOf(e),
-	}
+// contents returns what a value is, or nil and why it cannot be shown.
+func contents(e shm.Entry) (v any, problem string) {
 	v = e.Any()
 	if err, failed := v.(error); failed {
-		row.Error = err.Error()
-		v = nil
+		return nil, err.Error()
 	}
-	row.Value = value.JSON(v, e.Layout, e.Hint)
-	return row, v
+	return v, ""
+}
+
+// valueRowOf says in JSON what there is to say of a value, of which contents has returned
+// v and problem.
+func valueRowOf(e shm.Entry, v any, problem string) valueRow {
+	return valueRow{
+		Name: e.Name, Type: e.Type(), Access: e.Access.String(), Len: e.Len, Layout: e.Layout.Format, Unit: e.Unit, Hint: e.Hint, Help: e.Help,
+		Offset: e.Offset, Bytes: e.Size, Maker: maker{e.Pid, e.Program}, Lock: lockStateOf(e), Error: problem,
+		Value: value.JSON(v, e.Layout, e.Hint),
+	}
 }
 
 // selected reports whether a name matches one of the patterns, or there are none.
@@ -144,8 +148,9 @@ func cut(text string) (short string, was bool) {
 	return string([]rune(text)[:widest-1]) + "…", true
 }
 
-// valuesReport lists the values of a segment. If short is true, long values are cut.
-func valuesReport(s *shm.Segment, globs []string, long, short bool) (*form.Report, error) {
+// valuesReport lists the values of a segment in one form. A row has what that form
+// prints, since a segment may have many values. In a table long values are cut.
+func valuesReport(s *shm.Segment, globs []string, long bool, as string) (*form.Report, error) {
 	r := &form.Report{Kind: "values", Columns: form.Columns("name", "type", "value", "help")}
 	if long {
 		r.Columns = append(r.Columns, form.Columns("access", ">offset", ">bytes", "made by")...)
@@ -156,30 +161,34 @@ func valuesReport(s *shm.Segment, globs []string, long, short bool) (*form.Repor
 		if !selected(e.Name, globs) {
 			continue
 		}
-		row, v := valueRowOf(e)
+		v, problem := contents(e)
+		if as == form.JSON || as == form.JSONL {
+			r.Add(form.Row{Data: valueRowOf(e, v, problem)})
+			continue
+		}
+		var row form.Row
 		text := value.Human(v, e.Layout, e.Hint, e.Unit)
 		if v == nil {
 			text = e.Text()
 		}
-		if short {
+		if as == form.Table {
 			var was bool
 			if text, was = cut(text); was {
 				cuts++
 			}
 		}
-		cells := []string{form.Name(e.Name), form.Text(row.Type), text, form.Text(e.Help)}
+		row.Cells = []string{form.Name(e.Name), form.Text(e.Type()), text, form.Text(e.Help)}
 		if long {
 			by := ""
 			if e.Pid != 0 {
 				by = fmt.Sprintf("%s (%d)", form.Name(e.Program), e.Pid)
 			}
-			cells = append(cells, row.Access, strconv.FormatInt(e.Offset, 10), strconv.FormatInt(e.Size, 10), by)
+			row.Cells = append(row.Cells, e.Access.String(), strconv.FormatInt(e.Offset, 10), strconv.FormatInt(e.Size, 10), by)
 		}
-		mark := form.None
-		if row.Lock != nil && row.Lock.Held && !row.Lock.Alive || row.Error != "" {
-			mark = form.Bad
+		if problem != "" || heldByDead(e) {
+			row.Mark = form.Bad
 		}
-		r.Rows = append(r.Rows, form.Row{Cells: cells, Data: row, Mark: mark})
+		r.Add(row)
 	}
 	switch {
 	case total == 0:
@@ -191,4 +200,14 @@ func valuesReport(s *shm.Segment, globs []string, long, short bool) (*form.Repor
 		r.Notes = append(r.Notes, form.Count(cuts, "long value")+" cut: shm get shows all of it")
 	}
 	return r, nil
+}
+
+// heldByDead reports whether a dead process holds a lock of the value.
+func heldByDead(e shm.Entry) bool {
+	for _, l := range e.Locks() {
+		if l.Held && !l.Alive {
+			return true
+		}
+	}
+	return false
 }

@@ -20,10 +20,11 @@ func psCommand() *cli.Command {
 		Name:      "ps",
 		Usage:     "list the processes that are attached to segments",
 		ArgsUsage: "[SEG]",
-		Description: `Ps lists each process that has a segment mapped, whether it can write to it, and the locks
-that it holds. Processes that are not to be seen are listed as well, if they use locks: the dead
-that still hold one, which the next program gets, and those in other pid namespaces or of other
-users.
+		Description: `Ps lists each process that has a segment mapped, its id in the segment, whether it can write
+to it, and the locks that it holds and waits for. Processes that are not to be seen are listed
+as well, if they use locks: the dead that still hold one, which the next program gets, and those
+in other pid namespaces or of other users. What a process waits for is the word in memory on
+which one of its threads sleeps at this moment; only its own user and root see that.
 
 Examples:
    shm ps
@@ -44,9 +45,10 @@ Examples:
 			if err != nil {
 				return err
 			}
-			r := &form.Report{Kind: "processes", Columns: form.Columns("segment", ">pid", "program", "state", "access", "holds")}
+			r := &form.Report{Kind: "processes", Columns: form.Columns("segment", ">pid", "program", "state", "access", ">id", "holds", "waits for")}
 			for _, name := range names {
-				rows, err := processRows(name, maps)
+				rows, notes, err := processRows(name, maps)
+				r.Notes = append(r.Notes, notes...)
 				switch {
 				case err == nil:
 				case len(args) > 0:
@@ -77,21 +79,24 @@ type processData struct {
 	Program   string     `json:"program,omitempty"`
 	State     proc.State `json:"state"`
 	ReadOnly  bool       `json:"read_only"`
-	Holds     []string   `json:"holds"` // names of locks
+	Holds     []string   `json:"holds"`             // names of locks
+	WaitsFor  []string   `json:"waits_for"`         // locks of these values
+	Awaits    []string   `json:"awaits_changes_of"` // of these values
 }
 
 // processRows lists the processes of one segment. Beside an error, it returns those that
 // could be found out.
-func processRows(name string, maps *proc.Maps) (rows []form.Row, err error) {
+func processRows(name string, maps *proc.Maps) (rows []form.Row, notes []string, err error) {
 	file, err := segments.Stat(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	attached := maps.Of(proc.KeyOf(file.Dev, file.Inode))
+	key := proc.KeyOf(file.Dev, file.Inode)
+	attached := maps.Of(key)
 	byPid := map[int]*processData{}
 	var all []*processData
 	for _, p := range attached {
-		d := &processData{Segment: name, Pid: p.Pid, NSPid: p.NSPid, Namespace: p.PidNS, Program: p.Program, State: p.State, ReadOnly: p.ReadOnly, Holds: []string{}}
+		d := &processData{Segment: name, Pid: p.Pid, NSPid: p.NSPid, Namespace: p.PidNS, Program: p.Program, State: p.State, ReadOnly: p.ReadOnly, Holds: []string{}, WaitsFor: []string{}, Awaits: []string{}}
 		byPid[p.Pid], all = d, append(all, d)
 	}
 	s, err := segments.Look(name)
@@ -103,7 +108,7 @@ func processRows(name string, maps *proc.Maps) (rows []form.Row, err error) {
 				byPid[q.Pid].ID, byID[p.ID] = p.ID, byPid[q.Pid]
 				continue
 			}
-			d := &processData{Segment: name, ID: p.ID, NSPid: p.Pid, Program: p.Program, State: proc.Unknown, Holds: []string{}}
+			d := &processData{Segment: name, ID: p.ID, NSPid: p.Pid, Program: p.Program, State: proc.Unknown, Holds: []string{}, WaitsFor: []string{}, Awaits: []string{}}
 			if p.Namespace != 0 {
 				d.Namespace = strconv.FormatUint(p.Namespace, 10)
 			}
@@ -119,12 +124,17 @@ func processRows(name string, maps *proc.Maps) (rows []form.Row, err error) {
 				}
 			}
 		}
+		w := waitsOf(s, key, attached)
+		for _, d := range byPid {
+			d.WaitsFor, d.Awaits = append(d.WaitsFor, w.locks[d.Pid]...), append(d.Awaits, w.changes[d.Pid]...)
+		}
+		notes = w.note()
 		err = s.Check()
 	}
 	for _, d := range all {
 		rows = append(rows, d.row())
 	}
-	return rows, err
+	return rows, notes, err
 }
 
 func (d *processData) row() form.Row {
@@ -153,9 +163,25 @@ func (d *processData) row() form.Row {
 	case proc.Stopped:
 		mark = form.Warn
 	}
-	var holds []string
-	for _, name := range d.Holds {
-		holds = append(holds, form.Name(name))
+	id := ""
+	if d.ID != 0 {
+		id = strconv.FormatUint(uint64(d.ID), 10)
 	}
-	return form.Row{Cells: []string{form.Name(d.Segment), pid, program, string(d.State), access, strings.Join(holds, " ")}, Data: d, Mark: mark}
+	waits := names(d.WaitsFor)
+	if len(d.Awaits) > 0 {
+		if waits != "" {
+			waits += ", "
+		}
+		waits += "a change of " + names(d.Awaits)
+	}
+	return form.Row{Cells: []string{form.Name(d.Segment), pid, program, string(d.State), access, id, names(d.Holds), waits}, Data: d, Mark: mark}
+}
+
+// names returns names as they can be shown, with spaces between them.
+func names(all []string) string {
+	shown := make([]string, len(all))
+	for i, name := range all {
+		shown[i] = form.Name(name)
+	}
+	return strings.Join(shown, " ")
 }

@@ -45,11 +45,9 @@ Examples:
 				return err
 			}
 			defer s.Close()
-			sampler := watch.NewSampler(s, func(name string) bool { return selected(name, args[1:]) })
+			sampler := watch.NewSampler(s, args[0], func(name string) bool { return selected(name, args[1:]) })
 			p := &form.Printer{W: os.Stdout, Err: os.Stderr, Form: form.JSONL}
-			return watchLines(ctx, sampler, c.Duration("i"), c.Int("n"), func(now time.Time, _ bool, v *watch.Series) error {
-				return p.Row(watchRow(now, v))
-			})
+			return watchLines(ctx, sampler, c.Duration("i"), c.Int("n"), p, nil)
 		},
 	}
 }

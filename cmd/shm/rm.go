@@ -68,7 +68,7 @@ Examples:
 						kept = err
 					}
 				}
-				r.Rows = append(r.Rows, form.Row{Cells: []string{form.Name(name), form.Bytes(data.Memory), form.Line(data.Result)}, Data: data, Mark: mark})
+				r.Add(form.Row{Cells: []string{form.Name(name), form.Bytes(data.Memory), form.Line(data.Result)}, Data: data, Mark: mark})
 			}
 			if len(r.Rows) == 0 {
 				r.Notes = []string{"there is no segment in /dev/shm"}
@@ -140,7 +140,7 @@ func unused(name string, file segments.File, maps *proc.Maps) error {
 		return inUse("a process out of sight holds a lease on it")
 	}
 	if maps.Hidden > 0 && file.Mode.Perm()&0o077 != 0 {
-		return inUse("this user may not see what %s have mapped, and the mode lets other users attach: ask root", form.Count(maps.Hidden, "other process", "other processes"))
+		return inUse("this user may not see the mappings of %s, and the mode lets other users attach: ask root", form.Count(maps.Hidden, "other process", "other processes"))
 	}
 	return nil
 }

@@ -91,7 +91,7 @@ func segmentsReport() (*form.Report, error) {
 		case len(row.Processes) == 0 && !row.Leased:
 			mark = form.Warn
 		}
-		r.Rows = append(r.Rows, form.Row{
+		r.Add(form.Row{
 			Cells: []string{form.Name(row.Name), form.Bytes(row.Size), strconv.Itoa(row.Values), form.Text(row.Owner), row.Mode, strconv.Itoa(len(row.Processes)), strconv.Itoa(row.Held), form.Line(row.State)},
 			Data:  row, Mark: mark,
 		})
@@ -111,7 +111,7 @@ func hiddenNote(maps *proc.Maps) []string {
 	if maps.Hidden == 0 {
 		return nil
 	}
-	return []string{"this user may not see what " + form.Count(maps.Hidden, "other process", "other processes") + " have mapped"}
+	return []string{"this user may not see the mappings of " + form.Count(maps.Hidden, "other process", "other processes")}
 }
 
 // segmentRowOf looks at one segment. What cannot be found out is in Error.

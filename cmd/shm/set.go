@@ -103,7 +103,7 @@ Examples:
 				if err != nil {
 					return err
 				}
-				report.Rows = append(report.Rows, row)
+				report.Add(row)
 			}
 			return printerFor(c).Report(report)
 		},
@@ -164,12 +164,17 @@ func change(ctx context.Context, s *shm.Segment, timeout time.Duration, p value.
 	if is, l, err = p.Load(); err != nil {
 		return form.Row{}, err
 	}
+	return changed(p, old, is, l), nil
+}
+
+// changed returns the row of a change.
+func changed(p value.Part, old, is any, l shm.Layout) form.Row {
 	hint := p.Entry.Hint
 	was, now := value.Human(old, l, hint, ""), value.Human(is, l, hint, "")
 	return form.Row{
 		Cells: []string{p.Name(), was, now}, Text: fmt.Sprintf("%s: %s -> %s", p.Name(), was, now),
 		Data: changeData{p.Name(), value.JSON(old, l, hint), value.JSON(is, l, hint)},
-	}, nil
+	}
 }
 
 // withHolder says who holds the lock for which a change has waited in vain.
@@ -199,8 +204,9 @@ func addCommand() *cli.Command {
 		Usage:     "add to a number",
 		ArgsUsage: "SEG NAME[.FIELD][[INDEX]] DELTA",
 		Description: `Add adds DELTA, which may be negative, to a number, under the number's own lock or by
-one atomic operation. A sum that does not fit is an error, and nothing is changed. Flags
-come before the arguments. Otherwise it is as set.
+one atomic operation. A sum that does not fit is an error, and nothing is changed. To a Counter
+it adds as a program does: what it adds stays. A Gauge has parts of living processes alone, so
+it cannot be added to. Flags come before the arguments. Otherwise it is as set.
 
 Examples:
    shm add board requests 1
@@ -223,16 +229,58 @@ Examples:
 				return err
 			}
 			report := changesReport()
-			row, err := change(ctx, s, c.Duration("timeout"), p, func(old any, _ shm.Layout) (string, error) {
-				return sum(old, args[2], p.Entry.Hint)
-			})
+			add := func() (form.Row, error) {
+				return change(ctx, s, c.Duration("timeout"), p, func(old any, _ shm.Layout) (string, error) {
+					return sum(old, args[2], p.Entry.Hint)
+				})
+			}
+			switch p.Entry.Type() {
+			case "Counter[int64]":
+				add = func() (form.Row, error) { return count(s, p, args[2], shm.NewCounter[int64]) }
+			case "Counter[uint64]":
+				add = func() (form.Row, error) { return count(s, p, args[2], shm.NewCounter[uint64]) }
+			case "Counter[float64]":
+				add = func() (form.Row, error) { return count(s, p, args[2], shm.NewCounter[float64]) }
+			case "Gauge[int64]", "Gauge[uint64]", "Gauge[float64]":
+				return fmt.Errorf("%w: %s is a Gauge, the sum of what living processes have set, and this process ends at once", fs.ErrInvalid, form.Name(p.Entry.Name))
+			}
+			row, err := add()
 			if err != nil {
 				return err
 			}
-			report.Rows = append(report.Rows, row)
+			report.Add(row)
 			return printerFor(c).Report(report)
 		},
 	}
+}
+
+// count adds to a counter. What it was and is are two looks, between which others may add
+// as well.
+func count[T shm.CounterNumber](s *shm.Segment, p value.Part, delta string, attach func(*shm.Segment, string) (shm.Counter[T], error)) (form.Row, error) {
+	if len(p.Path) > 0 {
+		return form.Row{}, fmt.Errorf("%w: value %s is a number, which has no parts", fs.ErrNotExist, form.Name(p.Entry.Name))
+	}
+	c, err := attach(s, p.Entry.Name)
+	if err != nil {
+		return form.Row{}, err
+	}
+	text, err := value.Unhinted(delta, p.Entry.Hint)
+	if err != nil {
+		return form.Row{}, err
+	}
+	var d T
+	if _, unsigned := any(d).(uint64); unsigned && strings.HasPrefix(text, "-") {
+		return form.Row{}, fmt.Errorf("%w: %s is a Counter[uint64], which only grows", strconv.ErrRange, form.Name(p.Entry.Name))
+	}
+	if _, err := sum(d, delta, p.Entry.Hint); err != nil {
+		return form.Row{}, err
+	}
+	if _, err := fmt.Sscan(text, &d); err != nil {
+		return form.Row{}, fmt.Errorf("%w: %s: %w", fs.ErrInvalid, form.Text(delta), err)
+	}
+	old := c.Load()
+	c.Add(d)
+	return changed(p, old, c.Load(), p.Entry.Layout), nil
 }
 
 // sum returns the text of a number plus a delta.

@@ -11,6 +11,7 @@ import (
 
 	"example.org/shm"
 	"example.org/shm/cmd/shm/internal/form"
+	"example.org/shm/cmd/shm/internal/watch"
 )
 
 // The exit statuses are a contract: scripts rely on them, and README.md lists them.
@@ -56,7 +57,7 @@ func statusOf(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return statusFine
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil, errors.Is(err, watch.ErrInterrupted):
 		return statusInterrupted
 	case errors.Is(err, context.DeadlineExceeded):
 		return statusLocked

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -64,37 +66,46 @@ Examples:
 				return err
 			}
 			defer s.Close()
-			sampler := watch.NewSampler(s, func(name string) bool { return selected(name, args[1:]) })
+			sampler := watch.NewSampler(s, args[0], func(name string) bool { return selected(name, args[1:]) })
 			lines := c.IsSet("n") || c.IsSet("exec") || c.IsSet("o")
 			if !lines && form.IsTerminal(os.Stdout) && form.IsTerminal(os.Stdin) {
 				return watch.Screen(ctx, sampler, form.Name(args[0]), c.Duration("i"), os.Stdin, os.Stdout)
 			}
-			return watchLines(ctx, sampler, c.Duration("i"), c.Int("n"), func(now time.Time, first bool, v *watch.Series) error {
-				if command := c.String("exec"); command != "" && !first {
-					if err := runAtChange(ctx, command, args[0], v); err != nil {
-						return err
-					}
-				}
-				return printerFor(c).Row(watchRow(now, v))
-			})
+			var changed func(v *watch.Series) error
+			if command := c.String("exec"); command != "" {
+				changed = func(v *watch.Series) error { return runAtChange(ctx, command, args[0], v) }
+			}
+			return watchLines(ctx, sampler, c.Duration("i"), c.Int("n"), printerFor(c), changed)
 		},
 	}
 }
 
-// watchLines calls changed for each value at first, and then for each that has changed.
-func watchLines(ctx context.Context, s *watch.Sampler, every time.Duration, count int, changed func(now time.Time, first bool, v *watch.Series) error) error {
+// watchLines prints a line for each value at first, and then for each that has changed,
+// after it has called changed, which may be nil.
+func watchLines(ctx context.Context, s *watch.Sampler, every time.Duration, count int, p *form.Printer, changed func(v *watch.Series) error) error {
+	out := bufio.NewWriter(p.W)
+	p.W = out
 	for i := 1; ; i++ {
 		now := time.Now()
-		all, damage := s.Look(now)
+		all, trouble := s.Look(now)
 		for _, v := range all {
-			if v.Fresh {
-				if err := changed(now, i == 1, v); err != nil {
+			if !v.Fresh {
+				continue
+			}
+			if i > 1 && changed != nil {
+				if err := errors.Join(out.Flush(), changed(v)); err != nil {
 					return err
 				}
 			}
+			if err := p.Row(watchRow(now, v, p.Form)); err != nil {
+				return err
+			}
 		}
-		if damage != nil {
-			return damage
+		if err := out.Flush(); err != nil {
+			return err
+		}
+		if trouble != nil {
+			return trouble
 		}
 		if i == count {
 			return nil
@@ -115,10 +126,14 @@ type watchData struct {
 	Dead  bool            `json:"dead,omitempty"` // a dead process holds the lock
 }
 
-func watchRow(now time.Time, v *watch.Series) form.Row {
-	e := v.Entry
-	d := watchData{At: now.UTC(), Name: e.Name, Value: value.JSON(v.Value, e.Layout, e.Hint), Unit: e.Unit, Dead: v.Dead}
-	text := fmt.Sprintf("%s %s: %s", d.At.Format("15:04:05.000"), form.Name(e.Name), v.Text)
+// watchRow returns the line of a value in one form.
+func watchRow(now time.Time, v *watch.Series, as string) form.Row {
+	e := &v.Entry
+	d := watchData{At: now.UTC(), Name: e.Name, Unit: e.Unit, Dead: v.Dead}
+	if as == form.JSONL {
+		d.Value = value.JSON(v.Value, e.Layout, e.Hint)
+	}
+	text := fmt.Sprintf("%s %s: %s", d.At.Format("15:04:05.000"), v.Name, v.Text)
 	if v.Number && v.Rate != 0 {
 		d.Rate = &v.Rate
 		text += fmt.Sprintf(" (%+.4g/s)", v.Rate)

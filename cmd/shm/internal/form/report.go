@@ -1,11 +1,13 @@
 package form
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -69,6 +71,15 @@ type Report struct {
 	Notes   []string // what a reader has to know besides: below the table, and in JSON
 }
 
+// Add appends a row. The room for rows doubles: append alone copies the rows of a long
+// list several times.
+func (r *Report) Add(row Row) {
+	if len(r.Rows) == cap(r.Rows) {
+		r.Rows = slices.Grow(r.Rows, len(r.Rows)+16)
+	}
+	r.Rows = append(r.Rows, row)
+}
+
 // Printer writes reports in one form.
 type Printer struct {
 	W      io.Writer
@@ -88,6 +99,21 @@ func Coloured(f *os.File) bool {
 
 // Report writes a whole report.
 func (p *Printer) Report(r *Report) error {
+	out := bufio.NewWriterSize(p.W, 64<<10)
+	buffered := &Printer{W: out, Err: p.Err, Form: p.Form, Colour: p.Colour}
+	if err := buffered.report(r); err != nil {
+		return err
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	if p.Form == JSON || p.Form == Table {
+		return nil
+	}
+	return p.notes(r.Notes)
+}
+
+func (p *Printer) report(r *Report) error {
 	switch p.Form {
 	case JSON:
 		return p.document(r)
@@ -99,7 +125,7 @@ func (p *Printer) Report(r *Report) error {
 			return err
 		}
 	}
-	return p.notes(r.Notes)
+	return nil
 }
 
 // notes writes the notes to standard error, where no script takes them for rows.
@@ -116,7 +142,7 @@ func (p *Printer) notes(notes []string) error {
 // frame. As JSON it is one object in a line.
 func (p *Printer) Row(r Row) error {
 	if p.Form == JSONL || p.Form == JSON {
-		b, err := encode(r.Data, "")
+		b, err := encode(r.Data, "", "")
 		if err != nil {
 			return err
 		}
@@ -137,35 +163,58 @@ func (p *Printer) Row(r Row) error {
 	return err
 }
 
-// document writes a report as one JSON document.
+// document writes a report as one JSON document, row by row.
 func (p *Printer) document(r *Report) error {
-	rows := make([]any, 0, len(r.Rows))
-	for _, row := range r.Rows {
-		rows = append(rows, row.Data)
-	}
-	list, err := encode(rows, "")
-	if err != nil {
+	if _, err := fmt.Fprintf(p.W, "{\n  \"schema\": %d", Schema); err != nil {
 		return err
 	}
-	doc := fmt.Appendf(nil, `{"schema":%d,%q:%s`, Schema, r.Kind, list)
+	rows := make([]any, len(r.Rows))
+	for i, row := range r.Rows {
+		rows[i] = row.Data
+	}
+	if err := p.list(r.Kind, rows); err != nil {
+		return err
+	}
 	if len(r.Notes) > 0 {
-		notes, err := encode(r.Notes, "")
+		notes := make([]any, len(r.Notes))
+		for i, n := range r.Notes {
+			notes[i] = n
+		}
+		if err := p.list("notes", notes); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(p.W, "\n}")
+	return err
+}
+
+// list writes a field of a document that is a list.
+func (p *Printer) list(name string, all []any) error {
+	if _, err := fmt.Fprintf(p.W, ",\n  %q: [", name); err != nil {
+		return err
+	}
+	separator := "\n    "
+	for _, v := range all {
+		b, err := encode(v, "    ", "  ")
 		if err != nil {
 			return err
 		}
-		doc = fmt.Appendf(doc, `,"notes":%s`, notes)
+		if _, err := fmt.Fprintf(p.W, "%s%s", separator, bytes.TrimSuffix(b, []byte("\n"))); err != nil {
+			return err
+		}
+		separator = ",\n    "
 	}
-	b, err := encode(json.RawMessage(append(doc, '}')), "  ")
-	if err != nil {
-		return err
+	end := "\n  ]"
+	if len(all) == 0 {
+		end = "]"
 	}
-	_, err = p.W.Write(b)
+	_, err := fmt.Fprint(p.W, end)
 	return err
 }
 
 // Document writes any value as one JSON document, which has its own schema field.
 func (p *Printer) Document(v any) error {
-	b, err := encode(v, "  ")
+	b, err := encode(v, "", "  ")
 	if err == nil {
 		_, err = p.W.Write(b)
 	}
@@ -173,37 +222,52 @@ func (p *Printer) Document(v any) error {
 }
 
 // encode returns JSON that no terminal interprets, with a line feed at its end.
-func encode(v any, indent string) ([]byte, error) {
+func encode(v any, prefix, indent string) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	e.SetIndent("", indent)
+	e.SetIndent(prefix, indent)
 	if err := e.Encode(v); err != nil {
 		return nil, err
 	}
 	return harmless(b.Bytes()), nil
 }
 
+// rowsAtOnce is how many rows are laid out together: the text of a long table is never
+// in memory as a whole.
+const rowsAtOnce = 1000
+
 // table writes a report as a table.
 func (p *Printer) table(r *Report) error {
-	if len(r.Rows) > 0 {
+	widths := make([]int, len(r.Columns))
+	for i, c := range r.Columns {
+		widths[i] = text.StringWidth(c.Title)
+	}
+	for _, row := range r.Rows {
+		for i, cell := range row.Cells {
+			widths[i] = max(widths[i], text.StringWidth(cell))
+		}
+	}
+	for rows := range slices.Chunk(r.Rows, rowsAtOnce) {
 		t := table.NewWriter()
 		t.SetStyle(style())
 		t.SuppressTrailingSpaces()
-		var header table.Row
-		var columns []table.ColumnConfig
+		header := make(table.Row, len(r.Columns))
+		columns := make([]table.ColumnConfig, len(r.Columns))
 		for i, c := range r.Columns {
-			header = append(header, c.Title)
+			header[i], columns[i] = c.Title, table.ColumnConfig{Number: i + 1, WidthMin: widths[i]}
 			if c.Right {
-				columns = append(columns, table.ColumnConfig{Number: i + 1, Align: text.AlignRight, AlignHeader: text.AlignRight})
+				columns[i].Align, columns[i].AlignHeader = text.AlignRight, text.AlignRight
 			}
 		}
-		t.AppendHeader(header)
+		if &rows[0] == &r.Rows[0] {
+			t.AppendHeader(header)
+		}
 		t.SetColumnConfigs(columns)
-		for _, row := range r.Rows {
-			var cells table.Row
-			for _, c := range row.Cells {
-				cells = append(cells, p.paint(row.Mark, c))
+		for _, row := range rows {
+			cells := make(table.Row, len(row.Cells))
+			for i, c := range row.Cells {
+				cells[i] = p.paint(row.Mark, c)
 			}
 			t.AppendRow(cells)
 		}

@@ -90,15 +90,21 @@ func Scan() (*Maps, error) {
 // mappings returns the shared mappings of a process, and whether it can write through
 // one.
 func mappings(pid int) (map[Key]bool, error) {
-	f, err := os.Open(dir(pid, "maps"))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	found := map[Key]bool{}
-	lines := bufio.NewScanner(f)
+	err := eachMapping(pid, func(k Key, fields [][]byte) { found[k] = found[k] || fields[1][1] == 'w' })
+	return found, err
+}
+
+// eachMapping calls f for each shared mapping of a file, with the fields of its line:
+// addresses, permissions, offset, device and inode.
+func eachMapping(pid int, f func(k Key, fields [][]byte)) error {
+	file, err := os.Open(dir(pid, "maps"))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
 	for lines.Scan() {
-		// start-end perms offset major:minor inode path
 		fields := bytes.Fields(lines.Bytes())
 		if len(fields) < 5 || len(fields[1]) != 4 || fields[1][3] != 's' {
 			continue
@@ -110,9 +116,9 @@ func mappings(pid int) (map[Key]bool, error) {
 		major, minor, _ := strings.Cut(string(fields[3]), ":")
 		k.Major, _ = strconv.ParseUint(major, 16, 64)
 		k.Minor, _ = strconv.ParseUint(minor, 16, 64)
-		found[k] = found[k] || fields[1][1] == 'w'
+		f(k, fields)
 	}
-	return found, lines.Err()
+	return lines.Err()
 }
 
 // look returns what /proc says of a process.

@@ -4,6 +4,7 @@ package segments
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"slices"
 
 	"example.org/shm"
+	"example.org/shm/cmd/shm/internal/form"
 )
 
 // dir is where segments without a slash in their names are.
@@ -42,6 +44,29 @@ func look(name string, refusal error) (*shm.Segment, error) {
 		return nil, refusal
 	}
 	return shm.OpenFile(f, &shm.Options{ReadOnly: true})
+}
+
+// Replaced returns an error that wraps shm.ErrReplaced if the name to which a segment was
+// attached leads to another file by now, or to none. It is nil for the name "".
+func Replaced(s *shm.Segment, name string) error {
+	f := s.File()
+	if f == nil || name == "" { // a segment without a name
+		return nil
+	}
+	here, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := os.Lstat(shm.Path(name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s leads to no file any more", shm.ErrReplaced, form.Name(shm.Path(name)))
+	case err != nil:
+		return err
+	case !os.SameFile(here, there):
+		return fmt.Errorf("%w: %s leads to another file by now; start again to see that one", shm.ErrReplaced, form.Name(shm.Path(name)))
+	}
+	return nil
 }
 
 // Change attaches to a segment that exists, for changing values.

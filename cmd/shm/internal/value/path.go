@@ -29,10 +29,18 @@ func (p Path) String() string {
 		if s.Field == "" {
 			fmt.Fprintf(&b, "[%d]", s.Index)
 		} else {
-			b.WriteString("." + form.Name(s.Field))
+			b.WriteString("." + fieldName(s.Field))
 		}
 	}
 	return b.String()
+}
+
+// fieldName returns the name of a field as ParsePath reads it.
+func fieldName(name string) string {
+	if strings.ContainsAny(name, ".[") {
+		return strconv.Quote(name)
+	}
+	return form.Name(name)
 }
 
 // Part is a value of a segment, or a part of one.

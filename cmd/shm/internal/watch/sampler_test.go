@@ -29,7 +29,7 @@ func TestSampler(t *testing.T) {
 	}
 	b.X.Store(math.NaN())
 	b.Size.Set(1 << 40)
-	sampler := NewSampler(s, func(string) bool { return true })
+	sampler := NewSampler(s, "", func(string) bool { return true })
 	now := time.Unix(1000, 0)
 	look := func() (fresh []string) {
 		t.Helper()

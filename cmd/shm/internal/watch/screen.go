@@ -1,8 +1,8 @@
 package watch
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -14,8 +14,12 @@ import (
 	"charm.land/bubbles/v2/textinput"
 	tea "charm.land/bubbletea/v2"
 	"charm.land/lipgloss/v2"
+	"example.org/shm"
 	"example.org/shm/cmd/shm/internal/form"
 )
+
+// ErrInterrupted is the error of Screen if the user has pressed Ctrl-C.
+var ErrInterrupted = tea.ErrInterrupted
 
 // Screen runs the full screen until the user quits or ctx is done.
 func Screen(ctx context.Context, s *Sampler, title string, every time.Duration, in io.Reader, out io.Writer) error {
@@ -37,7 +41,9 @@ type model struct {
 	every   time.Duration
 
 	all    []*Series
-	shown  []*Series
+	shown  []*Series // of all: what the filter leaves, in order
+	cursor int       // index of the selected value in shown
+	top    int       // index of the first value on the screen
 	table  table.Model
 	filter textinput.Model
 
@@ -53,6 +59,9 @@ type model struct {
 
 // keys is the line at the bottom.
 const keys = "q quit  / filter  s sort by change  space pause  z hide zero  ? about the value"
+
+// aboutLines is how many lines the help pane has.
+const aboutLines = 4
 
 func newModel(s *Sampler, title string, every time.Duration) *model {
 	m := &model{sampler: s, title: title, every: every, width: 80, height: 24, table: table.New(table.WithFocused(true)), filter: textinput.New()}
@@ -97,7 +106,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.tick()
 	case tea.KeyPressMsg:
 		if msg.String() == "ctrl+c" {
-			return m, tea.Quit
+			return m, tea.Interrupt
 		}
 		if m.filtering {
 			return m.filterKey(msg)
@@ -144,35 +153,103 @@ func (m *model) key(msg tea.KeyPressMsg) (tea.Model, tea.Cmd) {
 	case "esc":
 		m.help = false
 		m.filter.Reset()
+	case "up", "k":
+		m.cursor--
+	case "down", "j":
+		m.cursor++
+	case "pgup", "b":
+		m.cursor -= m.room()
+	case "pgdown", "f":
+		m.cursor += m.room()
+	case "home", "g":
+		m.cursor = 0
+	case "end", "G":
+		m.cursor = len(m.shown) - 1
 	default:
-		var cmd tea.Cmd
-		m.table, cmd = m.table.Update(msg)
-		return m, cmd
+		return m, nil
 	}
+	m.cursor = min(max(m.cursor, 0), max(len(m.shown)-1, 0))
 	m.arrange()
 	return m, nil
 }
 
-// arrange chooses and sorts the values, and fills the table.
+// selected returns the value under the cursor, or nil.
+func (m *model) selected() *Series {
+	if m.cursor >= len(m.shown) {
+		return nil
+	}
+	return m.shown[m.cursor]
+}
+
+// arrange chooses and sorts the values, and fills the table with those that have room.
 func (m *model) arrange() {
+	selected := m.selected()
+	m.choose()
+	if i := slices.Index(m.shown, selected); i >= 0 && m.cursor > 0 { // at the top it stays there
+		m.cursor = i
+	}
+	m.cursor = min(m.cursor, max(len(m.shown)-1, 0))
+	room := m.room()
+	m.top = min(max(m.top, m.cursor-room+1), m.cursor, max(len(m.shown)-room, 0))
+	visible := m.shown[m.top:min(m.top+room, len(m.shown))]
+	rows := make([]table.Row, 0, room)
+	for _, v := range visible {
+		rows = append(rows, m.row(v))
+	}
+	m.table.SetRows(nil) // rows and columns fit each other at any time
+	m.table.SetColumns(m.columns())
+	m.table.SetRows(rows)
+	m.table.SetWidth(m.width)
+	m.table.SetHeight(room + 1)
+	m.table.SetCursor(m.cursor - m.top)
+}
+
+// choose fills shown.
+func (m *model) choose() {
 	m.shown = m.shown[:0]
 	text := strings.ToLower(m.filter.Value())
+	var still []*Series // those that have not changed keep their order, and go last
 	for _, v := range m.all {
-		if strings.Contains(strings.ToLower(v.Entry.Name), text) && !(m.hideZero && v.Zero()) {
+		switch {
+		case !strings.Contains(v.lower, text), m.hideZero && v.Zero():
+		case m.byChange && v.Changed.IsZero():
+			still = append(still, v)
+		default:
 			m.shown = append(m.shown, v)
 		}
 	}
 	if m.byChange {
-		slices.SortStableFunc(m.shown, func(a, b *Series) int { return cmp.Compare(b.Changed.UnixNano(), a.Changed.UnixNano()) })
+		slices.SortStableFunc(m.shown, func(a, b *Series) int { return b.Changed.Compare(a.Changed) })
+		m.shown = append(m.shown, still...)
 	}
-	const spark = 16
+}
+
+// room returns how many values have room on the screen.
+func (m *model) room() int {
+	others := 3 // the title, the names of the columns, and the keys
+	if m.help {
+		others += aboutLines
+	}
+	return max(m.height-others, 1)
+}
+
+// columns returns the columns. On a narrow terminal those that matter less have no width
+// and are not shown.
+func (m *model) columns() []table.Column {
 	name := 8
 	for _, v := range m.shown {
-		name = max(name, min(lipgloss.Width(form.Name(v.Entry.Name)), m.width/4))
+		name = max(name, min(v.width, m.width/4))
 	}
-	columns := []table.Column{{Title: "name", Width: name}, {Title: "value", Width: 0}, {Title: "rate/s", Width: 9}, {Title: "min", Width: 9}, {Title: "max", Width: 9}, {Title: "", Width: spark}, {Title: "changed", Width: 8}, {Title: "lock", Width: 5}}
-	if m.width < 100 { // the value is what matters
-		columns[3].Width, columns[4].Width = 0, 0
+	from := func(width, terminal int) int {
+		if m.width < terminal {
+			return 0
+		}
+		return width
+	}
+	columns := []table.Column{
+		{Title: "name", Width: name}, {Title: "value"}, {Title: "rate/s", Width: from(9, 50)},
+		{Title: "min", Width: from(9, 100)}, {Title: "max", Width: from(9, 100)}, {Title: "history", Width: from(kept, 72)},
+		{Title: "changed", Width: from(8, 60)}, {Title: "lock", Width: from(5, 32)},
 	}
 	left := m.width
 	for _, c := range columns {
@@ -180,29 +257,15 @@ func (m *model) arrange() {
 			left -= c.Width + 1
 		}
 	}
-	columns[1].Width = max(left-1, 10)
-	rows := make([]table.Row, 0, len(m.shown))
-	for _, v := range m.shown {
-		rows = append(rows, m.row(v, spark))
-	}
-	m.table.SetColumns(columns)
-	m.table.SetRows(rows)
-	m.table.SetWidth(m.width)
-	foot := 1
-	if m.help {
-		foot += 4
-	}
-	m.table.SetHeight(max(m.height-2-foot, 3))
-	if c := m.table.Cursor(); c >= len(rows) || c < 0 {
-		m.table.SetCursor(max(len(rows)-1, 0))
-	}
+	columns[1].Width = max(left-1, 6)
+	return columns
 }
 
 // row returns the cells of a value.
-func (m *model) row(v *Series, spark int) table.Row {
-	row := table.Row{form.Name(v.Entry.Name), v.Text, "", "", "", "", age(v.Changed, m.now), ""}
+func (m *model) row(v *Series) table.Row {
+	row := table.Row{v.Name, v.Text, "", "", "", "", age(v.Changed, m.now), ""}
 	if v.Number {
-		row[2], row[3], row[4], row[5] = short(v.Rate), short(v.Min), short(v.Max), v.Sparkline(spark)
+		row[2], row[3], row[4], row[5] = short(v.Rate), short(v.Min), short(v.Max), v.Sparkline(kept)
 	}
 	switch {
 	case v.Dead:
@@ -220,39 +283,52 @@ func (m *model) View() tea.View {
 		state = "paused"
 	}
 	head := fmt.Sprintf("%s  %d of %s  %s", m.title, len(m.shown), form.Count(len(m.all), "value"), state)
-	if m.damage != nil {
-		head += "  damaged: " + form.Line(m.damage.Error())
+	switch {
+	case errors.Is(m.damage, shm.ErrReplaced):
+		head += "  REPLACED: " + form.Line(m.damage.Error())
+	case m.damage != nil:
+		head += "  DAMAGED: " + form.Line(m.damage.Error())
 	}
-	lines := []string{lipgloss.NewStyle().MaxWidth(m.width).Render(head), m.table.View()}
+	lines := []string{head, m.table.View()}
 	if m.help {
-		lines = append(lines, m.about())
+		lines = append(lines, m.about()...)
 	}
 	foot := keys
 	if m.filtering || m.filter.Value() != "" {
 		foot = m.filter.View()
 	}
-	v := tea.NewView(strings.Join(append(lines, lipgloss.NewStyle().MaxWidth(m.width).Render(foot)), "\n"))
+	lines = append(lines, foot)
+	for i, line := range lines {
+		lines[i] = lipgloss.NewStyle().MaxWidth(m.width).Render(line)
+	}
+	v := tea.NewView(strings.Join(lines, "\n"))
 	v.AltScreen = true
 	return v
 }
 
 // about returns what the help pane says of the selected value.
-func (m *model) about() string {
-	i := m.table.Cursor()
-	if i < 0 || i >= len(m.shown) {
-		return strings.Repeat("\n", 3)
+func (m *model) about() []string {
+	lines := make([]string, aboutLines)
+	v := m.selected()
+	if v == nil {
+		return lines
 	}
-	e := m.shown[i].Entry
-	lines := []string{
-		form.Name(e.Name) + ": " + form.Text(e.Type()),
-		form.Text(e.Help),
-		strings.TrimSpace("unit " + form.Text(e.Unit) + "  hint " + form.Text(e.Hint)),
-		fmt.Sprintf("made by %s (pid %d)", form.Name(e.Program), e.Pid),
+	e := v.Entry
+	lines[0] = v.Name + ": " + form.Text(e.Type()) + ", made by " + form.Name(e.Program) + fmt.Sprintf(" (pid %d)", e.Pid)
+	lines[1] = form.Text(e.Help)
+	if e.Unit != "" {
+		lines[2] = "unit " + form.Text(e.Unit)
 	}
-	for i, line := range lines {
-		lines[i] = lipgloss.NewStyle().MaxWidth(m.width).Render(line)
+	if e.Hint != "" {
+		lines[2] = strings.TrimSpace(lines[2] + "  hint " + form.Text(e.Hint))
 	}
-	return strings.Join(lines, "\n")
+	for i, l := range e.Locks() {
+		if l.Held {
+			lines[3] = fmt.Sprintf("lock %d: %v", i, l)
+			break
+		}
+	}
+	return lines
 }
 
 // age returns how long ago something was.
