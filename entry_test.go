@@ -141,14 +141,14 @@ func TestEntry(t *testing.T) {
 			t.Errorf("%s, read-only: %v", c.name, err)
 		}
 		e := lookup(t, s, c.name)
-		before := e.Bytes()
+		before := e.Shown()
 		if err := e.Parse(" " + c.text + "\n"); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		if err := e.Parse(c.text); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
-		if after := e.Bytes(); !bytes.Equal(after, before) && c.name != "text" && c.name != "struct" || e.Text() != c.text {
+		if after := e.Shown(); !bytes.Equal(after, before) && c.name != "text" && c.name != "struct" || e.Text() != c.text {
 			t.Errorf("%s: %x has become %x, %s", c.name, before, after, e.Text())
 		}
 		if e.Size != int64(len(before)) || e.Offset < format.HeaderSize || e.Pid == 0 {

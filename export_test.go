@@ -2,8 +2,8 @@ package shm
 
 // What tests need that no user can reach.
 
-// Bytes returns a copy of the value's bytes as Any and Text read them.
-func (e Entry) Bytes() []byte {
+// Shown returns a copy of the value's bytes as Any and Text read them.
+func (e Entry) Shown() []byte {
 	b, _ := e.load()
 	return b
 }

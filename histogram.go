@@ -63,22 +63,9 @@ func newHistogram(s *Segment, l format.Label, bounds []float64) (Histogram, erro
 	} else if err := checkBounds(bounds); err != nil {
 		return Histogram{}, fmt.Errorf("shm: value %q: %w: %w", l.Name, fs.ErrInvalid, err)
 	}
-	m, r, err := s.place(want, func(m *mapping, r *format.Record) {
-		copy(mem.Slice[float64](&m.region, r.Data+format.CellLine, len(bounds)), bounds)
-	})
+	m, r, found, err := s.placeBounds(want, bounds)
 	if err != nil {
 		return Histogram{}, err
-	}
-	found, err := m.boundsOf(r)
-	if err != nil {
-		return Histogram{}, err
-	}
-	for i, b := range bounds {
-		if b != found[i] {
-			mismatch := mismatch(&want, r, fmt.Sprintf("bound %d is %v, wanted %v; nil takes the bounds found", i, found[i], b))
-			mismatch.Segment = m.region.Path
-			return Histogram{}, mismatch
-		}
 	}
 	m.takeIfPossible(s)
 	h := &histogram{set: m.setOf(r), m: m, bounds: found}
@@ -86,6 +73,27 @@ func newHistogram(s *Segment, l format.Label, bounds []float64) (Histogram, erro
 		h.keys = append(h.keys, keyOf(b))
 	}
 	return Histogram{h}, nil
+}
+
+// placeBounds finds or makes a histogram, and returns its bounds.
+func (s *Segment) placeBounds(want format.Shape, bounds []float64) (m *mapping, r *format.Record, found []float64, err error) {
+	m, r, err = s.place(want, func(m *mapping, r *format.Record) {
+		copy(mem.Slice[float64](&m.region, r.Data+format.CellLine, len(bounds)), bounds)
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if found, err = m.boundsOf(r); err != nil {
+		return nil, nil, nil, err
+	}
+	for i, b := range bounds {
+		if b != found[i] {
+			mismatch := mismatch(&want, r, fmt.Sprintf("bound %d is %v, wanted %v; nil takes the bounds found", i, found[i], b))
+			mismatch.Segment = m.region.Path
+			return nil, nil, nil, mismatch
+		}
+	}
+	return m, r, found, nil
 }
 
 // number64 is the layout of a float64.

@@ -25,6 +25,7 @@ package cells
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -236,6 +237,24 @@ func (s *Set) Show(n uint64) (p *uint64, stored bool) {
 	c.Owner.Store(uint64(s.owner.ID()))
 	killpoint.At(killpoint.GaugeShown)
 	return s.choose(c), true
+}
+
+// Correct adds to word i of the cell that all share so that the sum over all cells is
+// total, of float64 or of integers. The sum is exact if nobody else counts meanwhile.
+func (s *Set) Correct(i int, total uint64, float bool) {
+	words, stride := s.Numbers()
+	var sum uint64
+	var floats float64
+	for at := stride + i; at < len(words); at += stride {
+		sum += words[at].Load()
+		floats += math.Float64frombits(words[at].Load())
+	}
+	rest := total - sum
+	if float {
+		rest = math.Float64bits(math.Float64frombits(total) - floats)
+	}
+	words[i].Store(rest)
+	killpoint.At(killpoint.CellCorrected)
 }
 
 // Living calls yield for the gauge of each living process that has set it, with its id and

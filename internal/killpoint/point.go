@@ -113,6 +113,7 @@ const (
 	GaugeRemoved
 	SumAdded
 	BucketCounted
+	CellCorrected
 
 	end
 )

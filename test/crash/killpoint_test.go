@@ -62,12 +62,12 @@ var exempts = map[string]exempt{
 	"wait.joinBubbled": {1, ownMemory},
 	"mem.Normalise":    {1, ownMemory}, // a copy that a Load or an Update has made
 
-	"lease.Owner.Settle":    {1, "stores where the locks are, which on Linux never changes; whoever attaches next does it again"},
-	"lease.Owner.Adopt":     {1, "adopt has the point of the store, StaleOwnerRemoved"},
-	"lease.Owner.AdoptCell": {1, "adopt has the point of the store, StaleOwnerRemoved"},
-	"shm.newHistogram":      {1, "writes the bounds of a new histogram: Add of the directory has the point ValueInitialised"},
-	"shm.placeOne":          {1, "writes the first value of a number: Add of the directory has the point ValueInitialised"},
-	"lease.Owner.Take":      {1, "writes the plain fields of an entry by two statements, with one point, TableWritten"},
+	"lease.Owner.Settle":      {1, "stores where the locks are, which on Linux never changes; whoever attaches next does it again"},
+	"lease.Owner.Adopt":       {1, "adopt has the point of the store, StaleOwnerRemoved"},
+	"lease.Owner.AdoptCell":   {1, "adopt has the point of the store, StaleOwnerRemoved"},
+	"shm.Segment.placeBounds": {1, "writes the bounds of a new histogram: Add of the directory has the point ValueInitialised"},
+	"shm.placeOne":            {1, "writes the first value of a number: Add of the directory has the point ValueInitialised"},
+	"lease.Owner.Take":        {1, "writes the plain fields of an entry by two statements, with one point, TableWritten"},
 }
 
 // Each store to shared memory has a kill point, behind which TestKillPoints kills a

@@ -134,6 +134,14 @@ func (v *victimised) count() error {
 		return err
 	}
 	fresh.Add(1)
+	copied, _ := v.s.Lookup("fresh counter")
+	sum, _, err := copied.Bytes(0)
+	if err == nil {
+		err = copied.SetBytes(context.Background(), 0, sum)
+	}
+	if err != nil || fresh.Load() != 1 {
+		return fmt.Errorf("the counter is %d after it was set to what it was: %w", fresh.Load(), err)
+	}
 	cells, err := shm.NewGauge[int64](v.s, "fresh gauge")
 	if err != nil {
 		return err
