@@ -16,6 +16,8 @@ SYSTEMS := linux/386 linux/arm linux/arm64 linux/s390x linux/ppc64le linux/riscv
 # The packages whose tests start no process and need no fault, which the emulator of
 # a 32-bit processor cannot be trusted with.
 EMULATED32 := ./internal/format ./internal/layout ./internal/text
+# The directories of modules of their own: ./... leaves them out.
+MODULES := cmd/shm-mirror
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # $(call having,PATTERN) is the packages that have a test whose declaration
@@ -23,7 +25,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 having = $(or $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func $(1)' .))),$(error no test matches '$(1)'))
 
 .DEFAULT_GOAL := help
-.PHONY: help test short race fuzz kill storm model arm64 386 vet docs bench clean
+.PHONY: help test short race fuzz kill storm model arm64 386 vet docs bench clean modules
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +84,12 @@ vet: ## run gofmt, go vet here and for other systems, and staticcheck
 		echo 'linux/mips must not build: its 64-bit atomics do not work between processes'; exit 1; \
 	fi
 	$(GO) run $(STATICCHECK) ./...
+
+modules: ## vet and test the programs that are modules of their own
+	@set -e; for module in $(MODULES); do \
+		echo "$$module: go vet, staticcheck, go test"; \
+		(cd $$module && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) test ./...); \
+	done
 
 docs: ## check the documents against the code
 	$(GO) test -count=1 ./test/docs

@@ -26,7 +26,7 @@ var commands = []func() *cli.Command{
 	lsCommand, getCommand, setCommand, addCommand, waitCommand,
 	locksCommand, psCommand, watchCommand, recordCommand, replayCommand,
 	checkCommand, diffCommand, dumpCommand, loadCommand, rmCommand, genCommand,
-	serveCommand, doctorCommand, benchCommand, manCommand,
+	serveCommand, doctorCommand, benchCommand, mirrorCommand, manCommand,
 }
 
 func main() {

@@ -243,6 +243,13 @@ var (
 	_ func(shm.Entry, context.Context, func(any) (string, error)) error = shm.Entry.UpdateContext
 	_ func(shm.Entry, context.Context, func(any) bool) error            = shm.Entry.Await
 
+	_ func(*shm.Segment, shm.Description) (shm.Entry, error) = (*shm.Segment).Make
+	_ func(shm.Entry) (shm.Description, error)               = shm.Entry.Description
+	_ func(shm.Entry) int                                    = shm.Entry.Parts
+	_ func(shm.Entry, int) ([]byte, uint64, error)           = shm.Entry.Bytes
+	_ func(shm.Entry, context.Context, int, []byte) error    = shm.Entry.SetBytes
+	_ func(shm.Entry, uint64) iter.Seq2[uint64, []byte]      = shm.Entry.Since
+
 	_ func(shm.Entry) (shm.LockInfo, bool)         = shm.Entry.Lock
 	_ func(shm.Entry) iter.Seq2[int, shm.LockInfo] = shm.Entry.Locks
 	_ func(shm.Access) string                      = shm.Access.String

@@ -1,0 +1,116 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// ErrOpen says that an embedded server would let everybody in.
+var ErrOpen = errors.New("an embedded server that others can reach needs credentials")
+
+// Embedded is a NATS server within this process.
+type Embedded struct{ s *server.Server }
+
+// Embed starts a NATS server with JetStream that listens on addr and keeps its data below
+// dir. config, which may be "", is a file in the format of the NATS server: credentials,
+// TLS, a cluster. Without credentials in it the server refuses to listen on anything but
+// loopback, and the error wraps ErrOpen.
+func Embed(addr, dir, config string) (*Embedded, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("address %q: %w; write HOST:PORT, such as 127.0.0.1:4222", addr, err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("address %q: the port is no number below 65536", addr)
+	}
+	o := &server.Options{}
+	if config != "" {
+		if o, err = server.ProcessConfigFile(config); err != nil {
+			return nil, fmt.Errorf("server configuration: %w", err)
+		}
+	}
+	o.Host, o.Port = host, int(n)
+	if n == 0 {
+		o.Port = server.RANDOM_PORT
+	}
+	o.NoSigs, o.NoLog = true, config == ""
+	o.JetStream, o.StoreDir = true, dir
+	if !loopback(host) && !guarded(o) {
+		return nil, fmt.Errorf("%w: %s; give a configuration with credentials, or listen on 127.0.0.1", ErrOpen, addr)
+	}
+	s, err := server.NewServer(o)
+	if err != nil {
+		return nil, fmt.Errorf("embedded server: %w", err)
+	}
+	// The server ends its process if it cannot listen or cannot use its directory, so
+	// both are tried before.
+	if err := possible(addr, dir); err != nil {
+		return nil, err
+	}
+	go s.Start()
+	if !s.ReadyForConnections(20 * time.Second) {
+		s.Shutdown()
+		return nil, fmt.Errorf("embedded server: it does not listen on %s after 20 s", addr)
+	}
+	return &Embedded{s}, nil
+}
+
+func possible(addr, dir string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("embedded server: %w", err)
+	}
+	if err := l.Close(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("embedded server's directory: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".try-*")
+	if err != nil {
+		return fmt.Errorf("embedded server's directory: %w", err)
+	}
+	_ = f.Close()
+	return os.Remove(f.Name())
+}
+
+// URL is where the server can be reached.
+func (e *Embedded) URL() string { return e.s.ClientURL() }
+
+// Close ends the server. What it keeps on disk stays.
+func (e *Embedded) Close() {
+	e.s.Shutdown()
+	e.s.WaitForShutdown()
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// guarded reports whether a server with these options asks for credentials.
+func guarded(o *server.Options) bool {
+	return o.Username != "" || o.Authorization != "" || len(o.Users) > 0 || len(o.Nkeys) > 0 ||
+		len(o.TrustedOperators) > 0 || len(o.TrustedKeys) > 0 || o.AuthCallout != nil || o.TLSVerify && o.TLSMap
+}
+
+// Store returns the usual directory of an embedded server's data.
+func Store() (string, error) {
+	base := os.Getenv("XDG_STATE_HOME")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("no directory for the embedded server's data: %w; give one", err)
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(base, "shm-mirror"), nil
+}

@@ -1,0 +1,189 @@
+package owner
+
+import (
+	"bytes"
+	"encoding/json"
+	"path"
+	"strings"
+	"time"
+
+	"example.org/shm"
+	"example.org/shm/cmd/shm-mirror/internal/wire"
+)
+
+// item is a value that is published, or a part of one.
+type item struct {
+	key    string
+	entry  shm.Entry
+	part   int
+	parts  int
+	ring   bool
+	torn   bool
+	about  []byte // the description
+	layout string // that about has
+	sent   bool   // in this epoch
+	large  bool   // larger than a message
+	last   []byte // what was sent
+	commit uint64 // of what was sent; of a ring, the newest value that was sent
+	sure   uint64 // of a ring: the newest value that a server has for sure
+}
+
+// kindOf says whether values of a type are published if nobody names them, and whether a
+// copy may be torn. Locks are never published.
+func kindOf(typ string) (mirrored, torn, never bool) {
+	name, _, _ := strings.Cut(typ, "[")
+	switch name {
+	case "Mutex", "Mutexes":
+		return false, false, true
+	case "Array", "RawArray", "RawStruct", "CharArray":
+		return false, true, false
+	case "RawValue": // a number is one load, but nobody promises a reader anything
+		return false, true, false
+	}
+	return true, false, false
+}
+
+// matches reports whether a name fits one of the globs. A glob with a mistake in it fits
+// nothing; CheckGlobs has found it before.
+func matches(globs []string, name string) bool {
+	for _, g := range globs {
+		if ok, err := path.Match(g, name); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// refresh finds values that are new, or have grown.
+func (r *run) refresh() {
+	for e := range r.segment.Entries() {
+		mirrored, torn, never := kindOf(e.Type())
+		if never || !(mirrored && matches(r.o.Allow, e.Name) || torn && matches(r.o.Raw, e.Name)) {
+			continue
+		}
+		parts := e.Parts()
+		first := r.items[r.o.Origin.Key(e.Name, 0, parts)]
+		if first != nil && first.layout == e.Layout.Format {
+			continue
+		}
+		d, err := e.Description()
+		if err != nil {
+			r.once(e.Name, "%v", err)
+			continue
+		}
+		about, err := json.Marshal(d)
+		if err != nil {
+			r.once(e.Name, "%v", err)
+			continue
+		}
+		r.mu.Lock()
+		for i := range parts {
+			key := r.o.Origin.Key(e.Name, i, parts)
+			it := r.items[key]
+			if it == nil {
+				it = &item{key: key}
+				r.items[key] = it
+				r.order = append(r.order, it)
+			}
+			it.entry, it.part, it.parts, it.torn, it.about, it.layout = e, i, parts, torn, about, e.Layout.Format
+			it.ring = strings.HasPrefix(e.Type(), "Ring[")
+			it.sent = false
+		}
+		r.mu.Unlock()
+	}
+}
+
+// look sends the value if it has changed, or if again is true.
+func (r *run) look(it *item, again bool) {
+	if it.ring {
+		r.stream(it)
+		return
+	}
+	b, commit, err := it.entry.Bytes(it.part)
+	if err != nil {
+		r.once(it.key, "%v", err)
+		return
+	}
+	changed := !it.sent || !bytes.Equal(b, it.last)
+	if commit != 0 || published(it.entry) {
+		changed = !it.sent || commit != it.commit
+		if it.sent && commit > it.commit+1 {
+			r.stats.conflated.Add(commit - it.commit - 1)
+		}
+	} else {
+		commit = it.commit
+		if changed {
+			commit++
+		}
+	}
+	if !changed && !again {
+		return
+	}
+	if r.send(it, commit, b) {
+		r.mu.Lock()
+		it.sent, it.commit, it.last = true, commit, b
+		r.mu.Unlock()
+	}
+}
+
+func published(e shm.Entry) bool { return e.Access == shm.AccessPublished }
+
+// stream sends what was appended to a ring since the last look, or as much of it as fits
+// in some messages.
+func (r *run) stream(it *item) {
+	size := it.entry.Layout.Size
+	var batch []byte
+	flush := func(newest uint64) bool {
+		if len(batch) == 0 {
+			return true
+		}
+		if !r.send(it, newest, batch) {
+			return false
+		}
+		it.commit, it.sent = newest, true
+		batch = batch[:0]
+		return true
+	}
+	newest := it.commit
+	for seq, b := range it.entry.Since(it.commit) {
+		if seq != newest+1 && !flush(newest) { // the numbers in a message have no gap
+			return
+		}
+		if len(batch)+size > r.room(it) && !flush(newest) {
+			return
+		}
+		batch = append(batch, b...)
+		newest = seq
+	}
+	flush(newest)
+}
+
+// room returns how many bytes of a value fit in a message.
+func (r *run) room(it *item) int {
+	return min(wire.MaxBytes, r.conn.Limit()-4096) - len(it.about)
+}
+
+// send sends a value, unless it does not fit in a message, and reports whether it did.
+// Nobody acknowledges the message: the next heartbeat is acknowledged, and it is behind
+// all messages before it.
+func (r *run) send(it *item, commit uint64, b []byte) bool {
+	if len(b) > r.room(it) {
+		if !it.large {
+			it.large = true
+			r.stats.large++
+			r.once(it.key, "value %q has %d bytes, and a message at most %d: it is left out", it.entry.Name, len(b), r.room(it))
+		}
+		return false
+	}
+	v := wire.Value{
+		Epoch: r.epoch, Commit: commit, Sent: time.Now(), Part: it.part, Parts: it.parts, Torn: it.torn, Order: order,
+		Description: it.about, Bytes: b,
+	}
+	r.buffer = v.Append(r.buffer[:0])
+	if err := r.conn.NC.Publish(r.conn.Subject(it.key), r.buffer); err != nil {
+		r.doubt.Store(true)
+		return false
+	}
+	r.stats.published.Add(1)
+	return true
+}
