@@ -241,6 +241,29 @@ func TestRules(t *testing.T) {
 	golden(t, "rules", openMetrics(t, true, gather(t, shmprom.Of(s, o))))
 }
 
+// TestOfUnnamed shows a segment without a name until it is closed.
+func TestOfUnnamed(t *testing.T) {
+	s, err := shm.Anonymous(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shm.NewRawValue(s, "x", 2.5); err != nil {
+		t.Fatal(err)
+	}
+	c := shmprom.Of(s, nil)
+	families := gather(t, c)
+	if sample(t, families, "x") != 2.5 || sample(t, families, `shm_segment_up{segment=""}`) != 1 {
+		t.Error(openMetrics(t, false, families))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	families = gather(t, c)
+	if _, there := find(families, "x"); there || sample(t, families, `shm_segment_up{segment=""}`) != 0 {
+		t.Error(openMetrics(t, false, families))
+	}
+}
+
 // TestModes checks the numbers that are made of several.
 func TestModes(t *testing.T) {
 	s, _ := filled(t)

@@ -24,6 +24,7 @@ func TestCompletion(t *testing.T) {
 		{"get SEG", []string{"requests", "config", "samples"}, []string{"odd name.x[1]=2"}},
 		{"set SEG", []string{"requests"}, nil},
 		{"ls -", []string{"-l", "-o"}, nil},
+		{"serve -", []string{"-addr", "-host", "-i", "-o"}, nil},
 		{"gen", []string{"go", "c", "python"}, nil},
 	} {
 		args := append(strings.Fields(strings.ReplaceAll(c.args, "SEG", seg)), "--generate-shell-completion")

@@ -60,6 +60,7 @@ var programs = map[string]func(seg *shm.Segment, b *board) error{
 		}
 		return b.Version.Store("2.1")
 	},
+	"spin":   spin,
 	"attach": func(*shm.Segment, *board) error { return obey(func() {}) },
 	"hold": func(_ *shm.Segment, b *board) error {
 		var err error

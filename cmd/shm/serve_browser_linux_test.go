@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -25,6 +26,13 @@ import (
 // served starts shm serve, and returns where it listens and what stops it: it returns the
 // exit status.
 func served(t *testing.T, args ...string) (url string, stop func() result) {
+	t.Helper()
+	url, _, stop = serving(t, args...)
+	return url, stop
+}
+
+// serving is served, and returns the process as well.
+func serving(t *testing.T, args ...string) (url string, p *os.Process, stop func() result) {
 	t.Helper()
 	cmd := exec.Command(tool, append([]string{"serve", "-addr", "127.0.0.1:0"}, args...)...)
 	out, err := cmd.StdoutPipe()
@@ -49,7 +57,7 @@ func served(t *testing.T, args ...string) (url string, stop func() result) {
 	if !lines.Scan() {
 		t.Fatalf("shm serve ended at once: %+v", stop())
 	}
-	return lines.Text(), stop
+	return lines.Text(), cmd.Process, stop
 }
 
 // browser is a Chromium with one page, and what that page has done.

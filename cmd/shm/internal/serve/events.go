@@ -120,9 +120,14 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 	ticks := time.NewTicker(s.c.interval())
 	defer ticks.Stop()
+	var last time.Time
 	for {
-		if err := st.frame(time.Now()); err != nil {
-			return // the page is gone
+		// A tick that was late is followed by one that comes too soon.
+		if now := time.Now(); now.Sub(last) > s.c.interval()/2 {
+			if err := st.frame(now); err != nil {
+				return // the page is gone
+			}
+			last = now
 		}
 		select {
 		case <-ticks.C:
@@ -239,10 +244,11 @@ func (st *stream) choose() *viewData {
 // openOf reads the row that is looked at closely.
 func openOf(r *row) *openData {
 	e, o := r.entry, &openData{}
-	if l, ok := e.Lock(); ok && len(r.path) == 0 {
+	many := strings.HasPrefix(e.Type(), "Mutexes") || strings.HasPrefix(e.Type(), "Table[")
+	if l, ok := e.Lock(); ok && !many {
 		o.Locks = form.Line(l.String())
 	}
-	if e.Size > largest {
+	if e.Size > largest || many && len(r.path) == 0 {
 		return o
 	}
 	part, layout, err := (value.Part{Entry: e, Path: r.path}).Load()

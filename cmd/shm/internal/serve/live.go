@@ -21,7 +21,9 @@ const (
 	relist    = 2 * time.Second  // after how long the list of values is read anew
 	rescan    = 5 * time.Second  // after how long all processes of the machine are looked at anew
 	remember  = 30 * time.Second // how long a process that has ended is shown
-	linger    = 3 * time.Second  // how long a segment is attached after the last page has gone: most come again at once
+	linger    = 10 * time.Second // how long a segment is attached after the last page has gone: most come again at once
+	mostLocks = 4096             // of one value, that are looked at
+	mostHeld  = 10               // locks that are named at the process that holds them
 	mostState = 100              // locks and processes that a frame has
 )
 
@@ -49,6 +51,7 @@ type board struct {
 	seg    *shm.Segment
 	file   string // tells it from another of this name
 	rows   []row
+	locked []int // the first row of each value that has locks
 	values int
 	list   int // number of this list of rows: another one has other rows
 	listed time.Time
@@ -107,7 +110,7 @@ func (l *live) drop(b *board, left int) {
 func (b *board) detach() {
 	if b.seg != nil {
 		_ = b.seg.Close()
-		b.seg, b.rows, b.attached, b.values = nil, nil, nil, 0
+		b.seg, b.rows, b.locked, b.attached, b.values = nil, nil, nil, nil, 0
 		b.listed, b.stated, b.scanned = time.Time{}, time.Time{}, time.Time{}
 		b.list++
 		clear(b.since)
@@ -147,15 +150,19 @@ func (b *board) attach(now time.Time) error {
 // relist reads the list of values. It keeps the rows if there is nothing new.
 func (b *board) relist() {
 	var rows []row
+	var locked []int
 	n := 0
 	for e := range b.seg.Entries() {
+		if _, locks := e.Lock(); locks {
+			locked = append(locked, len(rows))
+		}
 		rows = append(rows, rowsOf(n, e)...)
 		n++
 	}
 	b.damage = b.seg.Check()
 	b.values = n
 	if len(rows) != len(b.rows) {
-		b.rows = rows
+		b.rows, b.locked = rows, locked
 		b.list++
 	}
 }
@@ -241,14 +248,15 @@ func (b *board) look(now time.Time) *stateData {
 	}
 	seen := b.processes(now, living)
 	holds := map[uint32][]string{}
-	last := ""
-	for i := range b.rows {
-		e := b.rows[i].entry
-		if i > 0 && e.Name == last {
-			continue // the fields of one value
-		}
-		last = e.Name
-		for name, info := range b.c.Locks(e) {
+	for _, i := range b.locked {
+		n := 0
+		for name, info := range b.c.Locks(b.rows[i].entry) {
+			if n++; n > mostLocks {
+				break
+			}
+			if !info.Held {
+				delete(b.since, name)
+			}
 			if !info.Held && !info.Abandoned {
 				continue
 			}
@@ -264,7 +272,11 @@ func (b *board) look(now time.Time) *stateData {
 				}
 				b.since[name] = at
 				l.holder(info, seen, now.Sub(at.at))
-				holds[info.ID] = append(holds[info.ID], l.Name)
+				if n := len(holds[info.ID]); n < mostHeld {
+					holds[info.ID] = append(holds[info.ID], l.Name)
+				} else if n == mostHeld {
+					holds[info.ID] = append(holds[info.ID], "more")
+				}
 			}
 			if len(state.Locks) < mostState {
 				state.Locks = append(state.Locks, l)

@@ -142,6 +142,8 @@ type reader struct {
 	name   string
 	any    any
 	flags  int
+	locks  int // that were looked at
+	held   int
 }
 
 // read reads a row.
@@ -155,8 +157,13 @@ func (d *reader) read(r *row) look {
 			d.any = fmt.Errorf("%s, %s", form.Text(e.Type()), form.Bytes(e.Size))
 		}
 		for _, l := range e.Locks() {
+			if d.locks == mostLocks {
+				break
+			}
+			d.locks++
 			if l.Held {
 				d.flags |= flagHeld
+				d.held++
 			}
 			if l.Held && !l.Alive {
 				d.flags |= flagDead
@@ -174,8 +181,15 @@ func (d *reader) read(r *row) look {
 		}
 		return l
 	}
-	if d.any == nil {
-		l.text = cut(e.Text())
+	switch {
+	case d.any == nil && e.Len > d.locks:
+		l.text = fmt.Sprintf("%d of the first %d locks are held, of %d", d.held, d.locks, e.Len)
+		return l
+	case d.any == nil && e.Len > 0:
+		l.text = fmt.Sprintf("%d of %s held", d.held, form.Count(d.locks, "lock"))
+		return l
+	case d.any == nil:
+		l.text = cut(form.Line(e.Text()))
 		return l
 	}
 	v, layout, err := r.path.Of(d.any, e.Layout)

@@ -105,7 +105,7 @@
     cursor: { drag: { x: false, y: false }, points: { size: 7 } }, legend: { show: false },
     scales: { x: { time: true, range: lately }, y: { range: around } },
     axes: [
-      { stroke: colours.soft, grid: { show: false }, ticks: { show: false }, font: "11px system-ui, sans-serif", space: 80,
+      { stroke: colours.soft, grid: { show: false }, ticks: { show: false }, font: "11px system-ui, sans-serif", space: 80, size: 28,
         values: (u, all) => all.map((t) => new Date(t * 1000).toLocaleTimeString([], { hour12: false })) },
       { stroke: colours.soft, grid: { stroke: colours.line, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif", size: 64,
         values: (u, all) => all.map((x) => measure(about, x)) },
@@ -113,18 +113,22 @@
     series: [{}, { stroke: colours.accent, fill: colours.fill, width: 2, points: { show: false } }],
   }, [[], []], parent);
 
+  // note adds to the history of a row. The first frame of a stream has no rates: until the
+  // next one, the last that is known is shown.
   const note = (about, look, t) => {
     if (!about.chart) return;
-    const y = about.chart === "rate" ? look[2] : look[0];
-    if (y === null) return;
     let h = histories.get(about.k);
+    if (h && look[2] === null) look[2] = h.rate;
+    const y = about.chart === "rate" ? look[2] : look[0];
+    if (y === null || look[0] === null) return;
     if (!h) {
       if (histories.size >= mostHistories) histories.delete(histories.keys().next().value);
-      h = { t: [], y: [] };
+      h = { t: [], y: [], rate: null };
     } else {
       histories.delete(about.k); // the oldest are dropped first
     }
     histories.set(about.k, h);
+    h.rate = look[2];
     if (h.t.length && t <= h.t[h.t.length - 1]) return;
     h.t.push(t);
     h.y.push(y);
