@@ -32,10 +32,10 @@ func TestCompletion(t *testing.T) {
 		var words []string
 		for line := range strings.Lines(r.stdout) {
 			word, _, _ := strings.Cut(strings.TrimSpace(line), ":")
-			words = append(words, strings.TrimPrefix(word, "-"))
+			words = append(words, strings.TrimLeft(word, "-"))
 		}
 		for _, w := range c.want {
-			if !slices.Contains(words, strings.TrimPrefix(w, "-")) {
+			if !slices.Contains(words, strings.TrimLeft(w, "-")) {
 				t.Errorf("shm %s: %q does not have %q; %s", c.args, words, w, r.stderr)
 			}
 		}

@@ -61,6 +61,7 @@ var others = map[string]string{
 	"cmd/shm/internal/doctor":   ". cmd/shm/internal/form",
 	"cmd/shm/internal/bench":    ".",
 	"cmd/shm/internal/watch":    ". cmd/shm/internal/form cmd/shm/internal/segments cmd/shm/internal/value",
+	"cmd/shm/internal/serve":    ". shmprom cmd/shm/internal/form cmd/shm/internal/proc cmd/shm/internal/segments cmd/shm/internal/value",
 	"cmd/shm":                   ". cmd/shm/internal/...",
 }
 
