@@ -780,10 +780,39 @@ static const uint32_t shm_crc_table_[256] = {
 	0xbdbdf21c, 0xcabac28a, 0x53b39330, 0x24b4a3a6, 0xbad03605, 0xcdd70693, 0x54de5729, 0x23d967bf,
 	0xb3667a2e, 0xc4614ab8, 0x5d681b02, 0x2a6f2b94, 0xb40bbe37, 0xc30c8ea1, 0x5a05df1b, 0x2d02ef8d};
 
+/* The remainders of a byte that 1 to 7 others follow, made once from those above. Eight bytes
+ * cost about as much then as one does without. */
+struct shm_crc_wide_ {
+	uint32_t of[7][256];
+	uint32_t ready;
+};
+__attribute__((weak, visibility("hidden"))) struct shm_crc_wide_ shm_crc_wide_ = {{{0}}, 0};
+
+/* The caller holds the mutex of the home. */
+static inline void shm_widen_crc_(void)
+{
+	if (__atomic_load_n(&shm_crc_wide_.ready, __ATOMIC_RELAXED) != 0)
+		return;
+	for (uint32_t b = 0; b < 256; b++)
+		for (uint32_t k = 0, crc = shm_crc_table_[b]; k < 7; k++)
+			shm_crc_wide_.of[k][b] = crc = shm_crc_table_[crc & 255] ^ crc >> 8;
+	__atomic_store_n(&shm_crc_wide_.ready, 1, __ATOMIC_RELEASE);
+}
+
 static inline uint32_t shm_crc_(uint32_t crc, const void *bytes, size_t n)
 {
 	const unsigned char *b = (const unsigned char *)bytes;
 	crc = ~crc;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	if (n >= 8 && __atomic_load_n(&shm_crc_wide_.ready, __ATOMIC_ACQUIRE) != 0)
+		for (const uint32_t (*t)[256] = (const uint32_t (*)[256])shm_crc_wide_.of; n >= 8; n -= 8, b += 8) {
+			uint32_t w[2];
+			memcpy(w, b, sizeof w);
+			w[0] ^= crc;
+			crc = t[6][w[0] & 255] ^ t[5][w[0] >> 8 & 255] ^ t[4][w[0] >> 16 & 255] ^ t[3][w[0] >> 24] ^
+				t[2][w[1] & 255] ^ t[1][w[1] >> 8 & 255] ^ t[0][w[1] >> 16 & 255] ^ shm_crc_table_[w[1] >> 24];
+		}
+#endif
 	for (size_t i = 0; i < n; i++)
 		crc = shm_crc_table_[(crc ^ b[i]) & 255] ^ crc >> 8;
 	return ~crc;
@@ -2100,6 +2129,11 @@ SHM_SLOW_ int shm_lookup_(shm_segment *s, const struct shm_table_ *t, const char
 		}
 		if (w >> SHM_TAG_SHIFT_ != tag)
 			continue;
+		if (start < end) { /* its lines come together, not one after another */
+			__builtin_prefetch(s->mem + start);
+			__builtin_prefetch(s->mem + start + SHM_LINE_);
+			__builtin_prefetch(s->mem + start + 2 * SHM_LINE_);
+		}
 		int err = start >= end && !fixed_end ? shm_used_(s, &end) : 0; /* it was published since */
 		if (err == 0 && !shm_fixed_part_(s, start, end, &f))
 			err = SHM_EFORMAT;
@@ -2349,7 +2383,7 @@ static inline unsigned char *shm_put_bytes_(unsigned char *at, const char *bytes
 }
 
 /* Writes the bytes of a new record before its data. The caller frees *meta. */
-static inline int shm_encode_(const struct shm_shape_ *want, uint64_t capacity, uint64_t older, bool named, struct shm_fixed_ *f, unsigned char **meta)
+static inline int shm_encode_(const struct shm_shape_ *want, uint64_t capacity, uint64_t older, pid_t pid, struct shm_fixed_ *f, unsigned char **meta)
 {
 	memset(f, 0, sizeof *f);
 	f->meta = (uint32_t)shm_round_(SHM_RECORD_FIXED_ + want->name_length + want->format_length + want->unit_length + want->help_length, SHM_LINE_);
@@ -2365,8 +2399,8 @@ static inline int shm_encode_(const struct shm_shape_ *want, uint64_t capacity, 
 	f->help = (uint16_t)want->help_length;
 	f->older = older / SHM_LINE_;
 	f->hint = want->hint != 0 ? want->hint : want->kind == SHM_COUNTER_KIND ? SHM_COUNTER : want->kind == SHM_GAUGE_KIND ? SHM_GAUGE : 0;
-	if (named) {
-		f->pid = (uint32_t)getpid();
+	if (pid != 0) {
+		f->pid = (uint32_t)pid;
 		memcpy(f->program, program_invocation_short_name, strnlen(program_invocation_short_name, sizeof f->program));
 	}
 	*meta = (unsigned char *)calloc(1, f->meta);
@@ -2395,7 +2429,7 @@ SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_
 	unsigned char *meta;
 	bool filled = init != NULL || from != NULL;
 	int err = shm_used_(s, &off);
-	if (err != 0 || (err = shm_encode_(want, capacity, older, true, &f, &meta)) != 0)
+	if (err != 0 || (err = shm_encode_(want, capacity, older, s->pid, &f, &meta)) != 0)
 		return err;
 	unsigned char *at = s->mem + off;
 	err = shm_grow_(s, off + f.size);
@@ -2711,10 +2745,9 @@ static inline void shm_unlock_allocation_(void *arg)
 /* Takes the allocation lock, with the gate. A process that may only read the file can
  * keep it for ever, so the thread can be cancelled while it waits, if the caller's state
  * permits that. It holds nothing then. */
-SHM_SLOW_ int shm_lock_allocation_(shm_segment *s, int state)
+SHM_SLOW_ int shm_lock_allocation_(shm_segment *s, int state, struct stat *st)
 {
 	struct flock l;
-	struct stat st;
 	int err;
 	pthread_mutex_lock(&s->gate);
 	pthread_cleanup_push(shm_unlock_allocation_, s);
@@ -2723,7 +2756,7 @@ SHM_SLOW_ int shm_lock_allocation_(shm_segment *s, int state)
 	(void)shm_hold_off_();
 	pthread_cleanup_pop(0);
 	if (err == 0)
-		err = shm_stat_(s, s->ctl, &st); /* a lock of another file excludes nobody */
+		err = shm_stat_(s, s->ctl, st); /* a lock of another file excludes nobody */
 	if (err != 0)
 		shm_unlock_allocation_(s);
 	return err;
@@ -2732,17 +2765,16 @@ SHM_SLOW_ int shm_lock_allocation_(shm_segment *s, int state)
 /* Puts right what others have left: an earlier boot of the system, or a process that died
  * while it made a value. It may have reserved space above allocated. Nobody counts on
  * that, and another program may need it. */
-static inline int shm_order_(shm_segment *s)
+static inline int shm_order_(shm_segment *s, const struct stat *st)
 {
-	struct stat st;
 	uint64_t used, allocated;
 	int err = shm_foreign_(s) && !shm_in_use_by_others_(s) ? shm_repair_(s, false) : 0;
-	if (err == 0 && (err = shm_used_(s, &used)) == 0)
-		err = shm_stat_(s, s->ctl, &st);
+	if (err == 0)
+		err = shm_used_(s, &used);
 	if (err == 0 && (!shm_unseal_bytes_(&s->header->allocated, &allocated) || allocated < used))
 		err = SHM_EFORMAT;
-	if (err == 0 && (uint64_t)st.st_size > allocated)
-		(void)fallocate(s->ctl, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)allocated, st.st_size - (off_t)allocated);
+	if (err == 0 && (uint64_t)st->st_size > allocated)
+		(void)fallocate(s->ctl, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)allocated, st->st_size - (off_t)allocated);
 	return err != 0 ? err : shm_complete_(s);
 }
 
@@ -2805,10 +2837,11 @@ static inline int shm_own_control_(shm_segment *s)
 /* Makes a value, or appends fields to a struct, unless another process was first. */
 SHM_SLOW_ int shm_create_(shm_segment *s, const struct shm_shape_ *want, const void *init, struct shm_record_ *r, int state)
 {
+	struct stat st;
 	int err = shm_own_control_(s);
-	if (err != 0 || (err = shm_lock_allocation_(s, state)) != 0)
+	if (err != 0 || (err = shm_lock_allocation_(s, state, &st)) != 0)
 		return err;
-	if ((err = shm_order_(s)) == 0)
+	if ((err = shm_order_(s, &st)) == 0)
 		err = shm_add_(s, want, init, r);
 	shm_unlock_allocation_(s);
 	return err;
@@ -5907,6 +5940,7 @@ SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, con
 	}
 	/* From here on a child that another thread forks closes ctl. */
 	pthread_mutex_lock(&s->home->mutex);
+	shm_widen_crc_();
 	if (err == 0 && !s->home->handlers)
 		err = -pthread_atfork(shm_before_fork_, shm_in_parent_, shm_in_child_);
 	s->home->handlers = s->home->handlers || err == 0;
@@ -5975,7 +6009,7 @@ SHM_SLOW_ int shm_build_(int fd, mode_t mode, uint64_t max_size)
 	index.count = SHM_INDEX_SLOTS_;
 	index.access = SHM_RAW;
 	index.kind = SHM_INDEX_;
-	if ((err = shm_encode_(&index, SHM_INDEX_SLOTS_ * sizeof(uint64_t), 0, false, &f, &meta)) != 0)
+	if ((err = shm_encode_(&index, SHM_INDEX_SLOTS_ * sizeof(uint64_t), 0, 0, &f, &meta)) != 0)
 		return err;
 	shm_new_header_(&header, max_size, SHM_HEADER_ + f.size, type, st.st_ino);
 	err = shm_write_(fd, meta, f.meta, SHM_HEADER_);
