@@ -25,7 +25,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 having = $(or $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func $(1)' .))),$(error no test matches '$(1)'))
 
 .DEFAULT_GOAL := help
-.PHONY: help test short race fuzz kill storm model arm64 386 vet docs bench clean modules
+.PHONY: help test short race fuzz kill storm model arm64 386 vet c docs bench benchc clean modules
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,11 +91,17 @@ modules: ## vet and test the programs that are modules of their own
 		(cd $$module && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) test ./...); \
 	done
 
+c: ## check c/shm.h: compilers, 32-bit code, clang's analyser, sanitizers
+	.ci/c
+
 docs: ## check the documents against the code
 	$(GO) test -count=1 ./test/docs
 
 bench: ## measure this library beside its rivals, and write the ratios
 	$(GO) run ./internal/ratios
+
+benchc: ## measure c/shm.h beside pthread's robust mutex, and with 1,000,000 values
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; $(or $(CC),gcc) -O2 -pthread -o "$$dir/bench" c/bench.c && "$$dir/bench"
 
 clean: ## remove what builds and tests leave behind (what git ignores)
 	git clean -fdXq

@@ -79,7 +79,8 @@ enum { TURNS = 31, ROUNDS = 100000 };
 
 static void locks(shm_segment *s)
 {
-	double ours[TURNS], theirs[TURNS], ratio[TURNS], add[TURNS], half[TURNS];
+	double ours[TURNS], theirs[TURNS], ratio[TURNS], add[TURNS], bare[TURNS];
+	uint32_t word = 0;
 	struct robust *r = robust_mutex();
 	shm_value v;
 	MUST(shm_new_number(s, "n", SHM_I64, NULL, &v));
@@ -88,12 +89,12 @@ static void locks(shm_segment *s)
 		TIMED(ours[turn], shm_lock(&v), ++*n, shm_unlock(&v));
 		TIMED(theirs[turn], pthread_mutex_lock(&r->m), ++r->n, pthread_mutex_unlock(&r->m));
 		TIMED(add[turn], shm_add_i64(&v, 1, NULL), (void)0, 0);
-		TIMED(half[turn], shm_trylock(&v), ++*n, shm_unlock(&v));
+		TIMED(bare[turn], !shm_cas_(&word, 0, 1), ++*n, !shm_cas_(&word, 1, 0));
 		ratio[turn] = ours[turn] / theirs[turn];
 	}
-	double a = median(ours, TURNS), b = median(theirs, TURNS), c = median(add, TURNS), d = median(half, TURNS), e = median(ratio, TURNS);
+	double a = median(ours, TURNS), b = median(theirs, TURNS), c = median(add, TURNS), d = median(bare, TURNS), e = median(ratio, TURNS);
 	printf("lock, add, unlock: shm %.2f ns, pthread robust %.2f ns, ratio %.3f (wanted: at most 0.5)\n", a, b, e);
-	printf("shm_add_i64 %.2f ns; trylock, add, unlock %.2f ns\n", c, d);
+	printf("shm_add_i64 %.2f ns; two bare compare-and-swaps, as every lock needs, %.2f ns\n", c, d);
 }
 
 /* ---- A segment with many values ---- */
@@ -140,15 +141,15 @@ static void many(const char *name, uint64_t n)
 		start = now();
 		for (int i = 0; i < ASKED; i++)
 			MUST(shm_find(other, names[i], &v));
-		first[turn] = since(start, 1000.0 * ASKED);
+		first[turn] = since(start, 1000 * (double)ASKED);
 		start = now();
 		for (int i = 0; i < ASKED; i++)
 			MUST(shm_find(other, names[i], &v));
-		again[turn] = since(start, 1000.0 * ASKED);
+		again[turn] = since(start, 1000 * (double)ASKED);
 		start = now();
 		for (int i = 0; i < ASKED; i++)
 			MUST(shm_new_raw(other, names[i], SHM_I64, NULL, &v));
-		bound[turn] = since(start, 1000.0 * ASKED);
+		bound[turn] = since(start, 1000 * (double)ASKED);
 		start = now();
 		for (int i = 0; i < 100; i++) {
 			value_name(value, sizeof value, n++);

@@ -3468,7 +3468,7 @@ static inline void shm_copy_out_(const shm_value *v, uint64_t commit, void *x, s
  * copy succeeds. */
 SHM_SLOW_ int shm_snapshot_(const shm_value *v, void *x, size_t n)
 {
-	for (int tries = 1;; tries++) {
+	for (unsigned tries = 1;; tries++) {
 		uint64_t commit = __atomic_load_n(&v->cell->commit, __ATOMIC_ACQUIRE);
 		shm_copy_out_(v, commit, x, n);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
@@ -3720,7 +3720,7 @@ static inline int shm_read_together_(void *versions, void *how)
 	struct shm_versions_ *vs = (struct shm_versions_ *)versions;
 	int (*read)(void *arg) = ((const struct shm_reader_ *)how)->read, result = 0;
 	void *arg = ((const struct shm_reader_ *)how)->arg;
-	for (int tries = 1;; tries++) {
+	for (unsigned tries = 1;; tries++) {
 		bool good = shm_unmoved_(vs, read, arg, &result);
 		shm_unlock_versions_(vs);
 		if (good || result != 0)
@@ -4165,7 +4165,7 @@ static inline uint64_t shm_ring_oldest_(const shm_value *v, uint64_t commit) { r
  * newest one if the number is 0. Returns its number, or 0 if it is not there yet. */
 SHM_SLOW_ uint64_t shm_ring_read_(const shm_value *v, uint64_t seq, void *x)
 {
-	for (int tries = 1;; tries++) {
+	for (unsigned tries = 1;; tries++) {
 		uint64_t commit = __atomic_load_n(&v->cell->commit, __ATOMIC_ACQUIRE);
 		if (commit == 0 || seq > commit)
 			return 0;
@@ -5455,27 +5455,28 @@ static inline int shm_read_array_(struct shm_reading_ *in, const struct shm_part
 /* Reads the name of a field and its colon, and finds the field. The name may be in quotes. */
 static inline bool shm_read_name_(struct shm_reading_ *in, const struct shm_parts_of_ *t, struct shm_field_ *f)
 {
-	char plain[SHM_FORMAT_MAX_ < 4096 ? SHM_FORMAT_MAX_ : 4096];
 	shm_skip_(in);
 	const char *name = in->p, *colon = strchr(name, ':'), *after = name;
 	uint64_t quoted = 0;
+	bool found = false;
 	if (colon == NULL)
 		return false;
 	size_t n = (size_t)(colon - name);
 	while (n > 0 && strchr(" \t\r\n", name[n - 1]) != NULL)
 		n--;
-	bool literal = *name == '"' && shm_read_quoted_(&after, plain, sizeof plain, &quoted) == 0 && after == name + n && quoted <= sizeof plain;
+	char *plain = *name == '"' ? (char *)malloc(n) : NULL;
+	bool literal = plain != NULL && shm_read_quoted_(&after, plain, n, &quoted) == 0 && after == name + n;
 	in->p = colon + 1;
-	for (int round = literal ? 0 : 1; round < 2; round++) {
+	for (int round = literal ? 0 : 1; round < 2 && !found; round++) {
 		const char *p = t->element, *end = p + t->length, *want = round == 0 ? plain : name;
 		size_t length = round == 0 ? (size_t)quoted : n;
 		memset(f, 0, sizeof *f);
 		(void)shm_accept_(&p, end, "T{");
-		while (shm_next_field_(&p, end, SHM_DEPTH_ - 1, NULL, NULL, f) == 1)
-			if (f->length - f->format - 1 == length && memcmp(f->text + f->format + 1, want, length) == 0)
-				return true;
+		while (!found && shm_next_field_(&p, end, SHM_DEPTH_ - 1, NULL, NULL, f) == 1)
+			found = f->length - f->format - 1 == length && memcmp(f->text + f->format + 1, want, length) == 0;
 	}
-	return false;
+	free(plain);
+	return found;
 }
 
 static inline int shm_read_struct_(struct shm_reading_ *in, const struct shm_parts_of_ *t, uint64_t off)
@@ -6022,7 +6023,11 @@ SHM_SLOW_ int shm_build_(int fd, mode_t mode, uint64_t max_size)
 	if (mem == MAP_FAILED)
 		return errno == ENODEV || errno == EINVAL ? SHM_EFILESYSTEM : -errno;
 	munmap(mem, SHM_FIRST_);
-	return shm_memory_(type) || fsync(fd) == 0 || shm_refused_(errno) ? 0 : -errno;
+	if (shm_memory_(type))
+		return 0;
+	while ((err = fsync(fd) != 0 ? errno : 0) == EINTR) {
+	}
+	return shm_refused_(err) ? 0 : -err;
 }
 
 /* ---- Temporary names ----

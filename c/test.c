@@ -1184,6 +1184,10 @@ static void texts_of_values(shm_segment *s)
 	WANT(shm_quote(e.name, b, sizeof b) == (int)strlen(b) && strcmp(b, "\"took\\u0085\\u202ex\"") == 0);
 	WANT(shm_quote("a\\\"\xff\xf0\x9f\x98\x80", b, sizeof b) > 0 && strcmp(b, "\"a\\\\\\\"\\xff\xf0\x9f\x98\x80\"") == 0);
 	shm_free_entry(&e);
+	MUST(shm_new_raw(s, "field", "T{" SHM_I64 ":a\302\205\342\200\256:}", NULL, &v));
+	WANT(shm_describe(&v, b, sizeof b) > 0 && strstr(b, ":a\\u0085\\u202e:}") != NULL);
+	is_text(&v, "{\"a\\u0085\\u202e\": 0}");
+	MUST(shm_set_text(&v, "{\"a\\u0085\\u202e\" : 3}", -1));
 	WANT(shm_lookup(s, "not there", &e) == -ENOENT && e.texts_ == NULL);
 	type.format = "";
 	WANT(shm_make(s, "no", &type, &v) == -EINVAL);
@@ -1752,64 +1756,6 @@ static void hostile(const char *path, int rounds)
 	say("%d of %d", attached, rounds);
 }
 
-/* ---- Measurements ---- */
-
-static double timed(int64_t *n, const shm_value *v, pthread_mutex_t *m, int kind, long rounds)
-{
-	int64_t start = shm_now_();
-	for (long i = 0; i < rounds; i++) {
-		if (kind == 0) {
-			if (shm_lock(v) != 0)
-				abort();
-			++*n;
-			shm_unlock(v);
-		} else if (kind == 1) {
-			if (pthread_mutex_lock(m) != 0)
-				abort();
-			++*n;
-			pthread_mutex_unlock(m);
-		} else if (shm_add_i64(v, 1, NULL) != 0) {
-			abort();
-		}
-		__asm__ volatile("" ::: "memory");
-	}
-	return (double)(shm_now_() - start) / (double)rounds;
-}
-
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-/* Measures lock, increment and unlock without contention, in turns, beside pthread's
- * robust mutex. Each lock shares a cache line with its number. */
-static void bench(void)
-{
-	enum { TURNS = 31 };
-	char name[64];
-	double ns[3][TURNS], ratio[TURNS];
-	snprintf(name, sizeof name, "shm-c-bench-%d", (int)getpid());
-	shm_segment *s = attach(name);
-	shm_value v = number(s, "n");
-	shm_remove(name);
-	struct { pthread_mutex_t m; int64_t n; } *r = (__typeof__(r))mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pthread_mutexattr_t attr;
-	WANT(pthread_mutexattr_init(&attr) == 0 && pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED) == 0 &&
-		pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST) == 0 && pthread_mutex_init(&r->m, &attr) == 0);
-	for (int turn = 0; turn < TURNS; turn++) {
-		ns[0][turn] = timed(shm_ptr_i64(&v, NULL), &v, NULL, 0, 100000);
-		ns[1][turn] = timed(&r->n, NULL, &r->m, 1, 100000);
-		ns[2][turn] = timed(NULL, &v, NULL, 2, 100000);
-		ratio[turn] = ns[0][turn] / ns[1][turn];
-	}
-	for (int k = 0; k < 3; k++)
-		qsort(ns[k], TURNS, sizeof ns[k][0], by_size);
-	qsort(ratio, TURNS, sizeof ratio[0], by_size);
-	say("shm %.2f ns, pthread robust %.2f ns, ratio %.3f; shm_add_i64 %.2f ns", ns[0][TURNS / 2], ns[1][TURNS / 2], ratio[TURNS / 2], ns[2][TURNS / 2]);
-	shm_detach(s);
-}
-
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "", *name = argc > 2 ? argv[2] : "";
@@ -1854,9 +1800,7 @@ int main(int argc, char **argv)
 		answers(name);
 	else if (strcmp(mode, "hostile") == 0)
 		hostile(name, n);
-	else if (strcmp(mode, "bench") == 0)
-		bench();
 	else
-		fail("usage: test MODE ARGUMENTS; \"bench\" needs none");
+		fail("usage: test MODE ARGUMENTS");
 	return 0;
 }

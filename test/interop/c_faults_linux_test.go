@@ -31,7 +31,7 @@ func cProgram(t *testing.T, file string, flags ...string) (program string) {
 func TestCFaults(t *testing.T) {
 	program := cProgram(t, "faults.c")
 	for _, mode := range []string{
-		"grown", "refused", "cancelled", "closed", "unprivileged", "blocked", "trusted", "dump", "gives back",
+		"grown", "refused", "cancelled", "closed", "signals", "unprivileged", "blocked", "trusted", "dump", "gives back",
 		"indexes", "full", "completes", "repairs", "waits briefly", "power", "killed", "threads",
 	} {
 		t.Run(mode, func(t *testing.T) {

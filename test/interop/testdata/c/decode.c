@@ -23,55 +23,14 @@ static const char *class_of(int err)
 	return "system";
 }
 
-/* Reads the record at off. Replaces that of a struct by its last growth before used. */
-static int newest(shm_segment *s, uint64_t off, uint64_t used, struct shm_record_ *r)
-{
-	struct shm_record_ later, last;
-	int err = shm_decode_(s, off, used, r);
-	if (err != 0 || r->shape.kind == SHM_GROWTH_ || !shm_grows_(&r->shape))
-		return err;
-	last.meta = NULL;
-	for (uint64_t at = off + r->length; at < used && shm_decode_(s, at, used, &later) == 0; at += later.length) {
-		if (later.shape.kind == SHM_GROWTH_ && later.older == off) {
-			free(last.meta);
-			last = later;
-		} else {
-			free(later.meta);
-		}
-	}
-	if (last.meta == NULL)
-		return 0;
-	uint64_t length = r->length;
-	free(r->meta);
-	if ((err = shm_own_(s, &last)) == 0) {
-		*r = last;
-		r->length = length;
-	} else {
-		r->meta = NULL;
-	}
-	return err;
-}
-
 static int list(shm_segment *s)
 {
-	struct shm_record_ r;
-	uint64_t used, length;
-	int err = shm_used_(s, &used);
-	for (uint64_t off = SHM_HEADER_; err == 0 && off < used; off += length) {
-		if ((err = newest(s, off, used, &r)) != 0)
-			break;
-		length = r.length;
-		const struct shm_shape_ *h = &r.shape;
-		if (h->kind == SHM_GROWTH_) {
-			if ((err = shm_own_(s, &r)) != 0)
-				break;
-		} else if (h->kind != SHM_INDEX_) {
-			printf("value\t%.*s\t%d\t%d\t%lld\t%.*s\t%llu\n", (int)h->name_length, h->name, h->kind, h->access, (long long)h->count,
-				(int)h->format_length, h->format, (unsigned long long)h->size);
-		}
-		free(r.meta);
-	}
-	return err;
+	shm_entry e;
+	int err;
+	memset(&e, 0, sizeof e);
+	while ((err = shm_next_entry(s, &e)) == 0)
+		printf("value\t%s\t%d\t%d\t%llu\t%s\t%llu\n", e.name, e.value.kind, e.value.access, (unsigned long long)e.value.count, e.format, (unsigned long long)e.value.size);
+	return err == -ENOENT ? 0 : err;
 }
 
 int main(void)

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 static struct {
+	int interrupt;             /* so many of the next calls that can be are interrupted by a signal */
 	int tmpfile, link, rename; /* the error with which the call is refused, or 0 */
 	long type;                 /* of all filesystems, or 0 */
 	bool cow;                  /* the filesystem has the switch for copy-on-write */
@@ -41,8 +42,19 @@ static void note(char what)
 		hook.log[n] = what;
 }
 
+static bool interrupted(void)
+{
+	if (hook.interrupt <= 0)
+		return false;
+	hook.interrupt--;
+	errno = EINTR;
+	return true;
+}
+
 static int hooked_open(const char *path, int flags, ...)
 {
+	if (interrupted())
+		return -1;
 	va_list args;
 	va_start(args, flags);
 	mode_t mode = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ? (mode_t)va_arg(args, int) : 0;
@@ -67,6 +79,8 @@ static int hooked_linkat(int from_dir, const char *from, int to_dir, const char 
 static int hooked_fsync(int fd)
 {
 	struct stat st;
+	if (interrupted())
+		return -1;
 	note(fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) ? 'd' : hook.path != NULL && access(hook.path, F_OK) == 0 ? 'F' : 'f');
 	return fsync(fd);
 }
@@ -393,6 +407,29 @@ static void closed(const char *name)
 	close(end[1]);
 	WANT(waitpid(child, NULL, 0) == child);
 	shm_detach(t);
+}
+
+/* A signal interrupts calls of the system. */
+static void signals(const char *name)
+{
+	shm_segment *s, *t;
+	shm_value v;
+	hook.type = 0xef53; /* a disk, whose files are brought there */
+	for (int n = 0; n < 12; n++) {
+		hook.interrupt = n;
+		MUST(shm_attach(&s, name, NULL));
+		hook.interrupt = n;
+		MUST(shm_new_mutex(s, "m", &v)); /* opens the file again */
+		MUST(shm_attach_fd(&t, s->fd, NULL)); /* has no path */
+		hook.interrupt = n;
+		MUST(shm_new_mutex(t, "m", &v));
+		MUST(shm_lock(&v));
+		MUST(shm_unlock(&v));
+		hook.interrupt = 0;
+		shm_detach(t);
+		shm_detach(s);
+		MUST(shm_remove(name));
+	}
 }
 
 /* A process that may not open the file anew makes nothing and locks nothing. */
@@ -1059,6 +1096,13 @@ static void creation(const char *dir)
 		}
 		unlink(path);
 	}
+	/* A path is that of the directory in which the process was when it attached. */
+	memset(&hook, 0, sizeof hook);
+	WANT(chdir(dir) == 0);
+	MUST(shm_attach(&s, "./segment", NULL));
+	WANT(chdir("/") == 0 && shm_replaced(s) == 0 && s->path[0] == '/' && strcmp(shm_name(s), "./segment") == 0);
+	shm_detach(s);
+	unlink(path);
 	/* Large pages hold no segment. */
 	hook.tmpfile = 0;
 	hook.type = (long)SHM_HUGETLBFS_;
@@ -1069,7 +1113,7 @@ static void creation(const char *dir)
 int main(int argc, char **argv)
 {
 	static const struct { const char *mode; void (*run)(const char *); } modes[] = {
-		{"grown", grown}, {"refused", refused}, {"cancelled", cancelled}, {"closed", closed}, {"unprivileged", unprivileged},
+		{"grown", grown}, {"refused", refused}, {"cancelled", cancelled}, {"closed", closed}, {"signals", signals}, {"unprivileged", unprivileged},
 		{"blocked", blocked}, {"trusted", trusted}, {"dump", dump}, {"gives back", gives_back}, {"creation", creation},
 		{"indexes", indexes}, {"full", full}, {"completes", completes}, {"repairs", repairs}, {"waits briefly", waits_briefly}, {"power", power}, {"killed", killed}, {"threads", threads}};
 	for (size_t i = 0; argc == 3 && i < sizeof modes / sizeof modes[0]; i++)
