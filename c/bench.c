@@ -1,3 +1,5 @@
+//go:build ignore
+
 /*
  * Measures c/shm.h: bench [cpu] [NUMBER OF VALUES]. Without a number it is 1,000,000. It prints
  * the medians of rounds in which what is compared takes turns, in this order: a lock beside
