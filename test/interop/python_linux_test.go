@@ -32,7 +32,7 @@ func TestPython(t *testing.T) {
 	for _, file := range files {
 		sources += string(shmtest.Must(os.ReadFile(file))(t))
 	}
-	for _, name := range []string{pythonPeer, heir, agent.Program, storm} {
+	for _, name := range []string{pythonPeer, heir, predictor, agent.Program, storm} {
 		if !strings.Contains(sources, `"`+name+`"`) {
 			t.Errorf("no test in Python starts the helper %s", name)
 		}
