@@ -55,7 +55,8 @@ class Cookbook(Case):
             path = os.path.join(d, "model.py")
             with open(path, "w", encoding="utf-8") as f:
                 f.write(code)
-            model = self.process(sys.executable, path, self.name)
+            packages = os.path.dirname(os.path.dirname(shm.__file__))
+            model = self.process(sys.executable, path, self.name, PYTHONPATH=packages)
             go = self.go("predictor", self.name)
             self.assertEqual((go.line(), go.line()), ("2.5", "2.5"))
             model.kill()
