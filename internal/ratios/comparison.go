@@ -43,7 +43,7 @@ type round func() (ours, rival float64, err error)
 
 // comparisons returns all of them, in the order of the table.
 func comparisons() []comparison {
-	return slices.Concat(numbers, counters, arrays, locks, structs, texts, segments, names, processes, takeovers, languages)
+	return slices.Concat(numbers, counters, arrays, locks, structs, streams, texts, segments, names, processes, takeovers, languages)
 }
 
 // A bed is what one comparison is measured on.

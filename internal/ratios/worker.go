@@ -18,6 +18,7 @@ var workers = map[string]func(args []string) error{
 	"contender": contender,
 	"holder":    holder,
 	"latecomer": latecomer,
+	"listener":  listener,
 	"pingpong":  pingPong,
 }
 
