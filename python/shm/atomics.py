@@ -80,8 +80,11 @@ class MachineCode:
 def _find():
     """Return the library that has the functions and None, or None and the reason why there is none."""
     try:
-        return ctypes.PyDLL("libatomic.so.1"), None
-    except OSError as missing:
+        library = ctypes.PyDLL("libatomic.so.1")
+        for name in (*_X86_64, *["atomic_thread_fence"] * WEAK):
+            library[name]  # a library that is damaged, or another of that name, lacks some
+        return library, None
+    except (OSError, AttributeError) as missing:
         reason = f"{missing}; install libatomic (Debian: the package libatomic1)"
     if platform.machine() not in ("x86_64", "AMD64"):
         return None, reason

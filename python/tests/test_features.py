@@ -2,6 +2,7 @@
 
 import collections.abc
 import ctypes
+import importlib
 import math
 import os
 import pathlib
@@ -15,6 +16,7 @@ import threading
 import time
 import unittest
 from multiprocessing import get_context
+from typing import Annotated, ClassVar
 
 import shm
 from shm import ask, text as texts
@@ -451,6 +453,97 @@ class Synchronized(Case):
             mem.raw_value("q")
         with self.assertRaises(shm.NotFoundError):
             shm.open_foreign(self.name + "-none")
+
+
+class Board:
+    requests: shm.Counter[int]
+    load: Annotated[shm.Value[float], shm.Field(init=0.5, unit="cores", help="of the last minute, 1 is a core")]
+    small: Annotated[shm.Value, shm.Field("h", name="other name")]
+    version: Annotated[shm.String, shm.Field(size=32)]
+    position: shm.Struct[Point]
+    rows: Annotated[shm.Table[Point], shm.Field(size=3, room=128)]
+    states: Annotated[shm.AtomicArray[int], shm.Field(size=4)]
+    last: Annotated[shm.Ring[float], shm.Field(size=8)]
+    latency: Annotated[shm.Histogram, shm.Field(bounds=[0.1, 1])]
+    places: Annotated[shm.Mutexes, shm.Field(size=2)]
+    lock: shm.Mutex
+    temperature: ctypes.c_double
+    samples: Annotated[ctypes.Array, shm.Field("i", 10)]
+    grid: ctypes.c_int16 * 4
+    raw: Point
+    _private: int
+    constant: ClassVar[int] = 5
+
+
+class Bind(Case):
+    def test_bind(self):
+        seg = self.open()
+        board = shm.bind(seg, Board)
+        self.assertIsInstance(board, Board)
+        self.assertEqual(len(seg), 15)
+        self.assertEqual(
+            [e.kind for e in seg.entries()],
+            ["counter", "value", "value", "string", "struct", "table", "atomic_array", "ring", "histogram", "mutexes", "mutex",
+             "raw_value", "raw_array", "raw_array", "raw_value"],
+        )  # fmt: skip
+        e = seg.entry("load")
+        self.assertEqual((e.unit, e.help, e.load(), board.load.value), ("cores", "of the last minute, 1 is a core", 0.5, 0.5))
+        self.assertIs(board.small, seg["other name"])
+        self.assertEqual((board.latency.bounds, len(board.rows), len(board.grid)), ([0.1, 1.0], 3, 4))
+        self.assertEqual(seg._attached().directory.find("rows").capacity, 128)
+        again = shm.bind(self.open(create=False), Board)  # attaches
+        board.position.store((1.5, 2, b"x"))
+        self.assertEqual(again.position.load().x, 1.5)
+
+    def test_refused(self):
+        """All annotations are checked before the first value is made."""
+        seg = self.open()
+        for wrong in (
+            Annotated[shm.Value, shm.Field("u")], shm.Value, shm.Array[str], int, Annotated[shm.Mutex, shm.Field(size=3)],
+            Annotated[shm.Counter, shm.Field(init=5)], Annotated[shm.Value[int], shm.Field(bounds=[1])], shm.Segment,
+            Annotated[shm.Histogram, shm.Field(bounds=[2, 1])], Annotated[shm.Value[int], shm.Field(room=8)],
+            Annotated[shm.Value[int], shm.Field(unit=5)], Annotated[shm.Value[int], shm.Field(name="first")],
+            Annotated[shm.Value[int], shm.Field(), shm.Field()], Annotated[ctypes.c_double, shm.Field("d")], shm.Struct[object],
+            Annotated[shm.Struct[Point], shm.Field(init=5)], ctypes.c_void_p, ctypes.Array,
+        ):  # fmt: skip
+            cls = type("Wrong", (), {"__annotations__": {"first": shm.Value[int], "second": wrong}})
+            with self.assertRaisesRegex(shm.Error, "^Wrong.second: ", msg=wrong):
+                shm.bind(seg, cls)
+        for wrong in (5, Board(), type("Empty", (), {})):
+            with self.assertRaises(shm.ArgumentTypeError):
+                shm.bind(seg, wrong)
+        self.assertEqual(list(seg), [])
+
+
+class Numpy(Case):
+    def setUp(self):
+        super().setUp()
+        try:
+            self.np = importlib.import_module("numpy")
+        except ImportError:
+            self.skipTest("numpy is not installed")
+
+    def test_both_directions(self):
+        """A dtype, aligned or not, becomes a type, and the type a dtype with the same bytes."""
+        np, seg = self.np, self.open()
+        fields = [("a", "u1"), ("b", "f8"), ("c", "S5"), ("d", "i4", (2, 3)), ("e", [("x", "i2"), ("y", "c8")])]
+        for i, align in enumerate((True, False)):
+            d = np.dtype(fields, align=align)
+            self.assertEqual(shm.layout_of(d).size, d.itemsize)
+            back = shm.dtype_of(shm.layout_of(d))
+            self.assertEqual((back.itemsize, [back.fields[n][1] for n in back.names]), (d.itemsize, [d.fields[n][1] for n in d.names]))
+            self.assertEqual(shm.layout_of(back), shm.layout_of(d))
+            raw = seg.raw_value(f"raw{i}", d)
+            view = np.frombuffer(raw, shm.dtype_of(raw))
+            view["b"], view["c"], view["e"]["x"] = 2.5, b"abc", -3
+            self.assertEqual((raw.b, raw.c, raw.e.x), (2.5, b"abc", -3))
+            v = seg.struct(f"struct{i}", d)
+            x = np.zeros((), d)
+            x["b"], x["d"][1, 2] = 0.5, 7
+            v.store(x)
+            self.assertEqual((v.load().b, v.load().d[1][2]), (0.5, 7))
+        self.assertEqual(shm.dtype_of(seg.raw_array("n", "h", 4)), np.dtype(("i2", (4,))))
+        self.assertEqual(shm.dtype_of(shm.Complex64), np.dtype("c8"))
 
 
 class Changes(Case):

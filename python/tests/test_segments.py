@@ -663,6 +663,21 @@ class Lacking(Case):
         self.assertEqual(go.line(), "added")
         self.assertEqual(self.open()["n"].value, 33000)
 
+    def test_damaged_library(self):
+        """A library of that name without the functions is as good as none."""
+        if os.uname().machine != "x86_64":
+            self.skipTest("there is machine code for x86-64 only")
+        program = (
+            "import ctypes, sys\n"
+            "real = ctypes.PyDLL\n"
+            "ctypes.PyDLL = lambda name=None, *a, **k: real('libc.so.6' if name == 'libatomic.so.1' else name, *a, **k)\n"
+            "import shm\n"
+            "assert isinstance(shm.atomics._library, shm.atomics.MachineCode), shm.atomics._library\n"
+            "print(shm.anonymous().value('n', 'q', 4).add(1))\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.stdout, done.stderr), ("5\n", ""))
+
     def test_neither(self):
         seg = self.open()
         make(seg)
