@@ -82,7 +82,9 @@ func (in Interpreter) Native() (Interpreter, error) {
 		return Interpreter{}, err
 	}
 	once, _ := natives.LoadOrStore(in.Path, sync.OnceValue(func() error {
-		out, err := exec.Command(in.Path, filepath.Join(dir, "native_build.py")).CombinedOutput()
+		cmd := exec.Command(in.Path, filepath.Join(dir, "native_build.py"))
+		cmd.Env = append(os.Environ(), "CFLAGS=-Wall -Werror")
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("the Python package's verbs in C for Python %s: %w: %s", in.Version, err, bytes.TrimSpace(out))
 		}

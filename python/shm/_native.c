@@ -77,6 +77,18 @@ static long futex_wake(uint32_t *word, int n)
     return woken > 0 ? woken : 0;
 }
 
+/* Return a number that no other living thread of this process has, and that is not 0. */
+static inline unsigned long this_thread(void)
+{
+#if defined(__x86_64__) && defined(__linux__)
+    unsigned long pointer; /* the thread pointer, of which the system's libraries make pthread_self */
+    __asm__("movq %%fs:0, %0" : "=r"(pointer));
+    return pointer;
+#else
+    return PyThread_get_thread_ident();
+#endif
+}
+
 /* Hold: what this process has of one lock. The class in mutex.py has the slow paths, and
  * the table of the states. */
 
@@ -152,7 +164,7 @@ static int64_t monotonic_us(void)
 
 static PyObject *Hold_acquire(Hold *h, PyObject *args)
 {
-    unsigned long me = PyThread_get_thread_ident();
+    unsigned long me = this_thread();
     int blocking = 1;
     double timeout = -1;
     if (!PyArg_ParseTuple(args, "|pd:acquire", &blocking, &timeout))
@@ -203,7 +215,7 @@ static void open_gate(Hold *h)
 
 static PyObject *Hold_release(Hold *h, PyObject *Py_UNUSED(ignored))
 {
-    if (h->owner != PyThread_get_thread_ident()) {
+    if (h->owner != this_thread()) {
         PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
         return NULL;
     }
@@ -213,7 +225,7 @@ static PyObject *Hold_release(Hold *h, PyObject *Py_UNUSED(ignored))
 
 static PyObject *Hold_owned(Hold *h, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(h->owner == PyThread_get_thread_ident());
+    return PyBool_FromLong(h->owner == this_thread());
 }
 
 static PyObject *Hold_new_gate(Hold *h, PyObject *Py_UNUSED(ignored))
@@ -305,7 +317,7 @@ static inline int enter(Hold *h)
         return NOT_NOW;
     if (h->owner == 0)
         return h->id && cas_4(&h->cell->word, 0, h->id) ? TAKEN : NOT_NOW;
-    return h->owner == PyThread_get_thread_ident() && h->held && !h->editing ? NESTED : NOT_NOW;
+    return h->owner == this_thread() && h->held && !h->editing ? NESTED : NOT_NOW;
 }
 
 static PyObject *slow_exit_name;
@@ -320,7 +332,7 @@ static int leave(Hold *h, int how, PyObject *mutex)
         tell(h->cell);
         return 0;
     }
-    h->owner = PyThread_get_thread_ident();
+    h->owner = this_thread();
     h->held = 1;
     PyObject *r = PyObject_CallMethodObjArgs(mutex, slow_exit_name, Py_None, Py_None, Py_None, NULL);
     Py_XDECREF(r);
@@ -521,6 +533,7 @@ typedef struct {
     size_t full, end;     /* bytes of a struct, and those up to its end */
     PyObject *memory[2];  /* ctypes objects: the data, or the slots */
     PyObject *type, *copy; /* of a struct: its ctypes type, and type.from_buffer_copy */
+    int plain;            /* objects of the type are made by ctypes' own tp_new */
     Field *fields;        /* of a struct of numbers, which a tuple can fill */
     Py_ssize_t nfields;
 } Handle;
@@ -645,6 +658,26 @@ static PyObject *handle_at(Handle *s, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static newfunc new_struct, new_array; /* of ctypes' Structure and Array */
+static PyObject *no_arguments;
+
+static int find_ctypes(void)
+{
+    PyObject *ctypes = PyImport_ImportModule("_ctypes");
+    if (ctypes == NULL)
+        return -1;
+    PyObject *s = PyObject_GetAttrString(ctypes, "Structure"), *a = PyObject_GetAttrString(ctypes, "Array");
+    if (s != NULL && a != NULL && PyType_Check(s) && PyType_Check(a)) {
+        new_struct = ((PyTypeObject *)s)->tp_new;
+        new_array = ((PyTypeObject *)a)->tp_new;
+        no_arguments = PyTuple_New(0);
+    }
+    Py_XDECREF(s);
+    Py_XDECREF(a);
+    Py_DECREF(ctypes);
+    return no_arguments == NULL ? -1 : 0;
+}
+
 static int slots_at(Handle *s, PyObject *slots, size_t least)
 {
     Py_ssize_t n[2];
@@ -703,6 +736,7 @@ static PyObject *handle_struct_at(Handle *s, PyObject *args)
         return NULL;
     Py_XSETREF(s->copy, copy);
     remember(&s->type, type);
+    s->plain = PyType_Check(type) && (((PyTypeObject *)type)->tp_new == new_struct || ((PyTypeObject *)type)->tp_new == new_array);
     s->full = full;
     s->end = end;
     if (PyTuple_CheckExact(fields) && s->fields == NULL && PyTuple_GET_SIZE(fields)) {
@@ -761,7 +795,7 @@ static int two(const char *name, Py_ssize_t n)
 
 static inline int lock_fast(Hold *h)
 {
-    unsigned long me = PyThread_get_thread_ident();
+    unsigned long me = this_thread();
     if (h == NULL)
         return 0;
     if (h->owner == 0) {
@@ -787,7 +821,7 @@ static PyObject *lock_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 /* Do as __exit__ does. Return 0 if the slow path has to do it, and then nothing is changed. */
 static int unlock_fast(Hold *h, int failed)
 {
-    if (h == NULL || !h->held || h->owner != PyThread_get_thread_ident() || (h->depth && h->taken >= h->depth))
+    if (h == NULL || !h->held || h->owner != this_thread() || (h->depth && h->taken >= h->depth))
         return 0;
     Cell *c = h->cell;
     if (!h->depth && (load_4(&c->word) & OWNER_MASK) != h->id)
@@ -831,16 +865,15 @@ static PyObject *lock_release(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyObject_CallMethodObjArgs(self, slow_exit_name, Py_None, Py_None, Py_None, NULL);
 }
 
-static PyObject *lock_acquire(PyObject *self, PyObject *args, PyObject *kwargs)
+static PyObject *lock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     /* With more arguments than one, the slow path has to judge them. */
-    Py_ssize_t n = PyTuple_GET_SIZE(args);
-    if ((n == 0 || (n == 1 && PyBool_Check(PyTuple_GET_ITEM(args, 0)))) && kwargs == NULL && lock_fast(SELF->hold))
+    if ((n == 0 || (n == 1 && PyBool_Check(args[0]))) && names == NULL && lock_fast(SELF->hold))
         Py_RETURN_TRUE;
     PyObject *slow = PyObject_GetAttrString(self, "_slow_acquire");
     if (slow == NULL)
         return NULL;
-    PyObject *r = PyObject_Call(slow, args, kwargs);
+    PyObject *r = PyObject_Vectorcall(slow, args, n, names);
     Py_DECREF(slow);
     return r;
 }
@@ -1154,12 +1187,29 @@ static int string_set(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
     return set_by(string_store, self, x);
 }
 
+/* Return an object of the struct's type with a copy of a slot. As from_buffer_copy does, it
+ * calls no __init__. */
+static PyObject *copy_of(Handle *s, int slot)
+{
+    if (!s->plain)
+        return PyObject_CallFunctionObjArgs(s->copy, s->memory[slot], NULL);
+    Py_ssize_t n;
+    PyObject *x = ((PyTypeObject *)s->type)->tp_new((PyTypeObject *)s->type, no_arguments, NULL);
+    char *to = x == NULL ? NULL : address_of(x, &n);
+    if (to == NULL) {
+        Py_XDECREF(x);
+        return NULL;
+    }
+    memcpy(to, s->slots[slot], (size_t)n < s->full ? (size_t)n : s->full);
+    return x;
+}
+
 static PyObject *struct_load(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     Handle *s = SELF;
     for (int i = 0; s->count && i < MAX_TRIES; i++) {
         uint64_t count = load_commit(s);
-        PyObject *x = PyObject_CallFunctionObjArgs(s->copy, s->memory[count & 1], NULL);
+        PyObject *x = copy_of(s, count & 1);
         if (x == NULL)
             return NULL;
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
@@ -1298,7 +1348,7 @@ static PyObject *Edit_enter(Edit *e, PyObject *Py_UNUSED(ignored))
 {
     Handle *s = e->of;
     Hold *h = s->hold;
-    Py_ssize_t level = h->owner == PyThread_get_thread_ident() ? h->depth : -1;
+    Py_ssize_t level = h->owner == this_thread() ? h->depth : -1;
     if (!lock_fast(h)) {
         PyObject *r = PyObject_CallMethod(s->mutex, "__enter__", NULL);
         if (r == NULL)
@@ -1314,7 +1364,7 @@ static PyObject *Edit_enter(Edit *e, PyObject *Py_UNUSED(ignored))
         return return_to(s, level);
     }
     h->editing = 1 + h->depth;
-    PyObject *x = PyObject_CallFunctionObjArgs(s->copy, s->memory[load_commit(s) & 1], NULL);
+    PyObject *x = copy_of(s, load_commit(s) & 1);
     if (x == NULL)
         return return_to(s, level);
     Py_INCREF(x);
@@ -1329,7 +1379,7 @@ static PyObject *Edit_exit(Edit *e, PyObject *const *args, Py_ssize_t nargs)
     Hold *h = s->hold;
     Py_ssize_t n;
     uint64_t count;
-    if (e->copy != NULL && h->owner == PyThread_get_thread_ident() && (h->held || h->depth)) {
+    if (e->copy != NULL && h->owner == this_thread() && (h->held || h->depth)) {
         if (nargs == 0 || args[0] == Py_None) {
             char *from = address_of(e->copy, &n);
             if (from == NULL || (size_t)n < s->end) {
@@ -1381,7 +1431,7 @@ static PyMethodDef Handle_methods[] = {
     {"_struct_at", (PyCFunction)handle_struct_at, METH_VARARGS, NULL},
     {"lock_enter", lock_enter, METH_NOARGS, NULL},
     {"lock_exit", FAST(lock_exit), METH_FASTCALL, NULL},
-    {"lock_acquire", FAST(lock_acquire), METH_VARARGS | METH_KEYWORDS, NULL},
+    {"lock_acquire", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"lock_release", lock_release, METH_NOARGS, NULL},
     {"locked_enter", lock_enter, METH_NOARGS, NULL},
     {"locked_exit", FAST(lock_exit), METH_FASTCALL, NULL},
@@ -1445,7 +1495,7 @@ static int prepare(PyObject *module)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (*names[i].name == NULL && (*names[i].name = PyUnicode_InternFromString(names[i].text)) == NULL)
             return -1;
-    if (PyType_Ready(&Edit_Type) < 0)
+    if (PyType_Ready(&Edit_Type) < 0 || (no_arguments == NULL && find_ctypes() < 0))
         return -1;
     const struct {
         PyTypeObject *type;

@@ -7,6 +7,7 @@ signal for one that comes at any.
 
 import ctypes
 import faulthandler
+import itertools
 import linecache
 import math
 import multiprocessing
@@ -379,9 +380,11 @@ class Interrupts(Case):
         handled = [(v, lambda: v.add(1)), (d, lambda: d.add(1)), (s, self.edit), (v, self.add_in_with)]
         counts = {id(x): 0 for x in (v, d, s)}
         tried = 0
-        for name, (value, change) in counted.items():
+        for (name, (value, change)), dead in itertools.product(counted.items(), (False, True)):
             for step in steps(STRIDE):
                 tried += 1
+                if dead:  # the slow path of Python, also with the verbs in C
+                    value.get_lock()._cell.word, value.get_lock()._cell.probed = OWNER_MASK - 5 | KERNEL_WAITERS, 0
                 place = at_step(step, handler, change)
                 counts[id(value)] += 1
                 self.assertEqual([v.value, d.value, s.load().x, s.load().y], [*counts.values(), -counts[id(s)]], (name, step))
