@@ -59,7 +59,7 @@ class Array(Awaited, Locked):
         indices = range(*i.indices(len(obj)))
         # All elements are converted before the first is written, so that an
         # element that does not fit leaves the slice unchanged.
-        new = [self._element(y) for y in x]
+        new = self._elements(list(x))
         if len(new) != len(indices):
             raise ArgumentError(
                 f"cannot set {len(indices)} elements of Array {mutex.name!r} to {len(new)} values: "
@@ -67,7 +67,17 @@ class Array(Awaited, Locked):
             )
         mutex.change(self._set, indices, new)
 
+    def _elements(self, xs):
+        """Do as _element does for each; return a list."""
+        t = self._obj._type_
+        if issubclass(t, ctypes.Structure):
+            return [self._element(x) for x in xs]
+        return (t * len(xs))(*xs)[:]
+
     def _set(self, indices, new):
+        if indices.step == 1 and new:
+            self._obj[indices.start : indices.stop] = new  # a store for each element, as below
+            return
         for j, y in zip(indices, new):
             self._obj[j] = y
 

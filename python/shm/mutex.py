@@ -274,7 +274,9 @@ class Mutex(native.Handle):
         level = hold.depth if hold.owned() else -1
         try:
             self.__enter__()
-            self.begin_edit()
+            if hold.editing:
+                raise self.overlap()
+            hold.editing = 1 + hold.depth  # as begin_edit does
             result = function(*args)
             hold.editing = 0
             self.__exit__()

@@ -78,22 +78,29 @@ class Slots:
         """Return the committed slot. The caller holds the lock."""
         return self.data[self.count.value & 1]
 
-    def publish(self, address, n, carry=True):
+    def publish(self, address, n):
         """Commit n bytes from an address. The caller holds the lock.
 
-        If carry is true, the bytes after them are copied from the committed slot, as
-        newer programs may have fields there.
+        The bytes after them are copied from the committed slot, as newer programs may have
+        fields there.
         """
         count = self.count.value
         old, idle = self.data[count & 1], self.data[(count + 1) & 1]
         end = min(self.cell.extent, self.capacity)
-        if carry and end > n:
+        if end > n:
             ctypes.memmove(ctypes.addressof(idle) + n, ctypes.addressof(old) + n, end - n)
         ctypes.memmove(idle, address, n)
         store_release(self.count, count + 1 & 0xFFFFFFFFFFFFFFFF)
         # The holder may commit again before it unlocks. The fence keeps the stores of
         # that commit after this one.
         fence()
+
+    def publish_text(self, text):
+        """Commit bytes, which need not fill a slot. The caller holds the lock."""
+        count = self.count.value
+        self.texts[count + 1 & 1].raw = text
+        store_release(self.count, count + 1 & 0xFFFFFFFFFFFFFFFF)
+        fence()  # as in publish
 
     def extend(self, n):
         """Raise extent to n, so that all writers carry over n bytes. Call it before the first commit of n bytes."""
@@ -226,6 +233,7 @@ class String(Awaited, Locked):
 
     def __init__(self, slots, size):
         self._slots, self._mutex, self._size = slots, slots.mutex, size
+        slots.texts = tuple((ctypes.c_char * slots.capacity).from_buffer(slot) for slot in slots.data)
         self._text_at(slots.data, size)
 
     def __len__(self):
@@ -255,7 +263,7 @@ class String(Awaited, Locked):
             )
         if len(text) < self._slots.capacity:
             text += b"\0"
-        self._mutex.change(self._slots.publish, text, len(text), False)
+        self._mutex.change(self._slots.publish_text, text)
 
     value = property(load, store, doc="The string as bytes: load and store.")
 
