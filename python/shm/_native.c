@@ -528,6 +528,7 @@ typedef struct {
     Number number;        /* of a number, or of an array's elements */
     char *data;           /* the number, or the first element */
     Py_ssize_t count;     /* elements, or bytes of a string; 0: not prepared */
+    int writable;         /* the numbers can be written */
     char *slots[2];       /* of a published value */
     size_t capacity;      /* bytes of a slot */
     size_t full, end;     /* bytes of a struct, and those up to its end */
@@ -632,14 +633,15 @@ static void remember(PyObject **place, PyObject *x)
     Py_XSETREF(*place, x);
 }
 
-/* _at(obj, code, size): the memory of numbers, of a ctypes code and a size in bytes. Other
- * types stay with the slow path. */
+/* _at(obj, code, size, writable): the memory of numbers, of a ctypes code and a size in
+ * bytes. Other types stay with the slow path. */
 static PyObject *handle_at(Handle *s, PyObject *args)
 {
     PyObject *obj;
     const char *code;
     Py_ssize_t size, n;
-    if (!PyArg_ParseTuple(args, "Ozn:_at", &obj, &code, &size))
+    int writable;
+    if (!PyArg_ParseTuple(args, "Oznp:_at", &obj, &code, &size, &writable))
         return NULL;
     Number number = number_of(code, size);
     if (number.kind == 0 || number.kind == '?' || s->count)
@@ -655,6 +657,7 @@ static PyObject *handle_at(Handle *s, PyObject *args)
     s->number = number;
     s->data = p;
     s->count = n / size;
+    s->writable = writable;
     Py_RETURN_NONE;
 }
 
@@ -885,6 +888,12 @@ static PyObject *locked_get_lock(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 /* Value. */
 
+/* Do as enter does, unless the memory is not this process's to write: then the slow path says so. */
+static inline int enter_to_write(Handle *s)
+{
+    return s->writable ? enter(s->hold) : NOT_NOW;
+}
+
 #define NUMBER(s) ((s)->count == 1 && (s)->number.kind)
 
 static PyObject *number_load(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -898,7 +907,7 @@ static PyObject *number_store(PyObject *self, PyObject *x)
 {
     uint64_t bits;
     int how;
-    if (!NUMBER(SELF) || !bits_of(x, SELF->number, &bits) || !(how = enter(SELF->hold)))
+    if (!NUMBER(SELF) || !bits_of(x, SELF->number, &bits) || !(how = enter_to_write(SELF)))
         return slow_store(self, x, NULL);
     store_bits(SELF->data, SELF->number.size, bits);
     if (leave(SELF->hold, how, SELF->mutex) < 0)
@@ -949,7 +958,7 @@ static PyObject *number_add(PyObject *self, PyObject *x)
     uint64_t delta, sum;
     double d;
     int how;
-    if (!NUMBER(SELF) || !addend(x, SELF->number, &delta, &d) || !(how = enter(SELF->hold)))
+    if (!NUMBER(SELF) || !addend(x, SELF->number, &delta, &d) || !(how = enter_to_write(SELF)))
         return slow_add(self, x, NULL);
     add_bits(SELF->data, SELF->number, delta, d, &sum);
     if (leave(SELF->hold, how, SELF->mutex) < 0)
@@ -961,7 +970,7 @@ static PyObject *number_swap(PyObject *self, PyObject *x)
 {
     uint64_t bits, old;
     int how;
-    if (!NUMBER(SELF) || !bits_of(x, SELF->number, &bits) || !(how = enter(SELF->hold)))
+    if (!NUMBER(SELF) || !bits_of(x, SELF->number, &bits) || !(how = enter_to_write(SELF)))
         return slow_swap(self, x, NULL);
     old = load_bits(SELF->data, SELF->number.size);
     store_bits(SELF->data, SELF->number.size, bits);
@@ -977,7 +986,7 @@ static PyObject *number_compare_and_swap(PyObject *self, PyObject *const *args, 
     if (!two("compare_and_swap", n))
         return NULL;
     if (!NUMBER(SELF) || !bits_of(args[0], SELF->number, &old) || !bits_of(args[1], SELF->number, &bits) ||
-        !(how = enter(SELF->hold)))
+        !(how = enter_to_write(SELF)))
         return slow_compare_and_swap(self, args[0], args[1]);
     int same = load_bits(SELF->data, SELF->number.size) == cut(old, SELF->number.size);
     if (same)
@@ -1053,7 +1062,7 @@ static PyObject *set_slice(PyObject *self, PyObject *index, PyObject *x)
         while (i < n && bits_of(items[i], s->number, &bits[i]))
             i++;
         if (i == n)
-            how = enter(s->hold);
+            how = enter_to_write(s);
     }
     if (how == NOT_NOW) {
         r = slow_setitem(self, index, list);
@@ -1081,7 +1090,7 @@ static PyObject *array_setitem(PyObject *self, PyObject *const *args, Py_ssize_t
     if (SELF->number.kind && PySlice_Check(args[0]))
         return set_slice(self, args[0], args[1]);
     char *p = element(SELF, args[0]);
-    if (p == NULL || !bits_of(args[1], SELF->number, &bits) || !(how = enter(SELF->hold)))
+    if (p == NULL || !bits_of(args[1], SELF->number, &bits) || !(how = enter_to_write(SELF)))
         return slow_setitem(self, args[0], args[1]);
     store_bits(p, SELF->number.size, bits);
     if (leave(SELF->hold, how, SELF->mutex) < 0)
@@ -1097,7 +1106,7 @@ static PyObject *array_add(PyObject *self, PyObject *const *args, Py_ssize_t n)
     if (!two("add", n))
         return NULL;
     char *p = element(SELF, args[0]);
-    if (p == NULL || !addend(args[1], SELF->number, &delta, &d) || !(how = enter(SELF->hold)))
+    if (p == NULL || !addend(args[1], SELF->number, &delta, &d) || !(how = enter_to_write(SELF)))
         return slow_add(self, args[0], args[1]);
     add_bits(p, SELF->number, delta, d, &sum);
     if (leave(SELF->hold, how, SELF->mutex) < 0)

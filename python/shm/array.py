@@ -5,6 +5,7 @@ from types import GenericAlias
 
 from .atomics import WEAK, fence
 from .change import Awaited
+from .ctype import is_writable
 from .errors import ArgumentError
 from .locked import Locked
 from .native import compiled
@@ -28,7 +29,7 @@ class Array(Awaited, Locked):
 
     def __init__(self, obj, mutex):
         self._obj, self._mutex = obj, mutex
-        self._at(obj, getattr(obj._type_, "_type_", None), ctypes.sizeof(obj._type_))
+        self._at(obj, getattr(obj._type_, "_type_", None), ctypes.sizeof(obj._type_), is_writable(type(obj)))
 
     def get_obj(self):
         """Return the ctypes array, without its lock."""

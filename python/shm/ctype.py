@@ -175,6 +175,13 @@ def read_only_number(t):
     return type(t.__name__, (t,), {"value": property(get, _refuse), "__setattr__": _refuse})
 
 
+def is_writable(t):
+    """Report whether a type of a number, or of an array of numbers, is not one that read_only_number or array_type made read-only."""
+    if issubclass(t, ctypes.Array):
+        return t.__setitem__ is ctypes.Array.__setitem__
+    return not isinstance(t.value, property) or issubclass(t, Complex64) and t.value is Complex64.value
+
+
 def shared(t):
     """Return a type like t for an object in a segment: pickled, it leads to the same memory.
 

@@ -7,6 +7,7 @@ from types import GenericAlias
 
 from .atomics import SEQ_CST, WEAK, compare_exchange_4, compare_exchange_8, fence, function
 from .change import Awaited
+from .ctype import is_writable
 from .errors import ReadOnlyError
 from .locked import Locked, pickled
 from .native import compiled
@@ -42,7 +43,7 @@ class Value(Awaited, Locked):
         self._obj, self._mutex = obj, mutex
         f = _FETCH_ADD.get(getattr(obj, "_shm_type", None))
         self._fetch_add = f and functools.partial(f, ctypes.byref(obj))
-        self._at(obj, getattr(obj, "_type_", None), ctypes.sizeof(obj))
+        self._at(obj, getattr(obj, "_type_", None), ctypes.sizeof(obj), is_writable(type(obj)))
 
     def get_obj(self):
         """Return the ctypes object, without its lock. Other processes see each change of it at once."""

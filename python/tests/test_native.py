@@ -246,6 +246,17 @@ class Verbs(Case):
         ):  # fmt: skip
             self.assertRaises(shm.ReadOnlyError, change)
 
+    def test_read_only_memory_under_a_lock(self):
+        """A raw value of a read-only segment, under a lock that can be had, is not written either."""
+        self.seg.raw_value("x", "q", 3), self.seg.raw_array("y", "i", 4)
+        lock, r = self.seg.mutex("m"), shm.open(self.name, readonly=True)
+        x, y = shm.synchronized(r["x"], lock), shm.synchronized(r["y"], lock)
+        lock.acquire()
+        lock.release()
+        for change in (lambda: x.store(1), lambda: x.add(1), lambda: x.swap(1), lambda: x.compare_and_swap(3, 1), lambda: y.store(0, 1), lambda: y.add(0, 1), lambda: y.store(slice(0, 2), [1, 2])):
+            self.assertRaises(shm.ReadOnlyError, change)
+        self.assertEqual((x.value, y[:], lock._word.value), (3, [0] * 4, 0))
+
     def test_threads(self):
         """The gate lets one thread in at a time, in the order of nobody, and no waiter sleeps for ever."""
         v, lock, n = self.seg.value("v", "q"), self.seg["v"].get_lock(), 3000
