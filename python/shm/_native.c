@@ -1317,20 +1317,30 @@ static int Edit_clear(Edit *e)
     return 0; /* the struct has no reference to this */
 }
 
+static Edit *spare; /* one that is not in use, so that most edits allocate none */
+
 static void Edit_dealloc(Edit *e)
 {
     PyObject_GC_UnTrack(e);
-    Py_XDECREF(e->copy);
-    Py_XDECREF(e->of);
-    PyObject_GC_Del(e);
+    Handle *of = e->of;
+    Py_CLEAR(e->copy);
+    e->of = NULL;
+    if (spare == NULL)
+        spare = e;
+    else
+        PyObject_GC_Del(e);
+    Py_XDECREF(of);
 }
 
 static PyObject *struct_edit(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     if (!SELF->count)
         return slow_edit(self, NULL, NULL);
-    Edit *e = PyObject_GC_New(Edit, &Edit_Type);
-    if (e == NULL)
+    Edit *e = spare;
+    spare = NULL;
+    if (e != NULL)
+        PyObject_Init((PyObject *)e, &Edit_Type);
+    else if ((e = PyObject_GC_New(Edit, &Edit_Type)) == NULL)
         return NULL;
     Py_INCREF(self);
     e->of = SELF;

@@ -46,7 +46,8 @@ class Segment(Mapping):
     def __init__(self, name, mapping):
         self.name = name
         self._mapping = mapping
-        # Maps a name to its record and value, so that there is one object for each.
+        # Maps a name to its record and value, so that there is one object for each, and to the
+        # word `used` of the header, if the value can grow: it has not while that is the same.
         self._values = {}
 
     def __enter__(self):
@@ -183,16 +184,20 @@ class Segment(Mapping):
     def __getitem__(self, name):
         """Return the value of that name; it is the same object each time. Raises NoValueError, which is a KeyError."""
         m = self._mapping or self._attached()
+        known = self._values.get(name)
+        if known is not None and known[2] in (None, m.used.value):
+            return known[1]
+        used = m.used.value  # before the search: what is appended meanwhile is seen next time
         r = m.directory.find(name)
         if r is None:
             raise NoValueError(f"no value {name!r} in segment {self.name!r}")
-        known = self._values.get(name)
-        if known is None or known[0].layout != r.layout:
-            made = r, self._value_of(m, r)
-            if known is None:
-                known = self._values.setdefault(name, made)  # so that two threads get one object
-            else:
-                known = self._values[name] = made
+        seen = used if r.grows else None
+        if known is None:
+            known = self._values.setdefault(name, (r, self._value_of(m, r), seen))  # so that two threads get one object
+        if known[0].layout != r.layout:
+            known = self._values[name] = r, self._value_of(m, r), seen
+        elif known[2] != seen:
+            known = self._values[name] = r, known[1], seen
         return known[1]
 
     def _value_of(self, m, r, t=None):
