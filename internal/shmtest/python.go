@@ -118,7 +118,11 @@ var nativePackages = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	from = filepath.Join(from, "python")
+	// Tests look for their data beside the packages.
+	if err := os.Symlink(filepath.Join(from, "testdata"), filepath.Join(dir, "testdata")); err != nil {
+		return "", err
+	}
+	from, dir = filepath.Join(from, "python"), filepath.Join(dir, "python")
 	return dir, filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
