@@ -204,7 +204,7 @@ static PyObject *Hold_acquire(Hold *h, PyObject *args)
     }
 }
 
-static void open_gate(Hold *h)
+static inline void open_gate(Hold *h)
 {
     h->owner = 0;
     if (h->waiters && !h->posted) {
@@ -295,16 +295,20 @@ static int release_word(Hold *h)
     return 0;
 }
 
-/* Wake those who await a change. It follows the release of the word. */
-static void tell(Cell *c)
+static void tell_sleepers(Cell *c)
 {
-    FENCE();
     uint32_t w = load_4(&c->change);
-    if (!(w & AWAITED))
-        return;
     while (!cas_4(&c->change, w, (w & ~AWAITED) + 2))
         w = load_4(&c->change);
     futex_wake(&c->change, 0x7fffffff);
+}
+
+/* Wake those who await a change. It follows the release of the word. */
+static inline void tell(Cell *c)
+{
+    FENCE();
+    if (load_4(&c->change) & AWAITED)
+        tell_sleepers(c);
 }
 
 enum { NOT_NOW, TAKEN, NESTED };
@@ -822,11 +826,17 @@ static PyObject *lock_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 /* Do as __exit__ does. Return 0 if the slow path has to do it, and then nothing is changed. */
-static int unlock_fast(Hold *h, int failed)
+static inline int unlock_fast(Hold *h, int failed)
 {
     if (h == NULL || !h->held || h->owner != this_thread() || (h->depth && h->taken >= h->depth))
         return 0;
     Cell *c = h->cell;
+    if (!failed && !h->depth && !h->clear_mark && cas_4(&c->word, h->id, 0)) { /* the usual case */
+        h->held = 0;
+        open_gate(h);
+        tell(c);
+        return 1;
+    }
     if (!h->depth && (load_4(&c->word) & OWNER_MASK) != h->id)
         return 0; /* another process has overwritten the word */
     if (failed) {
