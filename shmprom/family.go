@@ -89,29 +89,40 @@ func (f *families) free(name string, kind Type) bool {
 // find returns the metric of a name, which is of a value or field of a segment. In another
 // segment the value may be of another type: then typed is its name. If another value has
 // that name, or one that cannot be beside it, escaped is. It returns nil if that is taken as
-// well.
-func (f *families) find(of, name, typed, escaped, help, unit string, kind Type) *family {
-	for _, n := range []string{name, typed, escaped} {
-		if had := f.by[n]; had != nil {
-			if had.of == of && had.kind == kind { // the name has the unit
-				return had
-			}
-			if n == name && had.of != of {
-				typed = escaped
-			}
-			continue
-		}
-		if !f.free(n, kind) {
-			continue
-		}
-		made := &family{n, valid(help), unit, kind, of}
-		f.by[n] = made
-		for _, sample := range samples(n, kind) {
-			f.taken[sample] = n
-		}
-		return made
+// well. others returns these two names.
+func (f *families) find(of, name, help, unit string, kind Type, others func() (typed, escaped string)) *family {
+	m, same := f.named(name, of, help, unit, kind)
+	if m != nil {
+		return m
 	}
-	return nil
+	typed, escaped := others()
+	if same {
+		if m, _ = f.named(typed, of, help, unit, kind); m != nil {
+			return m
+		}
+	}
+	m, _ = f.named(escaped, of, help, unit, kind)
+	return m
+}
+
+// named returns the metric of exactly this name, or nil if another one has it. same says
+// that this is one of the same value, in another segment.
+func (f *families) named(name, of, help, unit string, kind Type) (m *family, same bool) {
+	if had := f.by[name]; had != nil {
+		if had.of == of && had.kind == kind { // the name has the unit
+			return had, true
+		}
+		return nil, had.of == of
+	}
+	if !f.free(name, kind) {
+		return nil, false
+	}
+	m = &family{name, valid(help), unit, kind, of}
+	f.by[name] = m
+	for _, sample := range samples(name, kind) {
+		f.taken[sample] = name
+	}
+	return m, false
 }
 
 // escape returns a name that no other text has.

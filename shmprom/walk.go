@@ -307,8 +307,10 @@ func (w *walk) family(i item, kind Type) (*family, scale) {
 	help := cmp.Or(i.rule.Help, i.entry.Help)
 	name := familyName(w.c.o.Namespace, i.name, by.unit, counter)
 	unit := strings.TrimPrefix(by.unit, "timestamp_")
-	typed := familyName(w.c.o.Namespace, i.name+"."+typeNames[kind], by.unit, counter)
-	m := w.f.find(i.of, name, typed, escape(w.c.o.Namespace, strings.TrimPrefix(i.of, "\x00"), by.unit, counter), help, unit, kind)
+	m := w.f.find(i.of, name, help, unit, kind, func() (typed, escaped string) {
+		return familyName(w.c.o.Namespace, i.name+"."+typeNames[kind], by.unit, counter),
+			escape(w.c.o.Namespace, strings.TrimPrefix(i.of, "\x00"), by.unit, counter)
+	})
 	if m == nil {
 		w.state.leftOut++
 	}
@@ -333,8 +335,10 @@ func (w *walk) info(i item, text string) {
 	}
 	help := cmp.Or(i.rule.Help, i.entry.Help)
 	name := end(familyName(w.c.o.Namespace, i.name, "", false), "info", false)
-	escaped := escape(w.c.o.Namespace, strings.TrimPrefix(i.of, "\x00"), "info", false)
-	m := w.f.find(i.of, name, escaped, escaped, help, "", Gauge)
+	m := w.f.find(i.of, name, help, "", Gauge, func() (typed, escaped string) {
+		escaped = escape(w.c.o.Namespace, strings.TrimPrefix(i.of, "\x00"), "info", false)
+		return escaped, escaped
+	})
 	last := i.of[strings.LastIndexByte(i.of, '.')+1:]
 	if m == nil || !w.f.send(m.name, m.help, "", Gauge, i.labels.with(labelName(last, "text"), text), 1) {
 		w.state.leftOut++
