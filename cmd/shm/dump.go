@@ -84,7 +84,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			d, err := readDump(args[1:])
+			d, err := interruptible(ctx, func() (*segments.Dump, error) { return readDump(args[1:]) })
 			if err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -61,6 +62,33 @@ var programs = map[string]func(seg *shm.Segment, b *board) error{
 		return b.Version.Store("2.1")
 	},
 	"spin":   spin,
+	"busy": func(_ *shm.Segment, b *board) error {
+		return obey(func() {
+			for range 20_000 {
+				b.Requests.Add(4)
+				if b.Requests.Load()%40 < 4 {
+					b.Config.Update(func(c *settings) { c.Limit++ })
+				}
+				b.Load.Store(math.Sin(float64(b.Requests.Load()) / 1000))
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	},
+	"sprint": func(_ *shm.Segment, b *board) error {
+		n, begun := 0, time.Now()
+		for time.Since(begun) < time.Second {
+			for range 10_000 {
+				b.Requests.Add(1)
+			}
+			n += 10_000
+		}
+		fmt.Println(float64(n) / time.Since(begun).Seconds())
+		return nil
+	},
+	"guard": func(_ *shm.Segment, b *board) error {
+		b.Lock.Lock()
+		return obey(func() {})
+	},
 	"attach": func(*shm.Segment, *board) error { return obey(func() {}) },
 	"hold": func(_ *shm.Segment, b *board) error {
 		var err error
@@ -118,8 +146,14 @@ type program struct {
 // start starts a program and waits until it is ready. It is killed when the test ends.
 func start(t *testing.T, role, segment string) *program {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), roleVariable+"="+role+" "+segment)
+	return startProgram(t, os.Args[0], append(os.Environ(), roleVariable+"="+role+" "+segment))
+}
+
+// startProgram is start of a file with a test binary and an environment.
+func startProgram(t *testing.T, file string, environment []string) *program {
+	t.Helper()
+	cmd := exec.Command(file, "-test.run=^$")
+	cmd.Env = environment
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -203,7 +237,7 @@ func steady(t *testing.T, text, segment string, pids ...int) string {
 		{`"held_for_seconds": [\d.e-]+`, `"held_for_seconds": 1`},
 		{`\b\d+(\.\d+)?ms\b`, `200ms`},
 		{`this user may not see the mappings of [^"\n]*\n`, ``},
-		{`shm\.test`, `PROGRAM`},
+		{`\w*shm\.test`, `PROGRAM`},
 		{` +\n`, "\n"},
 	} {
 		text = regexp.MustCompile(r[0]).ReplaceAllString(text, r[1])

@@ -85,7 +85,7 @@ func formFlag(standard string) cli.Flag {
 
 // printerFor returns what prints in the form that the flag -o asks for.
 func printerFor(c *cli.Command) *form.Printer {
-	return &form.Printer{W: os.Stdout, Err: os.Stderr, Form: c.String("o"), Colour: form.Coloured(os.Stdout)}
+	return &form.Printer{W: os.Stdout, Err: os.Stderr, Form: c.String("o"), Colour: form.Coloured(os.Stdout), ASCII: form.ASCIIOnly(os.Stdout)}
 }
 
 // arguments returns the arguments of a command, if there are at least low and at most

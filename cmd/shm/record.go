@@ -96,19 +96,23 @@ Examples:
 	}
 }
 
+// historyLine is a line of a history.
+type historyLine struct {
+	Schema int `json:"schema"`
+	watchData
+}
+
 // replay prints a history.
 func replay(ctx context.Context, in io.Reader, speed float64, p *form.Printer) error {
 	var last time.Time
 	for d := json.NewDecoder(in); ; {
-		var line struct {
-			Schema int `json:"schema"`
-			watchData
-		}
-		err := d.Decode(&line)
-		if err == io.EOF {
+		line, err := interruptible(ctx, func() (line historyLine, err error) { return line, d.Decode(&line) })
+		switch {
+		case err == io.EOF:
 			return nil
-		}
-		if err != nil {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
 			return fmt.Errorf("%w: not what record writes: %w", fs.ErrInvalid, err)
 		}
 		if line.Schema != form.Schema {

@@ -71,6 +71,27 @@ func statusOf(ctx context.Context, err error) int {
 	return statusFailed
 }
 
+// interruptible calls f, and returns without its result if ctx is done first. It is for
+// reading what may never come, such as standard input.
+func interruptible[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
 // exit prints an error as one line, or as JSON, and returns the exit status.
 func exit(ctx context.Context, err error, asJSON bool) int {
 	status := statusOf(ctx, err)
@@ -85,11 +106,23 @@ func exit(ctx context.Context, err error, asJSON bool) int {
 		fmt.Fprintln(os.Stderr, "shm:", message)
 		return status
 	}
-	b, err := json.Marshal(map[string]any{"schema": form.Schema, "error": map[string]any{"message": message, "kind": kinds[status], "status": status}})
+	b, err := json.Marshal(errorData{form.Schema, errorOf{message, kinds[status], status}})
 	if err == nil {
 		fmt.Fprintf(os.Stderr, "%s\n", b)
 	}
 	return status
+}
+
+// errorData is an error in JSON.
+type errorData struct {
+	Schema int     `json:"schema"`
+	Error  errorOf `json:"error"`
+}
+
+type errorOf struct {
+	Message string `json:"message"`
+	Kind    string `json:"kind"`
+	Status  int    `json:"status"` // the exit status
 }
 
 // wantsJSON reports whether the arguments ask for JSON. It is for errors in the

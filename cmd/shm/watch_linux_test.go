@@ -39,10 +39,10 @@ func (s *screen) forget() {
 	s.all.Reset()
 }
 
-// TestWatchOnATerminal drives watch in a pseudo-terminal.
-func TestWatchOnATerminal(t *testing.T) {
-	seg := fixture(t)
-	cmd := exec.Command(tool, "watch", "-i", "20ms", seg)
+// terminalOf runs watch in a pseudo-terminal.
+func terminalOf(t *testing.T, seg string) (cmd *exec.Cmd, terminal *os.File, s *screen, copied chan struct{}) {
+	t.Helper()
+	cmd = exec.Command(tool, "watch", "-i", "20ms", seg)
 	cmd.Env = append(os.Environ(), "TERM=xterm-256color")
 	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 120})
 	if err != nil {
@@ -52,8 +52,7 @@ func TestWatchOnATerminal(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = terminal.Close()
 	})
-	s := &screen{}
-	copied := make(chan struct{})
+	s, copied = &screen{}, make(chan struct{})
 	go func() {
 		defer close(copied)
 		b := make([]byte, 4096)
@@ -65,6 +64,43 @@ func TestWatchOnATerminal(t *testing.T) {
 			}
 		}
 	}()
+	return cmd, terminal, s, copied
+}
+
+// TestWatchRestoresTheTerminal ends watch in each way. The screen and the cursor are then
+// what they were.
+func TestWatchRestoresTheTerminal(t *testing.T) {
+	seg := fixture(t)
+	for _, c := range []struct {
+		what   string
+		end    func(cmd *exec.Cmd, terminal *os.File) error
+		status int
+	}{
+		{"q", func(_ *exec.Cmd, terminal *os.File) error { _, err := terminal.WriteString("q"); return err }, 0},
+		{"Ctrl-C", func(_ *exec.Cmd, terminal *os.File) error { _, err := terminal.WriteString("\x03"); return err }, statusInterrupted},
+		{"SIGINT", func(cmd *exec.Cmd, _ *os.File) error { return cmd.Process.Signal(syscall.SIGINT) }, statusInterrupted},
+		{"SIGTERM", func(cmd *exec.Cmd, _ *os.File) error { return cmd.Process.Signal(syscall.SIGTERM) }, statusInterrupted},
+	} {
+		cmd, terminal, s, copied := terminalOf(t, seg)
+		eventually(t, "the first screen", func() bool { return s.has("\x1b[?1049h") && s.has("12 of 12 values") })
+		if err := c.end(cmd, terminal); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if status := cmd.ProcessState.ExitCode(); status != c.status {
+			t.Errorf("%s: exit status %d, want %d", c.what, status, c.status)
+		}
+		<-copied
+		if !s.has("\x1b[?1049l") || !s.has("\x1b[?25h") {
+			t.Errorf("%s does not restore the screen", c.what)
+		}
+	}
+}
+
+// TestWatchOnATerminal drives watch in a pseudo-terminal.
+func TestWatchOnATerminal(t *testing.T) {
+	seg := fixture(t)
+	cmd, terminal, s, copied := terminalOf(t, seg)
 	press := func(keys string) {
 		t.Helper()
 		s.forget()

@@ -86,6 +86,7 @@ type Printer struct {
 	Err    io.Writer // for the notes of forms that have no place for them
 	Form   string
 	Colour bool
+	ASCII  bool // draw lines with ASCII
 }
 
 // IsTerminal reports whether f is a terminal.
@@ -97,10 +98,22 @@ func Coloured(f *os.File) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && IsTerminal(f)
 }
 
+// ASCIIOnly reports whether what is written to f is to be drawn with ASCII: it is a
+// terminal, and the locale says that the terminal does not show UTF-8. An empty locale says
+// nothing.
+func ASCIIOnly(f *os.File) bool {
+	for _, variable := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := strings.ToUpper(os.Getenv(variable)); v != "" {
+			return !strings.Contains(v, "UTF-8") && !strings.Contains(v, "UTF8") && IsTerminal(f)
+		}
+	}
+	return false
+}
+
 // Report writes a whole report.
 func (p *Printer) Report(r *Report) error {
 	out := bufio.NewWriterSize(p.W, 64<<10)
-	buffered := &Printer{W: out, Err: p.Err, Form: p.Form, Colour: p.Colour}
+	buffered := &Printer{W: out, Err: p.Err, Form: p.Form, Colour: p.Colour, ASCII: p.ASCII}
 	if err := buffered.report(r); err != nil {
 		return err
 	}
@@ -250,7 +263,7 @@ func (p *Printer) table(r *Report) error {
 	}
 	for rows := range slices.Chunk(r.Rows, rowsAtOnce) {
 		t := table.NewWriter()
-		t.SetStyle(style())
+		t.SetStyle(p.style())
 		t.SuppressTrailingSpaces()
 		header := make(table.Row, len(r.Columns))
 		columns := make([]table.ColumnConfig, len(r.Columns))
@@ -296,8 +309,11 @@ func (p *Printer) paint(m Mark, s string) string {
 }
 
 // style has a line under the header and no other lines.
-func style() table.Style {
+func (p *Printer) style() table.Style {
 	s := table.StyleLight
+	if p.ASCII {
+		s.Box = table.StyleBoxDefault
+	}
 	s.Options = table.Options{SeparateHeader: true}
 	s.Format.Header = text.FormatDefault
 	s.Box.PaddingLeft = ""

@@ -189,9 +189,11 @@ func (v *Series) Zero() bool {
 
 // Sparkline draws the history in at most so many characters, from the lowest to the
 // highest number that it has.
-func (v *Series) Sparkline(width int) string {
-	const bars = "▁▂▃▄▅▆▇█"
-	steps := []rune(bars)
+func (v *Series) Sparkline(width int, ascii bool) string {
+	steps := []rune("▁▂▃▄▅▆▇█")
+	if ascii {
+		steps = []rune("_.-:=+*#")
+	}
 	h := v.history[kept-min(v.looks, width):]
 	low, high := v.Now, v.Now
 	for _, n := range h {

@@ -58,8 +58,8 @@ func TestSampler(t *testing.T) {
 		t.Errorf("after changes %q", got)
 	}
 	n := sampler.byName["n"]
-	if n.Rate != 5 || n.Min != 0 || n.Max != 10 || n.Text != "10" || n.Sparkline(2) != "▁█" || n.Changed != now.Add(-2*time.Second) {
-		t.Errorf("n is %+v with sparkline %q", n, n.Sparkline(2))
+	if n.Rate != 5 || n.Min != 0 || n.Max != 10 || n.Text != "10" || n.Sparkline(2, false) != "▁█" || n.Sparkline(2, true) != "_#" || n.Changed != now.Add(-2*time.Second) {
+		t.Errorf("n is %+v with sparkline %q", n, n.Sparkline(2, false))
 	}
 	if x := sampler.byName["x"]; x.Zero() || !x.Changed.IsZero() || !sampler.byName["size"].Number {
 		t.Errorf("x is %+v", x)

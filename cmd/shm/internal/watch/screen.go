@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,8 +22,9 @@ import (
 var ErrInterrupted = tea.ErrInterrupted
 
 // Screen runs the full screen until the user quits or ctx is done.
-func Screen(ctx context.Context, s *Sampler, title string, every time.Duration, in io.Reader, out io.Writer) error {
+func Screen(ctx context.Context, s *Sampler, title string, every time.Duration, in, out *os.File) error {
 	m := newModel(s, title, every)
+	m.ascii = form.ASCIIOnly(out)
 	_, err := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out)).Run()
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -55,6 +56,7 @@ type model struct {
 	hideZero      bool
 	filtering     bool // keys go to the filter
 	help          bool
+	ascii         bool // the terminal shows ASCII alone
 }
 
 // keys is the line at the bottom.
@@ -265,7 +267,7 @@ func (m *model) columns() []table.Column {
 func (m *model) row(v *Series) table.Row {
 	row := table.Row{v.Name, v.Text, "", "", "", "", age(v.Changed, m.now), ""}
 	if v.Number {
-		row[2], row[3], row[4], row[5] = short(v.Rate), short(v.Min), short(v.Max), v.Sparkline(kept)
+		row[2], row[3], row[4], row[5] = short(v.Rate), v.short(v.Min), v.short(v.Max), v.Sparkline(kept, m.ascii)
 	}
 	switch {
 	case v.Dead:
@@ -341,6 +343,24 @@ func age(at, now time.Time) string {
 		return "now"
 	}
 	return d.Truncate(time.Second).String()
+}
+
+// short returns a number in few characters, as the value's own text is written.
+func (v *Series) short(x float64) string {
+	e := &v.Entry
+	switch n := int64(x); {
+	case e.Hint == "duration":
+		d := time.Duration(n)
+		if d > time.Minute || d < -time.Minute {
+			d = d.Round(time.Second)
+		}
+		return d.String()
+	case e.Hint == "time":
+		return time.Unix(0, n).UTC().Format("15:04:05")
+	case e.Unit == "bytes" && x >= 1024:
+		return form.Bytes(n)
+	}
+	return short(x)
 }
 
 // short returns a number in few characters.
