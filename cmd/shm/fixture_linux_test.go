@@ -61,7 +61,7 @@ var programs = map[string]func(seg *shm.Segment, b *board) error{
 		}
 		return b.Version.Store("2.1")
 	},
-	"spin":   spin,
+	"spin": spin,
 	"busy": func(_ *shm.Segment, b *board) error {
 		return obey(func() {
 			for range 20_000 {
