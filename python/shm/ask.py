@@ -94,7 +94,7 @@ class _Listener:
         self._call()
         if ended.acquire(timeout=1):
             # The thread exists in the system a little longer than in Python.
-            end = time.monotonic() + 0.02
+            end = time.monotonic() + 0.5  # it usually takes microseconds, but longer if the machine is busy
             while os.path.exists(f"/proc/self/task/{self.thread}") and time.monotonic() < end:
                 time.sleep(0.00005)
         return True
