@@ -1,4 +1,4 @@
-//go:build linux && (386 || arm)
+//go:build linux && !shmportable && (386 || arm)
 
 package sys
 

@@ -1,3 +1,5 @@
+//go:build linux && !shmportable
+
 package sys
 
 // Operations of futex(2). They never have the private flag: other processes map

@@ -1,3 +1,5 @@
+//go:build linux || darwin || freebsd || netbsd || dragonfly
+
 package sys
 
 import (
@@ -15,12 +17,9 @@ import (
 
 // Where a filesystem has no files without a name, or lets nobody name them, a
 // segment is built under a temporary name in the same directory. Its creator holds
-// the lock of creationByte until the segment has its real name and has lost the
+// a lock of the file (lockCreation) until the segment has its real name and has lost the
 // temporary one. A temporary name whose file nobody has locked was left by a creator
 // that died, and the next one removes it.
-
-// creationByte is a byte that no other lock of a segment uses.
-const creationByte = 1 << 61
 
 // besideName returns a new temporary name for the file that is to become path.
 func besideName(path string) string {
@@ -42,8 +41,8 @@ func besides(path string) (names []string) {
 	return names
 }
 
-// openBeside opens a new file under a temporary name beside path, and locks its
-// creationByte. Messages call it label.
+// openBeside opens a new file under a temporary name beside path, and locks it
+// by lockCreation. Messages call it label.
 func openBeside(path, label string) (f *os.File, temp string, err error) {
 	const tries = 100
 	for range tries {
@@ -60,7 +59,7 @@ func openBeside(path, label string) (f *os.File, temp string, err error) {
 			return nil, "", errs.Path("create", label, err)
 		}
 		f = os.NewFile(uintptr(fd), label)
-		got, failed := TryLock(f, creationByte)
+		got, failed := lockCreation(f)
 		if failed != nil || got && leadsTo(temp, f) {
 			// Where files have no locks, nobody takes a name for abandoned.
 			return f, temp, nil
@@ -90,7 +89,7 @@ func removeAbandoned(path string) {
 			continue
 		}
 		if _, err := stat(f, temp); err == nil {
-			if got, err := TryLock(f, creationByte); err == nil && got && leadsTo(temp, f) {
+			if got, err := lockCreation(f); err == nil && got && leadsTo(temp, f) {
 				_ = Remove(temp) // the next creator tries again
 			}
 		}
@@ -103,9 +102,7 @@ func removeAbandoned(path string) {
 // names for a moment.
 func rename(temp, path string) (linked bool, err error) {
 	err = retry(func() error {
-		return attempt(callRenameat2, func() error {
-			return unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
-		})
+		return renameExclusive(temp, path)
 	})
 	if !refused(err) {
 		if err != nil {

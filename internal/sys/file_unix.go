@@ -1,3 +1,5 @@
+//go:build linux || darwin || freebsd || netbsd || dragonfly
+
 package sys
 
 import (
@@ -8,9 +10,6 @@ import (
 	"example.org/shm/internal/errs"
 	"golang.org/x/sys/unix"
 )
-
-// sharedDir is where Linux keeps POSIX shared-memory objects.
-const sharedDir = "/dev/shm/"
 
 // withDescriptor calls do with f's descriptor until no signal interrupts it.
 // The descriptor stays open until then even if f is closed meanwhile: otherwise
@@ -44,7 +43,7 @@ func OpenExisting(path string, readOnly bool) (*os.File, error) {
 	switch err {
 	case nil:
 		return os.NewFile(uintptr(fd), path), nil
-	case unix.ELOOP:
+	case linkErrno:
 		return nil, errs.Path("open", path, fmt.Errorf("%w: a symbolic link", errs.Insecure))
 	case unix.EISDIR, unix.ENXIO, unix.ENODEV:
 		return nil, errs.Path("open", path, fmt.Errorf("%w: not a regular file (%w)", errs.Insecure, err))
@@ -79,7 +78,7 @@ func stat(f *os.File, path string) (st unix.Stat_t, err error) {
 	return st, nil
 }
 
-func keyOf(st *unix.Stat_t) Key { return Key{uint64(st.Dev), st.Ino} }
+func keyOf(st *unix.Stat_t) Key { return Key{uint64(st.Dev), uint64(st.Ino)} }
 
 // Remove removes the name of a file. Processes that have the file open or mapped
 // keep it. The error is an *fs.PathError.

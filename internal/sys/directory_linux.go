@@ -1,0 +1,4 @@
+package sys
+
+// sharedDir is where Linux keeps POSIX shared-memory objects.
+const sharedDir = "/dev/shm/"
