@@ -1,3 +1,5 @@
+//go:build linux && !shmportable
+
 package sys_test
 
 import (

@@ -85,6 +85,10 @@ func FutexWaitAny(words []Word, d time.Duration) (late bool, err error) {
 	return false, errno
 }
 
+// CanAsk reports whether a process that may only read can tell others that it waits, by
+// TryShared.
+func CanAsk() bool { return true }
+
 // CanWaitAny reports whether the system has the call behind FutexWaitAny,
 // FUTEX_WAITV, which came with Linux 5.16. It never blocks.
 func CanWaitAny() bool { return canWaitAny() }

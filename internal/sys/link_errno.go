@@ -1,4 +1,4 @@
-//go:build linux || darwin || dragonfly
+//go:build linux || darwin
 
 package sys
 

@@ -1,4 +1,4 @@
-//go:build !(linux || darwin || freebsd || netbsd || dragonfly)
+//go:build !(linux || darwin || freebsd)
 
 package sys
 
@@ -164,6 +164,9 @@ func FutexWake(*atomic.Uint32, int, uint32) int { return 0 }
 
 // FutexWaitAny fails on this system.
 func FutexWaitAny([]Word, time.Duration) (bool, error) { return false, errPlatform }
+
+// CanAsk returns false on this system.
+func CanAsk() bool { return false }
 
 // CanWaitAny returns false on this system.
 func CanWaitAny() bool { return false }

@@ -43,12 +43,12 @@ var bells listener
 
 // Listen calls answer soon after each ring of the bell, from some time after the call
 // until stop is called. It may call it at other times. It does nothing in a bubble, where
-// the system cannot sleep on many words at once, or beyond a number of bells. It never
-// blocks.
+// the system cannot sleep on many words at once or readers cannot ask, or beyond a number
+// of bells. It never blocks.
 //
 // Preconditions: the bell is mapped until stop is called. answer never blocks.
 func Listen(bell *format.ChangeWord, answer func()) (stop func()) {
-	if !sys.CanWaitAny() || sys.Bubble() != 0 {
+	if !sys.CanAsk() || !sys.CanWaitAny() || sys.Bubble() != 0 {
 		return func() {}
 	}
 	e := &answerer{Word: sys.Word{Addr: &bell.Word, One: true}, answer: answer}
