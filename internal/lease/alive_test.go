@@ -202,6 +202,7 @@ func TestSegmentsDescriptorOfAnotherFile(t *testing.T) {
 // If the number of the description that held the lease leads to the segment again,
 // through another description, only a look from outside tells that the lease is gone.
 func TestLeaseThatIsLost(t *testing.T) {
+	shmtest.NeedLinux(t, "description that holds a lease and that other code can close")
 	s := memtest.New(t)
 	o := taken(t, s)
 	again := shmtest.Opened(sys.Reopen(s.File, s.Path))(t)

@@ -94,6 +94,7 @@ func unlockNow(mu *sync.Mutex) bool { mu.Unlock(); return false }
 
 // An allocation lock that cannot be had is an error, and leaves nothing locked.
 func TestAllocationLockThatFails(t *testing.T) {
+	shmtest.NeedLinux(t, "locks on the bytes of a segment")
 	s := memtest.New(t)
 	o := newOwner(s)
 	if _, err := o.LockAllocation(closed(t)); !shmtest.IsPathError(err, s.Path) || !errors.Is(err, fs.ErrClosed) {
@@ -152,6 +153,7 @@ var poor = shmtest.Helper("poor", func(args []string) error {
 
 // A process that has no descriptor left for now is told so, and goes on later.
 func TestNoDescriptorForTheControl(t *testing.T) {
+	shmtest.NeedLinux(t, "locks on the bytes of a segment")
 	s := memtest.New(t)
 	p := shmtest.Start(t, poor, s.Path)
 	p.Expect("true true")
@@ -187,6 +189,7 @@ var poorer = shmtest.Helper("poorer", func(args []string) error {
 // lock: a lock of the description that it shares with others would not exclude them,
 // and the next close of the file would drop a lock of the process.
 func TestControlThatCannotBeOpened(t *testing.T) {
+	shmtest.NeedLinux(t, "locks on the bytes of a segment")
 	asNobody := shmtest.AsNobody(t)
 	s := memtest.New(t)
 	p := shmtest.StartCmd(t, poorer, func(cmd *exec.Cmd) {
@@ -204,6 +207,7 @@ func TestControlThatCannotBeOpened(t *testing.T) {
 
 // Whoever waits for a while only gets the lock, an error, or neither.
 func TestAllocationLockWithin(t *testing.T) {
+	shmtest.NeedLinux(t, "locks on the bytes of a segment")
 	s := memtest.New(t)
 	o, other := newOwner(s), newOwner(s)
 	take := func(what string, want bool) {

@@ -168,6 +168,7 @@ func TestLeasesOfIDsToCome(t *testing.T) {
 // Whoever may only read the file can keep others from leases. That is an error of its
 // own, and uses up no id.
 func TestReaderLocksTheLeases(t *testing.T) {
+	shmtest.NeedLinux(t, "locks on the bytes of a segment")
 	s := memtest.New(t)
 	living := taken(t, s)
 	reader := shmtest.Opened(os.Open(s.Path))(t)

@@ -61,6 +61,7 @@ func TestLiving(t *testing.T) {
 
 // Locks that are no leases are no processes, and no endless loop.
 func TestLivingBesideForgedLeases(t *testing.T) {
+	shmtest.NeedLinux(t, "locks on the bytes of a segment")
 	for what, lock := range map[string]struct{ off, n int64 }{
 		"some":                  {format.LeaseBase + 100, 1 << 19},
 		"from before the first": {format.LeaseBase - 1000, 5000},

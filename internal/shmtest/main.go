@@ -151,3 +151,11 @@ func SharedNames() map[string]bool {
 	}
 	return names
 }
+
+// NeedLinux skips a test of what only the backend for Linux does. what says what that is.
+func NeedLinux(t testing.TB, what string) {
+	t.Helper()
+	if sys.Backend != "linux" {
+		t.Skipf("the backend %q has no %s", sys.Backend, what)
+	}
+}

@@ -364,3 +364,11 @@ func wordTag(file Key, off uint64) uint64 {
 
 // anywhere returns a random number below n.
 func anywhere(n int) int { return rand.IntN(n) } // #nosec G404 -- it only has to be different each time
+
+// Asleep returns how many goroutines of this process sleep on a word, past their first
+// looks. It is for tests.
+func Asleep(word *atomic.Uint32) int {
+	sleepers.Lock()
+	defer sleepers.Unlock()
+	return len(sleepers.on[word])
+}

@@ -216,3 +216,10 @@ func OutOfMemory(error) bool { return false }
 
 // OutOfDescriptors returns false on this system.
 func OutOfDescriptors(error) bool { return false }
+
+// Backend names this set of files: linux, portable (what POSIX has and little more), or
+// none, which only compiles.
+const Backend = "none"
+
+// Asleep returns 0 on this system.
+func Asleep(*atomic.Uint32) int { return 0 }

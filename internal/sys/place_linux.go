@@ -44,3 +44,7 @@ func CloseLocks(f *os.File) error { return f.Close() }
 // its address.
 func mapped([]byte, *os.File) error { return nil }
 func unmapping([]byte)              {}
+
+// Backend names this set of files: linux, portable (what POSIX has and little more), or
+// none, which only compiles.
+const Backend = "linux"

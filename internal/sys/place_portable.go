@@ -271,3 +271,7 @@ func firstByte(key Key) int64 {
 	// The first ones are those of the file itself.
 	return (int64(h.Sum64()>>33) + 1) * segmentBytes
 }
+
+// Backend names this set of files: linux, portable (what POSIX has and little more), or
+// none, which only compiles.
+const Backend = "portable"

@@ -1,3 +1,5 @@
+//go:build linux && !shmportable
+
 package memtest
 
 import (
