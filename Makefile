@@ -13,6 +13,10 @@ LIBRARY := . ./internal/... ./test/...
 # The systems for which `make vet` type-checks everything, beside this one.
 SYSTEMS := linux/386 linux/arm linux/arm64 linux/s390x linux/ppc64le linux/riscv64 \
 	darwin/arm64 windows/amd64 freebsd/amd64
+# The packages whose tests run over the portable backend: those between the system and the
+# public types.
+PORTABLE := -short -count=1 ./internal/sys/... ./internal/lease ./internal/wait ./internal/robust \
+	./internal/directory ./internal/cells ./internal/slots
 # The packages whose tests start no process and need no fault, which the emulator of
 # a 32-bit processor cannot be trusted with.
 EMULATED32 := ./internal/format ./internal/layout ./internal/text
@@ -25,10 +29,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 having = $(or $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func $(1)' .))),$(error no test matches '$(1)'))
 
 .DEFAULT_GOAL := help
-.PHONY: help test short race fuzz kill storm model arm64 386 vet c docs bench benchc clean modules
+.PHONY: help test short race fuzz kill storm model portable arm64 386 vet c docs bench benchc clean modules
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: ## run all tests, as a user of the library does
 	$(GO) test ./...
@@ -58,6 +62,9 @@ model: ## search the models of the protocols, and their mutations (needs spin an
 	docs/model/check
 	docs/model/mutations
 
+portable: ## run tests over the backend for other Unix systems, on this one
+	$(GO) test -tags shmportable $(PORTABLE)
+
 arm64: ## run the tests of the lock and the slots as arm64 code (needs qemu-aarch64)
 	.ci/arm64
 
@@ -75,6 +82,7 @@ vet: ## run gofmt, go vet here and for other systems, and staticcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "run gofmt -w on: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags killpoints $(LIBRARY)
+	$(GO) vet -tags shmportable $(LIBRARY)
 	@set -e; for system in $(SYSTEMS); do \
 		echo "GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) vet ./..."; \
 		GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) vet ./...; \

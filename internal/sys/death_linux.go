@@ -65,6 +65,7 @@ func (h *Death) Wait(d time.Duration) (exited bool) {
 // Exited sleeps until the process has exited, and returns true, or until Close, and
 // returns false. It sleeps in Go and keeps no thread.
 func (h *Death) Exited() bool {
+	_ = h.file.SetReadDeadline(time.Time{}) // that of the last Wait; it fails after Close, as Read does
 	err := h.conn.Read(func(fd uintptr) bool {
 		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(p, 0)

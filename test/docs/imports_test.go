@@ -43,6 +43,7 @@ var others = map[string]string{
 	"internal/shmtest":           "internal/sys internal/race",
 	"internal/ratios":            ".",
 	"internal/sys/child":         "",
+	"internal/sys/systest":       "",
 	"internal/sys/trace":         "",
 	"shmprom":                    ".",
 	"shmtest":                    ". internal/sys/trace internal/sys/child internal/format internal/sys internal/race",
