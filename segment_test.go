@@ -73,6 +73,7 @@ func TestRemoveLeavesTheMemory(t *testing.T) {
 }
 
 func TestAnonymousIsSealedAndGrows(t *testing.T) {
+	shmtest.NeedLinux(t, "seals")
 	s := shmtest.Opened(shm.Anonymous(nil))(t)
 	file := shmtest.Must(s.File().Stat())(t)
 	for name := range shmtest.SharedNames() {

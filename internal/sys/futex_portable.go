@@ -29,7 +29,7 @@ const (
 	shortestPause = 20 * time.Microsecond
 	longestPause  = 20 * time.Millisecond
 	// The others look from time to time too: a waker may have been killed halfway.
-	careful = 100 * time.Millisecond
+	careful = time.Second
 )
 
 // sleeper is a goroutine that sleeps on a word, or one word of several.

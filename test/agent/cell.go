@@ -17,7 +17,11 @@ import (
 // ends.
 func Map(t shmtest.TB, s *shm.Segment) *mem.Region {
 	t.Helper()
-	return mapAll(t, shmtest.Must(sys.Reopen(s.File(), s.Name()))(t), s.Name())
+	path := s.Name()
+	if path != "" {
+		path = sys.Path(path)
+	}
+	return mapAll(t, shmtest.Must(sys.Reopen(s.File(), path))(t), path)
 }
 
 // MapFile is Map for the file of a segment that nobody needs to have open.
