@@ -5098,7 +5098,7 @@ static inline int shm_show_value_(struct shm_sink_ *to, const shm_value *v, cons
 	uint64_t n = v->kind == SHM_RING ? shm_min_(v->size, SHM_SHOWN_MAX_ + 1) : shm_shown_(v);
 	if (shm_shown_(v) > SHM_SHOWN_MAX_)
 		return SHM_ETOOLONG;
-	unsigned char *x = (unsigned char *)malloc((size_t)n);
+	unsigned char *x = (unsigned char *)malloc((size_t)n + 1);
 	if (x == NULL)
 		return -ENOMEM;
 	int err = 0;
@@ -5721,8 +5721,11 @@ static inline uint64_t shm_random_(void)
 	if (syscall(SYS_getrandom, &n, sizeof n, 1 /* GRND_NONBLOCK */) == (long)sizeof n)
 		return n;
 	clock_gettime(CLOCK_REALTIME, &t); /* the system is too young, or too old, for random numbers */
-	uint64_t parts[] = {(uint64_t)t.tv_sec, (uint64_t)t.tv_nsec, (uint64_t)shm_now_(), (uint64_t)getpid(), (uintptr_t)&n, __atomic_fetch_add(&count, 1, __ATOMIC_RELAXED)};
-	return shm_hash_(UINT64_C(14695981039346656037), parts, sizeof parts);
+	const uint64_t parts[] = {(uint64_t)t.tv_sec, (uint64_t)t.tv_nsec, (uint64_t)shm_now_(), (uint64_t)getpid(), (uintptr_t)&n, __atomic_fetch_add(&count, 1, __ATOMIC_RELAXED)};
+	n = UINT64_C(14695981039346656037);
+	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+		n = (n ^ parts[i]) * UINT64_C(0x9E3779B97F4A7C15);
+	return n ^ n >> 32;
 }
 
 /* Makes the header of a new segment. The table of ids after it starts as zeros. The first
@@ -6570,7 +6573,7 @@ static inline int shm_inherit_(shm_segment **out, const char *name, const shm_op
 	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	err = own < 0 ? -errno : shm_attach_owned_(out, own, path, &opt);
 	free(path);
-	return err == 0 ? shm_call_it_(*out, name) : err;
+	return err == 0 && *out != NULL ? shm_call_it_(*out, name) : err;
 }
 
 SHM_USE_ SHM_SLOW_ int shm_inherited(shm_segment **out, const char *name, const shm_options *o)
