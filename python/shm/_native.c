@@ -33,7 +33,7 @@
 #error "PyPy uses the Python code: the verbs here rely on CPython's GIL"
 #endif
 
-#define INTERFACE 1 /* native.py takes no other */
+#define INTERFACE 2 /* native.py takes no other */
 
 /* The lock cell, as in cell.py. */
 
@@ -1506,6 +1506,44 @@ static PyTypeObject Handle_Type = {
     .tp_getset = Handle_getset,
 };
 
+/* verbs(cls, kind): the verbs of a kind for a subclass of Handle, by their names. They belong
+ * to the class itself, as CPython calls a method of the object's own class faster. */
+static PyObject *native_verbs(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyTypeObject *cls;
+    const char *kind;
+    if (!PyArg_ParseTuple(args, "O!s:verbs", &PyType_Type, &cls, &kind))
+        return NULL;
+    if (!PyType_IsSubtype(cls, &Handle_Type)) {
+        PyErr_SetString(PyExc_TypeError, "verbs are for a subclass of Handle");
+        return NULL;
+    }
+    size_t n = strlen(kind);
+    PyObject *found = PyDict_New();
+    for (PyMethodDef *m = Handle_methods; found != NULL && m->ml_name != NULL; m++) {
+        if (strncmp(m->ml_name, kind, n) || m->ml_name[n] != '_')
+            continue;
+        PyObject *verb = PyDescr_NewMethod(cls, m);
+        if (verb == NULL || PyDict_SetItemString(found, m->ml_name + n + 1, verb) < 0)
+            Py_CLEAR(found);
+        Py_XDECREF(verb);
+    }
+    for (PyGetSetDef *g = Handle_getset; found != NULL && g->name != NULL; g++) {
+        if (strncmp(g->name, kind, n) || g->name[n] != '_')
+            continue;
+        PyObject *verb = PyDescr_NewGetSet(cls, g);
+        if (verb == NULL || PyDict_SetItemString(found, g->name + n + 1, verb) < 0)
+            Py_CLEAR(found);
+        Py_XDECREF(verb);
+    }
+    return found;
+}
+
+static PyMethodDef functions[] = {
+    {"verbs", native_verbs, METH_VARARGS, "Return the verbs of a kind for a subclass of Handle, by their names."},
+    {NULL},
+};
+
 static int prepare(PyObject *module)
 {
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
@@ -1554,6 +1592,7 @@ static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "shm._native",
     .m_doc = "The verbs that programs call most.",
+    .m_methods = functions,
     .m_slots = slots,
 };
 

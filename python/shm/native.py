@@ -11,7 +11,7 @@ If the environment variable SHM_PURE is set, and is not 0, the module in C is no
 import importlib
 import os
 
-_INTERFACE = 1  # of _native.c
+_INTERFACE = 2  # of _native.c
 
 
 def _find():
@@ -66,12 +66,10 @@ def compiled(kind):
 
     def decorate(cls):
         if _module is not None:
-            for name, verb in vars(_module.Handle).items():
-                of, _, name = name.partition("_")
-                if of == kind:
-                    there = f"__{name}__" if name in _DUNDER else name
-                    setattr(cls, "_slow_" + name, vars(cls)[there])
-                    setattr(cls, there, verb)
+            for name, verb in _module.verbs(cls, kind).items():
+                there = f"__{name}__" if name in _DUNDER else name
+                setattr(cls, "_slow_" + name, vars(cls)[there])
+                setattr(cls, there, verb)
         return cls
 
     return decorate
