@@ -64,7 +64,7 @@ func runShowcase(name string) error {
 	c.Limit, c.Timeout = 400, 2.5
 	b.Config.Store(c)
 	for range time.Tick(50 * time.Millisecond) {
-		x := time.Since(begin).Seconds()
+		x := float64(time.Now().UnixMilli()%1e6) / 1e3 // the same in all processes
 		n := 14 + int(7*math.Sin(x/4)) + rand.IntN(4)
 		b.Requests.Add(uint64(n))
 		b.Sent.Add(uint64(n * (3000 + rand.IntN(900))))
@@ -76,7 +76,7 @@ func runShowcase(name string) error {
 		b.Temperature.Store(math.Round((52+4*math.Sin(x/7)+rand.Float64())*10) / 10)
 		b.Cache.Add(uint64(rand.IntN(400000)) - 180000)
 		b.Hits.Add(uint64(n / 3))
-		b.Uptime.Store(time.Since(begin).Round(100 * time.Millisecond))
+		b.Uptime.Update(func(d time.Duration) time.Duration { return max(d, time.Since(begin).Round(100*time.Millisecond)) })
 		b.Samples.Store(n%8, int32(n))
 	}
 	return nil
