@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -37,7 +36,7 @@ func median(all []float64) float64 {
 func TestDisturbance(t *testing.T) {
 	measures(t)
 	seg := fixture(t)
-	sprint := func() float64 {
+	sprint := func() (speed [2]float64) { // a second, and a second of a processor
 		cmd := exec.Command(os.Args[0], "-test.run=^$")
 		cmd.Env = append(os.Environ(), roleVariable+"=sprint "+seg)
 		cmd.Stderr = os.Stderr
@@ -45,13 +44,12 @@ func TestDisturbance(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
-		if err != nil {
+		if _, err := fmt.Sscan(string(out), &speed[0], &speed[1]); err != nil {
 			t.Fatal(err)
 		}
-		return n
+		return speed
 	}
-	watched := func() float64 {
+	watched := func() [2]float64 {
 		r := prepare(t, "watch", "-i", "100ms", "-o", "text", seg, "requests")
 		out := &screen{}
 		r.Stdout = out
@@ -65,9 +63,9 @@ func TestDisturbance(t *testing.T) {
 		eventually(t, "the first look", func() bool { return out.has("requests") })
 		return sprint()
 	}
-	var alone, with, ratios []float64
+	var alone, with, ratios [2][]float64
 	for i := range *rounds {
-		var a, b float64
+		var a, b [2]float64
 		if i%2 == 0 {
 			a = sprint()
 			b = watched()
@@ -75,9 +73,13 @@ func TestDisturbance(t *testing.T) {
 			b = watched()
 			a = sprint()
 		}
-		alone, with, ratios = append(alone, a), append(with, b), append(ratios, b/a)
+		for k := range 2 {
+			alone[k], with[k], ratios[k] = append(alone[k], a[k]), append(with[k], b[k]), append(ratios[k], b[k]/a[k])
+		}
 	}
-	t.Logf("additions a second, medians of %d rounds: %.4g alone, %.4g with a watch at 10 Hz; the median of the ratios is %.3f", *rounds, median(alone), median(with), median(ratios))
+	for k, what := range []string{"second", "second of a processor"} {
+		t.Logf("additions a %s, medians of %d rounds: %.4g alone, %.4g with a watch at 10 Hz; the median of the ratios is %.3f", what, *rounds, median(alone[k]), median(with[k]), median(ratios[k]))
+	}
 }
 
 // TestManyValues measures ls and watch of 100,000 values.
