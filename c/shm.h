@@ -5098,7 +5098,7 @@ static inline int shm_show_value_(struct shm_sink_ *to, const shm_value *v, cons
 	uint64_t n = v->kind == SHM_RING ? shm_min_(v->size, SHM_SHOWN_MAX_ + 1) : shm_shown_(v);
 	if (shm_shown_(v) > SHM_SHOWN_MAX_)
 		return SHM_ETOOLONG;
-	unsigned char *x = (unsigned char *)malloc((size_t)n + 1);
+	unsigned char *x = (unsigned char *)calloc(1, (size_t)n + 1);
 	if (x == NULL)
 		return -ENOMEM;
 	int err = 0;
