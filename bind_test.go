@@ -284,3 +284,47 @@ func TestBindRoom(t *testing.T) {
 		t.Errorf("up to the room: %v", err)
 	}
 }
+
+// The rows of a table that was made with room grow as often as they fit, all together.
+func TestBindRoomOfTable(t *testing.T) {
+	name := shmtest.Name(t)
+	s := open(t, name, nil)
+	var first struct {
+		T shm.Table[grow1] `shm:"t,len=3,room=192"`
+	}
+	if err := shm.Bind(s, &first); err != nil {
+		t.Fatal(err)
+	}
+	for i := range first.T.Len() {
+		first.T.Row(i).Store(grow1{int64(i), int8(10 + i)})
+	}
+	second := shmtest.Must(shm.NewTable[grow3](s, "t", 0))(t)
+	second.Row(1).Update(func(p *grow3) { p.D, p.E[3] = 5, 6 })
+	type fourth struct {
+		A    int64
+		B, C int8
+		D    int64
+		E    [4]float64
+		F    [16]int64
+	}
+	third := shmtest.Must(shm.NewTable[fourth](open(t, name, nil), "t", 3))(t)
+	third.Row(1).Update(func(p *fourth) { p.F[15] = 7 })
+	first.T.Row(1).Update(func(p *grow1) { p.A++ }) // by a program that knows the first fields only
+	if got, want := third.Row(1).Load(), (fourth{A: 2, B: 11, D: 5, E: [4]float64{3: 6}, F: [16]int64{15: 7}}); got != want {
+		t.Errorf("row 1 is %+v, want %+v", got, want)
+	}
+	if got, want := third.Row(2).Load(), (fourth{A: 2, B: 12}); got != want {
+		t.Errorf("row 2 is %+v, want %+v", got, want)
+	}
+	var mismatch *shm.LayoutError
+	if err := shmtest.Error(shm.NewTable[struct {
+		A    int64
+		B, C int8
+		D    int64
+		E    [4]float64
+		F    [16]int64
+		G    [2]int64
+	}](s, "t", 3)); !errors.As(err, &mismatch) {
+		t.Errorf("beyond the room: %v", err)
+	}
+}

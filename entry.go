@@ -26,7 +26,7 @@ type Entry struct {
 	Hint    string // duration, time, text, counter or gauge: what the value means; "" if nobody said
 	Pid     int    // of the process that made the value
 	Program string // name of that process's program
-	Offset  int64  // of the value, or the first of its two slots, in bytes from the start of the segment
+	Offset  int64  // of the value, the first of its two slots, or the lock of a mutex, in bytes from the start of the segment
 	Size    int64  // of the value in bytes, without what a process needs to share it; 0 for a mutex
 
 	s      *Segment

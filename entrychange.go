@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"math"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -126,10 +127,11 @@ func (e Entry) swapNumber(p text.Patch, old []byte) (swapped bool) {
 }
 
 // Await sleeps until ok returns true for what Any returns. It calls ok again after each
-// change that announces itself, as those of a Value, Struct, String and Array do. A
-// value without a lock announces nothing, and what consists of several parts announces
-// nothing as a whole, so Await looks at those ten times a second. About a read-only
-// attachment, see Value.Await.
+// change that announces itself, as those of a Value, Struct, String, Ring and Array do,
+// and those of each row of a Table. A value without a lock announces nothing, and what
+// consists of several parts announces nothing as a whole, so Await looks at those ten
+// times a second, and at a Table of more than 512 rows, for which the system's sleep has
+// no room. About a read-only attachment, see Value.Await.
 //
 // If ctx is done first, the error wraps the context's. The error wraps fs.ErrInvalid
 // for a Mutex, and otherwise is that of Value.Await, or that of Any.
@@ -144,7 +146,8 @@ func (e Entry) Await(ctx context.Context, ok func(value any) bool) error {
 		}
 		return ok(v), nil
 	}
-	if !e.record.HasLock() || e.inParts() || e.record.IsTable() {
+	table := e.record.IsTable()
+	if !e.record.HasLock() || !table && e.inParts() || table && e.record.Count > maxAwaitedRows {
 		return e.poll(ctx, look)
 	}
 	return e.m.region.Guarded(func() error {
@@ -152,6 +155,9 @@ func (e Entry) Await(ctx context.Context, ok func(value any) bool) error {
 			if err := e.m.party.Take(e.s.file); err != nil {
 				return errs.Wrap(e.s.closedError(err), "value %q", e.record.Name)
 			}
+		}
+		if table {
+			return e.awaitRows(ctx, look)
 		}
 		var failed error
 		err := e.m.lockOf(e.record).Await(ctx, e.version(), func() (done bool) {
@@ -163,6 +169,56 @@ func (e Entry) Await(ctx context.Context, ok func(value any) bool) error {
 		}
 		return err
 	})
+}
+
+// maxAwaitedRows is how many rows of a Table Await sleeps for: about half of the words that
+// the threads of one process sleep on together.
+const maxAwaitedRows = 512
+
+// awaitRows looks at a Table after each change of a row. A goroutine for each row awaits
+// that.
+//
+// Preconditions: the caller is inside region.Guarded, and the mapping has an id or is
+// read-only.
+func (e Entry) awaitRows(ctx context.Context, look func() (bool, error)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var rows sync.WaitGroup
+	defer rows.Wait()
+	defer cancel()
+	changed, failed := make(chan struct{}, 1), make(chan error, 1)
+	for off := range e.record.Locks {
+		version := mem.At[format.LockCell](&e.m.region, off).Commit.Load
+		seen := version() // before the first look
+		lock := e.m.lockAt(off, e.record.Name)
+		rows.Go(func() {
+			err := e.m.region.Guarded(func() error {
+				for {
+					if err := lock.Await(ctx, version, func() bool { return version() != seen }); err != nil {
+						return err
+					}
+					seen = version()
+					select {
+					case changed <- struct{}{}:
+					default: // it will look anyway
+					}
+				}
+			})
+			select {
+			case failed <- err:
+			default: // another row's error is the same
+			}
+		})
+	}
+	for {
+		if done, err := look(); done || err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case err := <-failed:
+			return err
+		}
+	}
 }
 
 // poll looks at a value that announces no change.

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -232,5 +233,63 @@ func TestSegmentCheck(t *testing.T) {
 	}
 	if n != 3 {
 		t.Errorf("%d values before the damage, want 3", n)
+	}
+}
+
+// Await of a Table sleeps until a row changes, and calls its function for nothing else.
+func TestEntryAwaitTable(t *testing.T) {
+	name := shmtest.Name(t)
+	s := open(t, name, nil)
+	rows := shmtest.Must(shm.NewTable[int64](s, "table", 100))(t)
+	shmtest.Must(shm.NewTable[int64](s, "long", 1000))(t)
+	for what, s := range map[string]*shm.Segment{"read-write": s, "read-only": open(t, name, &shm.Options{ReadOnly: true})} {
+		var sum, calls atomic.Int64
+		done := make(chan error, 1)
+		go func() {
+			done <- lookup(t, s, "table").Await(t.Context(), func(x any) bool {
+				n := int64(0)
+				for _, row := range x.([]int64) {
+					n += row
+				}
+				calls.Add(1)
+				sum.Store(n)
+				return n < 0
+			})
+		}()
+		want := int64(0)
+		for i := range rows.Len() {
+			rows.Row(i).Store(int64(i + 1))
+			want += int64(i + 1)
+		}
+		shmtest.Eventually(t, what+": all changes are seen", func() bool { return sum.Load() == want })
+		before := calls.Load()
+		time.Sleep(300 * time.Millisecond) // in which nothing changes
+		if n := calls.Load() - before; n > 1 {
+			t.Errorf("%s: %d calls although nothing changed", what, n)
+		}
+		rows.Row(99).Store(-want)
+		shmtest.Within(t, what+": a change of the last row", func() {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, name := range []string{"table", "long"} {
+		if err := lookup(t, s, name).Await(ctx, func(any) bool { return false }); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	looked, closed := make(chan struct{}, 100), make(chan error, 1)
+	go func() {
+		closed <- lookup(t, s, "table").Await(context.Background(), func(any) bool { looked <- struct{}{}; return false })
+	}()
+	<-looked
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-closed; !errors.Is(err, shm.ErrClosed) {
+		t.Errorf("Close while it waits: %v", err)
 	}
 }

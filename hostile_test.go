@@ -4,6 +4,7 @@ package shm_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -96,12 +97,69 @@ func hostileValues(s *shm.Segment) (refused []error) {
 	} else {
 		add(err)
 	}
+	if a, err := shm.NewAtomicArray[uint64](s, "atomics", 5); err == nil {
+		a.At(4).Add(1)
+	} else {
+		add(err)
+	}
+	if c, err := shm.NewCounter[int64](s, "counter"); err == nil {
+		c.Add(1)
+		c.Load()
+	} else {
+		add(err)
+	}
+	if g, err := shm.NewGauge[float64](s, "gauge"); err == nil {
+		g.Set(1)
+		g.Load()
+	} else {
+		add(err)
+	}
+	if h, err := shm.NewHistogram(s, "histogram", []float64{1, 2}); err == nil {
+		h.Observe(1.5)
+		h.Load()
+	} else {
+		add(err)
+	}
+	if r, err := shm.NewRing[hostileStruct](s, "ring", 3); err == nil {
+		r.Last()
+		reader := r.From(0)
+		for ctx := done(); err == nil; {
+			_, _, err = reader.Next(ctx)
+		}
+	} else {
+		add(err)
+	}
+	if rows, err := shm.NewTable[hostileStruct](s, "table", 3); err == nil {
+		rows.Row(2).Load()
+	} else {
+		add(err)
+	}
+	if rows, err := shm.NewTable[hostileGrown](s, "table", 0); err == nil {
+		for _, row := range rows.All() {
+			_ = row.E
+		}
+	} else {
+		add(err)
+	}
+	if locks, err := shm.NewMutexes(s, "mutexes", 3); err == nil {
+		locks.Owner(2)
+		locks.At(0).TryLock() // as below
+	} else {
+		add(err)
+	}
 	if mu, err := shm.NewMutex(s, "mutex"); err == nil {
 		mu.TryLock() // It may stay locked: the word may be anything.
 	} else {
 		add(err)
 	}
 	return refused
+}
+
+// done returns a context that is over.
+func done() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }
 
 // image returns the bytes of a valid segment with a value of each kind.

@@ -42,13 +42,18 @@ var fastPaths = map[string]int{
 	"RawStructGet":              0,
 	"StructLoad":                1,
 	"StructStore":               1,
+	"StructLoadTo":              1,
+	"StructStoreFrom":           1,
+	"RingAppend":                2, // Append, and that of the slots
 	"AtomicArrayAddInt64":       0,
 	"TableRow":                  0,
 	"TableLoad":                 1,
 	"TableStore":                1,
 	"CounterAddInt64":           0,
 	"CounterAddUint64":          0,
+	"CounterAddFloat64":         0,
 	"CounterLoadInt64":          1,
+	"GaugeAddInt64":             2, // Add and addTo
 	"GaugeSetInt64":             1,
 	"HistogramObserve":          1,
 	"MutexLock":                 1,

@@ -3,10 +3,12 @@ package shm
 import (
 	"cmp"
 	"context"
+	"os"
 	"runtime"
 	"slices"
 	"time"
 
+	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem"
 	"example.org/shm/internal/robust"
@@ -60,6 +62,9 @@ const (
 	lockSnapshotAtMost = 10 * time.Millisecond
 )
 
+// snapshotAtMost is when a Snapshot gives up. Tests change it.
+var snapshotAtMost = 10 * time.Second
+
 // Snapshot calls read until none of the values has changed during the call. So what read
 // has loaded of them was all there at one instant:
 //
@@ -74,9 +79,10 @@ const (
 // leave them as they were, so they cannot be read together with others.
 //
 // Snapshot takes no lock at first. If values changed during each of 64 calls, it takes the
-// locks of those for the next call, but waits for each no longer than 10 ms. Beside
-// writers that commit without a pause, whose locks it cannot take because the attachment
-// is read-only, it goes on until there is a gap. In read, do not wait for a goroutine that
+// locks of those for the next call, but waits for each no longer than 10 ms. In a read-only
+// attachment it can take none, and tries until no value changes for as long as a call of
+// read takes. If that has not come after 10 s, the error wraps os.ErrDeadlineExceeded, and
+// what read has loaded may not belong together. In read, do not wait for a goroutine that
 // changes one of the values.
 //
 // The error wraps ErrFormat if another program has cut a file off. A panic of read goes
@@ -94,7 +100,8 @@ func Snapshot(read func(), vs ...Versioned) error {
 	err := guardedAll(all, func() error {
 		var room [16]uint64
 		before := slices.Grow(room[:0], len(all))[:len(all)]
-		for {
+		var began time.Time
+		for calls := snapshotTries + 1; ; calls += snapshotTries + 1 {
 			for range snapshotTries {
 				if unmoved(all, before, read) {
 					return nil
@@ -102,6 +109,11 @@ func Snapshot(read func(), vs ...Versioned) error {
 			}
 			if lockedUnmoved(all, before, read) {
 				return nil
+			}
+			if began.IsZero() {
+				began = time.Now()
+			} else if time.Since(began) > snapshotAtMost {
+				return errs.Wrap(os.ErrDeadlineExceeded, "a snapshot in %s: values changed during each of %d calls of read; read fewer of them, or in an attachment that may write, whose locks keep the writers out", all[0].m.region.Path, calls)
 			}
 			runtime.Gosched()
 		}

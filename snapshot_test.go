@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"example.org/shm"
 	"example.org/shm/internal/shmtest"
@@ -147,5 +149,18 @@ func TestSnapshotUnderLocks(t *testing.T) {
 		first = false
 	}, a, b); err != nil || first {
 		t.Error(err)
+	}
+}
+
+// An attachment that may take no lock gives up beside values that never rest.
+func TestSnapshotGivesUp(t *testing.T) {
+	defer shm.LimitSnapshots(time.Millisecond)()
+	name := shmtest.Name(t)
+	a := shmtest.Must(shm.NewStruct(open(t, name, nil), "a", int64(0)))(t)
+	ro := shmtest.Must(shm.NewStruct(open(t, name, &shm.Options{ReadOnly: true}), "a", int64(0)))(t)
+	calls := 0
+	err := shm.Snapshot(func() { calls++; a.Store(a.Load() + 1) }, ro)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), fmt.Sprint(calls, " calls")) {
+		t.Errorf("%d calls: %v", calls, err)
 	}
 }

@@ -49,9 +49,12 @@ func (s *Shape) Outgrows(r *Record) bool {
 }
 
 // Elements returns the offset of the value itself. That is the offset of the
-// first slot if there are two, and of cell 0 if there are cells.
+// first slot if there are two, of cell 0 if there are cells, and of the lock cell if there
+// is nothing else.
 func (r *Record) Elements() int64 {
 	switch {
+	case r.Kind == KindMutex:
+		return r.Data
 	case r.HasCells():
 		return r.Data + r.cellsOffset()
 	case r.Access == Locked && r.Kind == KindSingle:

@@ -137,6 +137,8 @@ class Shape:
             return NUMBER_OFFSET
         if self.kind in CELLS:
             return PAIR + (round_up(8 * self.count, PAIR) if self.kind == HISTOGRAM else 0)
+        if self.kind == MUTEX:
+            return 0
         return LOCKED_OFFSET if self.has_lock else 0
 
     def lock_offsets(self, capacity):

@@ -81,6 +81,7 @@ func Cell(t shmtest.TB, s *shm.Segment, name string) *format.LockCell {
 	}
 	start := e.Offset
 	switch {
+	case e.Layout.Format == "": // a Mutex
 	case e.Access == shm.AccessLocked && e.Len == 0 && e.Size > 0: // a Value
 		start -= format.NumberOffset
 	case e.Access == shm.AccessLocked, e.Access == shm.AccessPublished:

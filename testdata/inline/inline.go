@@ -45,6 +45,11 @@ func StructStore(v shm.Struct[Line], x Line)  { v.Store(x) }
 
 func AtomicArrayAddInt64(a shm.AtomicArray[int64], i int, x int64) int64 { return a.At(i).Add(x) }
 
+func StructLoadTo(v shm.Struct[Line], x *Line)    { v.LoadTo(x) }
+func StructStoreFrom(v shm.Struct[Line], x *Line) { v.StoreFrom(x) }
+
+func RingAppend(r shm.Ring[Line], x Line) uint64 { return r.Append(x) }
+
 func TableRow(t shm.Table[Line], i int) shm.Struct[Line] { return t.Row(i) }
 func TableLoad(t shm.Table[Line], i int) Line            { return t.Row(i).Load() }
 func TableStore(t shm.Table[Line], i int, x Line)        { t.Row(i).Store(x) }
@@ -53,8 +58,10 @@ func MutexLock(mu *shm.Mutex)         { mu.Lock() }
 func MutexTryLock(mu *shm.Mutex) bool { return mu.TryLock() }
 func MutexUnlock(mu *shm.Mutex)       { mu.Unlock() }
 
-func CounterAddInt64(c shm.Counter[int64], x int64)    { c.Add(x) }
-func CounterAddUint64(c shm.Counter[uint64], x uint64) { c.Add(x) }
-func CounterLoadInt64(c shm.Counter[int64]) int64      { return c.Load() }
-func GaugeSetInt64(g shm.Gauge[int64], x int64)        { g.Set(x) }
-func HistogramObserve(h shm.Histogram, x float64)      { h.Observe(x) }
+func CounterAddInt64(c shm.Counter[int64], x int64)       { c.Add(x) }
+func CounterAddUint64(c shm.Counter[uint64], x uint64)    { c.Add(x) }
+func CounterLoadInt64(c shm.Counter[int64]) int64         { return c.Load() }
+func CounterAddFloat64(c shm.Counter[float64], x float64) { c.Add(x) }
+func GaugeAddInt64(g shm.Gauge[int64], x int64)           { g.Add(x) }
+func GaugeSetInt64(g shm.Gauge[int64], x int64)           { g.Set(x) }
+func HistogramObserve(h shm.Histogram, x float64)         { h.Observe(x) }

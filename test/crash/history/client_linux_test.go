@@ -1,6 +1,7 @@
 package history_test
 
 import (
+	"context"
 	"math/rand/v2"
 	"strconv"
 
@@ -50,10 +51,15 @@ type board struct {
 	Value  shm.Value[int64]
 	Struct shm.Struct[block]
 	Mutex  *shm.Mutex
+	Count  shm.Counter[int64]
+	Ring   shm.Ring[block] `shm:",len=4"`
 	Log0   shm.RawArray[int64]
 	Log1   shm.RawArray[int64]
 	Log2   shm.RawArray[int64]
 	Log3   shm.RawArray[int64]
+
+	reader *shm.RingReader[block] // this process's
+	read   int64                  // how many values it has had
 }
 
 func (b *board) log(client int) []int64 {
@@ -112,6 +118,36 @@ var subjects = map[string]func(b *board, kind, arg int64) int64{
 		}
 		return 0
 	},
+	"counter": func(b *board, kind, arg int64) int64 {
+		if kind == load {
+			return b.Count.Load()
+		}
+		b.Count.Add(arg)
+		return 0
+	},
+	"ring": func(b *board, kind, arg int64) int64 {
+		if kind != load {
+			return int64(b.Ring.Append(blockOf(arg)))
+		}
+		next := b.read + int64(b.reader.Missed()) + 1
+		if _, newest, _ := b.Ring.Last(); int64(newest) < next {
+			return -next
+		}
+		x, seq, err := b.reader.Next(context.Background())
+		b.read++
+		if err != nil || int64(seq) != b.read+int64(b.reader.Missed()) {
+			return torn
+		}
+		return pair(int64(seq), x.number())
+	},
+}
+
+// pair is the result of a reader that gets value n as number seq.
+func pair(seq, n int64) int64 {
+	if n < 0 {
+		return torn
+	}
+	return seq<<32 | n
 }
 
 // client does operations and logs them. Its arguments are the segment, the
@@ -129,6 +165,7 @@ var client = shmtest.Helper("client", func(args []string) error {
 	if err := shm.Bind(s, &b); err != nil {
 		return err
 	}
+	b.reader = b.Ring.From(1)
 	log, do := b.log(number), subjects[args[1]]
 	b.Ready.Add(1)
 	for b.Run.Load() == 0 {
@@ -141,6 +178,9 @@ var client = shmtest.Helper("client", func(args []string) error {
 			if kind == compareAndSwap {
 				arg += 1000 * int64(rand.IntN(10))
 			}
+		}
+		if args[1] == "ring" {
+			arg = int64(number*operations + i + 1) // no other has it
 		}
 		entry := log[i*fields : (i+1)*fields]
 		entry[argField], entry[callField] = arg, sys.Monotonic()
