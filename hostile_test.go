@@ -20,6 +20,7 @@ import (
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/race"
 	"example.org/shm/internal/shmtest"
+	"example.org/shm/test/agent"
 )
 
 // hostileStruct is a struct whose layout takes a long format.
@@ -263,11 +264,17 @@ func TestFilesThatAreNoSegment(t *testing.T) {
 	}
 }
 
-// TestSegmentCutAtEachLength cuts a segment down byte by byte.
+// TestSegmentCutAtEachLength cuts a segment down byte by byte. What lies behind the
+// values is only reserved, and may be missing.
 func TestSegmentCutAtEachLength(t *testing.T) {
 	valid := image(t)
 	path := shm.Path(shmtest.Name(t))
 	shmtest.WriteFile(t, path, valid)
+	used, ok := agent.HeaderOf(agent.MapFile(t, path)).Used.Bytes()
+	if !ok || used < format.FirstAllocation {
+		t.Fatalf("%d bytes are used", used)
+	}
+	valid = valid[:used]
 	doing := shmtest.Watchdog(t)
 	step := 1
 	if testing.Short() || race.Enabled {
