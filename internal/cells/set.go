@@ -71,7 +71,7 @@ type Set struct {
 
 	mu       sync.Mutex   // guards the claim, and what follows
 	reserved *format.Cell // of a Gauge: claimed and Clean
-	round    int64        // read-only: when the owners were last probed
+	round    int64        // without an id: when the owners were last probed
 	gone     map[uint32]struct{}
 }
 
@@ -222,7 +222,8 @@ func (s *Set) Reserve() error {
 }
 
 // Show makes the number of this mapping's gauge count, with the bits n at first, unless it
-// does so already. It returns the number, and whether n is in it.
+// does so already. It returns the number, and whether n is in it. If other processes took
+// this mapping for dead and one of them has the cell, the number is one that nobody sees.
 //
 // Preconditions: Reserve was successful.
 func (s *Set) Show(n uint64) (p *uint64, stored bool) {
@@ -231,12 +232,18 @@ func (s *Set) Show(n uint64) (p *uint64, stored bool) {
 	if p := s.own.Load(); p != nil {
 		return p, false
 	}
-	c := s.reserved
-	c.Number.Store(n)
-	killpoint.At(killpoint.GaugeStored)
-	c.Owner.Store(uint64(s.owner.ID()))
-	killpoint.At(killpoint.GaugeShown)
-	return s.choose(c), true
+	c, me := s.reserved, uint64(s.owner.ID())
+	if c.Owner.Load() == me|format.Clean {
+		c.Number.Store(n)
+		killpoint.At(killpoint.GaugeStored)
+		if c.Owner.CompareAndSwap(me|format.Clean, me) {
+			killpoint.At(killpoint.GaugeShown)
+			return s.choose(c), true
+		}
+	}
+	unseen := new(uint64)
+	s.own.Store(unseen)
+	return unseen, true
 }
 
 // Correct adds to word i of the cell that all share so that the sum over all cells is
@@ -261,20 +268,22 @@ func (s *Set) Correct(i int, total uint64, float bool) {
 // the bits of its number, until yield returns false. A dead one counts for at most
 // probeEvery more; whoever finds out that it is dead removes it for all.
 //
-// A read-only mapping has no description to probe with, and asks through f, a description
-// of the segment's file. If that is closed, nobody is found dead.
+// A mapping without an id, such as a read-only one, has no description to probe with, and
+// asks through f, a description of the segment's file. It removes nobody. If f is closed,
+// nobody is found dead.
 func (s *Set) Living(f *os.File, yield func(id uint32, number uint64) bool) {
-	probe := s.owner.ReadOnly() && s.mayProbe()
+	me := s.owner.ID()
+	probe := me == 0 && s.mayProbe()
 	for i := 1; i <= s.high(); i++ {
 		id, number := s.look(i)
 		if id == 0 {
 			continue
 		}
-		if s.owner.ReadOnly() {
+		if me == 0 {
 			if s.isGone(f, id, probe) {
 				continue
 			}
-		} else if c := s.cell(i); id != s.owner.ID() && (s.owner.Dead(id) || s.owner.MayProbe(&c.Probed, probeEvery) && !s.owner.Alive(id)) {
+		} else if c := s.cell(i); id != me && (s.owner.Dead(id) || s.owner.MayProbe(&c.Probed, probeEvery) && !s.owner.Alive(id)) {
 			c.Owner.CompareAndSwap(uint64(id), 0)
 			killpoint.At(killpoint.GaugeRemoved)
 			continue
@@ -304,7 +313,7 @@ func (s *Set) look(i int) (id uint32, number uint64) {
 	return 0, 0
 }
 
-// mayProbe reports whether a read-only mapping is to probe all owners now.
+// mayProbe reports whether a mapping without an id is to probe all owners now.
 func (s *Set) mayProbe() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -316,8 +325,8 @@ func (s *Set) mayProbe() bool {
 	return true
 }
 
-// isGone reports whether an id is known to be dead in a read-only mapping. An id that is
-// dead stays dead.
+// isGone reports whether an id is known to be dead in a mapping without an id. An id that
+// is dead stays dead.
 func (s *Set) isGone(f *os.File, id uint32, probe bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -222,6 +222,55 @@ func TestReservedByTheDead(t *testing.T) {
 	}
 }
 
+// A process that others took for dead, because its own program closed its lease, does not
+// take back the cell that one of them has.
+func TestGaugeOfOneTakenForDead(t *testing.T) {
+	for _, shown := range []bool{false, true} {
+		s := memtest.New(t)
+		a := newPeer(t, s, format.KindGauge, 1)
+		if err := a.Reserve(); err != nil {
+			t.Fatal(err)
+		}
+		a.die()
+		b := newPeer(t, s, format.KindGauge, 1)
+		if err := b.Reserve(); err != nil {
+			t.Fatal(err)
+		}
+		want := b.id() | format.Clean
+		if shown {
+			b.Show(7)
+			want = b.id()
+		}
+		n := b.cell(1).Number.Load()
+		p, stored := a.Show(8)
+		if !stored || p != a.Own() {
+			t.Error("Set would try again")
+		}
+		*p = 9
+		if c := b.cell(1); c.Owner.Load() != want || c.Number.Load() != n {
+			t.Errorf("the cell has %d of %#x, want %d of %#x", c.Number.Load(), c.Owner.Load(), n, want)
+		}
+	}
+}
+
+// A mapping that may write, but has no lease, finds out who is dead.
+func TestGaugesSeenWithoutLease(t *testing.T) {
+	s := memtest.New(t)
+	a := newPeer(t, s, format.KindGauge, 2)
+	if err := a.Reserve(); err != nil {
+		t.Fatal(err)
+	}
+	a.Show(7)
+	p := new(peer)
+	p.owner.Init(s.Header, &p.control, s.Path, false)
+	p.at(t, s, format.KindGauge, 2)
+	if all := living(p, s); all[a.id()] != 7 {
+		t.Errorf("%v, want 7 of %d", all, a.id())
+	}
+	a.die()
+	shmtest.Eventually(t, "the dead one's number vanishes", func() bool { return len(living(p, s)) == 0 })
+}
+
 // A read-only mapping finds out who is dead, and changes nothing.
 func TestGaugesReadOnly(t *testing.T) {
 	s := memtest.New(t)

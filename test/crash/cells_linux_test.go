@@ -183,3 +183,17 @@ func TestCellsOfAnEarlierBoot(t *testing.T) {
 		t.Errorf("the counter is %d, the gauge %d, %d cells were claimed", c.Count.Load(), c.Alive.Load(), header.High.Load())
 	}
 }
+
+// A process that has no lease, because it has only looked so far, sees the gauges of the
+// dead vanish too.
+func TestGaugeSeenWithoutLease(t *testing.T) {
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+	p := shmtest.Start(t, counting, s.Name())
+	p.Expect("counted")
+	e, _ := s.Lookup("alive")
+	if n := e.Any(); n != int64(7) {
+		t.Fatalf("the gauge is %v", n)
+	}
+	p.Kill()
+	shmtest.Eventually(t, "the gauge of a dead process vanishes", func() bool { return e.Any() == int64(0) })
+}
