@@ -20,7 +20,6 @@ import (
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/race"
 	"example.org/shm/internal/shmtest"
-	"example.org/shm/test/agent"
 )
 
 // hostileStruct is a struct whose layout takes a long format.
@@ -264,18 +263,26 @@ func TestFilesThatAreNoSegment(t *testing.T) {
 	}
 }
 
-// TestSegmentCutAtEachLength cuts a segment down byte by byte. What lies behind the
-// values is only reserved, and may be missing.
+// TestSegmentCutAtEachLength cuts a segment down byte by byte. A copy that lacks the last
+// values is repaired; one that is shorter than any segment is refused.
 func TestSegmentCutAtEachLength(t *testing.T) {
 	valid := image(t)
 	path := shm.Path(shmtest.Name(t))
 	shmtest.WriteFile(t, path, valid)
-	used, ok := agent.HeaderOf(agent.MapFile(t, path)).Used.Bytes()
-	if !ok || used < format.FirstAllocation {
-		t.Fatalf("%d bytes are used", used)
-	}
-	valid = valid[:used]
 	doing := shmtest.Watchdog(t)
+	for n := len(valid) - 1; n >= format.FirstAllocation; n -= 257 {
+		doing(fmt.Sprintf("cut at %d", n))
+		copied := shm.Path(shmtest.Name(t))
+		shmtest.WriteFile(t, copied, valid[:n])
+		if err := refuses(t, copied, valid[:n]); err != nil {
+			t.Errorf("cut at %d: %v", n, err)
+		}
+		if err := os.Remove(copied); err != nil {
+			t.Fatal(err)
+		}
+	}
+	valid = valid[:min(len(valid), format.FirstAllocation)]
+	shmtest.WriteFile(t, path, valid)
 	step := 1
 	if testing.Short() || race.Enabled {
 		step = 61

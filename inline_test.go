@@ -65,7 +65,7 @@ var fastPaths = map[string]int{
 // awaits a change, what copies the fields
 // that only a newer program knows, and what finds the lock of a row.
 var (
-	slowPath = regexp.MustCompile(`(?i)\.(lockOpen|lockWait|tryLockSlow|unlockSlow|wakeAll|loadSlow|finish|unlockAfter|fill|same|mustOwn|carry|rowLock|addSlow|show|claim)$|^runtime\.(go)?panic|^runtime\.(memmove$|morestack)`)
+	slowPath = regexp.MustCompile(`(?i)\.(lockOpen|lockWait|tryLockSlow|unlockSlow|wakeAll|loadSlow|loadToSlow|finish|unlockAfter|fill|same|mustOwn|carry|rowLock|addSlow|show|claim)$|^runtime\.(go)?panic|^runtime\.(memmove$|morestack)`)
 	leaf     = regexp.MustCompile(`(?i)\.mustBeOpen$`) // it calls nothing unless it panics
 )
 
