@@ -1167,6 +1167,8 @@ static inline bool shm_slot_size_(const struct shm_shape_ *s, uint64_t *n)
 /* Returns the offset of the elements in the data, or of the first slot or cell. */
 static inline uint64_t shm_elements_(const struct shm_shape_ *s)
 {
+	if (s->kind == SHM_MUTEX)
+		return 0;
 	if (s->access == SHM_LOCKED && s->kind == SHM_SINGLE)
 		return SHM_NUMBER_;
 	if (shm_has_cells_(s->kind))

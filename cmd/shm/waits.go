@@ -63,7 +63,7 @@ func waitsOf(s *shm.Segment, key proc.Key, attached []proc.Process) waits {
 // Mutexes it is the name of the one with its index.
 func valueAt(entries []shm.Entry, off int64) (name string, ok bool) {
 	i, _ := slices.BinarySearchFunc(entries, off, func(e shm.Entry, off int64) int {
-		if e.Offset-cellSize <= off { // the first cell is before the data, or they are in it
+		if e.Offset-cellSize <= off { // the first cell is before the data, or is what Offset says
 			return -1
 		}
 		return 1
@@ -76,7 +76,7 @@ func valueAt(entries []shm.Entry, off int64) (name string, ok bool) {
 		return "", false
 	}
 	if e.Type() == "Mutexes" {
-		return fmt.Sprintf("%s[%d]", e.Name, (off-(e.Offset-cellSize))/cellSize), true
+		return fmt.Sprintf("%s[%d]", e.Name, (off-e.Offset)/cellSize), true
 	}
 	return e.Name, true
 }
