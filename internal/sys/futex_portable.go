@@ -40,6 +40,7 @@ type sleeper struct {
 	wake  chan struct{}  // one token
 	slot  *atomic.Uint64 // its entry in a wakeTable; nil: none
 	entry uint64
+	woken bool // by FutexWake of this process; guarded by the lock of sleepers
 }
 
 // sleepers has the sleepers of this process by their word.
@@ -267,7 +268,11 @@ func wakeHere(word *atomic.Uint32, n int, bits uint32, all bool) (woken int) {
 		if woken == n {
 			break
 		}
-		if s.bits&bits != 0 && (all || s.slot == nil) {
+		if s.bits&bits != 0 && (all || s.slot == nil) && !s.woken {
+			if s.slot != nil { // no other waker is to find it
+				withoutFault(func() { s.slot.CompareAndSwap(s.entry, 0) })
+			}
+			s.woken = true
 			s.signal()
 			woken++
 		}
