@@ -40,7 +40,7 @@ type sleeper struct {
 	wake  chan struct{}  // one token
 	slot  *atomic.Uint64 // its entry in a wakeTable; nil: none
 	entry uint64
-	woken bool // by FutexWake of this process; guarded by the lock of sleepers
+	woken bool // a token is in wake; guarded by the lock of sleepers
 }
 
 // sleepers has the sleepers of this process by their word.
@@ -287,6 +287,7 @@ func rungHere() {
 	for _, on := range sleepers.on {
 		for _, s := range on {
 			if s.slot != nil && s.slot.Load() != s.entry {
+				s.woken = true
 				s.signal()
 			}
 		}
@@ -371,9 +372,14 @@ func wordTag(file Key, off uint64) uint64 {
 func anywhere(n int) int { return rand.IntN(n) } // #nosec G404 -- it only has to be different each time
 
 // Asleep returns how many goroutines of this process sleep on a word, past their first
-// looks. It is for tests.
-func Asleep(word *atomic.Uint32) int {
+// looks and not woken. It is for tests.
+func Asleep(word *atomic.Uint32) (n int) {
 	sleepers.Lock()
 	defer sleepers.Unlock()
-	return len(sleepers.on[word])
+	for _, s := range sleepers.on[word] {
+		if !s.woken {
+			n++
+		}
+	}
+	return n
 }
