@@ -16,7 +16,7 @@ SYSTEMS := linux/386 linux/arm linux/arm64 linux/s390x linux/ppc64le linux/riscv
 # The packages whose tests run over the portable backend: those between the system and the
 # public types.
 PORTABLE := -short -count=1 ./internal/sys/... ./internal/lease ./internal/wait ./internal/robust \
-	./internal/directory ./internal/cells ./internal/slots
+	./internal/cells ./internal/slots
 # The packages whose tests start no process and need no fault, which the emulator of
 # a 32-bit processor cannot be trusted with.
 EMULATED32 := ./internal/format ./internal/layout ./internal/text
