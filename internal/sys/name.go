@@ -3,15 +3,15 @@ package sys
 import (
 	"fmt"
 	"io/fs"
-	"strings"
 	"syscall"
 )
 
-// Path returns the file behind a segment's name. For a name without a slash it
-// is the POSIX shared-memory object of that name, on Linux /dev/shm/NAME. For
+// Path returns the file behind a segment's name. For a name that is no path it
+// is the POSIX shared-memory object of that name, on Linux /dev/shm/NAME, and on
+// Windows a file of that name below the directory of temporary files. For
 // any other name it is the name itself. It makes no system call.
 func Path(name string) string {
-	if strings.Contains(name, "/") {
+	if isPath(name) {
 		return name
 	}
 	return sharedDir + name
@@ -21,18 +21,13 @@ func Path(name string) string {
 // fs.ErrInvalid, and syscall.ENAMETOOLONG as well if the name is too long. It
 // makes no system call.
 func CheckName(name string) error {
-	last := name[strings.LastIndexByte(name, '/')+1:]
-	switch {
-	case name == "":
+	if name == "" {
 		return fmt.Errorf("%w: the name is empty", fs.ErrInvalid)
-	case strings.ContainsRune(name, 0):
-		return fmt.Errorf("%w: the name contains a NUL", fs.ErrInvalid)
-	case strings.Contains(name, "/../"):
-		return fmt.Errorf("%w: the name contains /../", fs.ErrInvalid)
-	case last == "" || last == "." || last == "..":
-		return fmt.Errorf("%w: the name is that of a directory", fs.ErrInvalid)
-	case len(last) > 255 || len(name) > 4095:
-		return fmt.Errorf("%w: the name has %d bytes (%w)", fs.ErrInvalid, len(name), syscall.ENAMETOOLONG)
 	}
-	return nil
+	return checkName(name)
+}
+
+// tooLong returns the error for a name that is too long.
+func tooLong(name string) error {
+	return fmt.Errorf("%w: the name has %d bytes (%w)", fs.ErrInvalid, len(name), syscall.ENAMETOOLONG)
 }
