@@ -19,7 +19,10 @@ import (
 // by name, and for a child that may not open the file, because it runs as another
 // user. Through the socket the child gets what it needs for locks and new values.
 //
-// Call it last: a later change of cmd.Env or cmd.ExtraFiles undoes it. Keep the
+// On Windows it adds a handle of the file to cmd.SysProcAttr.AdditionalInheritedHandles
+// instead, and no socket: there a child may open what it has inherited.
+//
+// Call it last: a later change of cmd.Env, cmd.ExtraFiles or cmd.SysProcAttr undoes it. Keep the
 // segment open until the child has started. Pass panics if the segment is closed,
 // or if cmd already has another segment of the same name. Two anonymous segments
 // have the same name, and so have two of which the first was removed: add their
@@ -51,11 +54,14 @@ func (s *Segment) Pass(cmd *exec.Cmd) {
 		}
 		return
 	}
-	p := lease.Passing{FD: 3 + len(cmd.ExtraFiles), Key: key}
-	cmd.ExtraFiles = append(cmd.ExtraFiles, s.file)
+	p := lease.Passing{Key: key}
+	if p.FD, err = sys.Inherit(cmd, s.file); err != nil {
+		panic(errs.Wrap(err, "Pass"))
+	}
 	if socket := m.sendDescription(s.file, key); socket != nil {
-		p.Socket = 3 + len(cmd.ExtraFiles)
-		cmd.ExtraFiles = append(cmd.ExtraFiles, socket)
+		if p.Socket, err = sys.Inherit(cmd, socket); err != nil {
+			panic(errs.Wrap(err, "Pass"))
+		}
 	}
 	cmd.Env = append(cmd.Env, variable+p.String()) // the last one of a name counts
 }
@@ -63,20 +69,11 @@ func (s *Segment) Pass(cmd *exec.Cmd) {
 // passes reports whether p describes files of the command. Otherwise it comes from a
 // parent of this process.
 func passes(cmd *exec.Cmd, p lease.Passing) bool {
-	if n := p.Socket - 3; p.Socket != 0 {
-		if n >= len(cmd.ExtraFiles) || cmd.ExtraFiles[n] == nil {
-			return false
-		}
-		if st, err := cmd.ExtraFiles[n].Stat(); err != nil || st.Mode()&fs.ModeSocket == 0 {
-			return false
-		}
-	}
-	n := p.FD - 3
-	if n >= len(cmd.ExtraFiles) || cmd.ExtraFiles[n] == nil {
+	if p.Socket != 0 && !sys.InheritsSocket(cmd, p.Socket) {
 		return false
 	}
-	key, _, err := sys.Identify(cmd.ExtraFiles[n], p.String())
-	return err == nil && key == p.Key
+	key, ok := sys.Inherits(cmd, p.FD)
+	return ok && key == p.Key
 }
 
 // sendDescription opens the segment's file f anew, for the lease of a child, and

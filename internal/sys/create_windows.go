@@ -102,6 +102,15 @@ func CreateNamed(path string, mode fs.FileMode, header []byte, size int64) (*os.
 		}
 		return nil, err
 	}
+	// Whoever asks the system for the name of this file object is told the temporary one.
+	if again, err := OpenExisting(path, false); err == nil {
+		have, _, err1 := Identify(again, path)
+		want, _, err2 := Identify(f, path)
+		if err1 == nil && err2 == nil && have == want {
+			return again, f.Close()
+		}
+		_ = again.Close() // Another process has removed the segment and made a new one.
+	}
 	Unlock(f, creationByte)
 	return f, nil
 }
@@ -136,9 +145,14 @@ func openNew(path, label string, mode fs.FileMode, flags uint32) (*os.File, erro
 	security := windows.SecurityAttributes{SecurityDescriptor: descriptor}
 	// SAFETY: the size of a struct.
 	security.Length = uint32(unsafe.Sizeof(security))
+	// Whoever may delete a file keeps programs out that do not share that, as Go's do.
+	access := uint32(windows.GENERIC_READ | windows.GENERIC_WRITE)
+	if flags&windows.FILE_FLAG_DELETE_ON_CLOSE != 0 {
+		access |= windows.DELETE
+	}
 	var h windows.Handle
 	err = patiently(func() (err error) {
-		h, err = windows.CreateFile(name, windows.GENERIC_READ|windows.GENERIC_WRITE|windows.DELETE, shareAll, &security, windows.CREATE_NEW, flags, 0)
+		h, err = windows.CreateFile(name, access, shareAll, &security, windows.CREATE_NEW, flags, 0)
 		return err
 	})
 	if err != nil {

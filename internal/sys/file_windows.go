@@ -138,38 +138,46 @@ func stat(f *os.File, path string) (info windows.ByHandleFileInformation, err er
 }
 
 func keyOf(info *windows.ByHandleFileInformation) Key {
-	return Key{uint64(info.VolumeSerialNumber), uint64(info.FileIndexHigh)<<32 | uint64(info.FileIndexLow)}
+	k := Key{uint64(info.VolumeSerialNumber), uint64(info.FileIndexHigh)<<32 | uint64(info.FileIndexLow)}
+	if onWine {
+		// Wine tells the number of a volume only while a file has the name by which it was opened.
+		k.Dev = 0
+	}
+	return k
 }
+
+// onWine is whether this is not Windows itself.
+var onWine = windows.NewLazySystemDLL("ntdll.dll").NewProc("wine_get_version").Find() == nil
 
 func sizeOf(info *windows.ByHandleFileInformation) int64 {
 	return int64(info.FileSizeHigh)<<32 | int64(info.FileSizeLow)
 }
 
 // Remove removes the name of a file. Processes that have the file open or mapped
-// keep it. Windows removes no file that is mapped, so such a file gets another name, and
-// the next process that makes a segment of the same name removes it if nobody has it
-// mapped any more. The error is an *fs.PathError.
+// keep it. Windows removes no file that is mapped, and keeps the name of one that is open,
+// so the file gets another name first. If it cannot be removed then, the next process that
+// makes a segment of the same name does that, if nobody has it mapped any more. The error
+// is an *fs.PathError.
 func Remove(path string) error {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {
 		return errs.Path("remove", path, fs.ErrInvalid)
 	}
-	err = retry(func() error { return windows.DeleteFile(name) })
+	attributes, err := windows.GetFileAttributes(name)
+	if err == nil && attributes&windows.FILE_ATTRIBUTE_DIRECTORY != 0 {
+		err = windows.ERROR_ACCESS_DENIED
+	}
+	aside := besideName(path, oldSuffix)
 	if err == nil {
-		return nil
+		err = patiently(func() error { return move(path, aside) })
 	}
-	if attributes, failed := windows.GetFileAttributes(name); failed == nil && attributes&windows.FILE_ATTRIBUTE_DIRECTORY == 0 &&
-		(err == windows.ERROR_ACCESS_DENIED || err == windows.ERROR_USER_MAPPED_FILE || err == windows.ERROR_SHARING_VIOLATION) {
-		aside := besideName(path, oldSuffix)
-		if moved := patiently(func() error { return move(path, aside) }); moved != nil {
-			return errs.Path("remove", path, fmt.Errorf("%w; %w", explained(err), moved))
-		}
-		if name, err := windows.UTF16PtrFromString(aside); err == nil {
-			_ = windows.DeleteFile(name)
-		}
-		return nil
+	if err != nil {
+		return errs.Path("remove", path, explained(err))
 	}
-	return errs.Path("remove", path, explained(err))
+	if name, err = windows.UTF16PtrFromString(aside); err == nil {
+		_ = windows.DeleteFile(name)
+	}
+	return nil
 }
 
 // move gives a file another name, and fails if that exists.

@@ -1,3 +1,5 @@
+//go:build !windows
+
 package sys_test
 
 import (
