@@ -69,10 +69,11 @@ var others = map[string]string{
 // confined has the packages that only these directories of the library import. The
 // library imports no other modules.
 var confined = map[string][]string{
-	"github.com/edsrzf/mmap-go":    {"internal/sys"},
-	"golang.org/x/exp/constraints": {"."},
-	"golang.org/x/sys/unix":        {"internal/sys"},
-	"golang.org/x/sys/windows":     {},
+	"github.com/edsrzf/mmap-go":         {"internal/sys"},
+	"golang.org/x/exp/constraints":      {"."},
+	"golang.org/x/sys/unix":             {"internal/sys"},
+	"golang.org/x/sys/windows":          {"internal/sys"},
+	"golang.org/x/sys/windows/registry": {"internal/sys"},
 
 	// Pointers into a mapping, system calls that take an address, and the race
 	// detector's functions.
