@@ -11,15 +11,12 @@ STORM ?= 20s
 # The library with its tests, without the commands and the examples.
 LIBRARY := . ./internal/... ./test/...
 # The systems for which `make vet` type-checks everything, beside this one.
-SYSTEMS := linux/386 linux/arm linux/arm64 linux/s390x linux/ppc64le linux/riscv64 \
+SYSTEMS := linux/386 linux/arm linux/arm64 linux/s390x linux/ppc64le linux/riscv64 linux/loong64 \
 	darwin/arm64 windows/amd64 freebsd/amd64
 # The packages whose tests run over the portable backend: those between the system and the
 # public types.
 PORTABLE := -short -count=1 ./internal/sys/... ./internal/lease ./internal/wait ./internal/robust \
 	./internal/cells ./internal/slots
-# The packages whose tests start no process and need no fault, which the emulator of
-# a 32-bit processor cannot be trusted with.
-EMULATED32 := ./internal/format ./internal/layout ./internal/text
 # The directories of modules of their own: ./... leaves them out.
 MODULES := cmd/shm-mirror
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -29,10 +26,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 having = $(or $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func $(1)' .))),$(error no test matches '$(1)'))
 
 .DEFAULT_GOAL := help
-.PHONY: help test short race fuzz kill storm model portable arm64 386 vet c docs bench benchc clean modules
+.PHONY: help test short race fuzz kill storm model portable processors windows vet c docs bench benchc clean modules
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: ## run all tests, as a user of the library does
 	$(GO) test ./...
@@ -65,18 +62,11 @@ model: ## search the models of the protocols, and their mutations (needs spin an
 portable: ## run tests over the backend for other Unix systems, on this one
 	$(GO) test -tags shmportable $(PORTABLE)
 
-arm64: ## run the tests of the lock and the slots as arm64 code (needs qemu-aarch64)
-	.ci/arm64
+processors: ## run tests as code of other processors (needs qemu-user)
+	.ci/processors
 
-386: ## run the library's tests as 32-bit code: 386, or arm under qemu-arm
-	@if GOARCH=386 CGO_ENABLED=0 $(GO) test -run '^$$' ./internal/layout >/dev/null 2>&1; then \
-		GOARCH=386 CGO_ENABLED=0 $(GO) test $(LIBRARY); \
-	elif command -v qemu-arm >/dev/null; then \
-		echo 'this kernel runs no 386 programs: arm under qemu-arm instead'; \
-		GOARCH=arm CGO_ENABLED=0 $(GO) test -short -exec qemu-arm $(EMULATED32); \
-	else \
-		echo 'this kernel runs no 386 programs, and there is no qemu-arm: 32-bit code is only vetted'; \
-	fi
+windows: ## run tests for Windows under wine (needs wine and gcc-mingw-w64)
+	.ci/windows
 
 vet: ## run gofmt, go vet here and for other systems, and staticcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "run gofmt -w on: $$unformatted"; exit 1; }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -57,7 +56,7 @@ var windowsPeer = shmtest.Helper("windows peer", func(args []string) error {
 // Several processes use a segment by its name, and one that is killed in the lock is
 // replaced.
 func TestProcessesOnWindows(t *testing.T) {
-	for _, name := range []string{shmtest.Name(t), filepath.Join(t.TempDir(), "segment")} {
+	for _, name := range []string{shmtest.Name(t), shm.Path(shmtest.Name(t))} {
 		s := open(t, name, nil)
 		n := shmtest.Must(shm.NewValue[int64](s, "n", 0))(t)
 		mu := shmtest.Must(shm.NewMutex(s, "mu"))(t)
