@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"example.org/shm"
@@ -126,15 +128,4 @@ func ExampleLayoutError() {
 	// Output:
 	// true T{<I:Hits:<i:Level:} T{<I:Hits:<f:Level:} true
 	//   field "Level": have int32 at 4, want float32 at 4
-}
-
-func ExampleLayoutOf_typecodes() {
-	for _, l := range []shm.Layout{
-		must(shm.LayoutOf[int8]()), must(shm.LayoutOf[uint8]()), must(shm.LayoutOf[int16]()), must(shm.LayoutOf[uint16]()),
-		must(shm.LayoutOf[int32]()), must(shm.LayoutOf[uint32]()), must(shm.LayoutOf[int64]()), must(shm.LayoutOf[uint64]()),
-		must(shm.LayoutOf[float32]()), must(shm.LayoutOf[float64]()),
-	} {
-		fmt.Print(l.Format, " ", l.Size, "; ")
-	}
-	// Output: <b 1; <B 1; <h 2; <H 2; <i 4; <I 4; <q 8; <Q 8; <f 4; <d 8;
 }

@@ -3,7 +3,9 @@ package sys
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"syscall"
 )
 
 // AnonymousPath stands for the path of a segment without a name in errors and
@@ -26,4 +28,9 @@ func CloseAfter(f *os.File, err error) error {
 		return errors.Join(err, failed)
 	}
 	return err // itself, a *fs.PathError: errors.Join would wrap it
+}
+
+// tooLong returns the error for a name that is too long.
+func tooLong(name string) error {
+	return fmt.Errorf("%w: the name has %d bytes (%w)", fs.ErrInvalid, len(name), syscall.ENAMETOOLONG)
 }

@@ -3,7 +3,6 @@ package sys
 import (
 	"fmt"
 	"io/fs"
-	"syscall"
 )
 
 // Path returns the file behind a segment's name. For a name that is no path it
@@ -25,9 +24,4 @@ func CheckName(name string) error {
 		return fmt.Errorf("%w: the name is empty", fs.ErrInvalid)
 	}
 	return checkName(name)
-}
-
-// tooLong returns the error for a name that is too long.
-func tooLong(name string) error {
-	return fmt.Errorf("%w: the name has %d bytes (%w)", fs.ErrInvalid, len(name), syscall.ENAMETOOLONG)
 }
