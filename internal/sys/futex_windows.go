@@ -227,3 +227,6 @@ func FutexWaitAny([]Word, time.Duration) (late bool, err error) { return false, 
 
 // CanWaitAny returns false: a thread of Windows waits for 64 events at most.
 func CanWaitAny() bool { return false }
+
+// CanAsk returns false: a process that may only read cannot tell others that it waits.
+func CanAsk() bool { return false }

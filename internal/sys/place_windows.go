@@ -27,3 +27,6 @@ func Unsettle(Key) {}
 
 // CloseLocks closes a file that has locks, which Windows drops.
 func CloseLocks(f *os.File) error { return f.Close() }
+
+// Backend names this set of files.
+const Backend = "windows"
