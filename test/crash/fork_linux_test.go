@@ -58,7 +58,7 @@ var forker = shmtest.Helper("forker", func(args []string) error {
 		return err
 	}
 	accounts := mem.Slice[account](&mem.Region{Bytes: shared}, 0, n)
-	victims := make([]victim, n)
+	victims := make([]forked, n)
 	var b bill
 	random := uint64(os.Getpid())
 	for {
@@ -101,10 +101,10 @@ type bill struct {
 	Done    int64 // of those, that returned
 }
 
-type victim struct{ pid, began, missing int64 }
+type forked struct{ pid, began, missing int64 }
 
 // fork starts a victim.
-func (v *victim) fork(a *account, do work, segment string, place int) error {
+func (v *forked) fork(a *account, do work, segment string, place int) error {
 	v.began = a.Began.Load()
 	v.missing = v.began - a.Done.Load()
 	pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
@@ -140,7 +140,7 @@ func suffer(a *account, do work, segment string, place int) error {
 }
 
 // kill kills the victim, if there is one, and adds the kill to the bill.
-func (v *victim) kill(a *account, b *bill) error {
+func (v *forked) kill(a *account, b *bill) error {
 	if v.pid == 0 {
 		return nil
 	}
