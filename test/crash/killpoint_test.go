@@ -59,6 +59,8 @@ var exempts = map[string]exempt{
 	"shm.Entry.storeRows":  {1, idleSlot},
 
 	"robust.neverFree": {1, ownMemory},
+	"sys.napper.enter": {1, ownMemory}, // on Windows
+	"sys.napper.leave": {2, ownMemory},
 	"wait.joinBubbled": {1, ownMemory},
 	"mem.Normalise":    {1, ownMemory}, // a copy that a Load or an Update has made
 
