@@ -12,22 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// creationByte is the byte of lockCreation. No other lock of a segment uses it.
-const creationByte = 1 << 61
-
-// lockCreation takes the lock that the creator of a file with a temporary name has. It
-// returns false if another process has it.
-func lockCreation(f *os.File) (bool, error) { return TryLock(f, creationByte) }
-
-func unlockCreation(f *os.File) { Unlock(f, creationByte) }
-
-// renameExclusive gives a file another name, and fails if that exists.
-func renameExclusive(from, to string) error {
-	return attempt(callRenameat2, func() error {
-		return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	})
-}
-
 // createUnnamed is CreateNamed by a file without a name, which ends with this
 // process unless it gets one. If that way is refused, the error says so to refused.
 func createUnnamed(path string, mode fs.FileMode, header []byte, size int64) (*os.File, error) {

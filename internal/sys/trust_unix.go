@@ -114,9 +114,3 @@ func self() (*identity, error) {
 	me.allGroups, me.strangerGroups = ids.groups.complete, ids.groups.overflow
 	return me, nil
 }
-
-// idMap is what a user namespace knows of the users or the groups of the system.
-type idMap struct {
-	complete bool
-	overflow uint32 // stands for all others
-}

@@ -1,0 +1,6 @@
+//go:build (linux && shmportable) || darwin || freebsd
+
+package sys
+
+// OmitFromDumps does nothing.
+func OmitFromDumps([]byte, bool) {}
