@@ -59,7 +59,7 @@ func TestLocksWithinAProcess(t *testing.T) {
 	s := file(t)
 	p := s.start(t)
 	other := shmtest.Must(sys.Reopen(s.f, s.path))(t)
-	const off = leaseBase + 5
+	const off int64 = leaseBase + 5
 	if !shmtest.Must(sys.TryLock(s.locks, off))(t) || !shmtest.Must(sys.TryLock(s.locks, off))(t) {
 		t.Fatal("a file does not get its lock")
 	}
