@@ -26,7 +26,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 having = $(or $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func $(1)' .))),$(error no test matches '$(1)'))
 
 .DEFAULT_GOAL := help
-.PHONY: help test short race fuzz kill storm model portable processors windows vet c docs bench benchc clean modules
+.PHONY: help test short race fuzz kill storm model portable processors windows vet c docs bench benchc clean modules pythons
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ vet: ## run gofmt, go vet here and for other systems, and staticcheck
 		echo 'linux/mips must not build: its 64-bit atomics do not work between processes'; exit 1; \
 	fi
 	$(GO) run $(STATICCHECK) ./...
+
+pythons: ## run the tests in Python by every interpreter on the search path, with and without the verbs in C
+	$(GO) test ./test/interop -count=1 -timeout 40m -run '^TestPython$$' -v -args -pythons
 
 modules: ## vet and test the programs that are modules of their own
 	@set -e; for module in $(MODULES); do \

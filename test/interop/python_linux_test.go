@@ -2,6 +2,7 @@ package interop_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -54,7 +55,7 @@ func TestPython(t *testing.T) {
 	}
 	var runs []*run
 	few := make(chan struct{}, 4*runtime.GOMAXPROCS(0)) // More than processors, because most of them wait.
-	for i, python := range withNative(t, pythons) {
+	for i, python := range chosen(withNative(t, pythons)) {
 		length := *shmtest.StormLength
 		if i > 1 {
 			length /= 10
@@ -87,6 +88,36 @@ func TestPython(t *testing.T) {
 			}
 		})
 	}
+}
+
+// allPythons makes TestPython take each interpreter.
+var allPythons = flag.Bool("pythons", false, "run the tests in Python by all interpreters that are found, with and without the verbs in C")
+
+// chosen returns the interpreters that TestPython takes: all, or the first one on the
+// search path with and without the verbs in C, the oldest one without and the newest one
+// with them. The tests take a minute for each.
+func chosen(all []shmtest.Interpreter) (some []shmtest.Interpreter) {
+	if *allPythons {
+		return all
+	}
+	byAge := slices.SortedStableFunc(slices.Values(all), func(a, b shmtest.Interpreter) int {
+		return slices.Compare(versionNumbers(a.Version), versionNumbers(b.Version))
+	})
+	for i, p := range all {
+		if p.Version == all[0].Version && i < 2 || p == byAge[0] || p == byAge[len(byAge)-1] {
+			some = append(some, p)
+		}
+	}
+	return some
+}
+
+// versionNumbers returns the numbers of a version.
+func versionNumbers(version string) (all []int) {
+	for part := range strings.SplitSeq(version, ".") {
+		n, _ := strconv.Atoi(part) // of 3.14.0rc1 the last part is 0, which is good enough
+		all = append(all, n)
+	}
+	return all
 }
 
 // withNative returns each interpreter, followed by the same one with the verbs in C, if

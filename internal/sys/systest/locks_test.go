@@ -128,7 +128,7 @@ func TestPlaceThatIsGone(t *testing.T) {
 		t.Skip("locks are on bytes of the file itself")
 	}
 	p := s.start(t)
-	p.Do(fmt.Sprintf("lock %d", leaseBase+1), "true")
+	p.Do(fmt.Sprintf("lock %d", int64(leaseBase+1)), "true")
 	if _, err := sys.Settle(s.f, s.path, 0, true); !errors.Is(err, errs.Version) {
 		t.Errorf("a file of another kind of program: %v", err)
 	}
