@@ -74,6 +74,12 @@ func Main(m *testing.M) {
 	code := m.Run()
 	for name := range SharedNames() {
 		if !before[name] && strings.Contains(name, namePrefix) {
+			if strings.HasSuffix(name, ".old-segment") {
+				// Windows keeps a removed file under this name as long as this process maps it,
+				// also after Close while a value is still there for the garbage collector.
+				_ = os.Remove(filepath.Join(SharedDir(), name))
+				continue
+			}
 			fmt.Fprintf(os.Stderr, "the tests left %s in shared memory\n", name)
 			code = 1
 		}
