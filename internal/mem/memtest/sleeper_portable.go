@@ -1,4 +1,4 @@
-//go:build !linux || shmportable
+//go:build shmportable || (!linux && !windows)
 
 package memtest
 
