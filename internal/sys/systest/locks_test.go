@@ -151,7 +151,7 @@ func TestPlaceThatIsGone(t *testing.T) {
 	}()
 	q := shmtest.Start(t, agent, s.path)
 	q.Expect("refused")
-	p.Do(fmt.Sprintf("locked %d", leaseBase+2), "false")
+	p.Do(fmt.Sprintf("locked %d", int64(leaseBase+2)), "false")
 	if !held(t, s.f, leaseBase+1) {
 		t.Error("a living process has lost its lock")
 	}
