@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"example.org/shm"
+	"example.org/shm/internal/race"
 	"example.org/shm/internal/shmtest"
 	"example.org/shm/test/agent"
 )
@@ -26,6 +27,9 @@ import (
 // Python on the search path, with the verbs in C and without them. Storms are short
 // with all but the first one.
 func TestPython(t *testing.T) {
+	if race.Enabled {
+		t.Skip("the race detector sees nothing of Python")
+	}
 	t.Parallel()
 	dir := filepath.Join(shmtest.Root(t), "python")
 	sources := ""
