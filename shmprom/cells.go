@@ -27,7 +27,8 @@ func gaugeOf[T shm.CounterNumber](w *walk, i item) {
 		w.state.leftOut++
 		return
 	}
-	x, ok := T(0), true
+	var x T
+	ok := true
 	switch i.rule.Each {
 	case All:
 		n := 0

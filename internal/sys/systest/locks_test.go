@@ -60,8 +60,10 @@ func TestLocksWithinAProcess(t *testing.T) {
 	p := s.start(t)
 	other := shmtest.Must(sys.Reopen(s.f, s.path))(t)
 	const off int64 = leaseBase + 5
-	if !shmtest.Must(sys.TryLock(s.locks, off))(t) || !shmtest.Must(sys.TryLock(s.locks, off))(t) {
-		t.Fatal("a file does not get its lock")
+	for range 2 { // the second time it has the lock already
+		if !shmtest.Must(sys.TryLock(s.locks, off))(t) {
+			t.Fatal("a file does not get its lock")
+		}
 	}
 	if shmtest.Must(sys.TryLock(other, off))(t) || !held(t, other, off) || !held(t, s.f, off) || held(t, s.locks, off) {
 		t.Error("another file of the process is not excluded")
