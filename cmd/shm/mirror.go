@@ -24,9 +24,9 @@ func mirrorCommand() *cli.Command {
 		ArgsUsage:       "serve|follow|set|status …",
 		SkipFlagParsing: true,
 		Description: `Mirror runs the program shm-mirror, which is beside this one or on PATH, with the same arguments.
-It is a program of its own because it needs NATS:
+It is a program of its own because it needs NATS. In a clone of the project:
 
-   go install example.org/shm/cmd/shm-mirror@latest
+   go -C cmd/shm-mirror install .
 
 docs/mirror.md of the project tells what it does.
 
@@ -67,7 +67,7 @@ func findMirror() (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("%w; install it: go install example.org/shm/cmd/shm-mirror@latest", err)
+		return "", fmt.Errorf("%w; install it from a clone of the project: go -C cmd/shm-mirror install .", err)
 	}
 	return path, nil
 }
