@@ -13,7 +13,6 @@ package owner
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,13 +42,6 @@ const (
 
 // ErrTaken says that another agent publishes the same origin.
 var ErrTaken = errors.New("another agent publishes this origin")
-
-var order = func() byte {
-	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
-		return '<'
-	}
-	return '>'
-}()
 
 // Options says what is published, and how.
 type Options struct {

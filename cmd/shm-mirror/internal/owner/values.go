@@ -176,7 +176,7 @@ func (r *run) send(it *item, commit uint64, b []byte) bool {
 		return false
 	}
 	v := wire.Value{
-		Epoch: r.epoch, Commit: commit, Sent: time.Now(), Part: it.part, Parts: it.parts, Torn: it.torn, Order: order,
+		Epoch: r.epoch, Commit: commit, Sent: time.Now(), Part: it.part, Parts: it.parts, Torn: it.torn, Order: wire.NativeOrder,
 		Description: it.about, Bytes: b,
 	}
 	r.buffer = v.Append(r.buffer[:0])

@@ -10,7 +10,6 @@ package replica
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -233,7 +232,7 @@ func (a *agent) part(key string) *kept {
 
 // set makes the replica's value what the owner's was.
 func (a *agent) set(k *kept, v *wire.Value) error {
-	if v.Order != order {
+	if v.Order != wire.NativeOrder {
 		return fmt.Errorf("the owner's processor has its bytes in the other order")
 	}
 	if string(v.Description) != k.about || !k.any {
@@ -314,10 +313,3 @@ func (a *agent) store(to shm.String, text string) {
 		a.o.Log("%s: %v", a.o.Origin, err)
 	}
 }
-
-var order = func() byte {
-	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
-		return '<'
-	}
-	return '>'
-}()

@@ -46,6 +46,14 @@ type Value struct {
 	Bytes       []byte // as Entry.Bytes returns them; of a ring: values one behind the other
 }
 
+// NativeOrder is the Order of this machine.
+var NativeOrder = func() byte {
+	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
+		return '<'
+	}
+	return '>'
+}()
+
 // Limits on what a payload may have. A server takes messages of up to 1 MiB unless it is
 // told otherwise.
 const (
