@@ -255,3 +255,39 @@ func TestAnotherLayoutIsRefused(t *testing.T) {
 		t.Errorf("status %d, %s", status, out)
 	}
 }
+
+// A program that holds the lock of a replica's value, which it should not, delays the
+// value. It does not keep the last change from arriving.
+func TestHeldValueArrivesLater(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	change := func(segment string) shm.Value[int32] {
+		s, err := shm.Open(segment, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		v, err := shm.NewValue(s, "limit", int32(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	owner, replica := change(w.segment), change(w.replica)
+	replica.Mutex().Lock()
+	owner.Store(80)
+	st := w.is("live")
+	eventually(t, func() string {
+		if n := st.Refused.Load(); n != 1 {
+			return fmt.Sprintf("%d values are refused", n)
+		}
+		return ""
+	})
+	replica.Mutex().Unlock()
+	eventually(t, func() string {
+		if x, n := replica.Load(), st.Refused.Load(); x != 80 || n != 0 {
+			return fmt.Sprintf("the limit is %d, and %d values are refused", x, n)
+		}
+		return ""
+	})
+}

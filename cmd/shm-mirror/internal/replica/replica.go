@@ -204,8 +204,7 @@ func (a *agent) apply(key string, b []byte) {
 		return
 	}
 	if err := a.set(k, &v); err != nil {
-		a.refuse(key, k, err)
-		k.commit, k.any = v.Commit, true
+		a.refuse(key, k, err) // the owner sends it again within half a minute, so it is tried again
 		return
 	}
 	if k.refused {
