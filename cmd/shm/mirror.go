@@ -67,7 +67,7 @@ func findMirror() (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("%w; install it from a clone of the project: go -C cmd/shm-mirror install .", err)
+		return "", fmt.Errorf("%w: go -C cmd/shm-mirror install ., in a clone of the project, installs it", err)
 	}
 	return path, nil
 }
