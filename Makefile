@@ -26,7 +26,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 having = $(or $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func $(1)' .))),$(error no test matches '$(1)'))
 
 .DEFAULT_GOAL := help
-.PHONY: help test short race fuzz kill storm model portable processors windows vet c docs bench benchc clean modules pythons
+.PHONY: help test short race fuzz kill storm model mutations portable processors windows vet c docs bench benchc clean modules pythons
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,8 +55,10 @@ kill: ## kill a process behind every store to shared memory
 storm: ## kill processes at random, each storm for STORM
 	$(GO) test $(call having,Test.*Storm) -count=1 -v -run 'Storm|Kill' -storm $(STORM)
 
-model: ## search the models of the protocols, and their mutations (needs spin and gcc)
+model: ## search the models of the protocols (needs spin and gcc)
 	docs/model/check
+
+mutations: ## leave out one rule of a protocol at a time: its model has to fail (needs spin and gcc)
 	docs/model/mutations
 
 portable: ## run tests over the backend for other Unix systems, on this one

@@ -11,6 +11,7 @@ import (
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/format/formattest"
 	"example.org/shm/internal/layout"
+	"example.org/shm/internal/race"
 )
 
 func layoutOf[T any](t testing.TB) *layout.Layout {
@@ -239,14 +240,18 @@ func TestEachByteFlipped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	masks := []byte{0xff, 1, 2, 4, 8, 16, 32, 64, 128}
+	if race.Enabled {
+		masks = masks[:2] // one goroutine: the detector finds nothing here, and takes ten times as long
+	}
 	flips := 0
-	for c := range formattest.Flips(valid, 0xff, 1, 2, 4, 8, 16, 32, 64, 128) {
+	for c := range formattest.Flips(valid, masks...) {
 		if _, err := read(t, c.Bytes, layouts); (err == nil) != unchecked(records, c.Off) {
 			t.Fatalf("%s: %v", c.What, err)
 		}
 		flips++
 	}
-	if flips < 9*1000 {
+	if flips < 1000*len(masks) {
 		t.Errorf("only %d flips", flips)
 	}
 }
