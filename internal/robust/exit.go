@@ -10,10 +10,9 @@ import (
 	"example.org/shm/internal/wait"
 )
 
-const (
-	patientAfter = time.Second            // of probes every probeEvery, without a hint; then every hintedTick
-	departEvery  = 250 * time.Millisecond // between probes beside a hint: a process that lives may have left the segment
-)
+// departEvery is the time between probes beside a hint: a process that lives may have left the
+// segment.
+const departEvery = 250 * time.Millisecond
 
 // AwaitExit sleeps until the process with an id is dead, as far as its lease tells, or
 // has left the segment. It returns the context's error when ctx is done, and the error

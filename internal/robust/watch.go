@@ -9,10 +9,11 @@ import (
 )
 
 const (
-	probeEvery  = 4 * time.Millisecond  // between two probes of an owner's lease, by all processes together
-	hintedTick  = 20 * time.Millisecond // between probes, if the system reports the death too
-	longestTick = time.Second           // of a watch, if watches of other processes probe first
-	repeatTick  = time.Millisecond      // once there is something to wake for: a waiter may be on its way to sleep
+	probeEvery   = 4 * time.Millisecond  // between two probes of an owner's lease, by all processes together
+	hintedTick   = 20 * time.Millisecond // between probes, if the system reports the death too, or after patientAfter
+	patientAfter = time.Second           // of probes every probeEvery, without a hint; then every hintedTick
+	longestTick  = time.Second           // of a watch, if watches of other processes probe first
+	repeatTick   = time.Millisecond      // once there is something to wake for: a waiter may be on its way to sleep
 )
 
 // watch registers a waiter with the watch of an owner until the caller calls
@@ -42,9 +43,12 @@ func (p *Party) watch(l *Lock, me *waiter, owner uint32) (leave func()) {
 func (p *Party) runWatch(owner uint32, w *watch) {
 	var hint *sys.Death
 	unlessCutOff(func() { hint = p.WatchDeath(owner) })
-	every := probeEvery // between the probes of all watches of this owner
-	if hint != nil {
-		every = hintedTick
+	began := sys.Monotonic()
+	interval := func() time.Duration { // between the probes of all watches of this owner
+		if hint != nil || sys.Monotonic()-began > int64(patientAfter) {
+			return hintedTick
+		}
+		return probeEvery
 	}
 	pause := probeEvery
 	dead := false
@@ -62,11 +66,11 @@ func (p *Party) runWatch(owner uint32, w *watch) {
 				// The owner is dead, or it was another process, or a child of it keeps
 				// the lease until it has called exec. The hint has said all it knows.
 				hint.Close()
-				hint, every = nil, probeEvery
-				pause = every
+				hint, began = nil, sys.Monotonic()
+				pause = probeEvery
 				dead = !p.Alive(owner)
-			case p.MayProbe(&lock.cell.Probed, every-every/4): // a quarter less, because timers are late, also that of the process that probed last
-				pause = every
+			case p.MayProbe(&lock.cell.Probed, interval()*3/4): // a quarter less, because timers are late, also that of the process that probed last
+				pause = interval()
 				dead = !p.Alive(owner)
 			default:
 				pause = min(2*pause, longestTick)

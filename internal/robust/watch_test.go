@@ -217,3 +217,36 @@ func TestWakeChanged(t *testing.T) {
 		t.Error("one is woken that has nothing to do")
 	}
 }
+
+// A watch of an owner of whose death nobody tells probes less often after a while.
+func TestWatchBecomesPatient(t *testing.T) {
+	s, p, _, cell := locked(t)
+	holder := newParty(t, s)
+	s.Header.Table[holder.ID()%format.TableLen].Pid = 0 // which is no process to watch
+	if p.WatchDeath(holder.ID()) != nil {
+		t.Fatal("the holder's death would be told of")
+	}
+	holder.lock(0).Lock()
+	done := p.waitFor(t, 1)
+	// count returns how many probes there are in a time.
+	count := func(d time.Duration) (n int) {
+		last := cell.Probed.Load()
+		for end := sys.Monotonic() + int64(d); sys.Monotonic() < end; time.Sleep(200 * time.Microsecond) {
+			if now := cell.Probed.Load(); now != last {
+				last, n = now, n+1
+			}
+		}
+		return n
+	}
+	time.Sleep(patientAfter)
+	const span = 20
+	if n := count(span * hintedTick); n > span*5/3 {
+		t.Errorf("%d probes in %v", n, span*hintedTick)
+	}
+	began := sys.Monotonic()
+	holder.die()
+	done()
+	if d := time.Duration(sys.Monotonic() - began); d > longestTick {
+		t.Errorf("the lock was got %v after the death", d)
+	}
+}

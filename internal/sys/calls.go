@@ -61,7 +61,7 @@ func Calls() []Call {
 		{Name: callMemfd, For: "Anonymous", Without: "a file without a name in /dev/shm, which a process that has it can shrink"},
 		{Name: callSeal, For: "keeping an anonymous segment from shrinking (an operation of fcntl)", Without: "a process that has it can shrink it"},
 		{Name: callMadvise, For: "keeping reserved addresses out of core dumps (MADV_DONTDUMP, MADV_DODUMP)", Without: "a core dump of an anonymous or removed segment takes seconds"},
-		{Name: callPidfd, For: "learning at once that the owner of a lock has died; epoll and poll wait for it", Without: "waiters ask every 4 ms"},
+		{Name: callPidfd, For: "learning at once that the owner of a lock has died; epoll and poll wait for it", Without: "waiters ask every 4 ms, and after a second every 20 ms"},
 		{Name: callSocket, For: "Pass, with sendmsg and, in the child, recvmsg: an open file description for the child's lease", Without: "a child that may not open the file itself gets no locks and makes no values"},
 		{Name: callWaitAny, For: "awaiting more than 16 values with one thread, and answering read-only attachments that wait", Without: "the values beyond 16 are looked at a hundred times a second; without it in all processes that write, read-only attachments look four times a second"},
 	}

@@ -68,8 +68,9 @@
 // A hint may fail: [WatchPid] may return nil, [CanWaitAny] may return false, [BootID]
 // may return "", [PidNamespace] may return 0, and TryShared may return an error of
 // errors.ErrUnsupported. Then the module works more slowly, or leaves out a check, and is
-// still correct: waiters probe a lease 250 times a second in place of the news of a death,
-// and a process that may only read looks from time to time instead of asking.
+// still correct: waiters probe a lease 250 times a second at first, and 50 times a second
+// later, in place of the news of a death, and a process that may only read looks from time
+// to time instead of asking.
 //
 // A call that the system may lack or refuse has a second way, see [Calls]. A hint
 // that is refused is left out: [OmitFromDumps] does nothing then.

@@ -23,8 +23,12 @@ import (
 
 const (
 	// A sleeper looks at the word all the time at first: two processes that hand a lock to
-	// and fro do so within a microsecond.
-	lookFor = 50 * time.Microsecond
+	// and fro do so within a microsecond. It does so for long if that helped lately, and else
+	// for a short time, see end.
+	longLook  = 50 * time.Microsecond
+	shortLook = 3 * time.Microsecond
+	shortWait = 200 * time.Microsecond
+	looks     = 32 // between two readings of the clock
 	// A sleeper that no waker can find looks after an eighth of the time that it has slept.
 	shortestPause = 20 * time.Microsecond
 	longestPause  = 20 * time.Millisecond
@@ -59,9 +63,8 @@ func (s *sleeper) signal() {
 // changed reports whether the word is no longer what was seen, and whether there is memory
 // behind it.
 func (s *sleeper) changed() (changed, mapped bool) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() { mapped = recover() == nil }()
-	return s.word.Load() != s.seen, true
+	mapped = withoutFault(func() { changed = s.word.Load() != s.seen })
+	return changed, mapped
 }
 
 // enter makes the sleeper known to wakers. After that the word is looked at once more.
@@ -105,13 +108,64 @@ func withoutFault(f func()) (there bool) {
 // Preconditions: word is in memory that stays mapped during the call. It is private to
 // this process, or in what Map returned.
 func FutexWait(word *atomic.Uint32, value, bits uint32, d time.Duration) {
-	s := &sleeper{word: word, seen: value, bits: bits}
 	if inBubble(time.Since(monotonicStart)) {
-		s.sleepInBubble(d)
+		sleepInBubble(word, value, d)
 		return
 	}
-	s.wake = make(chan struct{}, 1)
+	w := startSpin()
+	defer w.end()
+	if w.spin(func() bool { return differs(word, value, looks) }, d) {
+		return
+	}
+	s := &sleeper{word: word, seen: value, bits: bits, wake: make(chan struct{}, 1)}
 	_, _ = sleepOn([]*sleeper{s}, s.wake, d)
+}
+
+// spinning is a wait that begins with looks at the word.
+type spinning struct {
+	began time.Time
+	limit time.Duration
+}
+
+// lookFor is how long the next spinning goes on, in nanoseconds.
+var lookFor atomic.Int64
+
+func startSpin() spinning {
+	return spinning{time.Now(), max(time.Duration(lookFor.Load()), shortLook)}
+}
+
+// spin calls look again and again for a short time, which is at most d, until it returns
+// true, which spin reports.
+func (w spinning) spin(look func() bool, d time.Duration) bool {
+	for limit := min(w.limit, d); !look(); runtime.Gosched() {
+		if time.Since(w.began) >= limit {
+			return false
+		}
+	}
+	return true
+}
+
+// end is the end of the wait. The next spinning is long if this wait was so short that a
+// sleep has cost about as much, else half as long as this one. So two processes that hand
+// something to and fro do not sleep, and one that waits for long spends little on looks.
+func (w spinning) end() {
+	next := w.limit / 2
+	if time.Since(w.began) < shortWait {
+		next = longLook
+	}
+	if old := lookFor.Load(); old != int64(next) {
+		lookFor.Store(int64(next))
+	}
+}
+
+// differs looks at a word so many times, and reports whether it is not what was seen, or
+// has no memory behind it.
+func differs(word *atomic.Uint32, seen uint32, times int) (yes bool) {
+	return !withoutFault(func() {
+		for i := 0; i < times && !yes; i++ {
+			yes = word.Load() != seen
+		}
+	}) || yes
 }
 
 // FutexWaitChange is FutexWait for a word all of whose sleepers FutexWakeChanged wakes.
@@ -137,6 +191,12 @@ func FutexWaitAny(words []Word, d time.Duration) (late bool, err error) {
 			return false, nil
 		}
 	}
+	w := startSpin()
+	defer w.end()
+	changed := func() bool {
+		return slices.ContainsFunc(all, func(s *sleeper) bool { return differs(s.word, s.seen, 1) })
+	}
+	_ = w.spin(changed, d) // sleepOn looks what it is
 	return sleepOn(all, wake, d)
 }
 
@@ -161,19 +221,6 @@ func sleepOn(all []*sleeper, wake chan struct{}, d time.Duration) (late bool, er
 			}
 		}
 		return false, nil
-	}
-	for {
-		if done, err := look(); done {
-			return false, err
-		}
-		waited := time.Since(began)
-		if waited >= d {
-			return true, nil
-		}
-		if waited > lookFor {
-			break
-		}
-		runtime.Gosched()
 	}
 	blind := false // a waker may not find one of them
 	for _, s := range all {
@@ -210,11 +257,8 @@ func sleepOn(all []*sleeper, wake chan struct{}, d time.Duration) (late bool, er
 
 // sleepInBubble looks at the word until it has changed or d of the system's time is over.
 // No other goroutine serves it, and no channel of it is used outside of the bubble.
-func (s *sleeper) sleepInBubble(d time.Duration) {
-	for end := Monotonic() + int64(d); ; {
-		if changed, mapped := s.changed(); changed || !mapped {
-			return
-		}
+func sleepInBubble(word *atomic.Uint32, seen uint32, d time.Duration) {
+	for end := Monotonic() + int64(d); !differs(word, seen, 1); {
 		left := end - Monotonic()
 		if left <= 0 {
 			return

@@ -126,7 +126,7 @@ func (t *wakeTable) wake(tag uint64, n int) (woken int) {
 		for i, first := 0, anywhere(windowSlots); i < windowSlots && woken < n; i++ {
 			slot := &slots[(first+i)%windowSlots]
 			e := slot.Load()
-			if e == 0 || e>>32<<32 != high || !slot.CompareAndSwap(e, 0) {
+			if e>>32<<32 != high || !slot.CompareAndSwap(e, 0) {
 				continue
 			}
 			if uint32(e) == bells.me(t.place) {
