@@ -33,7 +33,7 @@
 #error "PyPy uses the Python code: the verbs here rely on CPython's GIL"
 #endif
 
-#define INTERFACE 2 /* native.py takes no other */
+#define INTERFACE 3 /* native.py takes no other */
 
 /* The lock cell, as in cell.py. */
 
@@ -127,21 +127,24 @@ static int hold_new_gate(Hold *h)
 
 static PyObject *Hold_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *cell;
+    PyObject *memory;
+    Py_ssize_t offset;
     Py_buffer b;
-    if (!PyArg_ParseTuple(args, "O:Hold", &cell) || PyObject_GetBuffer(cell, &b, PyBUF_SIMPLE) < 0)
+    if (!PyArg_ParseTuple(args, "On:Hold", &memory, &offset) || PyObject_GetBuffer(memory, &b, PyBUF_SIMPLE) < 0)
         return NULL;
     Hold *h = NULL;
-    if (b.len != sizeof(Cell) || (uintptr_t)b.buf % sizeof(Cell))
+    char *cell = b.buf;
+    if (offset < 0 || b.len < (Py_ssize_t)sizeof(Cell) || offset > b.len - (Py_ssize_t)sizeof(Cell) ||
+        ((uintptr_t)cell + offset) % sizeof(Cell))
         PyErr_SetString(PyExc_ValueError, "this is not a lock cell");
     else
         h = (Hold *)type->tp_alloc(type, 0);
     if (h != NULL) {
-        h->cell = b.buf;
-        h->memory = cell;
-        Py_INCREF(cell);
+        h->cell = (Cell *)(cell + offset);
+        h->memory = memory;
+        Py_INCREF(memory);
     }
-    PyBuffer_Release(&b);
+    PyBuffer_Release(&b); /* the memory of a ctypes object stays where it is */
     if (h != NULL && hold_new_gate(h) < 0)
         Py_CLEAR(h);
     return (PyObject *)h;
@@ -637,15 +640,15 @@ static void remember(PyObject **place, PyObject *x)
     Py_XSETREF(*place, x);
 }
 
-/* _at(obj, code, size, writable): the memory of numbers, of a ctypes code and a size in
- * bytes. Other types stay with the slow path. */
+/* _at(memory, offset, count, code, size, writable): numbers in the memory of a ctypes
+ * object, of a ctypes code and a size in bytes. Other types stay with the slow path. */
 static PyObject *handle_at(Handle *s, PyObject *args)
 {
     PyObject *obj;
     const char *code;
-    Py_ssize_t size, n;
+    Py_ssize_t offset, count, size, n;
     int writable;
-    if (!PyArg_ParseTuple(args, "Oznp:_at", &obj, &code, &size, &writable))
+    if (!PyArg_ParseTuple(args, "Onnznp:_at", &obj, &offset, &count, &code, &size, &writable))
         return NULL;
     Number number = number_of(code, size);
     if (number.kind == 0 || number.kind == '?' || s->count)
@@ -653,14 +656,14 @@ static PyObject *handle_at(Handle *s, PyObject *args)
     char *p = address_of(obj, &n);
     if (p == NULL)
         return NULL;
-    if ((uintptr_t)p % size || n < size) {
+    if (offset < 0 || offset > n || count < 1 || count > (n - offset) / size || ((uintptr_t)p + offset) % size) {
         PyErr_SetString(PyExc_ValueError, "the memory of a number is not aligned, or too short");
         return NULL;
     }
     remember(&s->memory[0], obj);
     s->number = number;
-    s->data = p;
-    s->count = n / size;
+    s->data = p + offset;
+    s->count = count;
     s->writable = writable;
     Py_RETURN_NONE;
 }
@@ -1539,7 +1542,92 @@ static PyObject *native_verbs(PyObject *Py_UNUSED(module), PyObject *args)
     return found;
 }
 
+/* The look-up of a name. */
+
+static uint32_t crc_table[256];
+
+static void make_crc_table(void)
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t c = i;
+        for (int k = 0; k < 8; k++)
+            c = c & 1 ? c >> 1 ^ 0xedb88320u : c >> 1;
+        crc_table[i] = c;
+    }
+}
+
+/* Continue a CRC-32, which starts as 0. */
+static uint32_t crc_32(uint32_t crc, const unsigned char *p, size_t n)
+{
+    for (crc = ~crc; n; n--)
+        crc = crc_table[(crc ^ *p++) & 0xff] ^ crc >> 8;
+    return ~crc;
+}
+
+#define RECORD_FIXED 112 /* bytes of a record before its texts */
+#define RECORD_READ 1024 /* bytes that one read takes for a record */
+#define LOOK_SLOTS 8
+
+static uint16_t u16_at(const unsigned char *p)
+{
+    uint16_t n;
+    memcpy(&n, p, 2);
+    return n;
+}
+
+static uint32_t u32_at(const unsigned char *p)
+{
+    uint32_t n;
+    memcpy(&n, p, 4);
+    return n;
+}
+
+/* read_some(fd, to, n, offset, wait): pread. Only a read that may wait for a disk releases the GIL. */
+static ssize_t read_some(int fd, void *to, size_t n, off_t offset, int wait)
+{
+    ssize_t got;
+    if (!wait)
+        return pread(fd, to, n, offset);
+    Py_BEGIN_ALLOW_THREADS
+    got = pread(fd, to, n, offset);
+    Py_END_ALLOW_THREADS
+    return got;
+}
+
+/* look(fd, slots, mask, name, wait): look for a name in a copy of a few slots of the index
+ * whose slots start at that offset. Return the offset of the record, and a copy of its
+ * bytes up to its data, whose checksum is right; or None if the directory has to search. */
+static PyObject *native_look(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd, wait;
+    unsigned long long slots, mask;
+    const char *name;
+    Py_ssize_t n;
+    if (!PyArg_ParseTuple(args, "iKKy#p:look", &fd, &slots, &mask, &name, &n, &wait))
+        return NULL;
+    uint64_t tag = (crc_32(0, (const unsigned char *)name, n) * 0x9e3779b1u & 0xffffffffu) >> 8;
+    uint64_t first = tag & mask, words[LOOK_SLOTS];
+    unsigned char b[RECORD_READ];
+    if (n > 255 || first + LOOK_SLOTS > mask ||
+        read_some(fd, words, sizeof words, (off_t)(slots + 8 * first), wait) != sizeof words)
+        Py_RETURN_NONE;
+    for (int i = 0; i < LOOK_SLOTS && words[i]; i++) {
+        if (words[i] >> 40 != tag)
+            continue;
+        off_t start = (off_t)((words[i] & 0xffffffffffu) * 64);
+        ssize_t got = read_some(fd, b, sizeof b, start, wait);
+        if (got < RECORD_FIXED || got < RECORD_FIXED + n || u16_at(b + 42) != n || memcmp(b + RECORD_FIXED, name, n))
+            continue;
+        uint32_t length = u32_at(b + 8);
+        if (length < RECORD_FIXED || length > got || crc_32(crc_32(0, b, 12), b + 16, length - 16) != u32_at(b + 12))
+            break;
+        return Py_BuildValue("Ky#", (unsigned long long)start, b, (Py_ssize_t)length);
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
+    {"look", native_look, METH_VARARGS, "Look for a name in a copy of a few slots of an index."},
     {"verbs", native_verbs, METH_VARARGS, "Return the verbs of a kind for a subclass of Handle, by their names."},
     {NULL},
 };
@@ -1562,6 +1650,7 @@ static int prepare(PyObject *module)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (*names[i].name == NULL && (*names[i].name = PyUnicode_InternFromString(names[i].text)) == NULL)
             return -1;
+    make_crc_table();
     if (PyType_Ready(&Edit_Type) < 0 || (no_arguments == NULL && find_ctypes() < 0))
         return -1;
     const struct {

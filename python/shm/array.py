@@ -5,13 +5,13 @@ from types import GenericAlias
 
 from .atomics import WEAK, fence
 from .change import Awaited
-from .ctype import is_writable
 from .errors import ArgumentError
-from .locked import Locked
-from .native import compiled
+from .locked import Locked, made
+from .native import compiled, late
 
 
 @compiled("array")
+@late(_obj=made)
 class Array(Awaited, Locked):
     """A fixed number of numbers with one lock.
 
@@ -23,13 +23,15 @@ class Array(Awaited, Locked):
     segment. Changes of a read-only segment raise ReadOnlyError.
     """
 
-    __slots__ = ("_obj",)
+    __slots__ = ("_obj", "_record")
 
     __class_getitem__ = classmethod(GenericAlias)
 
-    def __init__(self, obj, mutex):
-        self._obj, self._mutex = obj, mutex
-        self._at(obj, getattr(obj._type_, "_type_", None), ctypes.sizeof(obj._type_), is_writable(type(obj)))
+    def __init__(self, mutex, record):
+        self._mutex, self._record = mutex, record
+        m, layout = mutex._mapping, record.layout
+        self._at(m.memory, record.elements, record.count, layout.code, layout.size, not m.read_only)
+        self.make_late()
 
     def get_obj(self):
         """Return the ctypes array, without its lock."""

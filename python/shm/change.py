@@ -171,8 +171,9 @@ class Change:
     the change.
     """
 
-    def __init__(self, word, lease, read_only, byte=None, bell=None):
+    def __init__(self, word, lease, read_only, byte=None, bell=None, memory=None):
         self.word, self.lease, self.read_only = word, lease, read_only
+        self.memory = memory  # which has the word: a Cancel may be set later than the Mutex lives
         self.byte, self.bell = byte, bell  # by which a read-only waiter asks, or None
 
     def changed(self):

@@ -23,23 +23,27 @@ So these are the invariants:
 
 import ctypes
 import os
+import struct
 import weakref
 from collections import namedtuple
 
-from . import ask, header, record
+from . import ask, header, native, record
 from .atomics import WEAK, cas_8, fence, store_release
 from .cell import CountCell, LockCell
 from .errors import ArgumentTypeError, FormatError, FullError, LayoutError, LockError, NoValueError, ReadOnlyError
 from .file import give_back, naming, require, reserve
 from .header import LINE, load_lines, store_lines
+from .record import SLOT
 from .memory import PAGE
 
 _WINDOW = 64 << 10  # bytes that one read takes when all records are read
 _READ = 1 << 10  # bytes that one read takes for a single record
 _REPAIR_WAIT = 1.0  # seconds that a process waits for the allocation lock when it attaches
 
-Index = namedtuple("Index", "start slots mask")
-Index.__doc__ = """An index: the offset of its record, its slots as a ctypes array, and their number less one."""
+_GLIMPSE = struct.Struct("=8Q")  # the slots that _glimpse reads
+
+Index = namedtuple("Index", "start data slots mask")
+Index.__doc__ = """An index: the offsets of its record and of its slots, these as a ctypes array, and their number less one."""
 
 
 class Directory:
@@ -78,10 +82,12 @@ class Directory:
     def _find(self, name):
         if not isinstance(name, str):
             raise ArgumentTypeError(f"the name of a value is a str, not {type(name).__name__}: {name!r}")
-        indexed = load_lines(self.m.indexed, self.m.path)
+        m = self.m
+        indexed = load_lines(m.indexed, m.path)
         fence()
         used = self.used()
-        found, _ = self._search(self._current_index(used), name.encode(errors="surrogatepass"))
+        index, encoded = self._current_index(used), name.encode(errors="surrogatepass")
+        found = self._glimpse(m, index, encoded) or self._search(index, encoded)[0]
         if found is None:
             fence()
             used = self.used()
@@ -197,7 +203,48 @@ class Directory:
         r = self._record(start, used)
         if r.kind != record.INDEX:
             raise FormatError(f"{self.m.path}: corrupt record at byte {start}: it is no index")
-        return Index(start, self.m.at(ctypes.c_uint64 * r.count, r.data), r.count - 1)
+        return Index(start, r.data, self.m.at(ctypes.c_uint64 * r.count, r.data), r.count - 1)
+
+    def _glimpse(self, m, index, name):
+        """Return the record of a name's encoding if a copy of a few slots leads to it, and None if that has to be searched for.
+
+        The copy is read with pread. In a large index the first look at a slot through the
+        mapped memory is mostly a page fault, which costs more. A copied slot need not
+        be whole, but the record of that name is, whatever led to it.
+        """
+        if native.look is not None:
+            found = native.look(m.fd, index.data, index.mask, name, not m.in_memory)
+            return found and self._seen(*found)
+        tag = header.tag(name)
+        first = tag & index.mask
+        if first + 8 > index.mask:
+            return None
+        b = os.pread(m.fd, 64, index.data + SLOT * first)
+        if len(b) != 64:
+            return None
+        for slot in _GLIMPSE.unpack(b):
+            if slot == 0:
+                return None
+            if slot >> 40 == tag:
+                r = self._seen((slot & header.SEALED_MAX) * LINE)
+                if r is None or r.name.encode() == name:
+                    return r
+        return None
+
+    def _seen(self, start, b=None):
+        """Return the record to which a copied slot leads, or None if it is not one of a value. b has its bytes, checked already."""
+        r = self._records.get(start)
+        if r is None:
+            end = self._used
+            try:
+                end = end if start < end else self.used()  # it was published since
+                if b is None:
+                    r = self._record(start, end)
+                else:
+                    r = self._records.setdefault(start, record.decode(b, start, end, sound=True))
+            except FormatError:
+                return None
+        return None if r.kind == record.INDEX else r
 
     def _search(self, index, name):
         """Return the record of a name's encoding, and the number of its slot.

@@ -1,12 +1,12 @@
 """What the values with a lock have in common, and how a value is pickled.
 
 The modules that define values import this one. It imports nothing of the
-package: segment, which finds values by name, registers its function here.
+package: segment, which finds values by name, registers its functions here.
 """
 
 from .native import Handle, compiled
 
-_find = None
+_find = _make = None
 
 
 def register_finder(function):
@@ -17,6 +17,18 @@ def register_finder(function):
     global _find
     _find = function
     return function
+
+
+def register_maker(function):
+    """Register the function that makes the ctypes object of a locked number or array; return it."""
+    global _make
+    _make = function
+    return function
+
+
+def made(value):
+    """Return the ctypes object of a value, which the registered function makes."""
+    return _make(value._mutex._mapping, value._record)
 
 
 def pickled(mapping, name, type=None, part=None):

@@ -36,6 +36,7 @@ class Mapping:
             text = "its filesystem cannot map memory that processes share: use a segment on another filesystem"
             raise OSError(e.errno, text, path) from None
         self.size = len(self.memory)  # bytes of address space
+        self._base = ctypes.addressof(self.memory)
         self.fd = fd
         self.allocated, self.used, self.indexed, self.dirty, self.next_id, self.home, self.index, self.values = (
             self.at(ctypes.c_uint64, offset)
@@ -49,7 +50,6 @@ class Mapping:
         self.names = Change(self.at(ctypes.c_uint32, header.NAMES), self.lease, read_only, ask.BASE, self.bell)
         self.holds = {}  # offset of a lock cell to its one Hold, which is kept as long as the mapping
         self.claims = {}  # offset of a value with cells to its one Claim
-        self.mutexes = weakref.WeakValueDictionary()  # offset of a lock cell to a Mutex
         self.start_anew()
         weakref.finalize(self, os.close, fd).atexit = False
 
@@ -107,11 +107,21 @@ class Mapping:
             )
         return ctype.from_buffer(self.memory, offset)
 
+    def inner(self, ctype, offset):
+        """Do as at does, for an object that does not keep the memory mapped: whoever has it keeps this Mapping.
+
+        It takes a fourth of the memory, and of the time.
+        """
+        n = ctypes.sizeof(ctype)
+        if offset < 0 or offset % ctypes.alignment(ctype) or offset + n > self.size:
+            return self.at(ctype, offset)  # which says what is wrong
+        return ctype.from_address(self._base + offset)
+
     def address(self, offset, n):
         """Return the address of n bytes at an offset. Raises ValueError if they are not inside."""
         if offset < 0 or n < 0 or offset + n > self.size:
             raise ArgumentError(f"{self.path}: {n} bytes at byte {offset} are not inside the mapped {self.size}")
-        return ctypes.addressof(self.memory) + offset
+        return self._base + offset
 
 
 def _answer(mapping):

@@ -36,6 +36,7 @@ Invariants:
 """
 
 import ctypes
+import weakref
 
 from . import ask, futex, native
 from .atomics import SEQ_CST, WEAK, cas_4, cas_8, compare_exchange_4, function
@@ -60,17 +61,27 @@ _never_free = ctypes.c_uint32(OWNER_MASK)
 _NEVER_FREE = ctypes.byref(_never_free)
 
 
+@native.late(
+    at=lambda hold: _NEVER_FREE,
+    free=lambda hold: ctypes.c_uint32(0),
+    mine=lambda hold: ctypes.c_uint32(hold.id),
+    free_ref=lambda hold: ctypes.byref(hold.free),
+    mine_ref=lambda hold: ctypes.byref(hold.mine),
+)
 class Hold(native.Hold):
     """What this process has of one lock: the gate, and who holds it. The mapping has one for each lock.
 
     It lives as long as the mapping. So a lock that is held is not forgotten when the
-    last Mutex of it is collected.
+    last Mutex of it is collected. `mutex` is a weak reference to that Mutex.
     """
 
-    __slots__ = ("at", "free", "free_ref", "mine", "mine_ref")
+    __slots__ = ("at", "free", "free_ref", "mine", "mine_ref", "mutex")
 
-    def __init__(self, cell):
-        self.start_anew()
+    if native.implementation == "python":
+
+        def __init__(self, memory, offset):
+            super().__init__()
+            self.make_late()
 
     def start_anew(self):
         """Have no holder and no id, as at the start and in a child process."""
@@ -92,6 +103,12 @@ class Hold(native.Hold):
 
 
 @native.compiled("lock")
+@native.late(
+    _cell=lambda mutex: mutex._mapping.inner(LockCell, mutex._offset),
+    _word=lambda mutex: mutex._mapping.inner(ctypes.c_uint32, mutex._offset),
+    _change_word=lambda mutex: mutex._mapping.inner(ctypes.c_uint32, mutex._offset + 4),
+    _change=lambda mutex: mutex._make_change(),
+)
 class Mutex(native.Handle):
     """A lock between processes and threads that survives the death of its holder.
 
@@ -106,19 +123,25 @@ class Mutex(native.Handle):
     ReadOnlyError. If this process cannot take locks at all, acquire raises LockError.
     """
 
-    __slots__ = ("name", "_mapping", "_cell", "_word", "_change_word", "_change", "_place", "__weakref__")
+    __slots__ = (
+        "name", "_mapping", "_record", "_part", "_offset", "_cell", "_word", "_change_word", "_change", "__weakref__",
+    )  # fmt: skip
 
-    def __init__(self, mapping, record, part):
-        offset = lock_offset(record, part)
-        self.name, self._mapping = record.name if part is None else f"{record.name}[{part}]", mapping
-        self._place = (record.name,) if part is None else (record.name, part)
-        self._cell = mapping.at(LockCell, offset)
-        self._word = mapping.at(ctypes.c_uint32, offset)
-        self._change_word = mapping.at(ctypes.c_uint32, offset + 4)
-        self._change = Change(
-            self._change_word, mapping.lease, mapping.read_only, ask.byte_of(record.offset, offset), mapping.bell
-        )
-        self._hold = mapping.holds.setdefault(offset, Hold(self._cell))
+    def __init__(self, mapping, record, part, offset, hold):
+        self.name = record.name if part is None else f"{record.name}[{part}]"
+        self._mapping, self._record, self._part, self._offset, self._hold = mapping, record.offset, part, offset, hold
+        self.make_late()
+
+    def _make_change(self):
+        m = self._mapping
+        byte = ask.byte_of(self._record, self._offset)
+        return Change(self._change_word, m.lease, m.read_only, byte, m.bell, m.memory)
+
+    @property
+    def _place(self):
+        """The name of the record, and the number of the lock if it has several."""
+        part = self._part
+        return (self.name,) if part is None else (self.name[: -len(f"[{part}]")], part)
 
     def __repr__(self):
         return f"<Mutex {self.name!r}>"
@@ -514,8 +537,18 @@ def lock_offset(record, part=None):
 
 def mutex_of(mapping, record, part=None):
     """Return a Mutex of a record that has a lock, or several. All Mutexes of one lock cell are the same lock."""
-    offset = lock_offset(record, part)
-    mutex = mapping.mutexes.get(offset)
-    if mutex is None:
-        mutex = mapping.mutexes[offset] = Mutex(mapping, record, part)
+    offset = record.data if part is None else lock_offset(record, part)
+    hold = mapping.holds.get(offset)
+    if hold is None:
+        hold = mapping.holds.setdefault(offset, Hold(mapping.memory, offset))
+    else:
+        mutex = getattr(hold, "mutex", _nothing)()
+        if mutex is not None:
+            return mutex
+    mutex = Mutex(mapping, record, part, offset, hold)
+    hold.mutex = weakref.ref(mutex)
     return mutex
+
+
+def _nothing():
+    return None

@@ -11,7 +11,7 @@ If the environment variable SHM_PURE is set, and is not 0, the module in C is no
 import importlib
 import os
 
-_INTERFACE = 2  # of _native.c
+_INTERFACE = 3  # of _native.c
 
 
 def _find():
@@ -32,6 +32,9 @@ _module, missing = _find()
 #: "native" if the module in C is used, and otherwise "python"; `missing` has the reason.
 implementation = "python" if _module is None else "native"
 
+#: Looks for a name in an index, see Directory._glimpse. None: that is done in Python.
+look = None if _module is None else _module.look
+
 if _module is None:
     from _thread import RLock
 
@@ -39,6 +42,11 @@ if _module is None:
         """The gate and the state of a lock, see mutex.Hold."""
 
         __slots__ = ("acquire", "release", "owned", "held", "depth", "taken", "clear_mark", "editing", "id")
+
+        def __init__(self, *_):
+            self.new_gate()
+            self.held = self.clear_mark = False
+            self.depth = self.taken = self.editing = self.id = 0
 
         def new_gate(self):
             """Have a gate that nobody has."""
@@ -57,6 +65,52 @@ if _module is None:
 
 else:
     Hold, Handle = _module.Hold, _module.Handle
+
+
+class _Late:
+    """An attribute in a slot, which is made by make(object) when it is first used."""
+
+    def __init__(self, slot, make):
+        self._slot, self._make = slot, make
+
+    def __get__(self, x, owner=None):
+        if x is None:
+            return self
+        try:
+            return self._slot.__get__(x, owner)
+        except AttributeError:
+            made = self._make(x)
+            self._slot.__set__(x, made)
+            return made
+
+    def __set__(self, x, made):
+        self._slot.__set__(x, made)
+
+
+def late(**makers):
+    """Return a decorator of a class whose slots of these names are filled by makers, functions of the object.
+
+    With the verbs in C that is when a slot is first used, as most objects never need it:
+    a value costs less memory, and less time to find. Otherwise `make_late` fills them.
+    """
+
+    def decorate(cls):
+        if _module is None:
+            cls.make_late = _make_late
+            cls._late = makers
+        else:
+            cls.make_late = lambda self: None
+            for name, make in makers.items():
+                setattr(cls, name, _Late(vars(cls)[name], make))
+        return cls
+
+    return decorate
+
+
+def _make_late(x):
+    for name, make in x._late.items():
+        setattr(x, name, make(x))
+
 
 _DUNDER = {"enter", "exit", "getitem", "setitem"}
 

@@ -3,7 +3,9 @@
 Once a record is published, its bytes before its data never change.
 """
 
+import functools
 import os
+import re
 import struct
 import sys
 import zlib
@@ -31,6 +33,7 @@ MAX_NAME = 255  # bytes of a name, and of a unit
 MAX_HELP = 4 << 10  # bytes of a help text
 _CHECK = 12  # offset of the checksum
 _ZEROS = bytes(LINE)
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]").search
 _HEAD = struct.Struct("=QI4xQQQBBHIHHIQB7s40s")  # the checksum is in the gap
 SLOT = 8  # bytes of a slot of an index
 
@@ -54,6 +57,8 @@ class Shape:
     that a ring keeps, of bounds of a histogram or of slots of an index, and 0 for a
     single value. A constructor whose count is -1 wants the count of the existing value.
     """
+
+    __slots__ = ("name", "layout", "access", "kind", "count", "unit", "help", "hint", "reserve")
 
     def __init__(self, name, layout, access, kind, count=0, unit="", help="", hint="", room=0):
         self.name, self.layout, self.access, self.kind = name, layout, access, kind
@@ -150,26 +155,22 @@ class Shape:
             return range(0, self.count * step, step)
         return range(0, LINE * max(self.count, 1) if self.kind == MUTEX else 1, LINE)
 
-    def check(self, unit=None, help=None):
-        """Raise ValueError if a value of this description cannot exist.
-
-        unit and help are the bytes of these texts, if the texts themselves are only
-        shown: what is not UTF-8 there has been replaced.
-        """
-        if self.kind not in KINDS.get(self.access, ()):
-            raise ArgumentError(f"kind {self.kind} with access {self.access}")
+    def check(self):
+        """Raise ValueError if a value of this description cannot exist."""
         try:
-            name = self.name.encode()
-            unit, help = (len(t.encode() if b is None else b) for t, b in ((self.unit, unit), (self.help, help)))
+            name, unit, help = self.name.encode(), self.unit.encode(), self.help.encode()
         except UnicodeEncodeError as e:
             raise ArgumentError(f"value {self.name!r}: the text {e.object!r} cannot be written as UTF-8") from None
+        self.check_texts(name, len(unit), len(help))
+        self.check_shape()
+
+    def check_texts(self, name, unit, help):
+        """Do as check does, for the bytes of the name, and those that unit and help have, and the hint."""
         if self.kind == INDEX:
-            if not INDEX_SLOTS <= self.count <= MAX_INDEX_SLOTS or self.count & self.count - 1:
-                raise ArgumentError(f"an index of {self.count} slots")
-            if self.name or unit or help or self.hint:
+            if name or unit or help or self.hint:
                 raise ArgumentError("an index with texts")
             return
-        if not 1 <= len(name) <= MAX_NAME or any(c < 0x20 or c == 0x7F for c in name):
+        if not 1 <= len(name) <= MAX_NAME or _CONTROL(name):
             raise ArgumentError(
                 f"{self.name!r} cannot be the name of a value: a name has 1 to {MAX_NAME} bytes of UTF-8 "
                 "and no control characters"
@@ -180,6 +181,17 @@ class Shape:
             )
         if self.hint not in HINTS:
             raise ArgumentError(f"value {self.name!r}: the hint {self.hint!r} is not one of {', '.join(HINTS[1:])}")
+        if self.kind == GROWTH and (unit or help or self.hint):
+            raise ArgumentError(f"value {self.name!r}: a growth record with texts")
+
+    def check_shape(self):
+        """Do as check does, for all but the texts."""
+        if self.kind not in KINDS.get(self.access, ()):
+            raise ArgumentError(f"kind {self.kind} with access {self.access}")
+        if self.kind == INDEX:
+            if not INDEX_SLOTS <= self.count <= MAX_INDEX_SLOTS or self.count & self.count - 1:
+                raise ArgumentError(f"an index of {self.count} slots")
+            return
         if self.kind == HISTOGRAM and not 1 <= self.count <= MAX_BOUNDS:
             raise ArgumentError(
                 f"value {self.name!r}: a histogram of {self.count} bounds; it has at least one, and at most {MAX_BOUNDS}"
@@ -199,8 +211,6 @@ class Shape:
             raise ArgumentError(
                 f"value {self.name!r}: kind {self.kind} with access {self.access} and the format {self.layout.format!r}"
             )
-        if self.kind == GROWTH and (unit or help or self.hint):
-            raise ArgumentError(f"value {self.name!r}: a growth record with texts")
 
     def _fits(self):
         """Report whether values of this access and kind can have the format.
@@ -266,9 +276,8 @@ class Shape:
 class Record(Shape):
     """A validated copy of a record. offset is the offset of the record in the segment."""
 
-    offset = data = capacity = size = pid = 0
-    older = 0  # of a growth record: offset of the struct's own record
-    program = ""
+    # older is, of a growth record, the offset of the struct's own record.
+    __slots__ = ("offset", "data", "capacity", "size", "pid", "older", "program")
 
     @property
     def elements(self):
@@ -291,6 +300,7 @@ class Record(Shape):
         r = Record(self.name, growth.layout, self.access, self.kind, self.count, self.unit, self.help, self.hint)
         for attribute in ("offset", "data", "size", "capacity", "pid", "program"):
             setattr(r, attribute, getattr(self, attribute))
+        r.older = 0
         return r
 
 
@@ -327,23 +337,25 @@ def head_of(fixed, offset, end):
     return head
 
 
-def decode(meta, offset, end, head=None):
+def decode(meta, offset, end, head=None, sound=False):
     """Validate a copy of a record's bytes up to its data; return the Record. Raises FormatError.
 
-    head is what head_of has returned for it.
+    head is what head_of has returned for it. If it is sound, meta ends where the data starts, and has the right
+    checksum.
     """
-    head = head or head_of(meta, offset, end)
-    length = head[1]
+    size, length, count, elem, capacity, access, kind, n, f, u, h, pid, older, hint, zeros, program = (
+        head or head_of(meta, offset, end)
+    )
 
     def corrupt(what):
         return FormatError(f"corrupt record at byte {offset}: {what}")
 
-    if len(meta) < length:
-        raise corrupt("it is cut off")
-    meta = meta[:length]
-    if _checksum(meta) != struct.unpack_from("=I", meta, _CHECK)[0]:
-        raise corrupt("wrong checksum")
-    size, _, count, elem, capacity, access, kind, n, f, u, h, pid, older, hint, zeros, program = head
+    if not sound:
+        if len(meta) < length:
+            raise corrupt("it is cut off")
+        meta = meta[:length]
+        if _checksum(meta) != struct.unpack_from("=I", meta, _CHECK)[0]:
+            raise corrupt("wrong checksum")
     if zeros != _ZEROS[:7] or meta[FIXED + n + f + u + h :].strip(b"\0"):
         raise corrupt("reserved bytes are not zero")
     if (older != 0) != (kind == GROWTH) or older > offset // LINE:
@@ -362,16 +374,20 @@ def decode(meta, offset, end, head=None):
             if layout.size != elem:
                 raise ArgumentError(f"format {layout.format!r} of {elem} bytes; want {layout.size}")
         r = Record(
-            texts[:n].decode(), layout, access, kind, count, unit.decode(errors="replace"),
-            help.decode(errors="replace"), HINTS[hint] if hint < len(HINTS) else "",
+            texts[:n].decode(), layout, access, kind, count, unit and unit.decode(errors="replace") or "",
+            help and help.decode(errors="replace") or "", HINTS[hint] if hint < len(HINTS) else "",
         )  # fmt: skip
-        r.check(unit, help)
+        r.check_texts(texts[:n], u, h)
         if kind in (GROWTH, INDEX) and hint:
             raise ArgumentError(f"kind {kind} with a hint")
+        r.offset, r.data, r.size, r.capacity, r.pid, r.older = offset, offset + length, size, capacity, pid, older * LINE
+        r.program = _program(program)
+        shape = layout and layout.format, access, kind, count, capacity, size - length
+        if shape in _shapes:
+            return r
+        r.check_shape()
     except ValueError as e:
         raise corrupt(e) from None
-    r.offset, r.data, r.size, r.capacity, r.pid, r.older = offset, offset + length, size, capacity, pid, older * LINE
-    r.program = program.partition(b"\0")[0].decode(errors="replace")
     need, data_size = r.slot_size, r.data_size(capacity)
     inside = kind in (GROWTH, MUTEX) or r.element_offset + need <= data_size
     if kind == RING:
@@ -380,7 +396,18 @@ def decode(meta, offset, end, head=None):
         inside = capacity % r.stride == 0 and capacity // r.stride - 1 <= MAX_CELLS
     if not need <= capacity <= MAX_SEGMENT or length + data_size != size or not inside:
         raise corrupt(f"capacity {capacity} and {size - length} bytes of data for a value of {need} bytes")
+    if len(_shapes) >= 1024:
+        _shapes.clear()
+    _shapes.add(shape)
     return r
+
+
+_shapes = set()  # what decode found to fit together: format, access, kind, count, capacity and bytes of data
+
+
+@functools.lru_cache(maxsize=256)
+def _program(b):
+    return b.partition(b"\0")[0].decode(errors="replace")
 
 
 _layouts = {}  # a format's bytes to its layout: most segments have few formats

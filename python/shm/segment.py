@@ -225,13 +225,8 @@ class Segment(Mapping):
         if r.access == ATOMIC and r.kind in (SINGLE, ARRAY) and number and number in "iIqQ":
             t = ctype.type_of(r.layout)
             return AtomicArray(m, r, t) if r.kind == ARRAY else Atomic(m, r.name, m.at(t, r.data))
-        if r.access == LOCKED and number and number != "Zd":
-            t = ctype.type_of(r.layout, m.read_only)
-            if r.kind == SINGLE:
-                obj = _raw(m, r, ctype.read_only_number(t) if m.read_only else t, r.elements)
-                return Value(obj, mutex_of(m, r))
-            if r.kind == ARRAY:
-                return Array(_raw(m, r, ctype.array_type(t, r.count, m.read_only), r.elements), mutex_of(m, r))
+        if r.access == LOCKED and number and number != "Zd" and r.kind in (SINGLE, ARRAY):
+            return (Value if r.kind == SINGLE else Array)(mutex_of(m, r), r)
         raise FormatError(
             f"{m.path}: value {r.name!r} is {r.describe()}, which this version of the package does not know"
         )
@@ -471,16 +466,33 @@ def raw_again(mapping, name, elem=None, dims=()):
     return Segment(mapping.path, mapping).raw_value(name, elem)
 
 
-def _raw(m, r, t, offset):
-    """Return the memory at an offset as an object of a type that is pickled by the value's name."""
+@locked.register_maker
+def _locked_object(m, r):
+    t = ctype.type_of(r.layout, m.read_only)
+    if r.kind == SINGLE:
+        return _raw(m, r, ctype.read_only_number(t) if m.read_only else t, r.elements)
+    return _raw(m, r, ctype.array_type(t, r.count, m.read_only), r.elements)
 
-    def reduced(t):
+
+class _Place:
+    """Where an object of a segment is. It keeps the memory mapped as long as the object lives."""
+
+    __slots__ = ("mapping", "name")
+
+    def __init__(self, mapping, name):
+        self.mapping, self.name = mapping, name
+
+    def __call__(self, t):
+        """Return what pickles the object, which leads by the value's name to the same memory."""
         elem, dims = ctype.parts(t)
         # A type that type_of made from the description is not pickled, see Struct.__reduce__.
         made_here = elem.__module__ == ctype.__name__ and not ctype.is_number(elem)
-        return raw_again, (m, r.name, *(() if made_here or m.read_only else (elem, dims)))
+        return raw_again, (self.mapping, self.name, *(() if made_here or self.mapping.read_only else (elem, dims)))
 
-    return ctype.place(m.at(ctype.shared(t), offset), reduced)
+
+def _raw(m, r, t, offset):
+    """Return the memory at an offset as an object of a type that is pickled by the value's name."""
+    return ctype.place(m.inner(ctype.shared(t), offset), _Place(m, r.name))
 
 
 def _for_go(name, layout, access):

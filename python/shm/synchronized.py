@@ -3,10 +3,10 @@
 import ctypes
 
 from .array import Array
-from .ctype import layout_of, parts
+from .ctype import is_writable, layout_of, parts
 from .errors import ArgumentTypeError
 from .mutex import Mutex
-from .value import Value
+from .value import Value, fetch_add_of
 
 
 class _SharedLock:
@@ -21,9 +21,19 @@ class _SharedLock:
 class _Value(_SharedLock, Value):
     __slots__ = ()
 
+    def __init__(self, obj, mutex):
+        self._obj, self._mutex = obj, mutex
+        self._fetch_add = fetch_add_of(obj)
+        self._at(obj, 0, 1, getattr(obj, "_type_", None), ctypes.sizeof(obj), is_writable(type(obj)))
+
 
 class _Array(_SharedLock, Array):
     __slots__ = ()
+
+    def __init__(self, obj, mutex):
+        self._obj, self._mutex = obj, mutex
+        elem = obj._type_
+        self._at(obj, 0, len(obj), getattr(elem, "_type_", None), ctypes.sizeof(elem), is_writable(type(obj)))
 
 
 def synchronized(obj, lock):

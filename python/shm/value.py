@@ -7,10 +7,9 @@ from types import GenericAlias
 
 from .atomics import SEQ_CST, WEAK, compare_exchange_4, compare_exchange_8, fence, function
 from .change import Awaited
-from .ctype import is_writable
 from .errors import ReadOnlyError
-from .locked import Locked, pickled
-from .native import compiled
+from .locked import Locked, made, pickled
+from .native import compiled, late
 
 
 # CPython 3.9 calls signal handlers between any two instructions, also in the middle of
@@ -23,7 +22,14 @@ _FETCH_ADD = {
 }
 
 
+def fetch_add_of(obj):
+    """Return a function in C that adds to a ctypes integer, or None if Python adds."""
+    f = _FETCH_ADD.get(getattr(obj, "_shm_type", None))
+    return f and functools.partial(f, ctypes.byref(obj))
+
+
 @compiled("number")
+@late(_obj=made, _fetch_add=lambda value: fetch_add_of(value._obj))
 class Value(Awaited, Locked):
     """A number with a lock. Changes exclude each other between processes and between threads.
 
@@ -35,15 +41,15 @@ class Value(Awaited, Locked):
     ReadOnlyError.
     """
 
-    __slots__ = ("_obj", "_fetch_add")
+    __slots__ = ("_obj", "_fetch_add", "_record")
 
     __class_getitem__ = classmethod(GenericAlias)
 
-    def __init__(self, obj, mutex):
-        self._obj, self._mutex = obj, mutex
-        f = _FETCH_ADD.get(getattr(obj, "_shm_type", None))
-        self._fetch_add = f and functools.partial(f, ctypes.byref(obj))
-        self._at(obj, getattr(obj, "_type_", None), ctypes.sizeof(obj), is_writable(type(obj)))
+    def __init__(self, mutex, record):
+        self._mutex, self._record = mutex, record
+        m, layout = mutex._mapping, record.layout
+        self._at(m.memory, record.elements, 1, layout.code, layout.size, not m.read_only)
+        self.make_late()
 
     def get_obj(self):
         """Return the ctypes object, without its lock. Other processes see each change of it at once."""

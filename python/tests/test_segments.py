@@ -343,6 +343,70 @@ class Opening(Case):
         self.assertLess(read, 20)  # of the records, and all are read only to be listed
         self.assertEqual(n, 3000)
 
+    def test_found_value_is_small(self):
+        """A value that was found takes less than two KiB: a page fault for each would cost more than the search."""
+        seg = self.open(create=True, max_size=1 << 24)
+        for i in range(600):
+            seg.value(f"n{i}", "q", i)
+        again = self.python(
+            "import sys, shm, tracemalloc\nseg = shm.open(sys.argv[1])\n"
+            "assert seg['n500'].value == 500\n"
+            "tracemalloc.start()\n"
+            "assert all([seg[f'n{i}'].value == i for i in range(500)])\n"
+            "print(tracemalloc.get_traced_memory()[0] // 500)\n"
+        )
+        limit = 2048 if shm.implementation == "native" else 4096
+        self.assertLess(int(again.line()), limit)
+
+    def test_copied_slots_are_a_hint(self):
+        """What a copy of slots leads to is believed only if it is the record of the name."""
+        seg = self.open(create=True, max_size=1 << 24)
+        for i in range(300):
+            seg.value(f"n{i}", "q", i)
+        other = shm.open_fd(os.dup(seg.fileno()), readonly=True)
+        d = other._attached().directory
+        look, pread = shm.native.look, os.pread
+        torn = random.Random(1)
+
+        def torn_slots(fd, n, offset):
+            b = pread(fd, n, offset)
+            if n != 64:
+                return b
+            return b"".join(b[8 * i : 8 * i + 5 - torn.randrange(3)].ljust(5, b"\x01") + b[8 * i + 5 : 8 * i + 8] for i in range(8))
+
+        try:
+            for shm.native.look, os.pread in (look, pread), (None, torn_slots):
+                for i in range(300):
+                    self.assertEqual(other[f"n{i}"].value, i)
+                self.assertNotIn("no", other)
+                d.known.clear()
+                d._records.clear()
+                other._values.clear()
+        finally:
+            shm.native.look, os.pread = look, pread
+
+    def test_memory_lives_as_long_as_its_objects(self):
+        """Raw objects, views of them and the objects of locked values keep the memory mapped."""
+        with self.open(create=True) as seg:
+            objects = [
+                seg.raw_value("r", "q", 7), seg.raw_array("a", "q", [7, 8])[:] and seg["a"], seg.value("v", "q", 7).get_obj(),
+                memoryview(seg.raw_value("m", "q", 7)), seg.array("l", "q", [7]).get_obj(), seg.mutex("x"),
+            ]  # fmt: skip
+            objects += [ctypes.c_int64.from_buffer(objects[0]), ctypes.pointer(objects[0]), ctypes.cast(objects[1], ctypes.c_void_p)]
+            base = ctypes.addressof(seg._mapping.memory)
+        del seg
+        gc.collect()
+        with open("/proc/self/maps") as maps:
+            self.assertIn(f"{base:x}-", maps.read())
+        self.assertEqual(objects[0].value + objects[1][0] + objects[2].value + objects[4][0] + objects[6].value, 5 * 7)
+        while objects:
+            del objects[:-1]  # what is left keeps the memory alone
+            x = objects.pop()
+            del x
+        gc.collect()
+        with open("/proc/self/maps") as maps:
+            self.assertNotIn(f"{base:x}-", maps.read())
+
     def test_hints(self):
         seg = self.open()
         for hint in ("", "duration", "time", "text", "counter", "gauge"):
