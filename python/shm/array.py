@@ -5,13 +5,13 @@ from types import GenericAlias
 
 from .atomics import WEAK, fence
 from .change import Awaited
+from .ctype import addend
 from .errors import ArgumentError
 from .locked import Locked, made
-from .native import compiled, late
+from .native import compiled, implementation, late
 
 
 @compiled("array")
-@late(_obj=made)
 class Array(Awaited, Locked):
     """A fixed number of numbers with one lock.
 
@@ -31,7 +31,8 @@ class Array(Awaited, Locked):
         self._mutex, self._record = mutex, record
         m, layout = mutex._mapping, record.layout
         self._at(m.memory, record.elements, record.count, layout.code, layout.size, not m.read_only)
-        self.make_late()
+        if implementation == "python":  # otherwise most arrays never need it
+            self._obj = made(self)
 
     def get_obj(self):
         """Return the ctypes array, without its lock."""
@@ -88,7 +89,7 @@ class Array(Awaited, Locked):
 
     def add(self, i, delta):
         """Add delta to element i and return the sum. Integers wrap around."""
-        return self._mutex.change(self._add, i, delta)
+        return self._mutex.change(self._add, i, addend(self._obj._type_, delta))
 
     def _add(self, i, delta):
         self._obj[i] = self._element(self[i] + delta)
@@ -99,3 +100,7 @@ class Array(Awaited, Locked):
 
     def __repr__(self):
         return f"<Array {self._mutex.name!r} of {len(self)}>"
+
+
+if implementation == "native":
+    late(_obj=made)(Array)

@@ -4,6 +4,7 @@ import ctypes
 from types import GenericAlias
 
 from .cells import Cells, Part
+from .ctype import addend
 from .locked import pickled
 
 
@@ -49,6 +50,7 @@ class Counter(_Celled):
 
     def add(self, delta=1):
         """Add delta."""
+        delta = addend(self._wrap, delta)
         mine = self._claim.mine or self._cells.mine()
         if self._float:
             mine.add_float(delta)

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import operator
 import struct
 import sys
 import weakref
@@ -173,6 +174,20 @@ def read_only_number(t):
     """
     get = t.value.fget if isinstance(t.value, property) else t.value.__get__
     return type(t.__name__, (t,), {"value": property(get, _refuse), "__setattr__": _refuse})
+
+
+def addend(t, x):
+    """Return x as it is added to a number of the ctypes type t: an int, a float or a complex.
+
+    It takes what the type takes: for an integer also other objects with __index__, and for a
+    float those with __float__. Raises TypeError.
+    """
+    code = getattr(t, "_type_", None)
+    if code is None:
+        return _complex(x)
+    if code in "fd":
+        return x if type(x) is float else ctypes.c_double(x).value
+    return operator.index(x)
 
 
 def is_writable(t):

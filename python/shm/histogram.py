@@ -6,6 +6,7 @@ from collections import namedtuple
 
 from .atomics import fence
 from .cells import Cells
+from .ctype import addend
 from .errors import ArgumentError, FormatError
 from .locked import pickled
 from .record import BUCKETS_OFFSET, PAIR
@@ -21,7 +22,7 @@ observations.
 
 def checked(bounds):
     """Return the bounds of a histogram as a ctypes array. Raises ValueError."""
-    bounds = [float(x) for x in bounds]
+    bounds = [addend(ctypes.c_double, x) for x in bounds]
     if not valid(bounds):
         raise ArgumentError(f"the bounds of a histogram are finite numbers that ascend, not {bounds}")
     return (ctypes.c_double * len(bounds))(*bounds)
@@ -61,7 +62,7 @@ class Histogram:
 
     def observe(self, x):
         """Count x."""
-        x = float(x)
+        x = addend(ctypes.c_double, x)
         mine = self._claim.mine or self._cells.mine()
         mine.add_float(x)
         mine.count(len(self.bounds) if x != x else bisect_left(self.bounds, x))

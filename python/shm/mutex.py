@@ -28,8 +28,9 @@ Invariants:
   was done until then (return_to). If a second one interrupts that, the next acquire of
   the thread finds the gate its own, and no frame of acquire or release below it:
   it takes what was left over for its own.
-- `free` is 0 and `mine` is the id whenever the gate is free. compare_exchange
-  overwrites them when it fails. Nested acquires and releases use words of their own.
+- Without an id (0) the fast path is closed. With one, `free` is 0 and `mine` is the id whenever the
+  gate is free. compare_exchange overwrites them when it fails. Nested acquires and releases use
+  words of their own.
 - While `editing` is set, the thread of the gate reads the value and writes what it
   has made of it. A change in between, by a handler or by the function that update
   calls, would be lost, or would lose that of the editor, and raises RuntimeError.
@@ -55,19 +56,7 @@ _LONGEST_SLEEP = 1_000_000_000  # ns, for a waiter when other processes always p
 _exchange_4 = function("exchange_4", ctypes.c_uint32)
 _fetch_add_4 = function("fetch_add_4", ctypes.c_uint32)
 
-# A word that is never free. The fast path uses it instead of the lock word while this
-# process has no id in the segment, so that it fails and takes the slow path.
-_never_free = ctypes.c_uint32(OWNER_MASK)
-_NEVER_FREE = ctypes.byref(_never_free)
 
-
-@native.late(
-    at=lambda hold: _NEVER_FREE,
-    free=lambda hold: ctypes.c_uint32(0),
-    mine=lambda hold: ctypes.c_uint32(hold.id),
-    free_ref=lambda hold: ctypes.byref(hold.free),
-    mine_ref=lambda hold: ctypes.byref(hold.mine),
-)
 class Hold(native.Hold):
     """What this process has of one lock: the gate, and who holds it. The mapping has one for each lock.
 
@@ -77,25 +66,24 @@ class Hold(native.Hold):
 
     __slots__ = ("at", "free", "free_ref", "mine", "mine_ref", "mutex")
 
-    if native.implementation == "python":
-
-        def __init__(self, memory, offset):
-            super().__init__()
-            self.make_late()
-
     def start_anew(self):
-        """Have no holder and no id, as at the start and in a child process."""
-        self.at, self.id = _NEVER_FREE, 0
-        self.free, self.mine = ctypes.c_uint32(0), ctypes.c_uint32(0)
-        self.free_ref, self.mine_ref = ctypes.byref(self.free), ctypes.byref(self.mine)
+        """Have no holder and no id, in a child process."""
+        self.id = 0
         self.new_gate()
         self.settle()
+
+    def bind(self, word, id):
+        """Have an id, with which the thread of the gate takes the word."""
+        self.free, self.mine = ctypes.c_uint32(0), ctypes.c_uint32(id)
+        self.free_ref, self.mine_ref, self.at = ctypes.byref(self.free), ctypes.byref(self.mine), ctypes.byref(word)
+        self.id = id  # last: from now on the fast path uses the others
 
     def settle(self):
         """Have no holder. The thread has the gate, or there is no other thread."""
         self.held = self.clear_mark = False
         self.depth = self.taken = self.editing = 0
-        self.free.value, self.mine.value = 0, self.id
+        if self.id:
+            self.free.value, self.mine.value = 0, self.id
 
     def level(self):
         """Return how often this thread has acquired the lock, less one: -1 if it has not."""
@@ -106,7 +94,6 @@ class Hold(native.Hold):
 @native.late(
     _cell=lambda mutex: mutex._mapping.inner(LockCell, mutex._offset),
     _word=lambda mutex: mutex._mapping.inner(ctypes.c_uint32, mutex._offset),
-    _change_word=lambda mutex: mutex._mapping.inner(ctypes.c_uint32, mutex._offset + 4),
     _change=lambda mutex: mutex._make_change(),
 )
 class Mutex(native.Handle):
@@ -130,7 +117,7 @@ class Mutex(native.Handle):
     def __init__(self, mapping, record, part, offset, hold):
         self.name = record.name if part is None else f"{record.name}[{part}]"
         self._mapping, self._record, self._part, self._offset, self._hold = mapping, record.offset, part, offset, hold
-        self.make_late()
+        self._change_word = mapping.inner(ctypes.c_uint32, offset + 4)
 
     def _make_change(self):
         m = self._mapping
@@ -164,7 +151,7 @@ class Mutex(native.Handle):
             return self._acquire_again(True, None)
         try:
             hold.acquire()
-            if not compare_exchange_4(hold.at, hold.free_ref, hold.id, SEQ_CST, SEQ_CST):
+            if not hold.id or not compare_exchange_4(hold.at, hold.free_ref, hold.id, SEQ_CST, SEQ_CST):
                 self._take(True, None)
             hold.held = True
             return True
@@ -195,7 +182,7 @@ class Mutex(native.Handle):
                 hold.clear_mark = False
                 self._cell.abandoned = 0
             hold.held = False
-            if not compare_exchange_4(hold.at, hold.mine_ref, 0, SEQ_CST, SEQ_CST):
+            if not hold.id or not compare_exchange_4(hold.at, hold.mine_ref, 0, SEQ_CST, SEQ_CST):
                 self._release_word()
             hold.release()
         except BaseException:
@@ -224,7 +211,7 @@ class Mutex(native.Handle):
         try:
             if not hold.acquire(blocking, timeout):
                 return False
-            if compare_exchange_4(hold.at, hold.free_ref, hold.id, SEQ_CST, SEQ_CST) or self._take(blocking, until):
+            if hold.id and compare_exchange_4(hold.at, hold.free_ref, hold.id, SEQ_CST, SEQ_CST) or self._take(blocking, until):
                 hold.held = True
                 return True
             hold.release()
@@ -396,16 +383,16 @@ class Mutex(native.Handle):
             )
         lease, hold = self._mapping.lease, self._hold
         lease.take()
-        hold.mine.value = hold.id = lease.id
-        hold.at = ctypes.byref(self._word)
+        hold.bind(self._word, lease.id)
 
     def _take(self, blocking, until):
         """Take the lock word, which was not free; return whether it was taken before the time-out."""
         lease, hold = self._mapping.lease, self._hold
         if not hold.owned():
             hold.acquire()  # a handler has forked, and this is the child, whose gates are new
-        hold.free.value = 0
-        if hold.at is _NEVER_FREE:
+        if hold.id:
+            hold.free.value = 0
+        else:
             self._bind()
         me = hold.id
         start, slept, pause = futex.monotonic(), False, _SHORT_SLEEP
@@ -491,7 +478,8 @@ class Mutex(native.Handle):
     def _release_word(self):
         """Release a lock word that has other bits than this process's id."""
         hold = self._hold
-        hold.mine.value = hold.id
+        if hold.id:
+            hold.mine.value = hold.id
         starve = 0
         while True:
             w = self._word.value

@@ -88,28 +88,18 @@ class _Late:
 
 
 def late(**makers):
-    """Return a decorator of a class whose slots of these names are filled by makers, functions of the object.
+    """Return a decorator of a class whose slots of these names are filled when they are first used.
 
-    With the verbs in C that is when a slot is first used, as most objects never need it:
-    a value costs less memory, and less time to find. Otherwise `make_late` fills them.
+    What fills one is a function of the object. Most objects never need it: a value costs
+    less memory, and less time to find.
     """
 
     def decorate(cls):
-        if _module is None:
-            cls.make_late = _make_late
-            cls._late = makers
-        else:
-            cls.make_late = lambda self: None
-            for name, make in makers.items():
-                setattr(cls, name, _Late(vars(cls)[name], make))
+        for name, make in makers.items():
+            setattr(cls, name, _Late(vars(cls)[name], make))
         return cls
 
     return decorate
-
-
-def _make_late(x):
-    for name, make in x._late.items():
-        setattr(x, name, make(x))
 
 
 _DUNDER = {"enter", "exit", "getitem", "setitem"}

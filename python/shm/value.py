@@ -2,14 +2,16 @@
 
 import ctypes
 import functools
+import operator
 import sys
 from types import GenericAlias
 
 from .atomics import SEQ_CST, WEAK, compare_exchange_4, compare_exchange_8, fence, function
 from .change import Awaited
+from .ctype import addend
 from .errors import ReadOnlyError
 from .locked import Locked, made, pickled
-from .native import compiled, late
+from .native import compiled, implementation, late
 
 
 # CPython 3.9 calls signal handlers between any two instructions, also in the middle of
@@ -29,7 +31,6 @@ def fetch_add_of(obj):
 
 
 @compiled("number")
-@late(_obj=made, _fetch_add=lambda value: fetch_add_of(value._obj))
 class Value(Awaited, Locked):
     """A number with a lock. Changes exclude each other between processes and between threads.
 
@@ -49,7 +50,9 @@ class Value(Awaited, Locked):
         self._mutex, self._record = mutex, record
         m, layout = mutex._mapping, record.layout
         self._at(m.memory, record.elements, 1, layout.code, layout.size, not m.read_only)
-        self.make_late()
+        if implementation == "python":  # otherwise most values never need them
+            self._obj = obj = made(self)
+            self._fetch_add = fetch_add_of(obj)
 
     def get_obj(self):
         """Return the ctypes object, without its lock. Other processes see each change of it at once."""
@@ -106,6 +109,7 @@ class Value(Awaited, Locked):
     def add(self, delta):
         """Add delta and return the sum. Integers wrap around."""
         mutex, obj, fetch_add = self._mutex, self._obj, self._fetch_add
+        delta = addend(type(obj), delta)
         hold = mutex._hold
         level = hold.depth if hold.owned() else -1
         try:
@@ -144,6 +148,10 @@ class Value(Awaited, Locked):
 
     def __repr__(self):
         return f"<Value {self._mutex.name!r} = {self.load()!r}>"
+
+
+if implementation == "native":
+    late(_obj=made, _fetch_add=lambda value: fetch_add_of(value._obj))(Value)
 
 
 class Atomic:
@@ -211,6 +219,7 @@ class Atomic:
 
     def add(self, delta):
         """Add delta and return the sum."""
+        delta = operator.index(delta)  # before the number changes
         return self._type(self._call("fetch_add", delta) + delta).value
 
     def and_(self, mask):

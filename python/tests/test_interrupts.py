@@ -154,7 +154,7 @@ class Interrupts(Case):
             what: x
             for what, x in {
                 "word": lock._word.value & OWNER_MASK, "gate": hold.owned(), "held": hold.held, "depth": hold.depth,
-                "taken": hold.taken, "editing": hold.editing, "free": hold.free.value, "mine": hold.mine.value - hold.id,
+                "taken": hold.taken, "editing": hold.editing, "free": hold.id and hold.free.value, "mine": hold.id and hold.mine.value - hold.id,
             }.items()
             if x
         }  # fmt: skip

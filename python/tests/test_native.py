@@ -111,6 +111,39 @@ class Verbs(Case):
         with self.assertRaises(AttributeError):
             del v.value
 
+    def test_objects_as_numbers(self):
+        """Other objects that are numbers are taken as such, by both paths; what is none changes nothing."""
+        seg = self.seg
+        integers = [seg.value("i", "q"), seg.atomic("at", "q"), seg.atomic("small", "i"), seg.counter("c"), seg.gauge("g")]
+        floats = [seg.value("d", "d"), seg.value("f", "f"), seg.counter("cd", "d"), seg.gauge("gd", "d")]
+        arrays = [seg.array("a", "q", 10), seg.array("ad", "d", 10), seg.atomic_array("aa", "q", 10)]
+        h, n = seg.histogram("h", [Index(), 50.0]), Index().__index__()
+        self.assertEqual(h.bounds, [n, 50.0])
+        for v in integers:
+            v.add(Index())
+            self.assertEqual(v.load(), n, v)
+            for x in (Float(), 1.5, "1", b"1", None, [], Raises(), 1j):
+                self.assertRaises((TypeError, KeyError), v.add, x)
+                self.assertEqual(v.load(), n, (v, x))
+        for v in floats:
+            v.add(Index())
+            v.add(Float())
+            total = n + float(Float())
+            self.assertEqual(v.load(), total, v)
+            for x in ("1", b"1", None, [], Raises(), 1j):
+                self.assertRaises((TypeError, KeyError), v.add, x)
+                self.assertEqual(v.load(), total, (v, x))
+        for a in arrays:
+            self.assertEqual((a.add(Index(), Index()), a[Index()], a[n]), (n, n, n))
+            for i, x in ((0, "1"), (0, None), (Float(), 1), ("0", 1), (10, 1), (0, Raises())):
+                self.assertRaises((TypeError, KeyError, IndexError), a.add, i, x)
+            self.assertEqual(sum(a[:]), n)
+        for x in ("1", b"1", None, 1j):
+            self.assertRaises(TypeError, h.observe, x)
+            self.assertRaises(TypeError, seg.histogram, "none", [x])
+        h.observe(Float())
+        self.assertEqual((sum(h.load().counts), h.load().sum), (1, float(Float())))
+
     @unittest.skipUnless(NATIVE, "the verbs in C are not there")
     def test_arrays_as_in_python(self):
         for code in "bBhHiIqQfd":
