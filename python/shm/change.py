@@ -199,7 +199,7 @@ class Change:
         else:
             self.changed()
 
-    def _announce(self):
+    def announce(self):
         """Set AWAITED; return the word to sleep on."""
         while True:
             w = self.word.value
@@ -228,7 +228,7 @@ class Change:
         pause = 0
         try:
             while True:
-                seen = self._announce()
+                seen = self.announce()
                 announced = seen & AWAITED
                 if asking is not None and announced:
                     asking.end()

@@ -57,6 +57,7 @@ class _Waiter(ctypes.Structure):
 
 
 _WAITV, _SIZE_U32, _MONOTONIC = 449, 2, 1
+MOST_WORDS = 128  # that the system lets a thread sleep on
 
 
 def _has_waitv():
@@ -80,6 +81,18 @@ def wait_any(own, value, addresses, until):
     r = _waiting(_WAITV, ctypes.addressof(waiters), len(waiters), 0, ctypes.addressof(t), _MONOTONIC, 0)
     if r < 0 and ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT):
         time.sleep(0.25)  # a word has no memory any more, or the system forbids the call
+
+
+def wait_all(words, until):
+    """Sleep while each of some shared words has a value, or until the time. words are addresses with values, MOST_WORDS at most.
+
+    It may return early, as wait does.
+    """
+    waiters = (_Waiter * len(words))(*((value, address, _SIZE_U32, 0) for address, value in words))
+    t = _Timespec(*divmod(max(until, 0), 1_000_000_000))
+    r = _waiting(_WAITV, ctypes.addressof(waiters), len(waiters), 0, ctypes.addressof(t), _MONOTONIC, 0)
+    if r < 0 and ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT):
+        time.sleep(0.001)  # as in wait
 
 
 def wake(word, n, bits=ALL_BITS):

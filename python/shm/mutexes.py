@@ -1,12 +1,18 @@
 """Several locks of one name, such as places for workers."""
 
+import ctypes
 import time
 
+from . import futex
 from .locked import pickled
 from .mutex import mutex_of
 from .process import Process
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01  # seconds between two looks at the locks, which double
+# Nanoseconds between two looks at the locks, by which it finds out that a holder has died. They
+# are as those of a wait for one lock. The looks take at most a fiftieth of the time.
+_PAUSE, _LONG_WAIT, _PATIENT_PAUSE = 4_000_000, 100_000_000, 20_000_000
+_SHARE = 50
+_UNWATCHED_PAUSE = 10_000_000  # at most, if there are locks that it cannot sleep on
 
 
 class Mutexes:
@@ -49,25 +55,62 @@ class Mutexes:
         If all are held, it waits, at most `timeout` seconds, or until cancel, a Cancel, is
         set. Then it returns None. `m[i].abandoned()` tells whether the holder had died.
         A lock that this thread has already is not taken again.
+
+        It sleeps until a lock is released. The death of a holder it notices some
+        milliseconds later. Of more than 128 locks, and before Linux 5.16, it looks at the
+        rest a hundred times a second.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        pause = _FIRST_PAUSE
+        end = None if timeout is None else futex.monotonic() + int(timeout * 1e9)
+        i = self._try()
+        if i is not None or end is not None and futex.monotonic() >= end:
+            return i
+        change = self[0]._change  # which a Cancel wakes
+        if cancel is not None:
+            cancel._waited.append(change)  # before it looks whether cancel is set
+        try:
+            return self._await(end, cancel)
+        finally:
+            if cancel is not None:
+                cancel._waited.remove(change)
+
+    def _try(self):
+        """Take the lowest lock that can be had now; return its number, or None."""
+        for i in range(len(self)):
+            mutex = self[i]
+            if mutex._hold.level() >= 0:
+                continue
+            try:
+                if mutex.acquire(blocking=False):
+                    return i
+            except BaseException:
+                mutex.return_to(-1)
+                raise
+        return None
+
+    def _await(self, end, cancel):
+        """Sleep until a lock can be had, or there is no time left; return its number, or None."""
+        watched = list(self)[: futex.MOST_WORDS] if futex.can_wait_any else []
+        addresses = [ctypes.addressof(mutex._change_word) for mutex in watched]
+        start = futex.monotonic()
         while True:
-            for i in range(len(self)):
-                mutex = self[i]
-                if mutex._hold.level() >= 0:
-                    continue
-                try:
-                    if mutex.acquire(blocking=False):
-                        return i
-                except BaseException:
-                    mutex.return_to(-1)
-                    raise
-            now = time.monotonic()
+            # Announced before the look: a release that comes after it either sees that, and
+            # changes the word, or the look sees the lock free.
+            words = list(zip(addresses, [mutex._change.announce() for mutex in watched]))
+            began = futex.monotonic()
+            i = self._try()
+            now = futex.monotonic()
+            if i is not None:
+                return i
             if end is not None and now >= end or cancel is not None and cancel.is_set():
                 return None
-            time.sleep(pause if end is None else min(pause, end - now))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = max(_PAUSE if now - start < _LONG_WAIT else _PATIENT_PAUSE, _SHARE * (now - began))
+            if len(watched) < len(self):
+                pause = min(pause, _UNWATCHED_PAUSE)
+            until = now + pause if end is None else min(now + pause, end)
+            if words:
+                futex.wait_all(words, until)
+            else:
+                time.sleep((until - now) / 1e9)
 
     def __repr__(self):
         return f"<Mutexes {self.name!r} of {len(self)}>"

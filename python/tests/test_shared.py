@@ -165,6 +165,46 @@ class Shared(Case):
         m[1].release()
         self.assertEqual(self.reap(waiting), 1)
 
+    def test_lock_any_sleeps(self):
+        """While it waits it uses hardly any of the processor, and a release wakes it at once."""
+        m = self.seg.mutexes("m", 40)
+        for lock in m:
+            lock.acquire()
+        ready, tell = os.pipe()
+
+        def wait():
+            os.write(tell, b"x")
+            before = time.process_time()
+            i = m.lock_any(60)
+            used = time.process_time() - before
+            os.write(tell, f"{i} {time.monotonic()} {used}\n".encode())
+
+        pid = self.child(wait)
+        os.read(ready, 1)
+        time.sleep(0.5)
+        m[33].release()
+        released = time.monotonic()
+        self.reap(pid)
+        i, woken, used = os.read(ready, 100).split()
+        os.close(ready)
+        os.close(tell)
+        self.assertEqual(int(i), 33)
+        self.assertLess(float(used), 0.25)  # of 0.5 s; a look every half millisecond would take most of it
+        self.assertLess(float(woken) - released, 1)
+        for lock in m:
+            if lock._hold.level() >= 0:
+                lock.release()
+
+    def test_lock_any_of_many(self):
+        """A lock behind those that it can sleep on is found as well."""
+        m = self.seg.mutexes("many", 200)
+        for lock in m:
+            lock.acquire()
+        pid = self.child(lambda: m.lock_any(60))
+        time.sleep(0.05)
+        m[199].release()
+        self.assertEqual(self.reap(pid), 199)
+
     def test_counter_survives(self):
         for type in ("q", "Q", "d"):
             c = self.seg.counter("count" + type, type)
