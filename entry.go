@@ -7,6 +7,7 @@ import (
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
+	"example.org/shm/internal/layout"
 )
 
 // Entry is a named value as the directory describes it, for programs that learn its
@@ -55,7 +56,11 @@ func (s *Segment) entry(m *mapping, r *format.Record) Entry {
 // Type returns the type of the handles that attach to the value, such as
 // Array[int32], Counter[uint64] or Mutex. Layout has the fields of a Struct[struct{...}].
 func (e Entry) Type() string {
-	return handleType(e.record.Kind, e.Access, e.Layout.internal(), e.Len > 0)
+	var l layout.Layout // none: a mutex
+	if e.record.Layout != nil {
+		l = *e.record.Layout
+	}
+	return handleType(e.record.Kind, e.Access, l, e.Len > 0)
 }
 
 // Entries yields every named value, oldest first, as of the call. It yields none

@@ -52,7 +52,7 @@ Examples:
 				if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 					return err
 				}
-				r.Rows = append(r.Rows, rows...)
+				r.Add(rows...)
 				if worst == nil {
 					worst = err
 				}

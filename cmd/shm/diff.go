@@ -104,7 +104,7 @@ func diffReport(a, b *segments.Dump) (r *form.Report, status int, err error) {
 			add(statusLayout, form.Name(w.Name), "presence", "", w.Type)
 		}
 	}
-	if len(r.Rows) == 0 {
+	if r.Empty() {
 		r.Notes = []string{"nothing differs"}
 	}
 	return r, status, nil

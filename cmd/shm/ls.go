@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"example.org/shm"
@@ -108,6 +109,21 @@ func lockStateOf(e shm.Entry) *lockState {
 	return &lockState{l.Held, l.ID, l.Pid, l.Program, l.Alive, l.Waiting, l.Abandoned, l.Takeovers}
 }
 
+// human returns the text of a value as people read it, or why it cannot be shown. That of a
+// struct needs no map of its fields.
+func human(e shm.Entry) (text, problem string) {
+	if len(e.Layout.Fields) > 0 {
+		if text := e.Text(); !strings.HasPrefix(text, "<") {
+			return text, ""
+		}
+	}
+	v, problem := contents(e)
+	if v == nil {
+		return e.Text(), problem
+	}
+	return value.Human(v, e.Layout, e.Hint, e.Unit), ""
+}
+
 // contents returns what a value is, or nil and why it cannot be shown.
 func contents(e shm.Entry) (v any, problem string) {
 	v = e.Any()
@@ -117,9 +133,9 @@ func contents(e shm.Entry) (v any, problem string) {
 	return v, ""
 }
 
-// valueRowOf says in JSON what there is to say of a value, of which contents has returned
-// v and problem.
-func valueRowOf(e shm.Entry, v any, problem string) valueRow {
+// valueRowOf says in JSON what there is to say of a value.
+func valueRowOf(e shm.Entry) valueRow {
+	v, problem := contents(e)
 	return valueRow{
 		Name: e.Name, Type: e.Type(), Access: e.Access.String(), Len: e.Len, Layout: e.Layout.Format, Unit: e.Unit, Hint: e.Hint, Help: e.Help,
 		Offset: e.Offset, Bytes: e.Size, Maker: maker{e.Pid, e.Program}, Lock: lockStateOf(e), Error: problem,
@@ -161,16 +177,12 @@ func valuesReport(s *shm.Segment, globs []string, long bool, as string) (*form.R
 		if !selected(e.Name, globs) {
 			continue
 		}
-		v, problem := contents(e)
 		if as == form.JSON || as == form.JSONL {
-			r.Add(form.Row{Data: valueRowOf(e, v, problem)})
+			r.Add(form.Row{Data: valueRowOf(e)})
 			continue
 		}
 		var row form.Row
-		text := value.Human(v, e.Layout, e.Hint, e.Unit)
-		if v == nil {
-			text = e.Text()
-		}
+		text, problem := human(e)
 		if as == form.Table {
 			var was bool
 			if text, was = cut(text); was {
@@ -193,7 +205,7 @@ func valuesReport(s *shm.Segment, globs []string, long bool, as string) (*form.R
 	switch {
 	case total == 0:
 		r.Notes = append(r.Notes, "the segment has no values")
-	case len(r.Rows) == 0:
+	case r.Empty():
 		return nil, statusError{error: fmt.Errorf("none of the %s of %s matches %q", form.Count(total, "value"), form.Name(s.Name()), globs), status: statusAbsent}
 	}
 	if cuts > 0 {

@@ -58,9 +58,9 @@ Examples:
 				default:
 					r.Notes = append(r.Notes, form.Line(err.Error()))
 				}
-				r.Rows = append(r.Rows, rows...)
+				r.Add(rows...)
 			}
-			if len(r.Rows) == 0 {
+			if r.Empty() {
 				r.Notes = append(r.Notes, "nobody is attached")
 			}
 			r.Notes = append(r.Notes, hiddenNote(maps)...)

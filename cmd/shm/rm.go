@@ -70,7 +70,7 @@ Examples:
 				}
 				r.Add(form.Row{Cells: []string{form.Name(name), form.Bytes(data.Memory), form.Line(data.Result)}, Data: data, Mark: mark})
 			}
-			if len(r.Rows) == 0 {
+			if r.Empty() {
 				r.Notes = []string{"there is no segment in /dev/shm"}
 			}
 			if err := printerFor(c).Report(r); err != nil {

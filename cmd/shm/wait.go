@@ -84,7 +84,9 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return printerFor(c).Report(&form.Report{Kind: "values", Columns: form.Columns("name", "value"), Rows: []form.Row{row}})
+			r := &form.Report{Kind: "values", Columns: form.Columns("name", "value")}
+			r.Add(row)
+			return printerFor(c).Report(r)
 		},
 	}
 }

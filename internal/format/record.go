@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"strings"
+	"sync"
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/layout"
@@ -109,6 +110,9 @@ func RecordChecksum(meta []byte) uint32 {
 	return crc32.Update(crc32.ChecksumIEEE(meta[:RecordCheck]), crc32.IEEETable, meta[RecordCheck+4:])
 }
 
+// copies has room for the bytes that Decode validates, which nobody may change meanwhile.
+var copies = sync.Pool{New: func() any { return new([4 * Line]byte) }}
+
 // Decode validates the record that starts at off in mem and ends by end. size is
 // the size of the whole record. layouts has the layouts of the formats that were
 // read before; Decode adds to it.
@@ -133,7 +137,8 @@ func Decode(mem []byte, off, end int64, layouts map[string]*layout.Layout) (r *R
 	if ulen != RoundUp(RecordFixed+n+f+u+h) || f > MaxText {
 		return corrupt("texts of %d, %d, %d and %d bytes before byte %d", n, f, u, h, ulen)
 	}
-	var small [4 * Line]byte // most records are short
+	small := copies.Get().(*[4 * Line]byte) // most records are short
+	defer copies.Put(small)
 	meta := small[:]
 	if ulen > int64(len(meta)) {
 		meta = make([]byte, ulen)

@@ -4,13 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
-	"slices"
 	"strings"
 
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
 )
@@ -67,17 +67,40 @@ type Row struct {
 type Report struct {
 	Kind    string // what the rows are, such as values: the name of the list in JSON
 	Columns []Column
-	Rows    []Row
+	rows    [][]Row  // in blocks, since append would copy the rows of a long list several times
 	Notes   []string // what a reader has to know besides: below the table, and in JSON
 }
 
-// Add appends a row. The room for rows doubles: append alone copies the rows of a long
-// list several times.
-func (r *Report) Add(row Row) {
-	if len(r.Rows) == cap(r.Rows) {
-		r.Rows = slices.Grow(r.Rows, len(r.Rows)+16)
+// rowsAtOnce is how many rows a block has.
+const rowsAtOnce = 1000
+
+// gap is what separates the columns of a table.
+const gap = "  "
+
+// Add appends rows.
+func (r *Report) Add(rows ...Row) {
+	for _, row := range rows {
+		last := len(r.rows) - 1
+		if last < 0 || len(r.rows[last]) == rowsAtOnce {
+			r.rows = append(r.rows, make([]Row, 0, min(rowsAtOnce, 16+rowsAtOnce*len(r.rows))))
+			last++
+		}
+		r.rows[last] = append(r.rows[last], row)
 	}
-	r.Rows = append(r.Rows, row)
+}
+
+// Empty reports whether there are no rows.
+func (r *Report) Empty() bool { return len(r.rows) == 0 }
+
+// all yields the rows.
+func (r *Report) all(yield func(Row) bool) {
+	for _, rows := range r.rows {
+		for _, row := range rows {
+			if !yield(row) {
+				return
+			}
+		}
+	}
 }
 
 // Printer writes reports in one form.
@@ -133,7 +156,7 @@ func (p *Printer) report(r *Report) error {
 	case Table:
 		return p.table(r)
 	}
-	for _, row := range r.Rows {
+	for row := range r.all {
 		if err := p.Row(row); err != nil {
 			return err
 		}
@@ -181,17 +204,19 @@ func (p *Printer) document(r *Report) error {
 	if _, err := fmt.Fprintf(p.W, "{\n  \"schema\": %d", Schema); err != nil {
 		return err
 	}
-	rows := make([]any, len(r.Rows))
-	for i, row := range r.Rows {
-		rows[i] = row.Data
+	rows := func(yield func(any) bool) {
+		r.all(func(row Row) bool { return yield(row.Data) })
 	}
 	if err := p.list(r.Kind, rows); err != nil {
 		return err
 	}
 	if len(r.Notes) > 0 {
-		notes := make([]any, len(r.Notes))
-		for i, n := range r.Notes {
-			notes[i] = n
+		notes := func(yield func(any) bool) {
+			for _, n := range r.Notes {
+				if !yield(n) {
+					return
+				}
+			}
 		}
 		if err := p.list("notes", notes); err != nil {
 			return err
@@ -202,12 +227,12 @@ func (p *Printer) document(r *Report) error {
 }
 
 // list writes a field of a document that is a list.
-func (p *Printer) list(name string, all []any) error {
+func (p *Printer) list(name string, all iter.Seq[any]) error {
 	if _, err := fmt.Fprintf(p.W, ",\n  %q: [", name); err != nil {
 		return err
 	}
-	separator := "\n    "
-	for _, v := range all {
+	separator, end := "\n    ", "]"
+	for v := range all {
 		b, err := encode(v, "    ", "  ")
 		if err != nil {
 			return err
@@ -215,11 +240,7 @@ func (p *Printer) list(name string, all []any) error {
 		if _, err := fmt.Fprintf(p.W, "%s%s", separator, bytes.TrimSuffix(b, []byte("\n"))); err != nil {
 			return err
 		}
-		separator = ",\n    "
-	}
-	end := "\n  ]"
-	if len(all) == 0 {
-		end = "]"
+		separator, end = ",\n    ", "\n  ]"
 	}
 	_, err := fmt.Fprint(p.W, end)
 	return err
@@ -246,45 +267,47 @@ func encode(v any, prefix, indent string) ([]byte, error) {
 	return harmless(b.Bytes()), nil
 }
 
-// rowsAtOnce is how many rows are laid out together: the text of a long table is never
-// in memory as a whole.
-const rowsAtOnce = 1000
-
-// table writes a report as a table.
+// table writes a report as a table, with a line under the header.
 func (p *Printer) table(r *Report) error {
+	header := Row{Cells: make([]string, len(r.Columns))}
 	widths := make([]int, len(r.Columns))
 	for i, c := range r.Columns {
-		widths[i] = text.StringWidth(c.Title)
+		header.Cells[i], widths[i] = c.Title, text.StringWidth(c.Title)
 	}
-	for _, row := range r.Rows {
+	for row := range r.all {
 		for i, cell := range row.Cells {
 			widths[i] = max(widths[i], text.StringWidth(cell))
 		}
 	}
-	for rows := range slices.Chunk(r.Rows, rowsAtOnce) {
-		t := table.NewWriter()
-		t.SetStyle(p.style())
-		t.SuppressTrailingSpaces()
-		header := make(table.Row, len(r.Columns))
-		columns := make([]table.ColumnConfig, len(r.Columns))
-		for i, c := range r.Columns {
-			header[i], columns[i] = c.Title, table.ColumnConfig{Number: i + 1, WidthMin: widths[i]}
-			if c.Right {
-				columns[i].Align, columns[i].AlignHeader = text.AlignRight, text.AlignRight
+	var line []byte
+	write := func(row Row) error {
+		line = line[:0]
+		for i, cell := range row.Cells {
+			align := text.AlignLeft
+			if r.Columns[i].Right {
+				align = text.AlignRight
 			}
+			line = append(append(line, align.Apply(p.paint(row.Mark, cell), widths[i])...), gap...)
 		}
-		if &rows[0] == &r.Rows[0] {
-			t.AppendHeader(header)
+		line = append(bytes.TrimRight(line, " "), '\n')
+		_, err := p.W.Write(line)
+		return err
+	}
+	if !r.Empty() {
+		rule := "─"
+		if p.ASCII {
+			rule = "-"
 		}
-		t.SetColumnConfigs(columns)
-		for _, row := range rows {
-			cells := make(table.Row, len(row.Cells))
-			for i, c := range row.Cells {
-				cells[i] = p.paint(row.Mark, c)
-			}
-			t.AppendRow(cells)
+		total := len(widths) * len(gap)
+		for _, w := range widths {
+			total += w
 		}
-		if _, err := fmt.Fprintln(p.W, t.Render()); err != nil {
+		if err := errors.Join(write(header), write(Row{Cells: []string{strings.Repeat(rule, total)}})); err != nil {
+			return err
+		}
+	}
+	for row := range r.all {
+		if err := write(row); err != nil {
 			return err
 		}
 	}
@@ -306,17 +329,4 @@ func (p *Printer) paint(m Mark, s string) string {
 		return text.FgRed.Sprint(s)
 	}
 	return text.FgYellow.Sprint(s)
-}
-
-// style has a line under the header and no other lines.
-func (p *Printer) style() table.Style {
-	s := table.StyleLight
-	if p.ASCII {
-		s.Box = table.StyleBoxDefault
-	}
-	s.Options = table.Options{SeparateHeader: true}
-	s.Format.Header = text.FormatDefault
-	s.Box.PaddingLeft = ""
-	s.Box.PaddingRight = "  "
-	return s
 }

@@ -30,6 +30,12 @@ func appendJSON(b []byte, v reflect.Value, l shm.Layout) []byte {
 	switch v.Kind() {
 	case reflect.Invalid:
 		return append(b, "null"...)
+	case reflect.Bool:
+		return strconv.AppendBool(b, v.Bool())
+	case reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return strconv.AppendInt(b, v.Int(), 10)
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return strconv.AppendUint(b, v.Uint(), 10)
 	case reflect.String:
 		if s := v.String(); !utf8.ValidString(s) {
 			return appendJSON(b, reflect.ValueOf(ints([]byte(s))), l)

@@ -61,6 +61,10 @@ func appendText(b []byte, v reflect.Value, l shm.Layout) []byte {
 		return b
 	case reflect.Bool:
 		return strconv.AppendBool(b, v.Bool())
+	case reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return strconv.AppendInt(b, v.Int(), 10)
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return strconv.AppendUint(b, v.Uint(), 10)
 	case reflect.String:
 		return strconv.AppendQuote(b, v.String())
 	case reflect.Float32, reflect.Float64:

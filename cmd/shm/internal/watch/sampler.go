@@ -3,6 +3,7 @@
 package watch
 
 import (
+	"hash/maphash"
 	"math"
 	"reflect"
 	"strings"
@@ -21,29 +22,30 @@ const kept = 16
 // relist is after how long the list of values is read anew: programs may have made some.
 const relist = time.Second
 
-// Series is a value and what it was.
+// Series is a value and what it was. What each look needs comes first, and the rest is
+// touched only if the value has changed.
 type Series struct {
+	seen  uint64 // a hash of its bytes
+	quiet int    // looks since it changed, that are not in the history
+
+	Rate   float64 // change a second
+	Number bool    // it has Rate and the numbers below
+	Fresh  bool    // it changed at the last look
+	Held   bool
+	Dead   bool // a lock of it is held by a process that is dead
+	locks  bool // it has some
+
 	Entry shm.Entry
 	Name  string // of the value, as it can be shown
 	Text  string // as people read it
 	Value any    // nil for a lock, and for what cannot be shown
 
-	Number   bool // it has the fields that follow
-	Now      float64
-	Rate     float64 // change a second
-	Min, Max float64
-	history  [kept]float64 // the newest last
-	looks    int           // how many of them there are
+	Now, Min, Max float64
+	history       [kept]float64 // the newest last
+	looks         int           // how many of them there are
 
 	Changed time.Time // zero: not since the watch began
-	Fresh   bool      // it changed at the last look
-	Held    bool
-	Dead    bool // a lock of it is held by a process that is dead
-
-	looked time.Time
-	locks  bool   // it has some
-	lower  string // the name for comparisons
-	width  int    // of Name on a terminal
+	lower   string    // the name for comparisons
 }
 
 // Sampler looks at the values of a segment.
@@ -51,8 +53,11 @@ type Sampler struct {
 	seg    *shm.Segment
 	name   string
 	choose func(name string) bool
+	seed   maphash.Seed
 	series []*Series
 	byName map[string]*Series
+	widest int // cells that the longest name takes on a terminal
+	looked time.Time
 	listed time.Time
 	took   time.Duration // the last listing: a long one is made less often
 }
@@ -60,7 +65,7 @@ type Sampler struct {
 // NewSampler returns a Sampler of the values of a segment of that name whose names choose
 // selects.
 func NewSampler(s *shm.Segment, name string, choose func(name string) bool) *Sampler {
-	return &Sampler{seg: s, name: name, choose: choose, byName: map[string]*Series{}}
+	return &Sampler{seg: s, name: name, choose: choose, seed: maphash.MakeSeed(), byName: map[string]*Series{}}
 }
 
 // Look reads all values, and returns them in the order in which they were made. The error
@@ -73,9 +78,11 @@ func (s *Sampler) Look(now time.Time) (all []*Series, err error) {
 		err = s.list()
 		s.took = time.Since(started)
 	}
+	took := now.Sub(s.looked)
 	for _, v := range s.series {
-		v.look(now)
+		v.look(s.seed, now, took)
 	}
+	s.looked = now
 	return s.series, err
 }
 
@@ -83,15 +90,17 @@ func (s *Sampler) Look(now time.Time) (all []*Series, err error) {
 func (s *Sampler) list() error {
 	for e := range s.seg.Entries() {
 		if known := s.byName[e.Name]; known != nil {
-			known.Entry = e // a struct may have grown
+			if e.Size != known.Entry.Size { // a struct has grown
+				known.Entry = e
+			}
 			continue
 		}
 		if !s.choose(e.Name) {
 			continue
 		}
 		v := &Series{Entry: e, Name: form.Name(e.Name), lower: strings.ToLower(e.Name)}
-		v.width = lipgloss.Width(v.Name)
 		_, v.locks = e.Lock()
+		s.widest = max(s.widest, lipgloss.Width(v.Name))
 		s.byName[e.Name] = v
 		s.series = append(s.series, v)
 	}
@@ -101,62 +110,89 @@ func (s *Sampler) list() error {
 	return segments.Replaced(s.seg, s.name)
 }
 
-// look reads the value.
-func (v *Series) look(now time.Time) {
+// look reads the value, so long after the last look. What is shown of a value costs more
+// than its bytes, and most values do not change.
+func (v *Series) look(seed maphash.Seed, now time.Time, took time.Duration) {
+	first := v.looks == 0
+	if v.locks {
+		v.Held, v.Dead = false, false
+		for _, l := range v.Entry.Locks() {
+			v.Held = v.Held || l.Held
+			v.Dead = v.Dead || l.Held && !l.Alive
+		}
+	}
+	seen, ok := v.hash(seed)
+	if ok && !first && seen == v.seen {
+		v.Fresh, v.Rate = false, 0
+		v.quiet++
+		return
+	}
+	v.seen = seen
+	n := v.read(first)
+	if v.Fresh && !first {
+		v.Changed = now
+	}
+	v.settle()
+	switch {
+	case first:
+		v.Min, v.Max = n, n
+	case took > 0:
+		v.Rate = (n - v.Now) / took.Seconds()
+	}
+	v.Now, v.Min, v.Max = n, min(v.Min, n), max(v.Max, n)
+	v.note()
+}
+
+// hash returns a hash of the value's bytes, and false if it has none that can be read.
+func (v *Series) hash(seed maphash.Seed) (sum uint64, ok bool) {
+	if v.Entry.Layout.Size == 0 { // a lock
+		return 0, false
+	}
+	for part := range v.Entry.Parts() {
+		b, commit, err := v.Entry.Bytes(part)
+		if err != nil {
+			return 0, false
+		}
+		sum = sum*0x9e3779b97f4a7c15 + maphash.Bytes(seed, b) + commit // an odd factor loses nothing
+	}
+	return sum, true
+}
+
+// read reads what is shown of the value, and returns its number if it is one.
+func (v *Series) read(first bool) (n float64) {
 	e := &v.Entry
 	x := e.Any()
 	if _, failed := x.(error); failed {
 		x = nil
 	}
-	first := v.looked.IsZero()
-	n, isNumber := number(x)
-	switch {
-	case !first && isNumber && x == v.Value: // most values do not change, and a text costs time
-		v.Fresh = false
-	case x == nil:
-		v.show(e.Text(), first)
-	case first || isNumber || !reflect.DeepEqual(x, v.Value):
-		v.show(value.Human(x, e.Layout, e.Hint, e.Unit), first)
-		v.Fresh = v.Fresh || !math.IsNaN(n) && !reflect.DeepEqual(x, v.Value) // the text of a large number may be rounded
-	default:
-		v.Fresh = false
+	n, v.Number = number(x)
+	text := e.Text
+	if x != nil {
+		text = func() string { return value.Human(x, e.Layout, e.Hint, e.Unit) }
 	}
-	if v.Fresh && !first {
-		v.Changed = now
+	if v.Fresh = first || x == nil || !reflect.DeepEqual(x, v.Value); v.Fresh {
+		was := v.Text
+		v.Text = text()
+		// The text of a large number may be rounded, and NaN differs from itself.
+		v.Fresh = first || v.Text != was || x != nil && !math.IsNaN(n)
 	}
 	v.Value = x
-	if v.locks {
-		v.Held, v.Dead = false, false
-		for _, l := range e.Locks() {
-			v.Held = v.Held || l.Held
-			v.Dead = v.Dead || l.Held && !l.Alive
-		}
-	}
-	if v.Number = isNumber; isNumber {
-		v.count(n, now, first)
-	}
-	v.looked = now
+	return n
 }
 
-// show takes a new text.
-func (v *Series) show(text string, first bool) {
-	v.Fresh = first || text != v.Text
-	v.Text = text
+// settle writes the looks at which nothing has changed into the history.
+func (v *Series) settle() {
+	for range min(v.quiet, kept) {
+		v.note()
+	}
+	v.quiet = 0
 }
 
-// count notes a number.
-func (v *Series) count(n float64, now time.Time, first bool) {
-	if first {
-		v.Min, v.Max = n, n
-	} else if d := now.Sub(v.looked).Seconds(); d > 0 {
-		v.Rate = (n - v.Now) / d
-	}
-	v.Now, v.Min, v.Max = n, min(v.Min, n), max(v.Max, n)
-	if v.looks < kept {
-		v.looks++
-	}
+// note appends Now to the history.
+func (v *Series) note() {
+	v.looks = min(v.looks+1, kept)
 	copy(v.history[:], v.history[1:])
-	v.history[kept-1] = n
+	v.history[kept-1] = v.Now
 }
 
 func number(x any) (float64, bool) {
@@ -194,6 +230,7 @@ func (v *Series) Sparkline(width int, ascii bool) string {
 	if ascii {
 		steps = []rune("_.-:=+*#")
 	}
+	v.settle()
 	h := v.history[kept-min(v.looks, width):]
 	low, high := v.Now, v.Now
 	for _, n := range h {

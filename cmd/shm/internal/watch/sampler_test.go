@@ -61,8 +61,45 @@ func TestSampler(t *testing.T) {
 	if n.Rate != 5 || n.Min != 0 || n.Max != 10 || n.Text != "10" || n.Sparkline(2, false) != "▁█" || n.Sparkline(2, true) != "_#" || n.Changed != now.Add(-2*time.Second) {
 		t.Errorf("n is %+v with sparkline %q", n, n.Sparkline(2, false))
 	}
+	for range 2 {
+		if got := look(); got != nil {
+			t.Errorf("after the changes %q", got)
+		}
+	}
+	if n.Rate != 0 || n.Max != 10 || n.Sparkline(5, false) != "▁▁███" {
+		t.Errorf("after two looks without a change n is %+v with sparkline %q", n, n.Sparkline(5, false))
+	}
 	if x := sampler.byName["x"]; x.Zero() || !x.Changed.IsZero() || !sampler.byName["size"].Number {
 		t.Errorf("x is %+v", x)
+	}
+	// One row of a table, a ring whose newest value stays, and a lock that is taken.
+	table, err := shm.NewTable[struct{ A int64 }](s, "rows", 300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := shm.NewRing[int64](s, "ring", 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mu, err := shm.NewMutex(s, "mu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sampler.took, sampler.listed = 0, time.Time{}
+	if got := look(); !slices.Equal(got, []string{"rows", "ring", "mu"}) {
+		t.Errorf("made later: %q", got)
+	}
+	for _, row := range []int{299, 0} {
+		table.Row(row).Update(func(r *struct{ A int64 }) { r.A++ })
+		ring.Append(7)
+		mu.Lock()
+		if got := look(); !slices.Equal(got, []string{"rows", "ring", "mu"}) || !sampler.byName["mu"].Held {
+			t.Errorf("after a change of row %d: %q", row, got)
+		}
+		mu.Unlock()
+		if got := look(); !slices.Equal(got, []string{"mu"}) {
+			t.Errorf("after the unlock: %q", got)
+		}
 	}
 	// A value that was made later is found when the list is read anew.
 	if _, err := shm.NewAtomic(s, "late", int64(0)); err != nil {

@@ -238,10 +238,7 @@ func (m *model) room() int {
 // columns returns the columns. On a narrow terminal those that matter less have no width
 // and are not shown.
 func (m *model) columns() []table.Column {
-	name := 8
-	for _, v := range m.shown {
-		name = max(name, min(v.width, m.width/4))
-	}
+	name := max(8, min(m.sampler.widest, m.width/4))
 	from := func(width, terminal int) int {
 		if m.width < terminal {
 			return 0
