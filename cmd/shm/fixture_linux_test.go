@@ -95,6 +95,14 @@ var programs = map[string]func(seg *shm.Segment, b *board) error{
 		b.Lock.Lock()
 		return obey(func() {})
 	},
+	"gauge": func(seg *shm.Segment, _ *board) error {
+		g, err := shm.NewGauge[int64](seg, "busy")
+		if err != nil {
+			return err
+		}
+		g.Set(5)
+		return obey(func() {})
+	},
 	"attach": func(*shm.Segment, *board) error { return obey(func() {}) },
 	"hold": func(_ *shm.Segment, b *board) error {
 		var err error

@@ -26,7 +26,7 @@ func TestJSONPage(t *testing.T) {
 	for title, types := range map[string][]any{
 		"segments": {segmentRow{}}, "values": {valueRow{}, maker{}, lockState{}}, "values of get": {partData{}}, "changes": {changeData{}},
 		"locks": {lockData{}}, "processes": {processData{}}, "checks": {checkData{}}, "differences": {diffData{}}, "removed": {removalData{}},
-		"findings": {doctor.Finding{}}, "lines of watch": {watchData{}}, "dump": {segments.Dump{}, segments.DumpValue{}}, "error": {errorOf{}},
+		"findings": {doctor.Finding{}}, "lines of watch": {watchData{}}, "dump": {segments.Dump{}, segments.DumpValue{}}, "serve": {serveData{}}, "error": {errorOf{}},
 	} {
 		var want []string
 		for _, x := range types {

@@ -214,7 +214,7 @@ func (w *lockWatch) lookAt(name string, maps *proc.Maps) (locks []lockData, err 
 	}
 	key := proc.KeyOf(file.Dev, file.Inode)
 	attached := maps.Of(key)
-	byID, waiters := seen(s, attached), map[string][]proc.Process(nil)
+	byID, waiters := seen(s.Processes(), attached), map[string][]proc.Process(nil)
 	now := time.Now()
 	for e := range s.Entries() {
 		for lock, info := range locksOf(e) {
@@ -281,9 +281,9 @@ func locksOf(e shm.Entry) iter.Seq2[string, shm.LockInfo] {
 
 // seen maps the ids of a segment's processes to the processes that this machine shows. A
 // segment knows a process by the pid in its own pid namespace.
-func seen(s *shm.Segment, attached []proc.Process) map[uint32]proc.Process {
+func seen(processes iter.Seq[shm.Process], attached []proc.Process) map[uint32]proc.Process {
 	byID := map[uint32]proc.Process{}
-	for p := range s.Processes() {
+	for p := range processes {
 		for _, q := range attached {
 			if q.NSPid == p.Pid && !q.ReadOnly && (p.Namespace == 0 || q.PidNS == strconv.FormatUint(p.Namespace, 10)) {
 				byID[p.ID] = q

@@ -102,7 +102,7 @@ func processRows(name string, maps *proc.Maps) (rows []form.Row, notes []string,
 	s, err := segments.Look(name)
 	if err == nil {
 		defer s.Close()
-		shown, byID := seen(s, attached), map[uint32]*processData{}
+		shown, byID := seen(s.Processes(), attached), map[uint32]*processData{}
 		for p := range s.Processes() {
 			if q, ok := shown[p.ID]; ok {
 				byPid[q.Pid].ID, byID[p.ID] = p.ID, byPid[q.Pid]

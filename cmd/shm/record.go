@@ -45,6 +45,7 @@ Examples:
 				return err
 			}
 			defer s.Close()
+			disturbLess()
 			sampler := watch.NewSampler(s, args[0], func(name string) bool { return selected(name, args[1:]) })
 			p := &form.Printer{W: os.Stdout, Err: os.Stderr, Form: form.JSONL}
 			return watchLines(ctx, sampler, c.Duration("i"), c.Int("n"), p, nil)

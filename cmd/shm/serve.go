@@ -74,6 +74,7 @@ Examples:
 			if err := printerFor(c).Row(serveRow(ln.Addr().String())); err != nil {
 				return err
 			}
+			disturbLess()
 			return s.Serve(ctx, ln)
 		},
 	}

@@ -189,7 +189,7 @@ func withHolder(s *shm.Segment, e shm.Entry, err error) error {
 	held := l.String()
 	if file, err := segments.Stat(s.Name()); err == nil && l.Alive {
 		if maps, err := proc.Scan(); err == nil {
-			if p, ok := seen(s, maps.Of(proc.KeyOf(file.Dev, file.Inode)))[l.ID]; ok {
+			if p, ok := seen(s.Processes(), maps.Of(proc.KeyOf(file.Dev, file.Inode)))[l.ID]; ok {
 				held = fmt.Sprintf("held by %s (pid %d), which is %s", form.Name(p.Program), p.Pid, p.State)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"runtime"
 	"strings"
 	"time"
 
@@ -66,6 +67,7 @@ Examples:
 				return err
 			}
 			defer s.Close()
+			disturbLess()
 			sampler := watch.NewSampler(s, args[0], func(name string) bool { return selected(name, args[1:]) })
 			lines := c.IsSet("n") || c.IsSet("exec") || c.IsSet("o")
 			if !lines && form.IsTerminal(os.Stdout) && form.IsTerminal(os.Stdin) {
@@ -79,6 +81,10 @@ Examples:
 		},
 	}
 }
+
+// disturbLess makes a program that looks again and again use one processor. A look is
+// short, and with more the Go runtime wakes threads on each of them, whatever runs there.
+func disturbLess() { runtime.GOMAXPROCS(1) }
 
 // watchLines prints a line for each value at first, and then for each that has changed,
 // after it has called changed, which may be nil.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/shm"
 	"example.org/shm/cmd/shm/internal/form"
 	"example.org/shm/cmd/shm/internal/value"
 )
@@ -64,6 +65,8 @@ type viewData struct {
 	From    int        `json:"from"`
 	Rows    []*rowData `json:"rows"`
 	Open    *rowData   `json:"open,omitempty"`
+
+	Past map[string]*pastData `json:"past"` // by the key of the row; none: nobody has looked at it lately
 }
 
 // frameData is what a page shows of a moment.
@@ -79,15 +82,17 @@ type frameData struct {
 
 // openData is what is sent of the row that is looked at closely.
 type openData struct {
-	Look    []any    `json:"look"`
-	Text    string   `json:"text"` // the whole of it
-	Buckets []bucket `json:"buckets,omitempty"`
-	Locks   string   `json:"lock,omitempty"`
+	Look  []any  `json:"look"`
+	Text  string `json:"text"` // the whole of it
+	Bars  []bar  `json:"bars,omitempty"`
+	Locks string `json:"lock,omitempty"`
 }
 
-type bucket struct {
-	Bound string `json:"bound"`
-	Count uint64 `json:"count"`
+// bar is a bucket of a Histogram, or what one process has set of a Gauge.
+type bar struct {
+	Label string     `json:"label"`
+	Text  string     `json:"text"`
+	Long  jsonNumber `json:"long"`
 }
 
 // events streams frames to a page: one in an interval. A page that is slow gets fewer,
@@ -203,6 +208,11 @@ func (st *stream) read(f *frameData, now time.Time) (events []byte, err error) {
 			rate = jsonNumber(l.since(had, took))
 		}
 		looks[r.key] = l
+		y := jsonNumber(l.number)
+		if r.describe().Chart == "rate" {
+			y = rate
+		}
+		b.past.note(r.key, now, float64(y))
 		return []any{jsonNumber(l.number), l.text, rate, l.flags}
 	}
 	f.Rows = make([]any, 0, len(st.rows))
@@ -210,7 +220,7 @@ func (st *stream) read(f *frameData, now time.Time) (events []byte, err error) {
 		f.Rows = append(f.Rows, show(&b.rows[i]))
 	}
 	if st.open >= 0 {
-		f.Open = openOf(&b.rows[st.open])
+		f.Open = openOf(b.seg, &b.rows[st.open])
 		f.Open.Look = show(&b.rows[st.open])
 	}
 	st.before, st.at = looks, now
@@ -228,21 +238,27 @@ func (st *stream) choose() *viewData {
 	all := b.matching(st.v.filter)
 	from := min(st.v.from, max(len(all)-st.v.n, 0))
 	st.rows, st.open = all[from:min(from+st.v.n, len(all))], -1
-	v := &viewData{Segment: b.name, File: b.file, Total: len(b.rows), Matched: len(all), From: from, Rows: make([]*rowData, 0, len(st.rows))}
+	v := &viewData{Segment: b.name, File: b.file, Total: len(b.rows), Matched: len(all), From: from, Rows: make([]*rowData, 0, len(st.rows)), Past: map[string]*pastData{}}
+	describe := func(r *row) *rowData {
+		if p := b.past.of(r.key); p != nil {
+			v.Past[r.key] = p
+		}
+		return r.describe()
+	}
 	for _, i := range st.rows {
-		v.Rows = append(v.Rows, b.rows[i].describe())
+		v.Rows = append(v.Rows, describe(&b.rows[i]))
 	}
 	if st.v.open != "" {
 		st.open = slices.IndexFunc(b.rows, func(r row) bool { return r.key == st.v.open })
 		if st.open >= 0 {
-			v.Open = b.rows[st.open].describe()
+			v.Open = describe(&b.rows[st.open])
 		}
 	}
 	return v
 }
 
 // openOf reads the row that is looked at closely.
-func openOf(r *row) *openData {
+func openOf(s *shm.Segment, r *row) *openData {
 	e, o := r.entry, &openData{}
 	many := strings.HasPrefix(e.Type(), "Mutexes") || strings.HasPrefix(e.Type(), "Table[")
 	if l, ok := e.Lock(); ok && !many {
@@ -267,15 +283,42 @@ func openOf(r *row) *openData {
 		bounds, _ := h["bounds"].([]float64)
 		counts, _ := h["counts"].([]uint64)
 		for i, n := range counts {
-			k := bucket{"more", n}
+			k := bar{"more", strconv.FormatUint(n, 10), jsonNumber(n)}
 			if i < len(bounds) {
-				k.Bound = "≤ " + form.Number(strconv.FormatFloat(bounds[i], 'g', -1, 64), "", e.Unit)
+				k.Label = "≤ " + form.Number(strconv.FormatFloat(bounds[i], 'g', -1, 64), "", e.Unit)
 			}
-			o.Buckets = append(o.Buckets, k)
+			o.Bars = append(o.Bars, k)
 		}
 		o.Text = ""
 	}
+	switch e.Type() {
+	case "Gauge[int64]":
+		o.Bars = gaugeBars[int64](s, e)
+	case "Gauge[uint64]":
+		o.Bars = gaugeBars[uint64](s, e)
+	case "Gauge[float64]":
+		o.Bars = gaugeBars[float64](s, e)
+	}
 	return o
+}
+
+// gaugeBars returns what each living process has set of a Gauge.
+func gaugeBars[T shm.CounterNumber](s *shm.Segment, e shm.Entry) (all []bar) {
+	g, err := shm.NewGauge[T](s, e.Name)
+	if err != nil {
+		return nil // the row shows the sum
+	}
+	for p, x := range g.All() {
+		if len(all) == mostState {
+			return append(all, bar{"more processes", "", 0})
+		}
+		label := idKey(p.ID)
+		if p.Pid != 0 {
+			label = fmt.Sprintf("%s (%d)", form.Name(p.Program), p.Pid)
+		}
+		all = append(all, bar{label, value.Human(x, e.Layout, e.Hint, e.Unit), jsonNumber(x)})
+	}
+	return all
 }
 
 // event returns a server-sent event. JSON has no line feed, so the data is one line.

@@ -30,7 +30,7 @@ type Config struct {
 	// Locks yields the locks of a value with their names, and Seen which of the processes
 	// that have a segment mapped has which id in it.
 	Locks func(shm.Entry) iter.Seq2[string, shm.LockInfo]
-	Seen  func(*shm.Segment, []proc.Process) map[uint32]proc.Process
+	Seen  func(iter.Seq[shm.Process], []proc.Process) map[uint32]proc.Process
 
 	// Failed describes an error as the tool does: in JSON.
 	Failed func(error) (kind string, status int)

@@ -135,6 +135,18 @@
     if (h.t.length > kept + 1) { h.t.shift(); h.y.shift(); }
   };
 
+  // remember takes what the server knows of rows that this page has not looked at.
+  const remember = (v) => {
+    for (const about of [...v.rows, v.open]) {
+      const past = about && v.past[about.k];
+      if (!past || histories.has(about.k)) continue;
+      let t = 0;
+      const h = { t: past.t.map((d) => (t += d) / 1000), y: past.y, rate: null };
+      if (about.chart === "rate") h.rate = h.y[h.y.length - 1];
+      histories.set(about.k, h);
+    }
+  };
+
   // ---- rows
 
   const rowHeight = () => parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row"));
@@ -301,16 +313,16 @@
       plotOf = about.k;
     }
     if (plot) { const h = histories.get(about.k) || { t: [], y: [] }; plot.setData([h.t, h.y]); }
-    const most = Math.max(1, ...(o.buckets || []).map((b) => b.count));
-    if ($("d-buckets").childElementCount !== (o.buckets || []).length) {
-      $("d-buckets").replaceChildren(...(o.buckets || []).map(() => { const e = el("div", "bucket"); e.append(el("span"), el("meter"), el("span")); return e; }));
+    const bars = o.bars || [], most = Math.max(0, ...bars.map((b) => Math.abs(b.long))) || 1;
+    if ($("d-bars").childElementCount !== bars.length) {
+      $("d-bars").replaceChildren(...bars.map(() => { const e = el("div", "bar-row"); e.append(el("span"), el("meter"), el("span")); return e; }));
     }
-    (o.buckets || []).forEach((b, i) => {
-      const [bound, meter, count] = $("d-buckets").children[i].children;
-      set(bound, b.bound);
+    bars.forEach((b, i) => {
+      const [label, meter, text] = $("d-bars").children[i].children;
+      set(label, b.label);
       meter.max = most;
-      meter.value = b.count;
-      set(count, grouped(String(b.count)));
+      meter.value = Math.abs(b.long);
+      set(text, grouped(b.text));
     });
     const h = histories.get(about.k), facts = [["Type", about.type]];
     if (h && h.y.length > 1) facts.push(["Lowest", measure(about, Math.min(...h.y)) + (about.chart === "rate" ? "/s" : "")], ["Highest", measure(about, Math.max(...h.y)) + (about.chart === "rate" ? "/s" : "")]);
@@ -359,6 +371,7 @@
         if (file !== next.file) histories.clear();
         file = next.file;
         view = next;
+        remember(view);
         next = null;
       }
       if (!frame.rows) view = null;
