@@ -18,7 +18,7 @@ SYSTEMS := linux/386 linux/arm linux/arm64 linux/s390x linux/ppc64le linux/riscv
 PORTABLE := -short -count=1 ./internal/sys/... ./internal/lease ./internal/wait ./internal/robust \
 	./internal/cells ./internal/slots
 # The directories of modules of their own: ./... leaves them out.
-MODULES := cmd/shm-mirror
+MODULES := cmd/shm-mirror bench
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # $(call having,PATTERN) is the packages that have a test whose declaration
@@ -26,7 +26,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 having = $(or $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func $(1)' .))),$(error no test matches '$(1)'))
 
 .DEFAULT_GOAL := help
-.PHONY: help test short race fuzz kill storm model mutations portable processors windows vet c docs bench benchc clean modules pythons
+.PHONY: help test short race fuzz kill storm model mutations portable processors windows vet c docs bench benchc clean modules pythons guard league
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,7 +88,7 @@ vet: ## run gofmt, go vet here and for other systems, and staticcheck
 pythons: ## run the tests in Python by every interpreter on the search path, with and without the verbs in C
 	$(GO) test ./test/interop -count=1 -timeout 40m -run '^TestPython$$' -v -args -pythons
 
-modules: ## vet and test the programs that are modules of their own
+modules: ## vet and test the modules of their own: the mirror, and a short league
 	@set -e; for module in $(MODULES); do \
 		echo "$$module: go vet, staticcheck, go test"; \
 		(cd $$module && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) test ./...); \
@@ -102,6 +102,12 @@ docs: ## check the documents against the code
 
 bench: ## measure this library beside its rivals, and write the ratios
 	$(GO) run ./internal/ratios
+
+guard: ## fail if a fast path became slower against its rival than internal/ratios/guard.json records
+	$(GO) run ./internal/ratios -guard internal/ratios/guard.json
+
+league: ## measure the rivals that this machine has in one run, and write docs/LEAGUE.md
+	cd bench && $(GO) run . -write ../docs
 
 benchc: ## measure c/shm.h beside pthread's robust mutex, and with 1,000,000 values
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; $(or $(CC),gcc) -O2 -pthread -o "$$dir/bench" c/bench.c && "$$dir/bench"

@@ -38,6 +38,8 @@ func run(args []string) error {
 	other := flags.String("pair", "", "compare ours here with ours of `BINARY`, this command built from another checkout")
 	serving := flags.Bool("serve", false, "do what another run with -pair asks for")
 	write := flags.String("write", "", "replace the generated blocks of the page `FILE`; with -long also those of shm bench and of tests that log figures")
+	check := flags.String("guard", "", "compare the fast paths with the ratios that `FILE` records, and fail if one is worse")
+	record := flags.String("record", "", "measure the fast paths and record their ratios in `FILE`")
 	storm := flags.Duration("storm", 20*time.Second, "with -long and -write, how long each test kills processes")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -47,6 +49,12 @@ func run(args []string) error {
 	}
 	if *write != "" && (*pattern != "" || *other != "") {
 		return errors.New("-write needs all comparisons: leave out -run and -pair")
+	}
+	switch {
+	case *check != "":
+		return newGuard().check(*check, fastPaths(comparisons()), os.Stdout)
+	case *record != "":
+		return newGuard().record(*record, fastPaths(comparisons()), os.Stdout)
 	}
 	wanted, err := regexp.Compile(*pattern)
 	if err != nil {

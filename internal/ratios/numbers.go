@@ -271,6 +271,41 @@ var arrays = []comparison{
 				}
 		},
 	}, {
+		name: "RawArray.Set", rival: "a slice, assignment by index", unit: "ns for 4,096",
+		loops: func(b *bed) (ours, rival loop) {
+			v, s := must(shm.NewRawArray[float64](b.segment, "v", arrayLength)), make([]float64, arrayLength)
+			return func(n int) {
+					for range n {
+						for i := range v.Len() {
+							v.Set(i, float64(i))
+						}
+					}
+				}, func(n int) {
+					for range n {
+						for i := range len(s) {
+							s[i] = float64(i)
+						}
+					}
+				}
+		},
+	}, {
+		name: "Array.Store", rival: "sync.Mutex, assignment to an element",
+		loops: func(b *bed) (ours, rival loop) {
+			v := must(shm.NewArray[int64](b.segment, "v", arrayLength))
+			g := &guarded[[]int64]{v: make([]int64, arrayLength)}
+			return func(n int) {
+					for i := range n {
+						v.Store(i%arrayLength, 1)
+					}
+				}, func(n int) {
+					for i := range n {
+						g.mu.Lock()
+						g.v[i%arrayLength] = 1
+						g.mu.Unlock()
+					}
+				}
+		},
+	}, {
 		name: "Array.Add", rival: "sync.Mutex, increment of an element", target: 1.15,
 		loops: func(b *bed) (ours, rival loop) {
 			v := must(shm.NewArray[int64](b.segment, "v", arrayLength))

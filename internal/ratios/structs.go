@@ -24,8 +24,26 @@ var structs = []comparison{
 	structLoad[block1k]("1 KiB", 0),
 	structLoadPlain[block64]("64 B", 0),
 	structLoadPlain[block1k]("1 KiB", 1.5),
+	structLoadTo[block64]("64 B"),
 	structStore[block64]("64 B", 1.5),
 	structStore[block1k]("1 KiB", 0),
+	{
+		name: "Struct.StoreFrom, 64 B", rival: "a copy under a sync.Mutex",
+		loops: func(b *bed) (ours, rival loop) {
+			v, g, in := must(shm.NewStruct(b.segment, "v", block64{})), new(guarded[block64]), new(block64)
+			return func(n int) {
+					for range n {
+						v.StoreFrom(in)
+					}
+				}, func(n int) {
+					for range n {
+						g.mu.Lock()
+						g.v = *in
+						g.mu.Unlock()
+					}
+				}
+		},
+	},
 	{
 		name: "Struct.Update, 64 B", rival: "sync.Mutex, unlocked by a defer, in a func", target: 1.2,
 		note: "Update makes two copies, of 64 bytes each, and the rival changes the struct in place: if f panics, or the process is killed, the rival leaves half a change.",
@@ -78,6 +96,25 @@ func structLoadPlain[T any](what string, target float64) comparison {
 				}, func(n int) {
 					for range n {
 						*out = g.Copy()
+					}
+				}
+		},
+	}
+}
+
+func structLoadTo[T any](what string) comparison {
+	return comparison{
+		name: "Struct.LoadTo, " + what, rival: "a plain copy into a variable",
+		loops: func(b *bed) (ours, rival loop) {
+			var zero T
+			v, g, out := must(shm.NewStruct(b.segment, "v", zero)), new(guarded[T]), new(T)
+			return func(n int) {
+					for range n {
+						v.LoadTo(out)
+					}
+				}, func(n int) {
+					for range n {
+						g.CopyTo(out)
 					}
 				}
 		},
