@@ -36,6 +36,7 @@ func (m mapping) awaited(off int64) bool {
 
 // Whoever asks is announced: for a name, and for each kind of value with a lock.
 func TestAnswer(t *testing.T) {
+	shmtest.NeedLinux(t, "way for a reader to ask")
 	m := newMapping(t)
 	l := shmtest.Must(layout.Of[struct{ A int32 }]())(t)
 	longer := shmtest.Must(layout.Of[struct{ A, B int32 }]())(t)
@@ -85,6 +86,7 @@ func TestAnswer(t *testing.T) {
 // Whoever asks for what is no change word makes nobody write there: not in the data of
 // a value, even if they look like a record, nor anywhere else.
 func TestAnswerWritesChangeWordsOnly(t *testing.T) {
+	shmtest.NeedLinux(t, "way for a reader to ask")
 	m := newMapping(t)
 	n := shmtest.Must(layout.Of[int64]())(t)
 	locked := format.Shape{Label: format.Label{Name: "locked"}, Layout: n, Access: format.Locked, Kind: format.KindSingle}
@@ -125,6 +127,7 @@ func TestAnswerWritesChangeWordsOnly(t *testing.T) {
 
 // However many ask, all are answered in the end, and no call looks at all of them.
 func TestAnswerMany(t *testing.T) {
+	shmtest.NeedLinux(t, "way for a reader to ask")
 	m := newMapping(t)
 	n := shmtest.Must(layout.Of[int64]())(t)
 	_, ask, _ := m.asker()
@@ -158,6 +161,7 @@ func TestAnswerMany(t *testing.T) {
 
 // A process with nothing but open segments answers as long as one of them is open.
 func TestAnswerAfterAClose(t *testing.T) {
+	shmtest.NeedLinux(t, "way for a reader to ask")
 	m := newMapping(t)
 	n := shmtest.Must(layout.Of[int64]())(t)
 	r := m.added(&format.Shape{Label: format.Label{Name: "n"}, Layout: n, Access: format.Locked, Kind: format.KindSingle})

@@ -241,6 +241,7 @@ func TestAwayAndInUse(t *testing.T) {
 
 // What a process has reserved and not counted before it died is given back.
 func TestReservationIsGivenBack(t *testing.T) {
+	shmtest.NeedLinux(t, "way to give back memory that a dead process has reserved")
 	m := newMapping(t)
 	allocated, _ := m.Header.Allocated.Bytes()
 	if err := sys.Reserve(m.File, m.Path, allocated, 3<<20); err != nil {

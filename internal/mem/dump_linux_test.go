@@ -44,6 +44,7 @@ func omitted(t *testing.T, b []byte) (n int64) {
 // What is only reserved is not in core dumps, and what the file grows into is from
 // Dumped on.
 func TestReservationIsNotDumped(t *testing.T) {
+	shmtest.NeedLinux(t, "way to keep memory out of core dumps")
 	const size, allocated = 64 << 20, 64 << 10
 	f := shmtest.Opened(sys.CreateAnonymous([]byte{1}, allocated))(t)
 	for _, readOnly := range []bool{false, true} {

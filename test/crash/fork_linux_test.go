@@ -238,7 +238,7 @@ func TestManyKillsOfCellsStorm(t *testing.T) {
 		cell(i).Owner.Store(cell(1).Owner.Load())
 	}
 	header.High.Store(format.Cells - 2)
-	last, shared := int64(0), uint64(0)
+	last, shared, kills := int64(0), uint64(0), int64(0)
 	storm(t, s, "cells", 3, func(b bill) {
 		count, sum, took := c.Count.Load(), 2*c.Sum.Load(), c.Took.Load()
 		observed, total := int64(0), 0.0
@@ -256,10 +256,12 @@ func TestManyKillsOfCellsStorm(t *testing.T) {
 		case took.Sum < total || took.Sum > total+3*float64(b.Began-b.Done):
 			t.Errorf("%+v: the sum of what was observed is %v, of the buckets %v", b, took.Sum, total)
 		}
-		last, shared = count, cell(0).Number.Load()
+		last, shared, kills = count, cell(0).Number.Load(), b.Kills
 		shmtest.Eventually(t, "the gauges of the dead vanish", func() bool { _, living := c.Alive.Min(); return !living })
 	})
-	if shared == 0 || cell(format.Cells).Number.Load() == 0 {
+	if enough := int64(200); kills < enough {
+		t.Logf("after %d kills it is chance whether some victim found no cell", kills)
+	} else if shared == 0 || cell(format.Cells).Number.Load() == 0 {
 		t.Errorf("%d was counted where there is no cell, and %d in the last one", shared, cell(format.Cells).Number.Load())
 	}
 }

@@ -76,6 +76,7 @@ func median(all []time.Duration) time.Duration {
 // A process that may only read, if possible another user's, is told as soon as one that
 // may write. Each waits alone, so that the other cannot announce it.
 func TestReadOnlyIsToldAtOnce(t *testing.T) {
+	shmtest.NeedLinux(t, "way for a reader to ask")
 	if !sys.CanWaitAny() {
 		t.Skip("the system has no futex_waitv, so nobody answers")
 	}
@@ -143,6 +144,7 @@ func asAnother(t *testing.T) func(*exec.Cmd) {
 
 // Closing ends the goroutine that answers, and so does forgetting to close.
 func TestAnsweringEnds(t *testing.T) {
+	shmtest.NeedLinux(t, "way for a reader to ask")
 	if !sys.CanWaitAny() {
 		t.Skip("the system has no futex_waitv, so nobody answers")
 	}

@@ -89,6 +89,7 @@ var daemon = shmtest.Helper("daemon", func(args []string) error {
 // A process whose descriptors other code has closed robs nobody, changes no other
 // file, and is told.
 func TestDaemonClosesDescriptors(t *testing.T) {
+	shmtest.NeedLinux(t, "descriptor of the segment that holds its lease")
 	name := shmtest.Name(t)
 	shmtest.Must(shm.NewMutex(shmtest.Opened(shm.Open(name, nil))(t), "mu"))(t)
 	k := shmtest.Start(t, keeper, name)
@@ -136,6 +137,7 @@ var taker = shmtest.Helper("taker", func(args []string) error {
 // A reader that locks the bytes of the leases to come keeps others from new ids. They
 // are told what it is, and what was there goes on.
 func TestReaderLocksTheLeases(t *testing.T) {
+	shmtest.NeedLinux(t, "locks on the bytes of a segment")
 	asNobody := shmtest.AsNobody(t)
 	name := shmtest.Name(t)
 	s := shmtest.Opened(shm.Open(name, &shm.Options{Mode: 0o644}))(t)

@@ -152,6 +152,7 @@ var cutSegment = shmtest.Helper("cutSegment", func(args []string) error {
 })
 
 func TestSegmentThatIsCutOffInUse(t *testing.T) {
+	shmtest.NeedLinux(t, "reservation that leaves a file as short as somebody has cut it: it writes zeros")
 	shmtest.Start(t, cutSegment, shmtest.Name(t)).Wait()
 }
 

@@ -151,6 +151,7 @@ func TestFUSE(t *testing.T) {
 }
 
 func TestHugetlbfsHoldsNoSegment(t *testing.T) {
+	shmtest.NeedLinux(t, "name for that filesystem")
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount filesystems")
 	}

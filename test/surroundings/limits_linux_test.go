@@ -130,6 +130,7 @@ var greedy = shmtest.Helper("greedy", func(args []string) error {
 })
 
 func TestFullFilesystem(t *testing.T) {
+	shmtest.NeedLinux(t, "segment without a lease file, which needs room itself")
 	inNamespace := shmtest.InNamespace(t)
 	for _, helper := range []string{crowded, greedy} {
 		shmtest.StartCmd(t, helper, inNamespace).Wait()
@@ -263,6 +264,7 @@ var poor = shmtest.Helper("poor", func(args []string) error {
 
 // The watch on a holder that dies goes on without a descriptor for its process.
 func TestNoDescriptors(t *testing.T) {
+	shmtest.NeedLinux(t, "need of a descriptor for the locks of each segment")
 	s, _ := agent.Locked(t)
 	holder := agent.Start(t, s.Name())
 	holder.Do("lock", "locked")

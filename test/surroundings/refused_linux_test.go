@@ -72,6 +72,7 @@ var confinedUser = shmtest.Helper("confinedUser", func(args []string) error {
 
 // Without any of the optional system calls everything works.
 func TestWithoutOptionalCalls(t *testing.T) {
+	shmtest.NeedLinux(t, "second way to give a file its name without link")
 	var optional []string
 	for _, c := range sys.Calls() {
 		if !c.Needed && c.Name != "renameat2" { // or else linkat: one of them gives a file its name

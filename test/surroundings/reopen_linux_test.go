@@ -78,6 +78,7 @@ var confined = shmtest.Helper("confined", func(args []string) error {
 })
 
 func TestDescriptorsThatCannotBeReopened(t *testing.T) {
+	shmtest.NeedLinux(t, "segment without a lease file, whose name the process must be able to open")
 	setUp := func(t *testing.T, s *shm.Segment) {
 		shmtest.Must(shm.NewRawValue(s, "n", int64(41)))(t)
 		shmtest.Must(shm.NewValue(s, "existing", int64(0)))(t)
@@ -174,6 +175,7 @@ func TestUnprivilegedWorkersMakeValues(t *testing.T) {
 
 // Whoever has the descriptor of an anonymous segment may take its locks.
 func TestAnonymousLocksForAnotherUser(t *testing.T) {
+	shmtest.NeedLinux(t, "segment without a lease file, which another user may not open")
 	asNobody := shmtest.AsNobody(t)
 	s := shmtest.Opened(shm.Anonymous(nil))(t)
 	v := shmtest.Must(shm.NewValue(s, "n", int64(0)))(t)
@@ -226,6 +228,7 @@ var inheritor = shmtest.Helper("inheritor", func(args []string) error {
 // Processes that share one open file, and cannot have their own, have nothing to
 // exclude each other by. They make no values, and leave the directory as it is.
 func TestProcessesShareOneOpenFile(t *testing.T) {
+	shmtest.NeedLinux(t, "segment without a lease file, which another user may not open")
 	asNobody := shmtest.AsNobody(t)
 	name := shmtest.Name(t)
 	s := shmtest.Opened(shm.Open(name, nil))(t)

@@ -60,6 +60,7 @@ var visitor = shmtest.Helper("visitor", func(args []string) error {
 })
 
 func TestOtherUsers(t *testing.T) {
+	shmtest.NeedLinux(t, "segment that can be given to another user with chown")
 	asNobody := shmtest.AsNobody(t)
 	for _, c := range []struct {
 		owner int
