@@ -138,7 +138,7 @@ func Name(t TB) string {
 	defer nameMu.Unlock()
 	nameCount++
 	name := fmt.Sprintf("%s%d", namePrefix, nameCount)
-	t.Cleanup(func() { _ = os.Remove(sys.Path(name)) })
+	t.Cleanup(func() { _ = sys.Remove(sys.Path(name)) }) // also of one that is mapped
 	return name
 }
 

@@ -3,6 +3,7 @@ package sys
 import (
 	"errors"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/windows"
@@ -18,6 +19,49 @@ import (
 
 // ErrLocked is what the system says of a byte that others have locked.
 var ErrLocked error = windows.ERROR_LOCK_VIOLATION
+
+// held has the locks of this process's files. Windows does not say which lock is a
+// file's own, and takes a shared lock beside an exclusive one of the same file.
+var held = struct {
+	sync.Mutex
+	by map[*os.File]map[int64]bool
+}{by: map[*os.File]map[int64]bool{}}
+
+// holds reports whether f has the lock of one byte.
+func holds(f *os.File, off int64) bool {
+	held.Lock()
+	defer held.Unlock()
+	return held.by[f][off]
+}
+
+// keep notes that f has a lock.
+func keep(f *os.File, off int64) {
+	held.Lock()
+	defer held.Unlock()
+	if held.by[f] == nil {
+		held.by[f] = map[int64]bool{}
+	}
+	held.by[f][off] = true
+}
+
+// forget notes that f does not have a lock any more, and reports whether it had.
+func forget(f *os.File, off int64) (had bool) {
+	held.Lock()
+	defer held.Unlock()
+	had = held.by[f][off]
+	if delete(held.by[f], off); len(held.by[f]) == 0 {
+		delete(held.by, f)
+	}
+	return had
+}
+
+// CloseLocks closes a file that has locks, which Windows drops.
+func CloseLocks(f *os.File) error {
+	held.Lock()
+	delete(held.by, f)
+	held.Unlock()
+	return f.Close()
+}
 
 // beyond is added to bytes that the data may reach.
 const beyond = 1 << 60
@@ -54,13 +98,21 @@ func unlock(f *os.File, off, length int64) {
 }
 
 // TryLock takes the exclusive lock of one byte for f. It returns false if another file
-// holds a lock there. It does not wait for the lock, but for those who only ask. The
-// error is the system's own, or fs.ErrClosed.
+// holds a lock there. A second call for a byte that f holds succeeds and changes nothing.
+// It does not wait for the lock, but for those who only ask. The error is the system's
+// own, or fs.ErrClosed.
 func TryLock(f *os.File, off int64) (got bool, err error) {
+	if holds(f, off) {
+		return true, nil
+	}
 	const tries = 50
 	for range tries {
-		if got, err = lockNow(f, off, 1, windows.LOCKFILE_EXCLUSIVE_LOCK); got || err != nil {
+		if got, err = lockNow(f, off, 1, windows.LOCKFILE_EXCLUSIVE_LOCK); err != nil {
 			return got, err
+		}
+		if got {
+			keep(f, off)
+			return true, nil
 		}
 		if off < beyond { // Nobody asks for the allocation lock, and many wait for it.
 			return false, nil
@@ -91,17 +143,30 @@ func WaitLock(f *os.File, off int64) error {
 }
 
 // Unlock releases the lock that f holds on one byte. It never blocks.
-func Unlock(f *os.File, off int64) { unlock(f, off, 1) }
+func Unlock(f *os.File, off int64) {
+	if forget(f, off) {
+		unlock(f, off, 1)
+	}
+}
 
-// Obstacle returns NoLock: Windows does not say what is in the way, TryLock does.
-func Obstacle(*os.File, int64) (Lock, error) { return NoLock, nil }
+// Obstacle returns what keeps f from the exclusive lock of one byte, as far as Windows
+// tells: it does not tell of shared locks. It never blocks.
+func Obstacle(f *os.File, off int64) (Lock, error) {
+	if locked, err := Locked(f, off, 1); locked || err != nil {
+		return ExclusiveLock, err
+	}
+	return NoLock, nil
+}
 
 // Locked reports whether a file other than f holds an exclusive lock on any of length
 // bytes from off. It never blocks. It returns true with an error, as nothing is known
 // then.
 //
-// Preconditions: f itself does not hold the lock of just these bytes.
+// Preconditions: if length is not 1, f itself holds no lock of these bytes.
 func Locked(f *os.File, off, length int64) (bool, error) {
+	if length == 1 && holds(f, off) {
+		return false, nil
+	}
 	got, err := lockNow(f, off, length, 0)
 	if got {
 		unlock(f, off, length)

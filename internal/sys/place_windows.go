@@ -25,8 +25,5 @@ func Settle(_ *os.File, path string, place uint64, _ bool) (uint64, error) {
 // Unsettle does nothing on Windows.
 func Unsettle(Key) {}
 
-// CloseLocks closes a file that has locks, which Windows drops.
-func CloseLocks(f *os.File) error { return f.Close() }
-
 // Backend names this set of files.
 const Backend = "windows"

@@ -89,6 +89,9 @@ func TestAnonymous(t *testing.T) {
 		t.Error("it has other bytes")
 	}
 	for name := range shmtest.SharedNames() {
+		if sys.Backend == "windows" {
+			break // it has a name until it is closed, of which nothing says what it is
+		}
 		if !before[name] && strings.Contains(name, "anonymous") {
 			t.Errorf("it has the name %s", name)
 		}

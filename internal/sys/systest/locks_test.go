@@ -180,7 +180,13 @@ var received = shmtest.Helper("received", func([]string) error {
 func TestHandover(t *testing.T) {
 	s := file(t)
 	description := shmtest.Must(sys.Reopen(s.f, s.path))(t)
-	socket := shmtest.Must(sys.Send(description))(t)
+	socket, err := sys.Send(description)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip("a child opens the file anew by the descriptor that it inherits")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := shmtest.StartWithFiles(t, received, s.f, socket)
 	if err := errors.Join(sys.CloseLocks(description), socket.Close()); err != nil { // the child has them alone
 		t.Error(err)
