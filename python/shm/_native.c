@@ -790,6 +790,10 @@ SLOW(compare_and_swap)
 SLOW(getitem)
 SLOW(setitem)
 SLOW(edit)
+SLOW(set)
+SLOW(append)
+SLOW(and_)
+SLOW(or_)
 
 #define SELF ((Handle *)self)
 
@@ -1127,6 +1131,242 @@ static PyObject *array_add(PyObject *self, PyObject *const *args, Py_ssize_t n)
     return object_of(sum, SELF->number);
 }
 
+/* Atomic. Its numbers are integers of 4 or 8 bytes, and it has no lock. */
+
+enum atomic_operation { EXCHANGE, FETCH_ADD, FETCH_AND, FETCH_OR };
+
+static inline uint64_t atomic_do(enum atomic_operation what, char *p, int size, uint64_t x)
+{
+    uint32_t *four = (uint32_t *)p;
+    uint64_t *eight = (uint64_t *)p;
+    switch (what) {
+    case EXCHANGE:
+        return size == 4 ? __atomic_exchange_n(four, (uint32_t)x, __ATOMIC_SEQ_CST) : __atomic_exchange_n(eight, x, __ATOMIC_SEQ_CST);
+    case FETCH_ADD:
+        return size == 4 ? __atomic_fetch_add(four, (uint32_t)x, __ATOMIC_SEQ_CST) : __atomic_fetch_add(eight, x, __ATOMIC_SEQ_CST);
+    case FETCH_AND:
+        return size == 4 ? __atomic_fetch_and(four, (uint32_t)x, __ATOMIC_SEQ_CST) : __atomic_fetch_and(eight, x, __ATOMIC_SEQ_CST);
+    default:
+        return size == 4 ? __atomic_fetch_or(four, (uint32_t)x, __ATOMIC_SEQ_CST) : __atomic_fetch_or(eight, x, __ATOMIC_SEQ_CST);
+    }
+}
+
+/* Whether a verb of an Atomic can change the number here, to x. */
+static inline int atomic_ready(Handle *s, PyObject *x, uint64_t *bits)
+{
+    return NUMBER(s) && s->writable && bits_of(x, s->number, bits);
+}
+
+static PyObject *atomic_load(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    Handle *s = SELF;
+    if (!NUMBER(s))
+        return slow_load(self, NULL, NULL);
+    return object_of(
+        s->number.size == 4 ? __atomic_load_n((uint32_t *)s->data, __ATOMIC_SEQ_CST) : __atomic_load_n((uint64_t *)s->data, __ATOMIC_SEQ_CST),
+        s->number);
+}
+
+static PyObject *atomic_store(PyObject *self, PyObject *x)
+{
+    uint64_t bits;
+    if (!atomic_ready(SELF, x, &bits))
+        return slow_store(self, x, NULL);
+    atomic_do(EXCHANGE, SELF->data, SELF->number.size, bits);
+    Py_RETURN_NONE;
+}
+
+static PyObject *atomic_get(PyObject *self, void *Py_UNUSED(closure))
+{
+    return atomic_load(self, NULL);
+}
+
+static int atomic_set(PyObject *self, PyObject *x, void *Py_UNUSED(closure))
+{
+    return set_by(atomic_store, self, x);
+}
+
+static PyObject *atomic_swap(PyObject *self, PyObject *x)
+{
+    uint64_t bits;
+    if (!atomic_ready(SELF, x, &bits))
+        return slow_swap(self, x, NULL);
+    return object_of(atomic_do(EXCHANGE, SELF->data, SELF->number.size, bits), SELF->number);
+}
+
+static PyObject *atomic_add(PyObject *self, PyObject *x)
+{
+    uint64_t bits;
+    if (!atomic_ready(SELF, x, &bits))
+        return slow_add(self, x, NULL);
+    return object_of(atomic_do(FETCH_ADD, SELF->data, SELF->number.size, bits) + bits, SELF->number);
+}
+
+static PyObject *atomic_and(PyObject *self, PyObject *x)
+{
+    uint64_t bits;
+    if (!atomic_ready(SELF, x, &bits))
+        return slow_and_(self, x, NULL);
+    return object_of(atomic_do(FETCH_AND, SELF->data, SELF->number.size, bits), SELF->number);
+}
+
+static PyObject *atomic_or(PyObject *self, PyObject *x)
+{
+    uint64_t bits;
+    if (!atomic_ready(SELF, x, &bits))
+        return slow_or_(self, x, NULL);
+    return object_of(atomic_do(FETCH_OR, SELF->data, SELF->number.size, bits), SELF->number);
+}
+
+static PyObject *atomic_compare_and_swap(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    Handle *s = SELF;
+    uint64_t old, bits;
+    if (!two("compare_and_swap", n))
+        return NULL;
+    if (!atomic_ready(s, args[0], &old) || !atomic_ready(s, args[1], &bits))
+        return slow_compare_and_swap(self, args[0], args[1]);
+    if (s->number.size == 4)
+        return PyBool_FromLong(cas_4((uint32_t *)s->data, (uint32_t)old, (uint32_t)bits));
+    return PyBool_FromLong(__atomic_compare_exchange_n((uint64_t *)s->data, &old, bits, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+}
+
+/* Claim: the cell that this process has of a counter or a gauge. Claim in cells.py has the rest. */
+
+typedef struct {
+    PyObject_HEAD
+    uint64_t *cell; /* its number; NULL: this process has none yet, or no plain one */
+    PyObject *mine; /* the Mine in Python, or None */
+} Claim;
+
+static int Claim_traverse(Claim *c, visitproc visit, void *arg)
+{
+    Py_VISIT(c->mine);
+    return 0;
+}
+
+static int Claim_clear(Claim *c)
+{
+    c->cell = NULL;
+    Py_CLEAR(c->mine);
+    return 0;
+}
+
+static void Claim_dealloc(Claim *c)
+{
+    PyObject_GC_UnTrack(c);
+    Claim_clear(c);
+    Py_TYPE(c)->tp_free((PyObject *)c);
+}
+
+static PyObject *Claim_get_mine(Claim *c, void *Py_UNUSED(closure))
+{
+    PyObject *mine = c->mine == NULL ? Py_None : c->mine;
+    Py_INCREF(mine);
+    return mine;
+}
+
+/* Set the Mine. Its attribute bits is the c_uint64 of its number. */
+static int Claim_set_mine(Claim *c, PyObject *mine, void *Py_UNUSED(closure))
+{
+    char *p = NULL;
+    Py_ssize_t n = 8;
+    if (mine == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete mine");
+        return -1;
+    }
+    if (mine != Py_None) {
+        PyObject *bits = PyObject_GetAttrString(mine, "bits");
+        if (bits == NULL)
+            return -1;
+        p = address_of(bits, &n); /* which the Mine keeps */
+        Py_DECREF(bits);
+        if (p == NULL)
+            return -1;
+        if (n != 8 || (uintptr_t)p % 8) {
+            PyErr_SetString(PyExc_ValueError, "this is not the number of a cell");
+            return -1;
+        }
+    }
+    c->cell = NULL; /* before the old Mine goes */
+    Py_INCREF(mine);
+    Py_XSETREF(c->mine, mine);
+    c->cell = (uint64_t *)p;
+    return 0;
+}
+
+static PyGetSetDef Claim_getset[] = {
+    {"mine", (getter)Claim_get_mine, (setter)Claim_set_mine, "The cell of this process, or None.", NULL},
+    {NULL},
+};
+
+static PyTypeObject Claim_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "shm._native.Claim",
+    .tp_basicsize = sizeof(Claim),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "What this process has of the cells of one value.",
+    .tp_new = PyType_GenericNew,
+    .tp_traverse = (traverseproc)Claim_traverse,
+    .tp_clear = (inquiry)Claim_clear,
+    .tp_dealloc = (destructor)Claim_dealloc,
+    .tp_getset = Claim_getset,
+};
+
+/* _count_at(claim, code): the cell of a counter or a gauge, of integers or doubles of 8 bytes. */
+static PyObject *handle_count_at(Handle *s, PyObject *args)
+{
+    PyObject *claim;
+    const char *code;
+    if (!PyArg_ParseTuple(args, "O!s:_count_at", &Claim_Type, &claim, &code))
+        return NULL;
+    Number number = number_of(code, 8);
+    if (number.kind == 0 || s->count)
+        Py_RETURN_NONE;
+    remember(&s->memory[0], claim);
+    s->number = number;
+    s->count = 1;
+    Py_RETURN_NONE;
+}
+
+/* Return the number of the cell that this process has claimed, or NULL. */
+static inline uint64_t *claimed(Handle *s)
+{
+    return s->count ? ((Claim *)s->memory[0])->cell : NULL;
+}
+
+/* Other threads of the process do not come between, but other processes may add to the shared cell. */
+static PyObject *count_add(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    uint64_t bits = 1, *p = claimed(SELF);
+    double d = 1;
+    if (p == NULL || n > 1 || names != NULL || (n == 1 && !addend(args[0], SELF->number, &bits, &d))) {
+        PyObject *slow = PyObject_GetAttr(self, slow_add_name);
+        if (slow == NULL)
+            return NULL;
+        PyObject *r = PyObject_Vectorcall(slow, args, n, names);
+        Py_DECREF(slow);
+        return r;
+    }
+    if (SELF->number.kind != 'f') {
+        __atomic_fetch_add(p, bits, __ATOMIC_SEQ_CST);
+    } else {
+        uint64_t old = __atomic_load_n(p, __ATOMIC_SEQ_CST);
+        while (!__atomic_compare_exchange_n(p, &old, pattern_of(float_of(old, 8) + d, 8), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+            ;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *count_set(PyObject *self, PyObject *x)
+{
+    uint64_t bits, *p = claimed(SELF);
+    if (p == NULL || !bits_of(x, SELF->number, &bits))
+        return slow_set(self, x, NULL);
+    __atomic_store_n(p, bits, __ATOMIC_RELEASE);
+    Py_RETURN_NONE;
+}
+
 /* String and Struct. */
 
 static inline uint64_t load_commit(Handle *s)
@@ -1294,6 +1534,68 @@ static PyObject *struct_store(PyObject *self, PyObject *x)
     if (leave(s->hold, how, s->mutex) < 0)
         return NULL;
     Py_RETURN_NONE;
+}
+
+/* Ring. */
+
+/* _ring_at(memory, offset, count, stride, type, size, code): the slots of a ring that keeps
+ * count values of a ctypes type: a number of that code, or with None any other type. */
+static PyObject *handle_ring_at(Handle *s, PyObject *args)
+{
+    PyObject *memory, *type;
+    Py_ssize_t offset, count, stride, size, n;
+    const char *code;
+    if (!PyArg_ParseTuple(args, "OnnnOnz:_ring_at", &memory, &offset, &count, &stride, &type, &size, &code))
+        return NULL;
+    Number number = number_of(code, size);
+    if (s->count || s->hold == NULL || (code != NULL && (number.kind == 0 || number.kind == '?')))
+        Py_RETURN_NONE;
+    char *p = address_of(memory, &n);
+    if (p == NULL)
+        return NULL;
+    if (offset < 0 || offset > n || size < 1 || size > stride || count < 1 || count >= (n - offset) / stride) {
+        PyErr_SetString(PyExc_ValueError, "the slots of a ring are outside its memory");
+        return NULL;
+    }
+    remember(&s->memory[0], memory);
+    remember(&s->type, type);
+    s->number = number;
+    s->data = p + offset;
+    s->capacity = stride;
+    s->full = size;
+    s->count = count;
+    Py_RETURN_NONE;
+}
+
+static PyObject *ring_append(PyObject *self, PyObject *x)
+{
+    Handle *s = SELF;
+    uint64_t bits = 0;
+    Py_ssize_t n = 0;
+    const char *from = NULL;
+    int how = NOT_NOW;
+    if (s->count && s->number.kind) {
+        if (bits_of(x, s->number, &bits))
+            how = enter(s->hold);
+    } else if (s->count && (PyObject *)Py_TYPE(x) == s->type) {
+        if ((from = address_of(x, &n)) == NULL)
+            return NULL;
+        if ((size_t)n == s->full)
+            how = enter(s->hold);
+    }
+    if (how == NOT_NOW)
+        return slow_append(self, x, NULL);
+    uint64_t seq = load_commit(s);
+    /* There is one slot more than values that are kept, so no reader may be told of this one. */
+    char *slot = s->data + seq % ((uint64_t)s->count + 1) * s->capacity;
+    if (from != NULL)
+        memcpy(slot, from, s->full);
+    else
+        put_bits(slot, s->number.size, bits);
+    commit(s, seq);
+    if (leave(s->hold, how, s->mutex) < 0)
+        return NULL;
+    return PyLong_FromUnsignedLongLong(seq + 1);
 }
 
 static PyObject *struct_get(PyObject *self, void *Py_UNUSED(closure))
@@ -1478,6 +1780,19 @@ static PyMethodDef Handle_methods[] = {
     {"array_load", array_getitem, METH_O, NULL},
     {"array_store", FAST(array_setitem), METH_FASTCALL, NULL},
     {"array_add", FAST(array_add), METH_FASTCALL, NULL},
+    {"_ring_at", (PyCFunction)handle_ring_at, METH_VARARGS, NULL},
+    {"ring_append", ring_append, METH_O, NULL},
+    {"_count_at", (PyCFunction)handle_count_at, METH_VARARGS, NULL},
+    {"atomic_load", atomic_load, METH_NOARGS, NULL},
+    {"atomic_store", atomic_store, METH_O, NULL},
+    {"atomic_swap", atomic_swap, METH_O, NULL},
+    {"atomic_add", atomic_add, METH_O, NULL},
+    {"atomic_and_", atomic_and, METH_O, NULL},
+    {"atomic_or_", atomic_or, METH_O, NULL},
+    {"atomic_compare_and_swap", FAST(atomic_compare_and_swap), METH_FASTCALL, NULL},
+    {"counter_add", FAST(count_add), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"gauge_add", FAST(count_add), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"gauge_set", count_set, METH_O, NULL},
     {"string_load", string_load, METH_NOARGS, NULL},
     {"string_store", string_store, METH_O, NULL},
     {"struct_load", struct_load, METH_NOARGS, NULL},
@@ -1489,6 +1804,7 @@ static PyMethodDef Handle_methods[] = {
 static PyGetSetDef Handle_getset[] = {
     {"_mutex", (getter)get_mutex, (setter)set_mutex, NULL, NULL},
     {"_hold", (getter)get_hold, (setter)set_hold, NULL, NULL},
+    {"atomic_value", atomic_get, atomic_set, NULL, NULL},
     {"number_value", number_get, number_set, NULL, NULL},
     {"string_value", string_get, string_set, NULL, NULL},
     {"struct_value", struct_get, struct_set, NULL, NULL},
@@ -1646,6 +1962,7 @@ static int prepare(PyObject *module)
         {&slow_store_name, "_slow_store"}, {&slow_add_name, "_slow_add"}, {&slow_swap_name, "_slow_swap"},
         {&slow_compare_and_swap_name, "_slow_compare_and_swap"}, {&slow_getitem_name, "_slow_getitem"},
         {&slow_setitem_name, "_slow_setitem"}, {&slow_edit_name, "_slow_edit"},
+        {&slow_set_name, "_slow_set"}, {&slow_append_name, "_slow_append"}, {&slow_and__name, "_slow_and_"}, {&slow_or__name, "_slow_or_"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (*names[i].name == NULL && (*names[i].name = PyUnicode_InternFromString(names[i].text)) == NULL)
@@ -1656,8 +1973,8 @@ static int prepare(PyObject *module)
     const struct {
         PyTypeObject *type;
         const char *name;
-    } types[] = {{&Hold_Type, "Hold"}, {&Handle_Type, "Handle"}};
-    for (int i = 0; i < 2; i++) {
+    } types[] = {{&Hold_Type, "Hold"}, {&Handle_Type, "Handle"}, {&Claim_Type, "Claim"}};
+    for (int i = 0; i < 3; i++) {
         if (PyType_Ready(types[i].type) < 0)
             return -1;
         Py_INCREF(types[i].type);

@@ -36,8 +36,8 @@ class AtomicArray:
         i = range(self._len)[i]
         atomic = self._known.get(i)
         if atomic is None:
-            obj = self._mapping.at(self._type, self._start + i * ctypes.sizeof(self._type))
-            atomic = self._known.setdefault(i, Atomic(self._mapping, self.name, obj, i))
+            offset = self._start + i * ctypes.sizeof(self._type)
+            atomic = self._known.setdefault(i, Atomic(self._mapping, self.name, self._type, offset, i))
         return atomic
 
     def __getitem__(self, i):

@@ -181,6 +181,10 @@ def _pairs(seg):
     atomic, counter = seg.atomic("atomic", "q"), seg.counter("counter")
     yield "atomic.add(1)", lambda: atomic.add(1), None
     yield "counter.add(1)", lambda: counter.add(1), None
+    ring, rows = seg.ring("ring", "q", 100), seg.ring("rows", Point, 100)
+    point = Point(1, 2)
+    yield "ring.append(1)", lambda: ring.append(1), None
+    yield "ring.append of a struct", lambda: rows.append(point), None
     yield 'seg["v"], a number', lambda: seg["v"], None
     yield 'seg["p"], a struct', lambda: seg["p"], None
 

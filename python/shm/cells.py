@@ -20,7 +20,7 @@ count. What an exception leaves over has this process's id, and the next claim f
 import ctypes
 from collections import namedtuple
 
-from . import futex
+from . import futex, native
 from .atomics import SEQ_CST, cas_8, compare_exchange_8, fence, function, store_release, unavailable
 from .cell import CLEAN, OWNER_ID, CountCell
 from .errors import FullError, LockError, ReadOnlyError, UsageError
@@ -35,10 +35,13 @@ Part = namedtuple("Part", "pid program value")
 Part.__doc__ = """What one living process has in a gauge. pid and program are 0 and "" if the segment does not tell them any more."""
 
 
-class Claim:
-    """What this process has of the cells of one value. The mapping has one for each."""
+class Claim(native.Claim):
+    """What this process has of the cells of one value. The mapping has one for each.
 
-    __slots__ = ("mine", "exclusion")
+    mine is the Mine of this process, or None.
+    """
+
+    __slots__ = ("exclusion",)
 
     def __init__(self):
         self.start_anew()

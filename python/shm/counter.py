@@ -6,9 +6,10 @@ from types import GenericAlias
 from .cells import Cells, Part
 from .ctype import addend
 from .locked import pickled
+from .native import Handle, compiled
 
 
-class _Celled:
+class _Celled(Handle):
     """What Counter and Gauge have in common."""
 
     __slots__ = ("name", "_mapping", "_cells", "_claim", "_float", "_wrap", "__weakref__")
@@ -21,6 +22,7 @@ class _Celled:
         self._claim = self._cells.claim
         self._float = type is ctypes.c_double
         self._wrap = type
+        self._count_at(self._claim, type._type_)
 
     def __reduce__(self):
         return pickled(self._mapping, self.name)
@@ -38,6 +40,7 @@ class _Celled:
         return f"<{self.__class__.__name__} {self.name!r} = {self.load()!r}>"
 
 
+@compiled("counter")
 class Counter(_Celled):
     """A number that many processes add to, each in a cell of its own, so that none waits for another.
 
@@ -64,6 +67,7 @@ class Counter(_Celled):
     value = property(load, doc="The sum: load.")
 
 
+@compiled("gauge")
 class Gauge(_Celled):
     """A number of which each process has a part of its own. load returns the sum of the parts of the living.
 

@@ -235,7 +235,7 @@ class Entry(_Entry):
 
     def _atomic(self, at):
         t = ctypes.c_uint32 if self._record.layout.size == 4 else ctypes.c_uint64
-        return Atomic(self._mapping, self.name, self._mapping.at(t, self._record.elements + at))
+        return Atomic(self._mapping, self.name, t, self._record.elements + at)
 
     def _put_numbers(self, patches):
         """Write each number of up to 8 bytes by one store, and copy what is inside a struct."""

@@ -9,11 +9,13 @@ from .ctype import instance, is_number, type_of
 from .errors import ArgumentError
 from .locked import Locked, pickled
 from .mutex import mutex_of
+from .native import compiled
 from .published import MAX_TRIES, locked_briefly
 
 _U64 = (1 << 64) - 1
 
 
+@compiled("ring")
 class Ring(Locked):
     """The last len(r) values of a stream. The first value has the number 1, and each next one the next number.
 
@@ -32,6 +34,8 @@ class Ring(Locked):
         self._number, self._size, self._count = is_number(type), ctypes.sizeof(type), record.count
         self._commit = mapping.at(ctypes.c_uint64, record.data + LockCell.commit.offset)
         self._slots, self._stride, self._read_only = record.elements, record.stride, mapping.read_only
+        code = record.layout.code
+        self._ring_at(mapping.memory, self._slots, self._count, self._stride, type, self._size, code)
 
     def __reduce__(self):
         made_here = self._type.__module__ == type_of.__module__  # see Struct.__reduce__

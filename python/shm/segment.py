@@ -224,7 +224,7 @@ class Segment(Mapping):
             return Histogram(m, r)
         if r.access == ATOMIC and r.kind in (SINGLE, ARRAY) and number and number in "iIqQ":
             t = ctype.type_of(r.layout)
-            return AtomicArray(m, r, t) if r.kind == ARRAY else Atomic(m, r.name, m.at(t, r.data))
+            return AtomicArray(m, r, t) if r.kind == ARRAY else Atomic(m, r.name, t, r.data)
         if r.access == LOCKED and number and number != "Zd" and r.kind in (SINGLE, ARRAY):
             return (Value if r.kind == SINGLE else Array)(mutex_of(m, r), r)
         raise FormatError(

@@ -11,7 +11,7 @@ from .change import Awaited
 from .ctype import addend
 from .errors import ReadOnlyError
 from .locked import Locked, made, pickled
-from .native import compiled, implementation, late
+from .native import Handle, compiled, implementation, late
 
 
 # CPython 3.9 calls signal handlers between any two instructions, also in the middle of
@@ -150,11 +150,9 @@ class Value(Awaited, Locked):
         return f"<Value {self._mutex.name!r} = {self.load()!r}>"
 
 
-if implementation == "native":
-    late(_obj=made, _fetch_add=lambda value: fetch_add_of(value._obj))(Value)
 
-
-class Atomic:
+@compiled("atomic")
+class Atomic(Handle):
     """An integer of 4 or 8 bytes with atomic operations between processes.
 
     No operation waits for another process, so a process that dies cannot block it:
@@ -163,17 +161,19 @@ class Atomic:
     atomic operations for Python.
     """
 
-    __slots__ = ("name", "_mapping", "_obj", "_type", "_ref", "_read_only", "_functions", "_place", "__weakref__")
+    __slots__ = ("name", "_mapping", "_offset", "_obj", "_type", "_ref", "_read_only", "_functions", "_place", "__weakref__")
 
     __class_getitem__ = classmethod(GenericAlias)
 
-    def __init__(self, mapping, name, obj, part=None):
-        self._mapping, self._obj, self._read_only = mapping, obj, mapping.read_only
+    def __init__(self, mapping, name, type, offset, part=None):
+        self._mapping, self._offset, self._read_only = mapping, offset, mapping.read_only
         self.name, self._place = name if part is None else f"{name}[{part}]", (name, part)
         # As a result type it gives an int, and as an argument it takes the low bits of any int.
-        self._type = type(obj)
-        self._ref = ctypes.byref(obj)
-        self._functions = {}
+        self._type = type
+        self._at(mapping.memory, offset, 1, type._type_, ctypes.sizeof(type), not mapping.read_only)
+        if implementation == "python":
+            self._obj = obj = mapping.inner(type, offset)
+            self._ref, self._functions = ctypes.byref(obj), {}
 
     def __reduce__(self):
         name, part = self._place
@@ -232,3 +232,12 @@ class Atomic:
 
     def __repr__(self):
         return f"<Atomic {self.name!r} = {self.load()!r}>"
+
+
+if implementation == "native":
+    late(_obj=made, _fetch_add=lambda value: fetch_add_of(value._obj))(Value)
+    late(
+        _obj=lambda atomic: atomic._mapping.inner(atomic._type, atomic._offset),
+        _ref=lambda atomic: ctypes.byref(atomic._obj),
+        _functions=lambda atomic: {},
+    )(Atomic)

@@ -111,6 +111,81 @@ class Verbs(Case):
         with self.assertRaises(AttributeError):
             del v.value
 
+    @unittest.skipUnless(NATIVE, "the verbs in C are not there")
+    def test_atomics_and_counters_as_in_python(self):
+        seg = self.seg
+
+        def same(value, number, verb, *args):
+            """Do as self.same does, for a value without a lock, whose number is the ctypes object."""
+            before, wanted = bytes(number), outcome(getattr(value, "_slow_" + verb), *args)
+            stored = bytes(number)
+            ctypes.memmove(ctypes.addressof(number), before, len(before))
+            self.assertEqual(outcome(getattr(value, verb), *args), wanted, (value, verb, args))
+            self.assertEqual(bytes(number), stored, (value, verb, args))
+
+        for code in "iIqQ":
+            for a in (seg.atomic("at" + code, code), seg.atomic_array("aa" + code, code, 3).at(1)):
+                for x in ODD:
+                    for verb in ("store", "swap", "add", "and_", "or_"):
+                        a.store(-2)
+                        same(a, a._obj, verb, x)
+                    for y in (x, -2, 4):
+                        a.store(-2)
+                        same(a, a._obj, "compare_and_swap", y, x)
+                        same(a, a._obj, "compare_and_swap", -2, y)
+                    same(a, a._obj, "load")
+                a.value = 5
+                self.assertEqual((a.value, a.load()), (5, 5))
+                self.assertRaises(TypeError, a.compare_and_swap, 1)
+        for code in "qQd":
+            c, g = seg.counter("c" + code, code), seg.gauge("g" + code, code)
+            c.add()
+            g.set(1)
+            for x in ODD:
+                same(c, c._claim.mine.bits, "add", x)
+                same(g, g._claim.mine.bits, "add", x)
+                same(g, g._claim.mine.bits, "set", x)
+            for wrong in ((1, 2), ("x",)):
+                self.assertRaises(TypeError, c.add, *wrong)
+            c._claim.mine.number.value = 4
+            c.add(delta=2)
+            c.add()
+            self.assertEqual(c.load(), 7)
+        ro = shm.open_fd(os.dup(seg.fileno()), readonly=True)
+        for change in (
+            lambda: ro["atq"].store(1), lambda: ro["atq"].add(1), lambda: ro["atq"].compare_and_swap(5, 6), lambda: ro["aaq"].at(1).or_(1),
+            lambda: ro["cq"].add(1), lambda: ro["gq"].set(1), lambda: ro["gq"].add(1),
+        ):  # fmt: skip
+            self.assertRaises(shm.ReadOnlyError, change)
+
+    @unittest.skipUnless(NATIVE, "the verbs in C are not there")
+    def test_rings_as_in_python(self):
+        """Rings that are appended to by both paths have the same values."""
+        seg = self.seg
+        for code in "bBhHiIqQfd":
+            pairs = [seg.ring(f"{n}{code}", code, 3) for n in "ab"]
+            for x in ODD:
+                outcomes = [outcome(r.append if r is pairs[0] else r._slow_append, x) for r in pairs]
+                self.assertEqual(outcomes[0], outcomes[1], (code, x))
+                self.assertEqual(*[repr(r._kept_bytes()) for r in pairs])
+        r = seg.ring("points", Point, 3)
+        for i in range(9):
+            self.assertEqual(r.append(Point(i, -i) if i % 2 else (i, -i)), i + 1)
+            x, seq = r.last()
+            self.assertEqual((x.x, x.y, seq), (i, -i, i + 1))
+        self.assertEqual([bytes(Point(i, -i)) for i in (6, 7, 8)], r._kept_bytes())
+        for commit in (2**63, 2**64 - 1):  # what another process writes there leads to no other memory
+            r._commit.value = commit
+            r.append(Point(1, 2))
+        d = seg.ring("doubled", Doubled, 2)
+        d.append(4)
+        d.append(Doubled(5))
+        self.assertEqual(d.last()[0].x, 10)
+        with r.get_lock():
+            r.append(Point(3, 4))
+        self.assertRaises(RuntimeError, r.get_lock().change, r.append, Point(5, 6))
+        self.assertEqual(r.get_lock()._word.value, 0)
+
     def test_objects_as_numbers(self):
         """Other objects that are numbers are taken as such, by both paths; what is none changes nothing."""
         seg = self.seg
