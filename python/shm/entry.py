@@ -1,6 +1,7 @@
 """What a segment's directory says of a named value, and values whose type is found at run time."""
 
 import ctypes
+import operator
 import struct
 import time
 from collections import namedtuple
@@ -11,7 +12,7 @@ from .errors import ArgumentError, FormatError, ReadOnlyError, TooLongError
 from .lockinfo import lock_info
 from .mutex import mutex_of
 from .published import Slots
-from .record import ACCESS_NAMES, ATOMIC, CELLS, HISTOGRAM, PUBLISHED, RING
+from .record import ACCESS_NAMES, ATOMIC, BUCKETS_OFFSET, CELLS, COUNTER, GAUGE, HISTOGRAM, PUBLISHED, RING
 from .value import Atomic
 
 _POLL = 0.1  # seconds between two looks at a value that announces no change
@@ -119,6 +120,72 @@ class Entry(_Entry):
             self._store(patches)
             return
 
+    def parts(self):
+        """Return how many parts of the value change each by itself: the rows of a table, and 1 for any other value."""
+        return self.length if self._record.is_table else 1
+
+    def load_bytes(self, part=0):
+        """Return a copy of a part of the value, as it is in memory, and the number of the commit that it is of.
+
+        A part of a published value is the copy of one commit. Other values have no commits: the
+        number is 0, each number is one load, and what has no lock may be copied while it changes.
+        Of a ring it is the newest value with its number, or b"" and 0 if there is none. Of a
+        counter, a gauge and a histogram it is the sum, or bounds, counts and sum. It takes no lock.
+
+        Raises ArgumentError for a mutex, IndexError for a part that there is not, and
+        TooLongError for a part of more than 16 MiB.
+        """
+        r, part = self._record, range(self.parts())[operator.index(part)]
+        size = self._part_size()
+        if r.kind == RING:
+            ring = self._segment[self.name]
+            newest = list(self._since(ring, ring._commit.value - 1)) if ring._commit.value else []
+            return (newest[-1][1], newest[-1][0]) if newest else (b"", 0)
+        if r.kind in CELLS:
+            return self._shown()[1], 0
+        if r.access != PUBLISHED:
+            return self._bytes(), 0
+        slots = Slots(self._mapping, r, part if r.is_table else None)
+        return slots.read(lambda slot: (bytes(slot[:size]), slots.count.value))
+
+    def store_bytes(self, b, part=0):
+        """Set a part of the value to bytes that load_bytes has returned, of this value or of one like it.
+
+        It appends them to a ring. It makes the sum of a counter and the counts of a histogram what
+        the bytes say, which is exact only if nobody else counts at the same time; it sets this
+        process's part of a gauge. It waits for the lock of a value that has one. Bytes
+        that a published value has already are no commit.
+
+        Raises ArgumentError if the number of bytes is not that of the part, or if a
+        histogram has other bounds, and what load_bytes and parse raise. Then nothing is changed.
+        """
+        r, part, b = self._record, range(self.parts())[operator.index(part)], bytes(memoryview(b))
+        if self._mapping.read_only:
+            raise ReadOnlyError(f"value {self.name!r}: {self._mapping.path} is mapped read-only: open the segment without readonly")
+        want = self._shown()[0].size if r.kind in CELLS else self._part_size()
+        if len(b) != want:
+            raise ArgumentError(f"value {self.name!r}: {len(b)} bytes are given, and the part has {want}")
+        if r.kind == RING:
+            ring = self._segment[self.name]
+            ring.append(ring._type.from_buffer_copy(b))
+        elif r.kind in CELLS:
+            self._store_cells(b)
+        else:
+            self._store([(part * want, b)])
+
+    def since(self, after):
+        """Return an iterator of number and bytes of each value of a ring that is kept and newer than the value of that number.
+
+        The oldest comes first, as of the call. If the first number is not after + 1, those
+        between are not kept any more. For other values there is nothing in it.
+        """
+        after = operator.index(after)
+        return self._since(self._segment[self.name], max(after, 0)) if self._record.kind == RING else iter(())
+
+    @staticmethod
+    def _since(ring, after):
+        return iter(ring._bytes_since(after, ring._commit.value))
+
     def wait_for(self, ok, timeout=None, cancel=None):
         """Sleep until ok(x) is true for what load returns; return that.
 
@@ -188,6 +255,34 @@ class Entry(_Entry):
         words = m.at(ctypes.c_uint64 * (-(-self.size // 8)), r.elements)
         return struct.pack(f"={len(words)}Q", *words)[: self.size]
 
+    def _part_size(self):
+        """Return the bytes of a part of a value without cells. Raises ArgumentError, TooLongError."""
+        r = self._record
+        if r.layout is None:
+            raise ArgumentError(f"value {self.name!r}: a {self.kind} has no bytes")
+        size = r.layout.size if r.is_table or r.kind == RING else self.size
+        if size > texts.MAX_SHOWN:
+            raise TooLongError(f"value {self.name!r}: {size} bytes are more than {texts.MAX_SHOWN}")
+        return size
+
+    def _store_cells(self, b):
+        """Make the sums of a value with cells what the bytes say."""
+        r, value = self._record, self._segment[self.name]
+        if r.kind == GAUGE:
+            value.set(*struct.unpack("=" + r.layout.code, b))
+        elif r.kind == COUNTER:
+            value._cells.mine()  # raises what add would raise
+            value._cells.correct(0, *struct.unpack("=" + r.layout.code, b))
+        else:
+            n = r.count
+            numbers = struct.unpack(f"={n}d{n + 1}Qd", b)
+            if list(numbers[:n]) != value.bounds:
+                raise ArgumentError(f"value {self.name!r}: the histogram has the bounds {value.bounds}, not {list(numbers[:n])}")
+            value._cells.mine()
+            value._cells.correct(0, numbers[-1])
+            for i, count in enumerate(numbers[n:-1]):
+                value._cells.correct(BUCKETS_OFFSET // 8 + i, count)
+
     def _changeable(self):
         r = self._record
         if self._mapping.read_only:
@@ -218,6 +313,8 @@ class Entry(_Entry):
         new = (ctypes.c_ubyte * size).from_buffer_copy(slots.committed())
         for at, b in patches:
             new[at : at + len(b)] = b
+        if bytes(new) == bytes(slots.committed()[:size]):
+            return
         if self._record.grows:
             slots.extend(size)
         slots.publish(ctypes.addressof(new), size)

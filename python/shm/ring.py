@@ -106,6 +106,18 @@ class Ring(Locked):
                 found, seq = found[1:], seq + 1  # it was overtaken, and so was what came before it
         return found[-self._count :]
 
+    def _bytes_since(self, after, last):
+        """Yield number and bytes of each kept value after a number and up to another."""
+        seq = after + 1
+        while seq <= last:
+            seq = max(seq, self._commit.value - self._count + 1)
+            fence()
+            b = ctypes.string_at(self._address(seq), self._size)
+            fence()
+            if seq <= last and self._kept(seq):
+                yield seq, b
+                seq += 1
+
     def reader(self, start=None):
         """Return a RingReader that begins with the value of that number, or with the next one that is appended.
 

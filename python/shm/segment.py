@@ -11,7 +11,7 @@ from .atomicarray import AtomicArray
 from .change import given_up, in_thread
 from .counter import Counter, Gauge
 from .ctype import instance, layout_of
-from .entry import entry_of
+from .entry import Entry, entry_of
 from .errors import ArgumentError, ArgumentTypeError, ClosedError, FormatError, LayoutError, NoValueError
 from .handover import passing
 from .histogram import Histogram, bounds_of, checked
@@ -112,6 +112,24 @@ class Segment(Mapping):
         if r is None:
             raise NoValueError(f"no value {name!r} in segment {self.name!r}")
         return entry_of(self, m, r, _method(r))
+
+    def make(self, entry):
+        """Attach to, or make, a value like that of an Entry, also of another segment; return its Entry.
+
+        A new one has all bits 0, and the name, unit, help text, hint and room of that value; a
+        histogram its bounds. So a program that does not have the type of a value makes one like
+        it, and copies it by load_bytes and store_bytes. Raises what the method of its kind raises.
+        """
+        if not isinstance(entry, Entry):
+            raise ArgumentTypeError(f"make takes an Entry, not {entry!r}")
+        r = entry._record
+        if r.kind == HISTOGRAM:
+            bounds = list(bounds_of(entry._mapping, r))
+            self.histogram(r.name, bounds, unit=r.unit, help=r.help, hint=r.hint)
+        else:
+            shape = Shape(r.name, r.layout, r.access, r.kind, r.count, r.unit, r.help, r.hint, r.capacity if r.grows else 0)
+            self._attached().directory.place(shape)
+        return self.entry(r.name)
 
     def check(self):
         """Read the descriptions of all values. Raises FormatError for the first that is damaged."""

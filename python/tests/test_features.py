@@ -22,6 +22,7 @@ import shm
 from shm import ask, text as texts
 
 from .support import PEER, Case, eventually, set_environment
+from .test_kinds import make
 
 
 class Point(ctypes.Structure):
@@ -231,6 +232,76 @@ class AskingToBeWoken(Case):
         seg.close()
         del seg
         self.assertNotIn(key, listener.answering)
+
+
+class Copies(Case):
+    def test_values_of_unknown_types(self):
+        """A value of each kind is made and copied in another segment by what the directory says of it."""
+        seg, other = self.open(), shm.anonymous(max_size=1 << 20)
+        make(seg)
+        seg.histogram("h", [1.0, 2.0], unit="s", help="a text").observe(1.5)
+        seg.gauge("g", "d").set(2.5)
+        seg.counter("c", "q").add(7)
+        seg.counter("cd", "d").add(1.5)
+        seg.ring("r", "q", 3).append(5)
+        table = seg.table("t", Point, 3)
+        table[1].store((1, 2, b"x"))
+        seg.struct("room", Point, room=200, hint="gauge")
+        seg.value("labelled", "q", 3, unit="ms", help="a help text", hint="duration")
+        for e in seg.entries():
+            made = other.make(e)
+            self.assertEqual(made, e._replace(pid=made.pid, program=made.program, offset=made.offset), e)
+            self.assertEqual(made._record.capacity, e._record.capacity)
+            other.make(e)  # attaches
+            if e.layout is None:
+                self.assertRaises(shm.ArgumentError, e.load_bytes)
+                self.assertRaises(shm.ArgumentError, made.store_bytes, b"")
+                continue
+            for part in range(e.parts()):
+                b, commit = e.load_bytes(part)
+                if e.kind == "gauge" or b:
+                    made.store_bytes(b, part)
+                self.assertEqual(made.load_bytes(part)[0], b, e)
+                for wrong in (b + b"x", b[:-1], b""):
+                    if wrong != b:
+                        self.assertRaises(shm.ArgumentError, made.store_bytes, wrong, part)
+                self.assertTrue(commit == 0 or e.access == "published")
+            self.assertEqual(made.load(), e.load())
+            for wrong in (e.parts(), -1 - e.parts()):
+                self.assertRaises(IndexError, e.load_bytes, wrong)
+        t = other["t"]
+        before = t[0]._slots.count.value
+        other.entry("t").store_bytes(seg.entry("t").load_bytes(0)[0], 0)  # the same bytes are no commit
+        self.assertEqual(t[0]._slots.count.value, before)
+        other.entry("h").store_bytes(seg.entry("h").load_bytes()[0])
+        self.assertEqual(other["h"].load(), seg["h"].load())
+        other.histogram("h2", [3.0, 4.0])
+        self.assertRaises(shm.ArgumentError, other.entry("h2").store_bytes, seg.entry("h").load_bytes()[0])
+        self.assertRaises(shm.ArgumentTypeError, other.make, "h")
+        other.value("other", "i")
+        seg.value("other", "q")
+        self.assertRaises(shm.LayoutError, other.make, seg.entry("other"))
+        ro = shm.open_fd(os.dup(other.fileno()), readonly=True)
+        self.assertRaises(shm.ReadOnlyError, ro.entry("labelled").store_bytes, bytes(8))
+        seg.value("new", "q")
+        self.assertRaises(shm.ReadOnlyError, ro.make, seg.entry("new"))
+
+    def test_since(self):
+        seg = self.open()
+        r, e = seg.ring("r", "q", 3), None
+        e = seg.entry("r")
+        self.assertEqual((list(e.since(0)), e.load_bytes()), ([], (b"", 0)))
+        for i in range(5):
+            r.append(i)
+        number = lambda i: struct.pack("=q", i)  # noqa: E731
+        self.assertEqual(list(e.since(0)), [(3, number(2)), (4, number(3)), (5, number(4))])
+        self.assertEqual(list(e.since(4)), [(5, number(4))])
+        self.assertEqual((list(e.since(5)), list(e.since(99)), e.load_bytes()), ([], [], (number(4), 5)))
+        e.store_bytes(number(9))
+        self.assertEqual(r.last(), (9, 6))
+        self.assertEqual(list(seg.entry("r").since(-5))[-1], (6, number(9)))
+        seg.value("v", "q")
+        self.assertEqual(list(seg.entry("v").since(0)), [])
 
 
 class WhoIsThere(Case):
