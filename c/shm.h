@@ -148,7 +148,7 @@ SHM_ASSERT_(sizeof(off_t) == 8, "shm.h: compile with -D_FILE_OFFSET_BITS=64");
 
 enum shm_error {
 	SHM_EFORMAT = -5001,   /* not a segment, or corrupt */
-	SHM_EVERSION = -5002,  /* a segment of another format version or of another kind of machine */
+	SHM_EVERSION = -5002,  /* a segment of another format version, or of another kind of machine or system */
 	SHM_EINSECURE = -5003, /* the file's owner, mode or type lets other users tamper with it */
 	SHM_EFULL = -5004,     /* no room is left below the maximum size, or no id for a lock owner */
 	SHM_ELAYOUT = -5005,   /* the existing value has another type, access or length: see shm_describe */
@@ -584,7 +584,8 @@ struct shm_header_ {
 	unsigned char zero[20];
 	uint64_t allocated, used, indexed, dirty, next_id, home, index, values; /* sealed words */
 	uint32_t names, bell;
-	unsigned char zero2[120];
+	uint64_t place; /* sealed; where the locks are; 0: on bytes of the file */
+	unsigned char zero2[112];
 	/* the table follows */
 };
 
@@ -657,7 +658,7 @@ static inline const char *shm_strerror(int err)
 {
 	switch (err) {
 	case SHM_EFORMAT: return "shm: not a segment, or corrupt";
-	case SHM_EVERSION: return "shm: incompatible format version";
+	case SHM_EVERSION: return "shm: a segment of another format version, or of another kind of machine or system";
 	case SHM_EINSECURE: return "shm: not safe to attach";
 	case SHM_EFULL: return "shm: segment is full";
 	case SHM_ELAYOUT: return "shm: the value has another type, access or length: shm_describe tells which";
@@ -5755,7 +5756,7 @@ static inline void shm_new_header_(struct shm_header_ *h, uint64_t max_size, uin
  * before the power failed. */
 static inline int shm_check_header_(const struct shm_header_ *h, uint64_t file_size)
 {
-	uint64_t allocated, used, indexed, dirty, index, other;
+	uint64_t allocated, used, indexed, dirty, index, place, other;
 	if (memcmp(h->magic, SHM_MAGIC_, sizeof h->magic) != 0)
 		return SHM_EFORMAT;
 	if (h->order == 0x04030201)
@@ -5765,7 +5766,7 @@ static inline int shm_check_header_(const struct shm_header_ *h, uint64_t file_s
 	if (h->version != 2)
 		return SHM_EVERSION;
 	if (shm_crc_(0, h, offsetof(struct shm_header_, check)) != h->check || !shm_zeros_(h->zero, h->zero + sizeof h->zero) ||
-	    h->bell != 0 || !shm_zeros_(h->zero2, h->zero2 + sizeof h->zero2))
+	    h->bell != 0 || !shm_unseal_(&h->place, &place) || !shm_zeros_(h->zero2, h->zero2 + sizeof h->zero2))
 		return SHM_EFORMAT;
 	if (h->size != SHM_HEADER_ || h->table_len != SHM_TABLE_LEN_ || h->max_size > SHM_MAX_SEGMENT_ || h->max_size < SHM_FIRST_ || h->max_size % SHM_LINE_ != 0 ||
 	    !shm_unseal_bytes_(&h->allocated, &allocated) || !shm_unseal_bytes_(&h->used, &used) || !shm_unseal_bytes_(&h->indexed, &indexed) ||
@@ -5773,6 +5774,8 @@ static inline int shm_check_header_(const struct shm_header_ *h, uint64_t file_s
 	    !shm_unseal_(&h->home, &other) || !shm_unseal_(&h->values, &other) ||
 	    shm_max_(shm_max_(shm_max_(allocated, used), shm_max_(indexed, dirty)), index) > h->max_size || file_size < SHM_FIRST_)
 		return SHM_EFORMAT;
+	if (place != 0) /* programs of this kind would not see the locks */
+		return SHM_EVERSION;
 	bool fits = index >= SHM_HEADER_ && index < used && used <= allocated && indexed >= SHM_HEADER_ && indexed <= used && dirty <= allocated && allocated <= file_size;
 	return fits ? 0 : 1;
 }

@@ -16,7 +16,7 @@ class FormatError(Error, ValueError):
 
 
 class VersionError(Error, ValueError):
-    """The file is a segment of another format version or of another kind of machine."""
+    """The file is a segment of another format version, or of another kind of machine or system."""
 
 
 class InsecureError(Error, PermissionError):

@@ -31,6 +31,7 @@ MAX_SEGMENT = 1 << 45  # bytes that a segment can grow to at most
 
 # Offsets of the words that change.
 ALLOCATED, USED, INDEXED, DIRTY, NEXT_ID, HOME, INDEX, VALUES, NAMES = range(64, 136, 8)
+PLACE = 136  # where the locks are, sealed
 BELL = 132  # on which processes sleep that answer those who may only read
 INDEX_SLOTS = 512  # of a new segment, whose index is the first record
 MAX_INDEX_SLOTS = 1 << 24
@@ -126,9 +127,12 @@ def check(b, file_size):
         raise FormatError("corrupt header: wrong checksum")
     if (size, table_len) != (SIZE, TABLE_LEN):
         raise FormatError(f"corrupt header: {size} bytes and {table_len} ids, want {SIZE} and {TABLE_LEN}")
-    if any(b[_STATIC.size + 4 : LINE]) or any(b[NAMES + 4 : TABLE]):
+    if any(b[_STATIC.size + 4 : LINE]) or any(b[BELL:PLACE]) or any(b[PLACE + 8 : TABLE]):
         raise FormatError("corrupt header: reserved bytes are not zero")
     words = [unseal(w) for w in struct.unpack_from("=8Q", b, LINE)]
+    place = unseal(*struct.unpack_from("=Q", b, PLACE))
+    if place is None:
+        raise FormatError(f"corrupt header: the sealed word at byte {PLACE}")
     if None in words:
         raise FormatError(f"corrupt header: the sealed word at byte {LINE + 8 * words.index(None)}")
     allocated, used, indexed, dirty, _, home, index, _ = words
@@ -140,6 +144,11 @@ def check(b, file_size):
     )
     if max(allocated, used, indexed, dirty, index) > maximum // LINE or file_size < FIRST_ALLOCATION:
         raise FormatError(f"cut off, or corrupt: {sizes}")
+    if place:
+        raise VersionError(
+            f"its locks are in a file of their own, number {place}, where this package does not look: another system made it, or a "
+            "program in Go that was built with the tag shmportable; build the programs that share it for Linux without that tag"
+        )
     unfit = None
     if not SIZE // LINE <= index < used <= allocated or not SIZE // LINE <= indexed <= used or dirty > allocated:
         unfit = f"corrupt header: {sizes}"

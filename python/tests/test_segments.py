@@ -556,6 +556,18 @@ class Malformed(Case):
             self.write(b)
             with self.assertRaises(error):
                 shm.open(self.path)
+        for place, error, text in (
+            (header.seal(1 << 20), shm.VersionError, "locks are in a file of their own, number 1048576"),
+            (header.seal(3), shm.VersionError, "another system"), (1 << 20, shm.FormatError, "sealed word at byte 136"),
+        ):  # fmt: skip
+            b = bytearray(good)
+            struct.pack_into("=Q", b, header.PLACE, place)
+            self.write(b)
+            for readonly in (False, True):
+                with self.assertRaisesRegex(error, text):
+                    shm.open(self.path, readonly=readonly)
+            with open(self.path, "rb") as f:
+                self.assertEqual(f.read(), bytes(b))  # nothing is changed
 
     def test_damage(self):
         """Whatever bytes are in a file, there are values or an exception, and no fault and no endless loop."""

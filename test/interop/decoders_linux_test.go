@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"example.org/shm"
 	"example.org/shm/internal/directory"
@@ -94,6 +95,44 @@ func TestDecodersAgree(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d are accepted", accepted, *decoderCases)
+}
+
+// A segment whose locks are not on bytes of its file belongs to another system, or to
+// another build: Go, Python and C refuse it, say that it is of another kind, and change
+// nothing.
+func TestOtherPlacesOfLocksAreRefused(t *testing.T) {
+	dir, root := t.TempDir(), shmtest.Root(t)
+	c := shmtest.CProgram(t, "-std=gnu11", "-O1", "-I", filepath.Join(root, "c"), filepath.Join(root, "test/interop/testdata/c/decode.c"))
+	image := soundSegments(t, dir)[0]
+	var paths, want []string
+	for _, test := range []struct {
+		place uint64
+		want  string
+	}{
+		{format.Seal(0), ""}, {format.Seal(1 << 20), "refused: version\n"}, {format.Seal(3), "refused: version\n"},
+		{1 << 20, "refused: format\n"},
+	} {
+		path := filepath.Join(dir, fmt.Sprint("place", len(paths)))
+		binary.NativeEndian.PutUint64(image[unsafe.Offsetof(format.Header{}.Place):], test.place)
+		if err := os.WriteFile(path, image, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		paths, want = append(paths, path), append(want, test.want)
+	}
+	inC := decoded(t, exec.Command(c), paths)
+	inPython := decoded(t, shmtest.Python(t, "").Command(filepath.Join(root, "test/interop/testdata/decode.py")), paths)
+	for i, path := range paths {
+		inGo := decodedByGo(t, path)
+		if inGo != inC[i] || inGo != inPython[i] || want[i] != "" && inGo != want[i] {
+			t.Errorf("place %d: Go:\n%sC:\n%sPython:\n%swant %s", i, inGo, inC[i], inPython[i], want[i])
+		}
+	}
+	if _, err := shm.Open(paths[1], nil); !errors.Is(err, shm.ErrVersion) {
+		t.Errorf("Open returned %v", err)
+	}
+	if got := shmtest.Must(os.ReadFile(paths[1]))(t); binary.NativeEndian.Uint64(got[unsafe.Offsetof(format.Header{}.Place):]) != format.Seal(1<<20) {
+		t.Error("the refused file has changed")
+	}
 }
 
 // decoded returns what a program prints for each path.
