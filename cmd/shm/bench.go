@@ -26,7 +26,12 @@ func benchCommand() *cli.Command {
 what an increment costs alone, how many increments 2 and more processes make in a
 second, how many of them are lost, and what happens to the other processes when one
 is killed (kill -9) in the middle of an increment. It takes about 20 seconds, and
-leaves no processes or files, however it ends.`,
+leaves no processes or files, however it ends.
+
+Examples:
+   shm bench
+   shm bench -procs 8 -time 1s
+   shm bench -json > bench.json`,
 		Flags: []cli.Flag{
 			&cli.IntFlag{
 				Name:      "procs",

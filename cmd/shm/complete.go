@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	"example.org/shm/cmd/shm/internal/form"
@@ -58,8 +59,23 @@ func completeWords(c *cli.Command, words []string) {
 	}
 }
 
-// configureCompletion shows the command that prints the completion scripts, which the
-// library makes.
+// bashCompletion is the script for bash. That of the library needs the package
+// bash-completion, and runs what is in the line as a command of the shell.
+const bashCompletion = `_shm() {
+  local cur=${COMP_WORDS[COMP_CWORD]} line
+  local -a words=("${COMP_WORDS[@]:0:COMP_CWORD}")
+  [[ $cur == -* ]] && words+=("$cur")
+  COMPREPLY=()
+  while IFS= read -r line; do
+    line=${line%%:*} # what follows is a description
+    [[ $line == "$cur"* ]] && COMPREPLY+=("$line")
+  done < <("${words[@]}" --generate-shell-completion 2>/dev/null)
+}
+complete -o bashdefault -o default -F _shm shm
+`
+
+// configureCompletion shows the command that prints the completion scripts. The library makes
+// those for other shells than bash.
 func configureCompletion(c *cli.Command) {
 	c.Hidden = false
 	c.Usage = "print a completion script for bash, zsh or fish"
@@ -72,6 +88,14 @@ Examples:
    source <(shm completion bash)                                  # in .bashrc
    source <(shm completion zsh)                                   # in .zshrc
    shm completion fish > ~/.config/fish/completions/shm.fish`
+	for _, shell := range c.Commands {
+		if shell.Name == "bash" {
+			shell.Action = func(_ context.Context, c *cli.Command) error {
+				_, err := io.WriteString(c.Root().Writer, bashCompletion)
+				return err
+			}
+		}
+	}
 	c.Action = func(_ context.Context, c *cli.Command) error {
 		return usageError{fmt.Errorf("no completion for the shell %q: give bash, zsh or fish", c.Args().First())}
 	}

@@ -64,6 +64,31 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
+// TestBashCompletes completes words in a bash that has nothing but the script.
+func TestBashCompletes(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("bash is not installed")
+	}
+	seg := fixture(t)
+	for line, want := range map[string]string{
+		tool + " wat": "watch", tool + " get " + seg + " req": "requests", tool + " get " + seg + " 'no such' lo": "load lots lock",
+		tool + " ls -": "-l -o --help", tool + " gen p": "python", tool + " get $(touch made) req": "",
+	} {
+		script := shmTool(t, "completion", "bash").stdout + `
+read -r -a COMP_WORDS <<< "$1"
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+_shm
+echo "${COMPREPLY[@]}"
+[[ ! -e made ]]`
+		cmd := exec.Command(bash, "--norc", "-c", script, "bash", line)
+		cmd.Dir = t.TempDir()
+		if out, err := cmd.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != want {
+			t.Errorf("%s: %q, want %q: %v", line, out, want, err)
+		}
+	}
+}
+
 // TestMan checks that the man page has each command and the exit statuses.
 func TestMan(t *testing.T) {
 	r := shmTool(t, "man")
@@ -86,8 +111,11 @@ func TestEveryCommandHasExamples(t *testing.T) {
 		if c.Usage == "" || c.Description == "" {
 			t.Errorf("%s has no usage or no description", c.Name)
 		}
-		if c.ArgsUsage != "" && !strings.Contains(c.Description, "Examples:\n   shm "+c.Name) {
+		if !strings.Contains(c.Description, "Examples:\n   shm "+c.Name) {
 			t.Errorf("the help of %s has no examples", c.Name)
+		}
+		if r := shmTool(t, c.Name, "--help"); r.status != 0 || !strings.Contains(r.stdout, "Examples:") {
+			t.Errorf("shm %s --help: %+v", c.Name, r)
 		}
 	}
 }

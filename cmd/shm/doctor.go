@@ -16,7 +16,11 @@ func doctorCommand() *cli.Command {
 		Usage: "examine what this machine offers to segments",
 		Description: `Doctor looks at the kernel, /dev/shm, limits, systemd's RemoveIPC and containers, and says
 what each finding means. It makes a segment without a name to see whether that works. If
-something is bad the exit status is 1.`,
+something is bad the exit status is 1.
+
+Examples:
+   shm doctor
+   shm doctor -o jsonl | grep -v fine`,
 		Flags: []cli.Flag{formFlag(form.Table)},
 		Action: func(_ context.Context, c *cli.Command) error {
 			if _, err := arguments(c, 0, 0); err != nil {

@@ -139,6 +139,7 @@ func TestChanges(t *testing.T) {
 		{5, []string{"wait", "-timeout", "20ms", "SEG", "nope"}},
 		{2, []string{"wait", "SEG", "config", "config.Nope == 1"}},
 		{2, []string{"wait", "SEG", "requests", "requests + 1"}},
+		{2, []string{"wait", "SEG", "requests >= 1000"}}, // without a name it would wait for a value of this name
 		{0, []string{"load", "SEG", "DUMP"}},
 		{0, []string{"diff", "SEG", "DUMP"}},
 		{0, []string{"rm", "SEG"}},

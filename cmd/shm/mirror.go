@@ -36,7 +36,9 @@ Examples:
    shm mirror status`,
 		Action: func(ctx context.Context, c *cli.Command) error {
 			program, err := findMirror()
-			if err != nil {
+			if help := c.Args().First(); err != nil && (help == "-h" || help == "-help" || help == "--help") {
+				return cli.ShowSubcommandHelp(c)
+			} else if err != nil {
 				return err
 			}
 			p := exec.CommandContext(ctx, program, c.Args().Slice()...)
