@@ -569,6 +569,46 @@ class Malformed(Case):
             with open(self.path, "rb") as f:
                 self.assertEqual(f.read(), bytes(b))  # nothing is changed
 
+    @unittest.skipIf(shm.native.look is None, "the search in C is not there")
+    def test_damaged_index(self):
+        """The search in C finds in a damaged index and damaged records what the one in Python finds, or the same exception."""
+        with shm.open(self.path, create=True, max_size=1 << 20) as seg:
+            for i in range(40):
+                seg.value(f"n{i}", "q", i)
+        with open(self.path, "rb") as f:
+            good = f.read()
+        names = [f"n{i}" for i in range(0, 40, 7)] + ["none"]
+        look, random_, found = shm.native.look, random.Random(os.urandom(8)), 0
+        slots = header.SIZE + 128  # the offset of the index
+
+        def search():
+            try:
+                with shm.open(self.path, readonly=True) as seg:
+                    for name in names:
+                        try:
+                            yield name, seg[name].get_lock()._offset
+                        except (shm.Error, KeyError) as e:
+                            yield name, type(e)
+            except shm.Error as e:
+                yield type(e)
+
+        try:
+            for _ in range(200):
+                b = bytearray(good)
+                for _ in range(random_.randrange(1, 6)):
+                    at = random_.choice((random_.randrange(slots, slots + 4096), random_.randrange(slots + 4096, slots + 13_000))) & ~7
+                    other = random_.randrange(slots, slots + 4000) & ~7
+                    b[at : at + 8] = random_.choice((bytes(8), os.urandom(8), good[other : other + 8]))
+                self.write(b)
+                shm.native.look = look
+                in_c = list(search())
+                shm.native.look = None
+                self.assertEqual(in_c, list(search()))
+                found += sum(isinstance(x, tuple) and isinstance(x[1], int) for x in in_c)
+        finally:
+            shm.native.look = look
+        self.assertGreater(found, 100)
+
     def test_damage(self):
         """Whatever bytes are in a file, there are values or an exception, and no fault and no endless loop."""
         with shm.open(self.path, create=True, max_size=1 << 20) as seg:
