@@ -792,6 +792,7 @@ SLOW(setitem)
 SLOW(edit)
 SLOW(set)
 SLOW(append)
+SLOW(observe)
 SLOW(and_)
 SLOW(or_)
 
@@ -1335,6 +1336,14 @@ static inline uint64_t *claimed(Handle *s)
     return s->count ? ((Claim *)s->memory[0])->cell : NULL;
 }
 
+/* Add to the double at p, which other processes may change as well. */
+static inline void add_double(uint64_t *p, double d)
+{
+    uint64_t old = __atomic_load_n(p, __ATOMIC_SEQ_CST);
+    while (!__atomic_compare_exchange_n(p, &old, pattern_of(float_of(old, 8) + d, 8), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        ;
+}
+
 /* Other threads of the process do not come between, but other processes may add to the shared cell. */
 static PyObject *count_add(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
@@ -1348,13 +1357,48 @@ static PyObject *count_add(PyObject *self, PyObject *const *args, Py_ssize_t n, 
         Py_DECREF(slow);
         return r;
     }
-    if (SELF->number.kind != 'f') {
+    if (SELF->number.kind == 'f')
+        add_double(p, d);
+    else
         __atomic_fetch_add(p, bits, __ATOMIC_SEQ_CST);
-    } else {
-        uint64_t old = __atomic_load_n(p, __ATOMIC_SEQ_CST);
-        while (!__atomic_compare_exchange_n(p, &old, pattern_of(float_of(old, 8) + d, 8), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-            ;
+    Py_RETURN_NONE;
+}
+
+#define BUCKETS 64 /* offset of the buckets of a histogram in a cell */
+
+/* _observe_at(claim, bounds): the cell of a histogram, and its bounds, the bytes of doubles
+ * that ascend. Each of its cells has one bucket more than there are bounds. */
+static PyObject *handle_observe_at(Handle *s, PyObject *args)
+{
+    PyObject *claim, *bounds;
+    if (!PyArg_ParseTuple(args, "O!S:_observe_at", &Claim_Type, &claim, &bounds))
+        return NULL;
+    if (s->count || PyBytes_GET_SIZE(bounds) < 8)
+        Py_RETURN_NONE;
+    remember(&s->memory[0], claim);
+    remember(&s->memory[1], bounds);
+    s->count = PyBytes_GET_SIZE(bounds) / 8;
+    Py_RETURN_NONE;
+}
+
+static PyObject *histogram_observe(PyObject *self, PyObject *x)
+{
+    uint64_t *p = claimed(SELF);
+    double d, bound;
+    if (p == NULL || !as_double(x, &d))
+        return slow_observe(self, x, NULL);
+    const char *bounds = PyBytes_AS_STRING(SELF->memory[1]);
+    Py_ssize_t low = 0, high = SELF->count;
+    while (low < high) {
+        Py_ssize_t middle = low + (high - low) / 2;
+        memcpy(&bound, bounds + 8 * middle, 8);
+        if (d <= bound)
+            high = middle;
+        else
+            low = middle + 1; /* also of NaN, which comes behind the last bound */
     }
+    add_double(p, d);
+    __atomic_fetch_add((uint64_t *)((char *)p + BUCKETS) + low, 1, __ATOMIC_SEQ_CST);
     Py_RETURN_NONE;
 }
 
@@ -1792,6 +1836,8 @@ static PyMethodDef Handle_methods[] = {
     {"atomic_compare_and_swap", FAST(atomic_compare_and_swap), METH_FASTCALL, NULL},
     {"counter_add", FAST(count_add), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"gauge_add", FAST(count_add), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_observe_at", (PyCFunction)handle_observe_at, METH_VARARGS, NULL},
+    {"histogram_observe", histogram_observe, METH_O, NULL},
     {"gauge_set", count_set, METH_O, NULL},
     {"string_load", string_load, METH_NOARGS, NULL},
     {"string_store", string_store, METH_O, NULL},
@@ -1962,7 +2008,7 @@ static int prepare(PyObject *module)
         {&slow_store_name, "_slow_store"}, {&slow_add_name, "_slow_add"}, {&slow_swap_name, "_slow_swap"},
         {&slow_compare_and_swap_name, "_slow_compare_and_swap"}, {&slow_getitem_name, "_slow_getitem"},
         {&slow_setitem_name, "_slow_setitem"}, {&slow_edit_name, "_slow_edit"},
-        {&slow_set_name, "_slow_set"}, {&slow_append_name, "_slow_append"}, {&slow_and__name, "_slow_and_"}, {&slow_or__name, "_slow_or_"},
+        {&slow_set_name, "_slow_set"}, {&slow_append_name, "_slow_append"}, {&slow_observe_name, "_slow_observe"}, {&slow_and__name, "_slow_and_"}, {&slow_or__name, "_slow_or_"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (*names[i].name == NULL && (*names[i].name = PyUnicode_InternFromString(names[i].text)) == NULL)

@@ -181,6 +181,8 @@ def _pairs(seg):
     atomic, counter = seg.atomic("atomic", "q"), seg.counter("counter")
     yield "atomic.add(1)", lambda: atomic.add(1), None
     yield "counter.add(1)", lambda: counter.add(1), None
+    histogram = seg.histogram("histogram", [1.0, 2.0, 5.0, 10.0])
+    yield "histogram.observe(3.5)", lambda: histogram.observe(3.5), None
     ring, rows = seg.ring("ring", "q", 100), seg.ring("rows", Point, 100)
     point = Point(1, 2)
     yield "ring.append(1)", lambda: ring.append(1), None

@@ -1,6 +1,7 @@
 """Histograms: how many observations fall between bounds."""
 
 import ctypes
+import struct
 from bisect import bisect_left
 from collections import namedtuple
 
@@ -9,6 +10,7 @@ from .cells import Cells
 from .ctype import addend
 from .errors import ArgumentError, FormatError
 from .locked import pickled
+from .native import Handle, compiled
 from .record import BUCKETS_OFFSET, PAIR
 
 HistogramData = namedtuple("HistogramData", "bounds counts sum")
@@ -38,7 +40,8 @@ def bounds_of(mapping, record):
     return mapping.at(ctypes.c_double * record.count, record.data + PAIR)
 
 
-class Histogram:
+@compiled("histogram")
+class Histogram(Handle):
     """Counts observations in buckets, each process in a cell of its own, so that none waits for another.
 
     What a process has observed stays when it dies. If it is killed, or an exception of a
@@ -55,6 +58,7 @@ class Histogram:
             raise FormatError(f"{mapping.path}: the bounds of histogram {record.name!r} do not ascend: {self.bounds}")
         self._cells = Cells(mapping, record, ctypes.c_double, "Histogram")
         self._claim = self._cells.claim
+        self._observe_at(self._claim, struct.pack(f"={len(self.bounds)}d", *self.bounds))
         self._words = mapping.at(ctypes.c_uint64 * (record.capacity // 8), record.elements)
 
     def __reduce__(self):

@@ -61,7 +61,7 @@ if _module is None:
         def _at(self, *_):
             """Tell the verbs in C where their value is. The verbs in Python know it."""
 
-        _text_at = _struct_at = _count_at = _ring_at = _at
+        _text_at = _struct_at = _count_at = _observe_at = _ring_at = _at
 
     class Claim:
         """The cell that this process has of a value, see cells.Claim."""

@@ -159,6 +159,20 @@ class Verbs(Case):
             self.assertRaises(shm.ReadOnlyError, change)
 
     @unittest.skipUnless(NATIVE, "the verbs in C are not there")
+    def test_histograms_as_in_python(self):
+        for bounds in ([0.5], [-1.0, 0.0, 1.5], [float(x) for x in range(200)]):
+            pair = [self.seg.histogram(f"h{len(bounds)}{n}", bounds) for n in "ab"]
+            for x in (*ODD, *bounds, *(x + 0.5 for x in bounds)):
+                outcomes = outcome(pair[0].observe, x), outcome(pair[1]._slow_observe, x)
+                self.assertEqual(outcomes[0], outcomes[1], x)
+                c, slow = pair[0].load(), pair[1].load()
+                self.assertEqual(c.counts, slow.counts, x)
+                self.assertEqual(repr(c.sum), repr(slow.sum), x)
+            self.assertGreater(sum(c.counts), 10)
+        ro = shm.open_fd(os.dup(self.seg.fileno()), readonly=True)
+        self.assertRaises(shm.ReadOnlyError, ro["h1a"].observe, 1)
+
+    @unittest.skipUnless(NATIVE, "the verbs in C are not there")
     def test_rings_as_in_python(self):
         """Rings that are appended to by both paths have the same values."""
         seg = self.seg
