@@ -157,8 +157,8 @@ class Atomic(Handle):
 
     No operation waits for another process, so a process that dies cannot block it:
     it serves for counters and flags. Integers wrap around. Changes of a read-only
-    segment raise ReadOnlyError, and changes raise LockError if the system has no
-    atomic operations for Python.
+    segment raise ReadOnlyError. Without the verbs in C changes raise LockError if the
+    system has no atomic operations for Python.
     """
 
     __slots__ = ("name", "_mapping", "_offset", "_obj", "_type", "_ref", "_read_only", "_functions", "_place", "__weakref__")

@@ -142,6 +142,7 @@ class Verbs(Case):
             c.add()
             g.set(1)
             for x in ODD:
+                c._claim.mine.number.value = g._claim.mine.number.value = 1  # of two NaNs either may be the sum
                 same(c, c._claim.mine.bits, "add", x)
                 same(g, g._claim.mine.bits, "add", x)
                 same(g, g._claim.mine.bits, "set", x)
@@ -507,6 +508,8 @@ class Verbs(Case):
         for name in ("_interpreters", "_xxsubinterpreters"):
             program = f"import {name} as i, shm\nassert shm.implementation == 'native'\nx = i.create()\nr = i.run_string(x, 'import shm; assert shm.implementation == \"python\", shm.native.missing')\nassert r is None, r\ni.destroy(x)"
             ran = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            if "_ctypes does not support loading in subinterpreters" in ran.stdout:
+                break  # so the package cannot be there either
             if "ModuleNotFoundError" not in ran.stdout or ran.returncode == 0:
                 self.assertEqual(ran.returncode, 0, ran.stdout)
                 break
