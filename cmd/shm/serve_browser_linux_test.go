@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -374,5 +375,42 @@ func TestServePage(t *testing.T) {
 	b.until("the new segment", func(p shownPage) bool {
 		return len(p.Rows) == 1 && p.Rows["other"].Value == "5.5" && p.Alert == ""
 	})
+	b.harmless(url)
+}
+
+// TestServePageOfManyValues opens the page of a segment of 100,000 values: it has the rows
+// alone that are to be seen, says how many there are, and shows the last one when it is
+// scrolled there.
+func TestServePageOfManyValues(t *testing.T) {
+	b := openBrowser(t)
+	name := filepath.Join(t.TempDir(), "many")
+	seg, err := shm.Open(name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer seg.Close()
+	const n = 100_000
+	for i := range n {
+		if _, err := shm.NewAtomic(seg, fmt.Sprintf("value.%06d", i), int64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url, _ := served(t, "-i", "100ms", name)
+	begun := time.Now()
+	b.run(chromedp.Navigate(url))
+	p := b.until("the first rows", func(p shownPage) bool { return p.Rows["value.000000"].Value == "0" })
+	t.Logf("the first of %d values are to be seen after %v", n, time.Since(begun))
+	if p.Count != "100\u2009000 rows" || len(p.Rows) > 60 {
+		t.Errorf("%d rows of %q", len(p.Rows), p.Count)
+	}
+	for what, script := range map[string]string{"value.099999": "scrollTo(0, document.body.scrollHeight)", "value.000000": "scrollTo(0, 0)"} {
+		b.evaluate(script)
+		p := b.until(what, func(p shownPage) bool { return p.Rows[what].Value != "" })
+		if len(p.Rows) > 60 {
+			t.Errorf("at %s the page has %d rows", what, len(p.Rows))
+		}
+	}
+	b.run(chromedp.SendKeys(chromedp.CSS("#filter"), "00432"))
+	b.until("the filter", func(p shownPage) bool { return p.Count == "11 of 100\u2009000 rows" && len(p.Rows) == 11 })
 	b.harmless(url)
 }
