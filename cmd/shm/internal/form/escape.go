@@ -6,6 +6,7 @@ package form
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -47,7 +48,8 @@ func Line(s string) string {
 // harmless writes the characters of JSON that are not printable as \u escapes. Outside
 // string literals JSON has none but line feeds.
 func harmless(json []byte) []byte {
-	if !bytes.ContainsFunc(json, func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) {
+	plain := !slices.ContainsFunc(json, func(c byte) bool { return c != '\n' && (c < ' ' || c > '~') })
+	if plain || !bytes.ContainsFunc(json, func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) {
 		return json
 	}
 	var b bytes.Buffer

@@ -27,7 +27,7 @@ func TestEscapes(t *testing.T) {
 		}
 	}
 	const hostile = "\x1b]0;x\x07\u202e\u009b\U000e0001\x7f<&>"
-	b, err := encode(hostile, "", "")
+	b, err := newEncoder("", "").encode(hostile)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,6 +110,8 @@ type Printer struct {
 	Form   string
 	Colour bool
 	ASCII  bool // draw lines with ASCII
+
+	lines *encoder // of Row
 }
 
 // IsTerminal reports whether f is a terminal.
@@ -178,7 +180,10 @@ func (p *Printer) notes(notes []string) error {
 // frame. As JSON it is one object in a line.
 func (p *Printer) Row(r Row) error {
 	if p.Form == JSONL || p.Form == JSON {
-		b, err := encode(r.Data, "", "")
+		if p.lines == nil {
+			p.lines = newEncoder("", "")
+		}
+		b, err := p.lines.encode(r.Data)
 		if err != nil {
 			return err
 		}
@@ -232,8 +237,9 @@ func (p *Printer) list(name string, all iter.Seq[any]) error {
 		return err
 	}
 	separator, end := "\n    ", "]"
+	e := newEncoder("    ", "  ")
 	for v := range all {
-		b, err := encode(v, "    ", "  ")
+		b, err := e.encode(v)
 		if err != nil {
 			return err
 		}
@@ -248,23 +254,34 @@ func (p *Printer) list(name string, all iter.Seq[any]) error {
 
 // Document writes any value as one JSON document, which has its own schema field.
 func (p *Printer) Document(v any) error {
-	b, err := encode(v, "", "  ")
+	b, err := newEncoder("", "  ").encode(v)
 	if err == nil {
 		_, err = p.W.Write(b)
 	}
 	return err
 }
 
-// encode returns JSON that no terminal interprets, with a line feed at its end.
-func encode(v any, prefix, indent string) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent(prefix, indent)
-	if err := e.Encode(v); err != nil {
+// encoder writes values as JSON that no terminal interprets.
+type encoder struct {
+	b bytes.Buffer
+	e *json.Encoder
+}
+
+func newEncoder(prefix, indent string) *encoder {
+	e := &encoder{}
+	e.e = json.NewEncoder(&e.b)
+	e.e.SetEscapeHTML(false)
+	e.e.SetIndent(prefix, indent)
+	return e
+}
+
+// encode returns the JSON of a value with a line feed at its end, until the next call.
+func (e *encoder) encode(v any) ([]byte, error) {
+	e.b.Reset()
+	if err := e.e.Encode(v); err != nil {
 		return nil, err
 	}
-	return harmless(b.Bytes()), nil
+	return harmless(e.b.Bytes()), nil
 }
 
 // table writes a report as a table, with a line under the header.
