@@ -33,7 +33,8 @@ diff read. Its schema:
 A number is a number; NaN, the infinities and complex numbers are strings; a struct is an
 object, an array a list, and characters are a string, or a list of bytes if they are not
 UTF-8. A lock has the value null. Each value is what it was at one moment; different values
-may be of different moments.
+may be of different moments. If dump is interrupted the file is cut off; load and diff refuse
+such a file.
 
 Examples:
    shm dump board > board.json

@@ -103,7 +103,7 @@ func TestReadDump(t *testing.T) {
 	if _, err := ReadDump(strings.NewReader(`{"schema":2}`)); !errors.Is(err, shm.ErrVersion) {
 		t.Errorf("another schema: %v", err)
 	}
-	for _, text := range []string{"", "{", "[]", "\x93SHM"} {
+	for _, text := range []string{`{"schema":1,"values":[{"name":"a","value":1}`, "", "{", "[]", "\x93SHM"} {
 		if _, err := ReadDump(strings.NewReader(text)); !errors.Is(err, os.ErrInvalid) {
 			t.Errorf("%q: %v", text, err)
 		}
