@@ -65,7 +65,7 @@ Examples:
 			limit, cancel := limited(ctx, c.Duration("timeout"))
 			defer cancel()
 			if _, there := s.Lookup(args[1]); !there && len(args) == 2 && strings.ContainsAny(args[1], "<>=!&|") {
-				return usageError{fmt.Errorf("%s is an expression: give the name of the value before it, as in shm wait SEG NAME %[1]s", form.Name(args[1]))}
+				return usageError{fmt.Errorf("%s is an expression: give the name of the value before it, as in shm wait SEG NAME '%[1]s'", form.Name(args[1]))}
 			}
 			e, err := s.WaitFor(limit, args[1])
 			if err != nil {
