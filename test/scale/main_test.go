@@ -17,16 +17,19 @@ func TestMain(m *testing.M) { shmtest.Main(m) }
 var (
 	span   = flag.Duration("scale", 0, "measure for so long at each point of a curve, and log all points; 0: measure one point, and hold it to a loose bound")
 	rounds = flag.Int("rounds", 3, "with -scale, how many times each point is measured; the log has the median")
+	only   = flag.Int("at", 0, "with -scale, measure only at this point")
 	pinned = flag.Bool("pinned", false, "tie each process to one core")
 )
 
 // points returns what to measure at, for how long and how often: all points with -scale,
 // and else only the one that a bound is held at.
 func points(t *testing.T, all []int, bound int) (at []int, d time.Duration, times int) {
-	if *span > 0 {
+	switch {
+	case *span > 0 && *only > 0:
+		return []int{*only}, *span, *rounds
+	case *span > 0:
 		return all, *span, *rounds
-	}
-	if testing.Short() {
+	case testing.Short():
 		t.Skip("measures for seconds")
 	}
 	return []int{bound}, time.Second, 1
