@@ -108,8 +108,9 @@ type Lock struct {
 	off    int64
 	name   string
 	queue  queue
-	group  wait.Group // goroutines that await a change of what the lock guards
-	asks   int64      // the byte by which a read-only party asks to be announced; 0: not known yet, -1: none
+	group  wait.Group    // goroutines that await a change of what the lock guards
+	turned time.Duration // how long the last waiter that slept has waited while the lock passed from owner to owner; 0 if that was below wait.Short. For the head of the queue
+	asks   int64         // the byte by which a read-only party asks to be announced; 0: not known yet, -1: none
 }
 
 // mapping is a Lock's party as its group of waiting goroutines sees it.
@@ -237,16 +238,16 @@ func (l *Lock) Name() string { return l.name }
 // A watch is one goroutine for each owner that goroutines of this process wait for,
 // however many locks the owner has. So a stopped process that holds a thousand locks is
 // probed as often as one that holds a single lock. A watch wakes its waiters when
-// the owner is dead, and those whose word has changed without a wake-up reaching
-// them.
+// the owner is dead. Those whose lock has another owner it hands over to the lookout.
 type watch struct {
 	waiting map[*waiter]*Lock
 }
 
-// watches has the watch of each owner.
+// watches has the watch of each owner, and the lookout.
 type watches struct {
 	mu      sync.Mutex
 	byOwner map[uint32]*watch
+	lookout lookout
 }
 
 func (l *Lock) mustBeOpen() {

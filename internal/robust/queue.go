@@ -21,8 +21,15 @@ type waiter struct {
 	opening    uint32 // of the party when the wait began, or goesOn
 	granted    bool   // the word was kept for it, and it is out of the queue; guarded by queue.mu
 	slept      bool   // in the kernel, or with a watch instead: others may be there still
+	first      uint32 // the owner for which it has first slept, 0 if there was none
+	lively     bool   // the lock has had another owner since
 	timer      *time.Timer
 	bubbled    *wait.Bubbled // in a bubble of testing/synctest, in place of wake and timer
+
+	// Guarded by watches.mu:
+	among map[*waiter]*Lock // of the watch or the lookout in which it is; nil if it is in none
+	owner uint32            // the lookout has seen last
+	look  time.Duration     // between two looks of the lookout
 }
 
 // waiters has waiters for use outside of bubbles.
@@ -36,6 +43,7 @@ func takeWaiter(opening uint32) *waiter {
 	}
 	w := waiters.Get().(*waiter)
 	w.granted, w.slept, w.since, w.opening = false, false, now, opening
+	w.first, w.lively = 0, false
 	select {
 	case <-w.wake: // a token of its last use
 	default:
@@ -85,6 +93,27 @@ func (w *waiter) mark() uint32 {
 		return format.KernelWaiters
 	}
 	return 0
+}
+
+// meets notes for which owner w is about to sleep, or has slept.
+func (w *waiter) meets(owner uint32) {
+	switch {
+	case owner == 0:
+	case w.first == 0:
+		w.first = owner
+	case owner != w.first:
+		w.lively = true
+	}
+}
+
+// turned returns how long w has waited while the lock passed from owner to owner; 0 if
+// that was below wait.Short.
+func (w *waiter) turned() time.Duration {
+	waited := time.Duration(sys.Monotonic() - w.since)
+	if !w.lively || waited < wait.Short {
+		return 0
+	}
+	return waited
 }
 
 // waitsLong reports whether w has waited so long that the lock is to be handed

@@ -165,6 +165,9 @@ func (l *Lock) acquire(me *waiter, w uint32) bool {
 // that the unlock wakes the next one.
 func (l *Lock) leave(me *waiter) {
 	l.queue.mu.Lock()
+	if me.slept {
+		l.turned = me.turned()
+	}
 	l.queue.remove(me)
 	next := l.queue.head
 	l.queue.mu.Unlock()
@@ -220,18 +223,29 @@ func (l *Lock) sleep(ctx context.Context, me *waiter, w uint32) {
 		w |= format.KernelWaiters
 	}
 	me.slept = true
-	patience := wait.Short
-	if sys.Monotonic()-me.since >= int64(wait.Short) {
+	owner := w & format.OwnerMask
+	me.meets(owner)
+	defer func() { me.meets(OwnerOf(c)) }()
+	waited := time.Duration(sys.Monotonic() - me.since)
+	if waited >= wait.Short {
 		c.Starve.Store(format.StarveKernel)
 		killpoint.At(killpoint.StarvingInKernel)
-		if w&format.OwnerMask != 0 && me.bubbled == nil {
-			defer l.party.watch(l, me, w&format.OwnerMask)()
-			patience = watchedWait
-		}
 	}
 	if me.bubbled != nil { // it looks again soon, without a watch
 		me.bubbled.SleepRemote(ctx, &c.Word, w, l.party.WakeBit(), wait.Short)
 		return
+	}
+	patience := watchedWait
+	switch {
+	case owner == 0:
+		patience = wait.Short
+	case l.turned > 0 || me.lively && waited >= wait.Short:
+		// A short sleep first would only cost it its place among the sleepers.
+		defer l.party.lookOut(l, me, owner, 2*max(l.turned, waited))()
+	case waited >= wait.Short:
+		defer l.party.watch(l, me, owner)()
+	default:
+		patience = wait.Short
 	}
 	if !wait.Kernel(ctx, &c.Word, w, l.party.WakeBit(), patience) {
 		if patience == watchedWait {

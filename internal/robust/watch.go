@@ -19,9 +19,15 @@ const (
 // watch registers a waiter with the watch of an owner until the caller calls
 // leave.
 func (p *Party) watch(l *Lock, me *waiter, owner uint32) (leave func()) {
+	p.watches.mu.Lock()
+	defer p.watches.mu.Unlock()
+	p.watchOwner(l, me, owner)
+	return func() { p.unwatch(me) }
+}
+
+// watchOwner puts a waiter into the watch of an owner. p.watches.mu is held.
+func (p *Party) watchOwner(l *Lock, me *waiter, owner uint32) {
 	t := &p.watches
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	w := t.byOwner[owner]
 	if w == nil {
 		if t.byOwner == nil {
@@ -32,11 +38,15 @@ func (p *Party) watch(l *Lock, me *waiter, owner uint32) (leave func()) {
 		go p.runWatch(owner, w)
 	}
 	w.waiting[me] = l
-	return func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		delete(w.waiting, me)
-	}
+	me.among = w.waiting
+}
+
+// unwatch takes a waiter out of the watch, or the lookout, in which it is.
+func (p *Party) unwatch(me *waiter) {
+	p.watches.mu.Lock()
+	defer p.watches.mu.Unlock()
+	delete(me.among, me)
+	me.among = nil
 }
 
 // runWatch ticks until nobody waits.
@@ -61,6 +71,7 @@ func (p *Party) runWatch(owner uint32, w *watch) {
 		}
 		looked := false
 		unlessCutOff(func() {
+			probed := false
 			switch {
 			case fired:
 				// The owner is dead, or it was another process, or a child of it keeps
@@ -72,11 +83,12 @@ func (p *Party) runWatch(owner uint32, w *watch) {
 			case p.MayProbe(&lock.cell.Probed, interval()*3/4): // a quarter less, because timers are late, also that of the process that probed last
 				pause = interval()
 				dead = !p.Alive(owner)
+				probed = true
 			default:
 				pause = min(2*pause, longestTick)
 				dead = p.Dead(owner) // a waiter may have found out
 			}
-			if p.wakeChanged(owner, w, dead) {
+			if p.settle(owner, w, dead, probed) {
 				pause = repeatTick
 			}
 			looked = true
@@ -103,18 +115,47 @@ func (p *Party) watched(owner uint32, w *watch) (first *Lock) {
 	return first
 }
 
-// wakeChanged wakes the waiters that have something to do: the owner is dead, or
-// no longer the owner, or the word does not say that somebody sleeps. It reports
-// whether there were any.
-func (p *Party) wakeChanged(owner uint32, w *watch, dead bool) (woken bool) {
+// settle wakes the waiters of a dead owner, and reports whether there were any. Those
+// whose locks have other owners by now go on to the lookout. probed says that no other
+// process looks after free locks at this moment.
+func (p *Party) settle(owner uint32, w *watch, dead, probed bool) (woken bool) {
 	p.watches.mu.Lock()
 	defer p.watches.mu.Unlock()
 	for me, l := range w.waiting {
-		if dead || l.cell.Word.Load()&^format.LocalWaiters != owner|format.KernelWaiters {
+		switch now := l.mark(); {
+		case now == owner && dead:
 			woken = true
-			me.signal()
-			sys.FutexWake(&l.cell.Word, math.MaxInt32, p.WakeBit())
+			l.rouse(me)
+		case now == 0 && probed:
+			l.wakeOne()
+		case now != 0 && now != owner:
+			delete(w.waiting, me)
+			p.postLookout(l, me, now, hintedTick)
 		}
 	}
 	return woken
+}
+
+// mark sees to it that the owner's release wakes a sleeper: the process that should have
+// left the bit in the word may be dead. It returns the owner, 0 if there is none.
+func (l *Lock) mark() (owner uint32) {
+	for {
+		w := l.cell.Word.Load()
+		if owner = w & format.OwnerMask; owner == 0 || w&format.KernelWaiters != 0 {
+			return owner
+		}
+		if l.cell.Word.CompareAndSwap(w, w|format.KernelWaiters) {
+			return owner
+		}
+	}
+}
+
+// wakeOne wakes a sleeper of a free lock, in case the process that released it died
+// before it could.
+func (l *Lock) wakeOne() { sys.FutexWake(&l.cell.Word, 1, sys.AnyBit) }
+
+// rouse wakes a waiter of this process, wherever it sleeps.
+func (l *Lock) rouse(me *waiter) {
+	me.signal()
+	sys.FutexWake(&l.cell.Word, math.MaxInt32, l.party.WakeBit())
 }
