@@ -2,6 +2,7 @@ package wait
 
 import (
 	"context"
+	"iter"
 	"math"
 	"runtime/debug"
 	"sync"
@@ -20,7 +21,7 @@ import (
 // word than the sleepers know wakes them all.
 type Group struct {
 	mu       sync.Mutex
-	sleepers map[*sleeper]struct{}
+	sleepers sleeperList
 	sleeping bool          // one of them, in the kernel
 	sleeps   uint64        // how often one of them went to sleep there
 	seen     uint32        // the word that all of them know, if current
@@ -45,6 +46,61 @@ type sleeper struct {
 	wake    chan struct{} // one token; it may be stale, so the receiver looks at the word again
 	version func() uint64 // of what the sleeper looks at
 	looked  uint64        // the version that it has seen
+
+	next, prev *sleeper // in the list of its group
+	listed     bool
+}
+
+// sleeperList is a list, because the first of those that are left in a map takes long to
+// find.
+type sleeperList struct {
+	first, last *sleeper
+	n           int
+}
+
+func (l *sleeperList) add(s *sleeper) {
+	if s.listed {
+		return
+	}
+	s.listed = true
+	l.n++
+	s.prev, s.next = l.last, nil
+	if l.last == nil {
+		l.first = s
+	} else {
+		l.last.next = s
+	}
+	l.last = s
+}
+
+func (l *sleeperList) remove(s *sleeper) {
+	if !s.listed {
+		return
+	}
+	s.listed = false
+	l.n--
+	if s.prev == nil {
+		l.first = s.next
+	} else {
+		s.prev.next = s.next
+	}
+	if s.next == nil {
+		l.last = s.prev
+	} else {
+		s.next.prev = s.prev
+	}
+	s.prev, s.next = nil, nil
+}
+
+// all yields the sleepers in the list.
+func (l *sleeperList) all() iter.Seq[*sleeper] {
+	return func(yield func(*sleeper) bool) {
+		for s := l.first; s != nil; s = s.next {
+			if !yield(s) {
+				return
+			}
+		}
+	}
 }
 
 // looks returns how long the first sleep on a word takes that nothing ends, and the
@@ -146,9 +202,6 @@ func (g *Group) look(m Mapping, word *format.ChangeWord, s *sleeper) (seen uint3
 	if seen = word.Word.Load(); !m.ReadOnly() {
 		seen = Announce(word)
 	}
-	if g.sleepers == nil {
-		g.sleepers = map[*sleeper]struct{}{}
-	}
 	if g.asks && seen&format.Awaited != 0 {
 		m.Withdraw()
 		g.asks = false
@@ -156,11 +209,11 @@ func (g *Group) look(m Mapping, word *format.ChangeWord, s *sleeper) (seen uint3
 	if seen != g.seen || !g.current {
 		g.seen, g.current = seen, true
 		g.pause, _ = looks(seen)
-		for other := range g.sleepers {
+		for other := range g.sleepers.all() {
 			Signal(other.wake)
 		}
 	}
-	g.sleepers[s] = struct{}{}
+	g.sleepers.add(s)
 	s.looked = s.version()
 	return seen
 }
@@ -194,7 +247,7 @@ func (g *Group) back(word *format.ChangeWord, s *sleeper, seen uint32) {
 	_, longest := looks(seen)
 	g.pause = min(2*g.pause, longest)
 	relieved := false
-	for other := range g.sleepers {
+	for other := range g.sleepers.all() {
 		if other != s && (!relieved || other.version() != other.looked) {
 			Signal(other.wake)
 			relieved = true
@@ -208,7 +261,7 @@ func always() bool { return true }
 func (g *Group) missed() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for s := range g.sleepers {
+	for s := range g.sleepers.all() {
 		if s.version() != s.looked {
 			return true
 		}
@@ -234,11 +287,11 @@ func (g *Group) Tell(m Mapping, word *format.ChangeWord) (sleep uint64) {
 	signalBubbled(&word.Word)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.sleepers) == 0 {
+	if g.sleepers.n == 0 {
 		return 0
 	}
 	g.current = false // none enters a sleep before it has looked
-	for s := range g.sleepers {
+	for s := range g.sleepers.all() {
 		Signal(s.wake)
 	}
 	if !g.sleeping {
@@ -259,16 +312,15 @@ func (g *Group) goesOn(sleep uint64) bool {
 func (g *Group) leave(m Mapping, s *sleeper) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.sleepers, s)
-	if g.asks && len(g.sleepers) == 0 {
+	g.sleepers.remove(s)
+	if g.asks && g.sleepers.n == 0 {
 		m.Withdraw()
 		g.asks = false
 	}
 	if g.sleeping {
 		return
 	}
-	for other := range g.sleepers {
+	if other := g.sleepers.first; other != nil {
 		Signal(other.wake)
-		return
 	}
 }

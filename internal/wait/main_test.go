@@ -83,7 +83,7 @@ func (x number) sleep(t *testing.T, sleepers int) {
 	shmtest.Eventually(t, fmt.Sprintf("%d wait, one of them in the kernel", sleepers), func() bool {
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		return x.sleeping && len(x.sleepers) == sleepers
+		return x.sleeping && x.sleepers.n == sleepers
 	})
 }
 
@@ -92,8 +92,8 @@ func (x number) rest(t *testing.T) {
 	t.Helper()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.sleepers) > 0 || x.sleeping {
-		t.Fatalf("%d wait still; one in the kernel: %v", len(x.sleepers), x.sleeping)
+	if x.sleepers.n > 0 || x.sleeping {
+		t.Fatalf("%d wait still; one in the kernel: %v", x.sleepers.n, x.sleeping)
 	}
 }
 
