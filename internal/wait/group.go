@@ -5,7 +5,9 @@ import (
 	"iter"
 	"math"
 	"runtime/debug"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.org/shm/internal/format"
@@ -16,12 +18,13 @@ import (
 // of them sleeps in the kernel, the others wait for it in Go. The zero value is
 // empty.
 //
-// Invariant: while there are sleepers, one of them sleeps in the kernel, or is
-// awake and will look at the word before it sleeps. A goroutine that finds another
-// word than the sleepers know wakes them all.
+// Invariant: while there are sleepers in the list, one goroutine sleeps in the kernel, or
+// one of them is awake and will look at the word before it sleeps. A goroutine that finds
+// another word than the sleepers know announces them for it, takes them out of the list
+// and wakes them all.
 type Group struct {
 	mu       sync.Mutex
-	sleepers sleeperList
+	sleepers sleeperList   // that know the word
 	sleeping bool          // one of them, in the kernel
 	sleeps   uint64        // how often one of them went to sleep there
 	seen     uint32        // the word that all of them know, if current
@@ -48,8 +51,15 @@ type sleeper struct {
 	looked  uint64        // the version that it has seen
 
 	next, prev *sleeper // in the list of its group
-	listed     bool
+	listed     bool     // in it; guarded by the group
+
+	// The word for which another goroutine has announced this one and taken it out of the
+	// list, plus told; 0 if none has.
+	told atomic.Uint64
+	out  bool // it has not come back to the list since; for its own goroutine
 }
+
+const told = 1 << 32
 
 // sleeperList is a list, because the first of those that are left in a map takes long to
 // find.
@@ -123,15 +133,29 @@ func (g *Group) Wait(ctx context.Context, m Mapping, word *format.ChangeWord, ve
 		return waitBubbled(ctx, b, m, word, ok)
 	}
 	s := &sleeper{wake: make(chan struct{}, 1), version: guarded(version)}
-	defer g.leave(m, s)
+	defer func() {
+		if !s.out || m.ReadOnly() {
+			g.leave(m, s)
+		}
+	}()
 	for {
-		seen := g.look(m, word, s)
+		var seen uint32
+		if w := s.told.Swap(0); w != 0 {
+			seen, s.out = uint32(w), true
+			s.looked = s.version()
+		} else {
+			seen, s.out = g.look(m, word, s), false
+		}
 		if done, err := ok(); done || err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if s.out && !g.rejoin(s, seen) {
+			continue
+		}
+		s.out = false
 		if pause, ok := g.enter(m, seen); ok {
 			_, longest := looks(seen)
 			w := &wordWaiter{sys.Word{Addr: &word.Word, Seen: seen}, s.wake, g.missed, longest}
@@ -196,9 +220,14 @@ func inChangeSlot(ctx context.Context, w *wordWaiter, bit uint32, d time.Duratio
 
 // look announces a sleeper. It returns the word on which the sleeper may sleep if
 // what it looks at afterwards is not what it waits for.
+//
+// If the word is new, look takes all others out of the list, and tells each that it is
+// announced for this word. Most of them need the group no more then, so they do not wait
+// for each other at its mutex.
 func (g *Group) look(m Mapping, word *format.ChangeWord, s *sleeper) (seen uint32) {
+	var some [16]chan struct{}
+	others := some[:0]
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	if seen = word.Word.Load(); !m.ReadOnly() {
 		seen = Announce(word)
 	}
@@ -209,13 +238,34 @@ func (g *Group) look(m Mapping, word *format.ChangeWord, s *sleeper) (seen uint3
 	if seen != g.seen || !g.current {
 		g.seen, g.current = seen, true
 		g.pause, _ = looks(seen)
-		for other := range g.sleepers.all() {
-			Signal(other.wake)
+		g.sleepers.remove(s)
+		others = slices.Grow(others, g.sleepers.n)
+		for other := g.sleepers.first; other != nil; other = g.sleepers.first {
+			g.sleepers.remove(other)
+			other.told.Store(told | uint64(seen))
+			others = append(others, other.wake)
 		}
 	}
+	s.told.Store(0) // it looks itself
 	g.sleepers.add(s)
 	s.looked = s.version()
+	g.mu.Unlock()
+	for _, wake := range others {
+		Signal(wake)
+	}
 	return seen
+}
+
+// rejoin puts a sleeper back that was told of a word, and has not found there what it
+// waits for. It reports whether that word is still the last that anybody has found.
+func (g *Group) rejoin(s *sleeper, seen uint32) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if seen != g.seen || !g.current {
+		return false
+	}
+	g.sleepers.add(s)
+	return true
 }
 
 // enter reports whether its caller is the one to sleep in the kernel, and for
@@ -242,7 +292,12 @@ func (g *Group) back(word *format.ChangeWord, s *sleeper, seen uint32) {
 	defer g.mu.Unlock()
 	g.sleeping = false
 	if word.Word.Load() != seen {
-		return // s looks, and tells the others
+		// s looks, and tells the others, unless it was told itself: then those that have
+		// come back to the list look for themselves.
+		if other := g.sleepers.first; other != nil && !s.listed {
+			Signal(other.wake)
+		}
+		return
 	}
 	_, longest := looks(seen)
 	g.pause = min(2*g.pause, longest)
@@ -287,7 +342,7 @@ func (g *Group) Tell(m Mapping, word *format.ChangeWord) (sleep uint64) {
 	signalBubbled(&word.Word)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.sleepers.n == 0 {
+	if g.sleepers.n == 0 && !g.sleeping {
 		return 0
 	}
 	g.current = false // none enters a sleep before it has looked

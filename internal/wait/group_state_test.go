@@ -53,7 +53,7 @@ func TestLook(t *testing.T) {
 	x.pause = lastLook
 	x.set(1)
 	seen = x.look(readWrite, x.word, b)
-	if had := tokens(a, b, c); !had[0] || !had[2] {
+	if had := tokens(a, b, c); !had[0] || had[1] || !had[2] {
 		t.Errorf("woken are %v, by the second one, who has found a change", had)
 	}
 	if x.pause != firstLook || seen != x.word.Word.Load() || seen&format.Awaited == 0 {
@@ -132,6 +132,47 @@ func TestBack(t *testing.T) {
 	}
 }
 
+// One that was told of a word is announced for it. It comes back to the list if nothing
+// has changed since, and otherwise looks again.
+func TestTold(t *testing.T) {
+	x := newNumber()
+	a, old := x.join()
+	b, _ := x.join()
+	c, _ := x.join()
+	x.enter(readWrite, old) // a, in the kernel
+	x.set(1)
+	seen := x.look(readWrite, x.word, b)
+	for what, s := range map[string]*sleeper{"the one in the kernel": a, "the other": c} {
+		if s.listed || s.told.Load() != told|uint64(seen) || !tokens(s)[0] {
+			t.Errorf("%s is not told of the word %#x", what, seen)
+		}
+	}
+	if !b.listed || b.told.Load() != 0 || x.sleepers.n != 1 || tokens(b)[0] {
+		t.Error("the one that has found the change was told, or is not in the list")
+	}
+	if x.rejoin(c, old) || x.rejoin(c, seen+2) || c.listed {
+		t.Error("the other sleeps on a word that is not the last")
+	}
+	if !x.rejoin(c, seen) || !c.listed || x.sleepers.n != 2 {
+		t.Error("the other may not sleep on the last word")
+	}
+	// a, in the kernel, has been told, and may have all that it waits for.
+	if _, ok := x.enter(readWrite, seen); ok {
+		t.Error("two sleep")
+	}
+	x.back(x.word, a, old)
+	if had := tokens(b, c); count(had) != 1 {
+		t.Errorf("the one that was told leaves the kernel, and woken to take its place are %v", had)
+	}
+	x.current = false
+	x.leave(readWrite, c)
+	if x.rejoin(c, seen) {
+		t.Error("one comes back that has to look")
+	}
+	x.leave(readWrite, b)
+	x.rest(t)
+}
+
 // Whoever leaves wakes one of the others, unless one of them sleeps.
 func TestLeave(t *testing.T) {
 	x := newNumber()
@@ -198,6 +239,7 @@ func TestUnannounced(t *testing.T) {
 	check("a sleep on an announced word", 10, 1)
 	x.set(2)
 	seen = x.look(readOnly, x.word, a)
+	x.look(readOnly, x.word, b)
 	x.enter(readOnly, seen)
 	x.back(x.word, a, seen)
 	check("after a change", 11, 1)
