@@ -18,7 +18,7 @@ func Any(ctx context.Context, words []sys.Word, wake chan struct{}, d time.Durat
 	missed := func() bool { return false }
 	waiters := make([]wordWaiter, len(words))
 	for i, w := range words {
-		waiters[i] = wordWaiter{w, wake, missed, lastLook}
+		waiters[i] = wordWaiter{Word: w, wake: wake, missed: missed, every: lastLook}
 	}
 	rest := waiters
 	if sys.CanWaitAny() {

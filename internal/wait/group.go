@@ -158,12 +158,12 @@ func (g *Group) Wait(ctx context.Context, m Mapping, word *format.ChangeWord, ve
 		s.out = false
 		if pause, ok := g.enter(m, seen); ok {
 			_, longest := looks(seen)
-			w := &wordWaiter{sys.Word{Addr: &word.Word, Seen: seen}, s.wake, g.missed, longest}
+			w := &wordWaiter{Word: sys.Word{Addr: &word.Word, Seen: seen}, wake: s.wake, missed: g.missed, every: longest}
 			if seen&format.Awaited == 0 { // ask again when the time is over
 				w.missed, w.every = always, pause
 			}
 			if !inChangeSlot(ctx, w, m.WakeBit(), pause) && !sleepWithOthers(ctx, w) {
-				poll.sleep(ctx, w, pause)
+				sleepPolled(ctx, w)
 			}
 			g.back(word, s, seen)
 			continue

@@ -168,7 +168,7 @@ func TestAwaitManyValues(t *testing.T) {
 		awaitMany(t, func() bool {
 			poll.mu.Lock()
 			defer poll.mu.Unlock()
-			return len(poll.waiters) == 0
+			return len(poll.words) == 0
 		})
 		threadsEnd(t)
 	})
@@ -179,7 +179,7 @@ func TestAwaitManyValues(t *testing.T) {
 		awaitMany(t, func() bool {
 			poll.mu.Lock()
 			defer poll.mu.Unlock()
-			return len(poll.waiters) > 0
+			return len(poll.words) > 0
 		})
 	})
 }

@@ -36,6 +36,6 @@ func TestPoll(t *testing.T) {
 	shmtest.Eventually(t, "the poller ends", func() bool {
 		poll.mu.Lock()
 		defer poll.mu.Unlock()
-		return !poll.running && len(poll.waiters) == 0
+		return !poll.running && len(poll.words) == 0
 	})
 }
