@@ -243,6 +243,19 @@ type watch struct {
 	waiting map[*waiter]*Lock
 }
 
+// A lookout is one goroutine for all waiters of a mapping whose locks pass from owner to
+// owner. Such a lock needs no watch: there is a sign of life of each owner but the last,
+// which is the release. The lookout finds out which is the last one. It looks seldom,
+// because each look costs a process that sleeps more than what it looks at.
+//
+// Neither the lookout nor a watch wakes a waiter because its lock has another owner. It
+// would lose its place among the sleepers, which the kernel wakes in the order in which
+// they came.
+type lookout struct {
+	waiting map[*waiter]*Lock
+	running bool
+}
+
 // watches has the watch of each owner, and the lookout.
 type watches struct {
 	mu      sync.Mutex

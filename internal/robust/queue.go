@@ -27,9 +27,9 @@ type waiter struct {
 	bubbled    *wait.Bubbled // in a bubble of testing/synctest, in place of wake and timer
 
 	// Guarded by watches.mu:
-	among map[*waiter]*Lock // of the watch or the lookout in which it is; nil if it is in none
-	owner uint32            // the lookout has seen last
-	look  time.Duration     // between two looks of the lookout
+	quit  func()        // takes it out of the watch or the lookout in which it is
+	owner uint32        // that the lookout has seen last
+	look  time.Duration // between two looks of the lookout
 }
 
 // waiters has waiters for use outside of bubbles.

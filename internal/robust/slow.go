@@ -225,7 +225,6 @@ func (l *Lock) sleep(ctx context.Context, me *waiter, w uint32) {
 	me.slept = true
 	owner := w & format.OwnerMask
 	me.meets(owner)
-	defer func() { me.meets(OwnerOf(c)) }()
 	waited := time.Duration(sys.Monotonic() - me.since)
 	if waited >= wait.Short {
 		c.Starve.Store(format.StarveKernel)

@@ -22,7 +22,7 @@ func Any(ctx context.Context, words []sys.Word, wake chan struct{}, d time.Durat
 	}
 	rest := waiters
 	if sys.CanWaitAny() {
-		for i := range multiWaits {
+		for i := range anyThreads {
 			n := multiWaits[i].addSome(rest)
 			if n == 0 {
 				continue

@@ -26,7 +26,8 @@ type multiWait struct {
 
 const (
 	wordsPerThread = 127 // FUTEX_WAITV takes 128, and one is the bell
-	maxThreads     = 8
+	maxThreads     = 80
+	anyThreads     = 8 // of them, for those that wait for any of many words
 )
 
 var multiWaits [maxThreads]multiWait
