@@ -558,19 +558,28 @@ Done:	skip
 }
 
 #ifdef TICKS
-/* The watch of process p. A tick on a word that no dead process owns must not be needed, but for the
- * cases that the design names: so it is allowed only when `lossy` (W2). */
+/* The watch, or the lookout, of process p. A tick on a word that no dead process owns must not be needed, but
+ * for the cases that the design names: so it is allowed only when `lossy` (W2). It then lets p sleep on, and
+ * sees to it that a release wakes somebody. */
 proctype watch(byte p)
 {
+	bool none;
+#ifdef FAIR
+	byte h;
+#endif
 {
 end:	do
 	:: atomic { (asleep & BIT(p)) && ID(word) && DEAD(ID(word)) && ID(word) == owner[p] ->
 		known[p] = known[p] | BIT(owner[p]); asleep = asleep & ~BIT(p) }
 #ifndef MUT_WATCH_OLD_OWNER
-	:: atomic { (asleep & BIT(p)) && ID(word) && DEAD(ID(word)) && ID(word) != owner[p] -> asleep = asleep & ~BIT(p) }
+	/* The word has another owner: the sleeper sleeps on, and the watch goes on with that one. */
+	:: atomic { (asleep & BIT(p)) && ID(word) && ID(word) != owner[p] -> owner[p] = ID(word) }
 #endif
-	:: atomic { (asleep & BIT(p)) && lossy && ID(word) != owner[p] -> asleep = asleep & ~BIT(p) }
-	:: atomic { (asleep & BIT(p)) && lossy && ID(word) == 0 -> asleep = asleep & ~BIT(p) }
+	/* Whoever should have left W, or woken a sleeper, may be dead. */
+	:: atomic { (asleep & BIT(p)) && lossy && ID(word) && !(word & W) -> word = word | W }
+#ifndef MUT_WATCH_LEAVES_FREE
+	:: atomic { (asleep & BIT(p)) && lossy && ID(word) == 0 -> futexWake(); none = false }
+#endif
 	od
 }	unless { DEAD(MYID) }
 }
