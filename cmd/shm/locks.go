@@ -180,7 +180,7 @@ func (w *lockWatch) look() (locks []lockData, err error) {
 			return nil, err
 		}
 		if unread > 0 {
-			w.notes = append(w.notes, form.Count(unread, "file")+" in /dev/shm cannot be read by this user, and may be segments")
+			w.notes = append(w.notes, form.Count(unread, "file")+" in "+segments.Dir+" cannot be read by this user, and may be segments")
 		}
 	}
 	maps, err := proc.Scan()

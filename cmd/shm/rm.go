@@ -43,16 +43,19 @@ Examples:
 			if unused == (len(names) > 0) {
 				return usageError{errors.New("give the names of segments, or -unused")}
 			}
+			maps, err := proc.Scan()
+			if err != nil {
+				return err
+			}
+			if unused && maps.Blind {
+				return errors.New("this system does not show which processes map a file, so nobody knows which segments are unused: name those to remove")
+			}
 			if unused {
 				all, _, err := segments.Names()
 				if err != nil {
 					return err
 				}
 				names = all
-			}
-			maps, err := proc.Scan()
-			if err != nil {
-				return err
 			}
 			r := &form.Report{Kind: "removed", Columns: form.Columns("segment", ">size", "result")}
 			var kept error
@@ -71,7 +74,7 @@ Examples:
 				r.Add(form.Row{Cells: []string{form.Name(name), form.Bytes(data.Memory), form.Line(data.Result)}, Data: data, Mark: mark})
 			}
 			if r.Empty() {
-				r.Notes = []string{"there is no segment in /dev/shm"}
+				r.Notes = []string{"there is no segment in " + segments.Dir}
 			}
 			if err := printerFor(c).Report(r); err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os/user"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -97,10 +98,10 @@ func segmentsReport() (*form.Report, error) {
 		})
 	}
 	if len(names) == 0 {
-		r.Notes = append(r.Notes, "there is no segment in /dev/shm")
+		r.Notes = append(r.Notes, "there is no segment in "+segments.Dir)
 	}
 	if unread > 0 {
-		r.Notes = append(r.Notes, form.Count(unread, "file")+" in /dev/shm cannot be read by this user, and may be segments")
+		r.Notes = append(r.Notes, form.Count(unread, "file")+" in "+segments.Dir+" cannot be read by this user, and may be segments")
 	}
 	r.Notes = append(r.Notes, hiddenNote(maps)...)
 	return r, nil
@@ -108,6 +109,9 @@ func segmentsReport() (*form.Report, error) {
 
 // hiddenNote says that the list of processes may be incomplete.
 func hiddenNote(maps *proc.Maps) []string {
+	if maps.Blind {
+		return []string{"this system does not show which processes map a file; those with a lease are known"}
+	}
 	if maps.Hidden == 0 {
 		return nil
 	}
@@ -122,7 +126,7 @@ func segmentRowOf(name string, maps *proc.Maps) (row segmentRow, err error) {
 	}
 	row = segmentRow{
 		Name: name, Path: file.Path, FileSize: file.Size, Memory: file.Used, Size: file.Size,
-		Owner: userName(file.UID), Mode: file.Mode.String(), Processes: []int{},
+		Owner: ownerName(file.UID), Mode: file.Mode.String(), Processes: []int{},
 	}
 	for _, p := range maps.Of(proc.KeyOf(file.Dev, file.Inode)) {
 		row.Processes = append(row.Processes, p.Pid)
@@ -189,6 +193,13 @@ func stateOf(row *segmentRow, err error) string {
 }
 
 // userName returns the name of a user, or the number if there is none.
+func ownerName(uid uint32) string {
+	if runtime.GOOS == "windows" { // it has no user ids
+		return ""
+	}
+	return userName(uid)
+}
+
 func userName(uid uint32) string {
 	id := strconv.FormatUint(uint64(uid), 10)
 	if u, err := user.LookupId(id); err == nil {

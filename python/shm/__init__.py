@@ -16,6 +16,13 @@ CPython on 64-bit Linux.
 
 import sys as _sys
 
+if not _sys.platform.startswith("linux"):
+    raise ImportError(
+        "shm serves Linux only: it has no locks of open files and no futexes for "
+        + _sys.platform
+        + "; the Go package serves other systems"
+    )
+
 if not getattr(_sys, "_is_gil_enabled", lambda: True)():
     # The locks between the threads of a process rely on the order in which the GIL runs them.
     raise ImportError(

@@ -95,6 +95,12 @@ class Free(unittest.TestCase):
         out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         self.assertIn("free-threaded", out.stdout)
 
+    def test_another_system(self):
+        """Other systems than Linux are refused, with the reason."""
+        code = "import sys; sys.platform = 'darwin'\ntry: import shm\nexcept ImportError as e: print(e)"
+        out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        self.assertIn("serves Linux only", out.stdout)
+
 
 # Methods that only the other modules of the package use.
 INTERNAL = {"Mutex": {"put", "change", "begin_edit", "overlap", "return_to"}}

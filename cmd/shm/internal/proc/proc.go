@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,7 +47,8 @@ type Process struct {
 // Maps is who has which files mapped.
 type Maps struct {
 	by     map[Key][]Process
-	Hidden int // processes whose mappings this user may not see
+	Hidden int  // processes whose mappings this user may not see
+	Blind  bool // the system has no /proc that shows mappings: no process is in Maps
 }
 
 // Of returns the processes that have a file mapped, in the order of their pids, without
@@ -56,6 +58,10 @@ func (m *Maps) Of(k Key) []Process { return m.by[k] }
 // Scan looks at the mappings of all processes but this one.
 func Scan() (*Maps, error) {
 	m := &Maps{by: map[Key][]Process{}}
+	if runtime.GOOS != "linux" {
+		m.Blind = true
+		return m, nil
+	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err

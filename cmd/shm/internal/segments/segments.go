@@ -15,8 +15,8 @@ import (
 	"example.org/shm/cmd/shm/internal/form"
 )
 
-// dir is where segments without a slash in their names are.
-const dir = "/dev/shm"
+// Dir is where segments are whose names are no paths: /dev/shm/ on Linux.
+var Dir = filepath.Dir(shm.Path("x"))
 
 // magic is what the file of a segment begins with: see docs/FORMAT.md.
 const magic = "\x93SHM\r\n\x1a\n"
@@ -74,10 +74,13 @@ func Change(name string) (*shm.Segment, error) {
 	return shm.Open(name, &shm.Options{MustExist: true})
 }
 
-// Names returns the names of all segments in /dev/shm, sorted, and how many of its
-// files could not be read.
+// Names returns the names of all segments in Dir, sorted, and how many of its files could
+// not be read.
 func Names() (names []string, unread int, err error) {
-	entries, err := os.ReadDir(dir)
+	entries, err := os.ReadDir(Dir)
+	if errors.Is(err, fs.ErrNotExist) { // the first segment makes it
+		return nil, 0, nil
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -85,7 +88,7 @@ func Names() (names []string, unread int, err error) {
 		if !e.Type().IsRegular() {
 			continue
 		}
-		switch is, err := isSegment(filepath.Join(dir, e.Name())); {
+		switch is, err := isSegment(filepath.Join(Dir, e.Name())); {
 		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
 		case err != nil:
 			unread++

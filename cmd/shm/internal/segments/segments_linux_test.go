@@ -14,7 +14,7 @@ import (
 
 // TestNames puts files of all kinds beside a segment. Only the segment is listed.
 func TestNames(t *testing.T) {
-	prefix := filepath.Join(dir, "shm-names-test-")
+	prefix := filepath.Join(Dir, "shm-names-test-")
 	made := func(name string) string {
 		path := prefix + name
 		t.Cleanup(func() { _ = os.Remove(path) })
