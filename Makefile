@@ -29,7 +29,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 having = $(or $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func $(1)' .))),$(error no test matches '$(1)'))
 
 .DEFAULT_GOAL := help
-.PHONY: help test short race fuzz kill storm model mutations portable processors windows vet c docs bench benchc clean modules pythons guard league
+.PHONY: help test short race fuzz kill storm model mutations portable processors windows vet c docs bench benchc clean modules pythons guard league curves
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,6 +112,9 @@ guard: ## fail if a fast path became slower against its rival than internal/rati
 
 league: ## measure the rivals that this machine has in one run, and write docs/LEAGUE.md
 	cd bench && $(GO) run . -write ../docs
+
+curves: ## measure how the library grows, and write docs/SCALING.md
+	cd bench && $(GO) run . curves -write ../docs
 
 benchc: ## measure c/shm.h beside pthread's robust mutex, and with 1,000,000 values
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; $(or $(CC),gcc) -O2 -pthread -o "$$dir/bench" c/bench.c && "$$dir/bench"

@@ -190,3 +190,42 @@ func titleOf(key string) string {
 	}
 	return "kill -9 with the lock held"
 }
+
+// chart draws a curve: a line for each series that has the unit of the first one, with both
+// axes logarithmic.
+func (cu *curve) chart(th *theme, path string) error {
+	p := th.newPlot(cu.Title)
+	p.Legend.Left = true
+	unit := cu.Series[0].Unit
+	for i, s := range cu.Series {
+		if s.Unit != unit {
+			continue
+		}
+		var xys plotter.XYs
+		for _, pt := range s.Points {
+			xys = append(xys, plotter.XY{X: float64(pt.N), Y: max(pt.Y, 1e-3)}) // nothing has no logarithm
+		}
+		line, points, err := plotter.NewLinePoints(xys)
+		if err != nil {
+			return err
+		}
+		line.Color, line.Width, points.GlyphStyle = th.series[i], 1.5, th.glyph(i)
+		p.Add(line, points)
+		p.Legend.Add(s.Name, line, points)
+	}
+	logarithmic(&p.X, cu.at)
+	logarithmic(&p.Y, unit.write)
+	if cu.bytes { // powers of two
+		var ticks plot.ConstantTicks
+		for _, pt := range cu.Series[0].Points {
+			ticks = append(ticks, plot.Tick{Value: float64(pt.N), Label: cu.at(float64(pt.N))})
+		}
+		p.X.Tick.Marker = ticks
+	}
+	p.X.Label.Text = cu.Grows
+	p.Y.Min, p.Y.Max = math.Pow(10, math.Floor(math.Log10(p.Y.Min))), math.Pow(10, math.Ceil(math.Log10(p.Y.Max*1.5)))
+	if p.X.Min == p.X.Max {
+		p.X.Max = 10 * p.X.Min
+	}
+	return save(p, 700, 330, path)
+}

@@ -3,6 +3,9 @@
 //
 //	go run . [-rounds N] [-slice TIME] [-only NAMES] [-write DIR]
 //
+//	go run . curves [-span TIME] [-most N] [-only KEYS] [-write DIR]
+//
+// The second form measures this library alone, as processes, goroutines and values grow.
 // It is a module of its own: nobody else needs the rivals. What is missing on the machine
 // is left out, with a line that says so.
 package main
@@ -32,7 +35,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	run, args := run, os.Args[1:]
+	if len(args) > 0 && args[0] == "curves" {
+		run, args = runCurves, args[1:]
+	}
+	if err := run(ctx, args); err != nil {
 		fmt.Fprintln(os.Stderr, "league:", err)
 		if errors.Is(err, flag.ErrHelp) {
 			os.Exit(2)

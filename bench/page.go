@@ -49,10 +49,10 @@ func times(x float64) string {
 	return significant(x)
 }
 
-// newTable returns a table with a row for each rival. Its first column is the name.
-func newTable(titles ...string) table.Writer {
+// newTable returns a table whose first column is names.
+func newTable(first string, titles ...string) table.Writer {
 	t := table.NewWriter()
-	header := table.Row{"rival"}
+	header := table.Row{first}
 	for _, title := range titles {
 		header = append(header, title)
 	}
@@ -74,7 +74,7 @@ func titles() (all []string) {
 
 // ratios is the table of times over shm's: of the medians of pairs, and of the minima.
 func (l *league) ratios() table.Writer {
-	t := newTable(append(titles(), "kill -9 with the lock held")...)
+	t := newTable("rival", append(titles(), "kill -9 with the lock held")...)
 	for i, e := range l.Rivals {
 		row := table.Row{e.Name}
 		for _, c := range columns {
@@ -111,7 +111,7 @@ func (l *league) kill(i int) string {
 
 // figures is the table of absolute times: median, and minimum.
 func (l *league) figures() table.Writer {
-	t := newTable(append(titles(), "kill -9 with the lock held")...)
+	t := newTable("rival", append(titles(), "kill -9 with the lock held")...)
 	for _, e := range l.Rivals {
 		row := table.Row{e.Name}
 		for _, c := range columns {
@@ -224,15 +224,44 @@ func (l *league) blocks() map[string]string {
 	}
 }
 
-// print writes the table, and all that is not in it, for a terminal.
-func (l *league) print(w io.Writer) {
-	t := l.ratios()
+// terminal writes a table for a terminal.
+func terminal(t table.Writer) string {
 	s := table.StyleLight
 	s.Options = table.Options{SeparateHeader: true}
 	s.Format.Header = text.FormatDefault
 	t.SetStyle(s)
+	return t.Render()
+}
+
+// table has a row for each step.
+func (cu *curve) table() table.Writer {
+	var titles []string
+	for _, s := range cu.Series {
+		titles = append(titles, s.Name)
+	}
+	t := newTable(cu.Grows, titles...)
+	for i, p := range cu.Series[0].Points {
+		row := table.Row{cu.at(float64(p.N))}
+		for _, s := range cu.Series {
+			row = append(row, s.Unit.write(s.Points[i].Y))
+		}
+		t.AppendRow(row)
+	}
+	return t
+}
+
+// at writes a number of what grows.
+func (cu *curve) at(x float64) string {
+	if cu.bytes {
+		return humanize.IBytes(uint64(x))
+	}
+	return number(x)
+}
+
+// print writes the table, and all that is not in it, for a terminal.
+func (l *league) print(w io.Writer) {
 	kills, types, _ := l.words()
-	fmt.Fprintf(w, "%s\n\nKill -9 with the lock held:\n%s\nAnother type:\n%s\n%s\n", t.Render(), kills, types, l.checked())
+	fmt.Fprintf(w, "%s\n\nKill -9 with the lock held:\n%s\nAnother type:\n%s\n%s\n", terminal(l.ratios()), kills, types, l.checked())
 	for _, m := range append(l.Missing, l.Failed...) {
 		fmt.Fprintln(w, "left out:", m)
 	}

@@ -123,8 +123,11 @@ func (t *team) need(n int) ([]*worker, error) {
 	return t.all[:n], nil
 }
 
-func (t *team) startOne() (*worker, error) {
-	c := grouped(t.ready.worker(t.ctx))
+func (t *team) startOne() (*worker, error) { return startWorker(t.ready.worker(t.ctx)) }
+
+// startWorker starts a worker, and waits until it is ready.
+func startWorker(c *exec.Cmd) (*worker, error) {
+	grouped(c)
 	last := new(lastLine)
 	c.Stderr = last
 	in, err := c.StdinPipe()
@@ -174,7 +177,7 @@ func (l *lastLine) String() string {
 
 // ready waits for the line "ready", or "ready PID" of one of several workers.
 func (w *worker) ready() error {
-	line, err := w.hear(20 * time.Second)
+	line, err := w.hear(3 * time.Minute)
 	if err != nil {
 		return fmt.Errorf("it does not start: %w", err)
 	}
