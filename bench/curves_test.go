@@ -55,7 +55,7 @@ func TestCurves(t *testing.T) {
 		}
 	}
 	for file, want := range map[string]string{
-		"SCALING.md":                          "| 1 MiB |",
+		"SCALING.md":                          "| 1.0 MiB |",
 		"scaling.json":                        `"key": "attached"`,
 		"pictures/scaling-processes-dark.svg": "<svg",
 		"pictures/scaling-structs-light.svg":  "<svg",
