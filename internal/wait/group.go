@@ -226,8 +226,18 @@ func inChangeSlot(ctx context.Context, w *wordWaiter, bit uint32, d time.Duratio
 // for each other at its mutex.
 func (g *Group) look(m Mapping, word *format.ChangeWord, s *sleeper) (seen uint32) {
 	var some [16]chan struct{}
-	others := some[:0]
+	seen, others := g.announce(m, word, s, some[:0])
+	for _, wake := range others {
+		Signal(wake)
+	}
+	return seen
+}
+
+// announce is look but for the signals: it appends whom to signal to others. The word may
+// have no memory any more, so a deferred call unlocks.
+func (g *Group) announce(m Mapping, word *format.ChangeWord, s *sleeper, others []chan struct{}) (seen uint32, _ []chan struct{}) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	if seen = word.Word.Load(); !m.ReadOnly() {
 		seen = Announce(word)
 	}
@@ -249,11 +259,7 @@ func (g *Group) look(m Mapping, word *format.ChangeWord, s *sleeper) (seen uint3
 	s.told.Store(0) // it looks itself
 	g.sleepers.add(s)
 	s.looked = s.version()
-	g.mu.Unlock()
-	for _, wake := range others {
-		Signal(wake)
-	}
-	return seen
+	return seen, others
 }
 
 // rejoin puts a sleeper back that was told of a word, and has not found there what it
