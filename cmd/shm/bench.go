@@ -53,9 +53,6 @@ Examples:
 			if c.Args().Present() {
 				return usageError{fmt.Errorf("unexpected argument %q", c.Args().First())}
 			}
-			if runtime.GOOS == "windows" {
-				return errors.New("shm bench does not run on Windows: it hands open files to its processes by their numbers; go test -bench . measures this library there")
-			}
 			charts, err := chartsOf(c)
 			if err != nil {
 				return err

@@ -25,13 +25,13 @@ type sighting struct {
 }
 
 // countAll lets all actors of this worker count. They start at the same time.
-func countAll(s *shm.Segment, c counter, j job) error {
-	stop, err := shm.NewAtomic[uint32](s, nameOfStop, 0)
+func countAll(at place, c counter, j job) error {
+	stop, err := shm.NewAtomic[uint32](at.segment, nameOfStop, 0)
 	if err != nil {
 		return err
 	}
 	ready()
-	if err := awaitGate(); err != nil {
+	if err := at.awaitGate(); err != nil {
 		return err
 	}
 	tallies, errs := make([]tally, j.Actors), make([]error, j.Actors)
@@ -53,7 +53,7 @@ func countAll(s *shm.Segment, c counter, j job) error {
 		return errs[i]
 	}
 	if p, ok := c.(private); ok {
-		number, err := newRaw(s)
+		number, err := newRaw(at.segment)
 		if err != nil {
 			return err
 		}
@@ -73,14 +73,14 @@ func count(c counter, d time.Duration, stop shm.Atomic[uint32]) (tally, error) {
 	var t tally
 	var perOp []float64
 	n := 1
-	start := time.Now()
-	last := start
+	elapsed := stopwatch()
+	last := time.Duration(0)
 	for stop.Load() == 0 {
 		if err := c.add(n); err != nil {
 			return t, err
 		}
-		now := time.Now()
-		took := now.Sub(last)
+		now := elapsed()
+		took := now - last
 		last = now
 		t.Ops += int64(n)
 		if took >= batchTime/2 {
@@ -92,11 +92,11 @@ func count(c counter, d time.Duration, stop shm.Atomic[uint32]) (tally, error) {
 		case took > 2*batchTime:
 			n = max(1, n/2)
 		}
-		if now.Sub(start) >= d {
+		if now >= d {
 			stop.Store(1)
 		}
 	}
-	t.NS = max(1, last.Sub(start).Nanoseconds())
+	t.NS = max(1, last.Nanoseconds())
 	t.NSPerOp = float64(t.NS) / float64(max(1, t.Ops))
 	if len(perOp) > 0 {
 		slices.Sort(perOp)
@@ -107,7 +107,7 @@ func count(c counter, d time.Duration, stop shm.Atomic[uint32]) (tally, error) {
 
 // hold begins an increment, calls held, and does not complete the increment: it keeps
 // the lock. If the way has no lock, it increments without end.
-func hold(c counter, held func()) error {
+func hold(at place, c counter, held func()) error {
 	l, ok := c.(locker)
 	if !ok {
 		held()
@@ -121,7 +121,7 @@ func hold(c counter, held func()) error {
 		return err
 	}
 	held()
-	return awaitGate()
+	return at.awaitGate()
 }
 
 // follow increments until the victim's death is certain, and once more.

@@ -104,7 +104,12 @@ func (c *crew) start(j job, cpus []int, files []*os.File) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	j.Way = c.way.Way
+	handed, err := newHeritage(append([]*os.File{c.segment.File(), c.gate.r}, files...))
+	if err != nil {
+		return nil, err
+	}
+	defer handed.close()
+	j.Way, j.Files = c.way.Way, handed.numbers()
 	text, err := json.Marshal(j)
 	if err != nil {
 		return nil, err
@@ -112,7 +117,7 @@ func (c *crew) start(j job, cpus []int, files []*os.File) (*process, error) {
 	return start(c.ctx, cpus, func(ctx context.Context) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, self)
 		cmd.Env = append(os.Environ(), jobVariable+"="+string(text))
-		cmd.ExtraFiles = append([]*os.File{c.segment.File(), c.gate.r}, files...)
+		handed.to(cmd)
 		return cmd
 	})
 }

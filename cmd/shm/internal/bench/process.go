@@ -31,7 +31,7 @@ const readyLine = "ready"
 var errEnded = errors.New("it ended without an answer")
 
 // start starts a command on the given processors, or on all if there are none. The
-// command ends when ctx ends, and when this process ends.
+// command ends when ctx ends, and when this process ends: see tie.
 func start(ctx context.Context, cpus []int, prepare func(context.Context) *exec.Cmd) (*process, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &process{cmd: prepare(ctx), cancel: cancel}
@@ -42,7 +42,10 @@ func start(ctx context.Context, cpus []int, prepare func(context.Context) *exec.
 	}
 	p.out, p.lines = out, bufio.NewReader(out)
 	p.cmd.Stdout, p.cmd.Stderr = stdout, &p.errs
-	p.cmd.SysProcAttr = attributes()
+	if err := tie(p.cmd); err != nil {
+		cancel()
+		return nil, errors.Join(err, stdout.Close(), out.Close())
+	}
 	err = errors.Join(onCPUs(cpus, p.cmd.Start), stdout.Close())
 	if p.cmd.Process == nil {
 		cancel()
@@ -70,14 +73,7 @@ func (p *process) awaitReady() error {
 // answer waits for the results of the process and decodes them. If within is not 0 and
 // the process takes longer, the error wraps os.ErrDeadlineExceeded.
 func (p *process) answer(v any, within time.Duration) error {
-	var deadline time.Time
-	if within > 0 {
-		deadline = time.Now().Add(within)
-	}
-	if err := p.out.SetReadDeadline(deadline); err != nil {
-		return err
-	}
-	line, err := p.lines.ReadBytes('\n')
+	line, err := p.line(within)
 	switch {
 	case err == io.EOF:
 		return p.failure(err)
@@ -85,6 +81,38 @@ func (p *process) answer(v any, within time.Duration) error {
 		return err
 	}
 	return json.Unmarshal(line, v)
+}
+
+// line reads a line, as answer does.
+func (p *process) line(within time.Duration) ([]byte, error) {
+	var deadline time.Time
+	if within > 0 {
+		deadline = time.Now().Add(within)
+	}
+	err := p.out.SetReadDeadline(deadline)
+	if err == nil || errors.Is(err, os.ErrNoDeadline) && within == 0 {
+		return p.lines.ReadBytes('\n')
+	}
+	if !errors.Is(err, os.ErrNoDeadline) {
+		return nil, err
+	}
+	// Pipes of Windows have no deadline. After the time nobody reads from p.lines any
+	// more, and the goroutine ends with the process.
+	type result struct {
+		line []byte
+		err  error
+	}
+	got := make(chan result, 1)
+	go func() {
+		line, err := p.lines.ReadBytes('\n')
+		got <- result{line, err}
+	}()
+	select {
+	case r := <-got:
+		return r.line, r.err
+	case <-time.After(within):
+		return nil, os.ErrDeadlineExceeded
+	}
 }
 
 // failure returns an error that says why a process has not answered.

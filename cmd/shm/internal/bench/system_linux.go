@@ -1,18 +1,23 @@
 package bench
 
 import (
+	"os/exec"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// attributes returns attributes of a child process. The child ends when this process
-// ends, however that happens. It gets SIGTERM, since CPython may be about to unlink a
-// file. A Ctrl-C at the terminal does not reach the child: this process ends it.
-func attributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
+// tie makes a child process end when this process ends, however that happens. The child
+// gets SIGTERM, since CPython may be about to unlink a file. A Ctrl-C at the terminal does
+// not reach the child: this process ends it.
+func tie(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
+	return nil
 }
+
+// endWithParent does nothing: tie has told the system to end this worker.
+func endWithParent() {}
 
 // terminateGroup sends SIGTERM to a child and its children.
 func terminateGroup(pid int) error { return unix.Kill(-pid, unix.SIGTERM) }

@@ -4,21 +4,33 @@ package bench
 
 import (
 	"errors"
-	"syscall"
-	"time"
+	"io"
+	"os"
+	"os/exec"
 )
 
 // This file has what other systems lack, or what this package does not implement for
 // them yet.
 
-func attributes() *syscall.SysProcAttr { return nil }
+// tie makes a worker end when this process ends, however that happens: see endWithParent.
+// Nothing ends a Python that this process has started.
+func tie(cmd *exec.Cmd) error {
+	if cmd.Stdin != nil {
+		return nil
+	}
+	_, err := cmd.StdinPipe() // it is closed when the worker has ended, or with this process
+	return err
+}
+
+// endWithParent ends this worker when the parent has ended.
+func endWithParent() {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // whatever the reason is, the parent cannot be seen any more
+		os.Exit(1)
+	}()
+}
 
 func terminateGroup(int) error { return errors.ErrUnsupported }
-
-// monotonic returns the time of the wall clock, which processes share.
-func monotonic() int64 { return time.Now().UnixNano() }
-
-func kernel() string { return "" }
 
 func seatsFor(int) []int { return nil }
 

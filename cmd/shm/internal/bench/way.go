@@ -44,6 +44,7 @@ func (w way) local() bool { return w.Actors == goroutines }
 // place has what a worker gets when it starts.
 type place struct {
 	segment  *shm.Segment
+	gate     *os.File   // ends when all workers are to start
 	requests *os.File   // of a way with an owner: this process's end of the pipe to the owner
 	replies  []*os.File // of a way with an owner: the owner has one for each client, and a client has its own
 	client   int        // the number of this client

@@ -23,6 +23,7 @@ type job struct {
 	Client  int           // number of this client of an owner
 	Clients int           // number of the owner's clients
 	Time    time.Duration // how long to count
+	Files   []uintptr     // numbers of the files that the worker has inherited
 }
 
 type role string
@@ -35,13 +36,21 @@ const (
 	owns    role = "owns"    // increments for its clients
 )
 
-// The descriptors of a worker.
+// The files of a worker, as indexes of job.Files.
 const (
-	segmentFD = 3 + iota
-	gateFD    // the pipe ends when all workers are to start
-	requestsFD
-	repliesFD // the first of them
+	segmentFile = iota
+	gateFile    // the pipe ends when all workers are to start
+	requestsFile
+	repliesFile // the first of them
 )
+
+// file returns a file that the worker has inherited.
+func (j job) file(i int, name string) (*os.File, error) {
+	if i >= len(j.Files) {
+		return nil, fmt.Errorf("%s: %d files, which lack %s", jobVariable, len(j.Files), name)
+	}
+	return os.NewFile(j.Files[i], name), nil
+}
 
 // Worker does the job if this process was started as a worker. Then it returns the
 // exit status and true.
@@ -50,6 +59,7 @@ func Worker() (status int, worked bool) {
 	if !ok {
 		return 0, false
 	}
+	endWithParent()
 	if err := work(text); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1, true
@@ -80,15 +90,15 @@ func work(text string) error {
 	}
 	switch j.Role {
 	case counts:
-		return countAll(at.segment, c, j)
+		return countAll(at, c, j)
 	case holds:
-		return hold(c, ready)
+		return hold(at, c, ready)
 	case follows:
 		ready()
 		return follow(at.segment, c)
 	case both:
 		held := make(chan struct{})
-		go func() { _ = hold(c, func() { close(held) }) }()
+		go func() { _ = hold(at, c, func() { close(held) }) }()
 		<-held
 		ready()
 		return follow(at.segment, c)
@@ -96,23 +106,32 @@ func work(text string) error {
 	return fmt.Errorf("no role %q", j.Role)
 }
 
-// arrive returns what the parent has passed in the descriptors.
-func arrive(w way, j job) (place, error) {
-	s, err := shm.OpenFile(os.NewFile(segmentFD, "segment"), nil)
+// arrive returns what the parent has passed.
+func arrive(w way, j job) (at place, err error) {
+	f, err := j.file(segmentFile, "segment")
 	if err != nil {
-		return place{}, err
+		return at, err
 	}
-	at := place{segment: s, client: j.Client}
-	if !w.owned {
-		return at, nil
+	at.client = j.Client
+	if at.segment, err = shm.OpenFile(f, nil); err != nil {
+		return at, err
 	}
-	at.requests = os.NewFile(requestsFD, "requests")
+	if at.gate, err = j.file(gateFile, "gate"); err != nil || !w.owned {
+		return at, err
+	}
+	if at.requests, err = j.file(requestsFile, "requests"); err != nil {
+		return at, err
+	}
 	n := 1
 	if j.Role == owns {
 		n = j.Clients
 	}
 	for i := range n {
-		at.replies = append(at.replies, os.NewFile(uintptr(repliesFD+i), "replies"))
+		reply, err := j.file(repliesFile+i, "replies")
+		if err != nil {
+			return at, err
+		}
+		at.replies = append(at.replies, reply)
 	}
 	return at, nil
 }
@@ -123,7 +142,7 @@ func ready() { fmt.Println(readyLine) }
 func answer(v any) error { return json.NewEncoder(os.Stdout).Encode(v) }
 
 // awaitGate sleeps until the parent starts all its workers, or has ended.
-func awaitGate() error {
-	_, err := io.Copy(io.Discard, os.NewFile(gateFD, "gate"))
+func (at place) awaitGate() error {
+	_, err := io.Copy(io.Discard, at.gate)
 	return err
 }
