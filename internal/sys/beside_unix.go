@@ -9,7 +9,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"regexp"
+	"runtime"
+	"strings"
 
 	"example.org/shm/internal/errs"
 	"golang.org/x/sys/unix"
@@ -24,17 +25,29 @@ import (
 // besideName returns a new temporary name for the file that is to become path.
 func besideName(path string) string {
 	dir, base := filepath.Split(path)
-	return fmt.Sprintf("%s.%.200s.%08x.new-segment", dir, base, rand.Uint32()) // #nosec G404 -- O_EXCL refuses a name that somebody has guessed
+	return fmt.Sprintf("%s%s%08x%s", dir, besidePrefix(base), rand.Uint32(), newSuffix) // #nosec G404 -- O_EXCL refuses a name that somebody has guessed
+}
+
+const newSuffix = ".new-segment"
+
+// besidePrefix returns what the temporary names of a file begin with. They have the first
+// 200 bytes of its name, as in C, so that none of them is too long.
+func besidePrefix(base string) string {
+	base = base[:min(len(base), 200)]
+	if runtime.GOOS == "darwin" { // whose filesystems refuse a part of a character
+		base = strings.ToValidUTF8(base, "")
+	}
+	return "." + base + "."
 }
 
 // besides returns the temporary names of path that exist.
 func besides(path string) (names []string) {
 	dir, base := filepath.Split(path)
-	pattern := regexp.MustCompile(`^` + regexp.QuoteMeta(fmt.Sprintf(".%.200s.", base)) + `[0-9a-f]{8}\.new-segment$`)
+	prefix := besidePrefix(base)
 	// A directory that cannot be read has none that could be told.
 	entries, _ := os.ReadDir(filepath.Clean(dir + "."))
 	for _, e := range entries {
-		if pattern.MatchString(e.Name()) {
+		if isBeside(e.Name(), prefix, newSuffix) {
 			names = append(names, dir+e.Name())
 		}
 	}

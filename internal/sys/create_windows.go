@@ -7,8 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
+	"unicode/utf16"
 	"unsafe"
 
 	"example.org/shm/internal/errs"
@@ -28,20 +28,35 @@ const (
 // besideName returns a new name beside path, with a suffix that says what it is for.
 func besideName(path, suffix string) string {
 	dir, base := filepath.Split(path)
-	return fmt.Sprintf("%s.%.200s.%08x%s", dir, base, rand.Uint32(), suffix) // #nosec G404 -- CREATE_NEW refuses a name that somebody has guessed
+	return fmt.Sprintf("%s%s%08x%s", dir, besidePrefix(base), rand.Uint32(), suffix) // #nosec G404 -- CREATE_NEW refuses a name that somebody has guessed
+}
+
+// besidePrefix returns what the names beside a file begin with. They have the first 200
+// units of its name, so that none of them is too long: a name has at most 255.
+func besidePrefix(base string) string {
+	units := utf16.Encode([]rune(base))
+	if len(units) > 200 {
+		units = units[:200]
+		if utf16.IsSurrogate(rune(units[199])) && units[199] < 0xdc00 { // the first half of a character
+			units = units[:199]
+		}
+	}
+	return "." + string(utf16.Decode(units)) + "."
 }
 
 // removeAbandoned removes what creators that died, and Remove, have left beside path.
 func removeAbandoned(path string) {
 	dir, base := filepath.Split(path)
-	pattern := regexp.MustCompile(`(?i)^` + regexp.QuoteMeta(fmt.Sprintf(".%.200s.", base)) + `[0-9a-f]{8}\.(new|old)-segment$`)
+	prefix := strings.ToLower(besidePrefix(base))       // two cases of one name are one name
 	entries, _ := os.ReadDir(filepath.Clean(dir + ".")) // A directory that cannot be read has none that could be told.
 	for _, e := range entries {
-		if !pattern.MatchString(e.Name()) {
+		lower := strings.ToLower(e.Name())
+		isNew := isBeside(lower, prefix, newSuffix)
+		if !isNew && !isBeside(lower, prefix, oldSuffix) {
 			continue
 		}
 		name := dir + e.Name()
-		if strings.HasSuffix(strings.ToLower(name), newSuffix) {
+		if isNew {
 			f, err := OpenExisting(name, true)
 			if err != nil {
 				continue

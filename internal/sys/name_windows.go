@@ -19,6 +19,9 @@ func checkName(name string) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", fs.ErrInvalid, fmt.Sprintf(format, args...))
 	}
+	if slashes := strings.ReplaceAll(name, "/", `\`); strings.HasPrefix(slashes, `\\.\`) {
+		return refuse(`a name that begins with \\.\ is that of a device: leave that out`)
+	}
 	parts := strings.FieldsFunc(name[len(filepath.VolumeName(name)):], func(r rune) bool { return r == '/' || r == '\\' })
 	if len(parts) == 0 || strings.ContainsAny(name[len(name)-1:], `/\`) {
 		return refuse("the name is that of a directory")

@@ -162,6 +162,30 @@ func TestAbandonedTemporaryNames(t *testing.T) {
 	}
 }
 
+// Temporary names are none that the filesystem refuses, whatever the name of the file is.
+func TestBesideNames(t *testing.T) {
+	for _, base := range []string{
+		strings.Repeat("n", 255), strings.Repeat("é", 127), "n" + strings.Repeat("é", 127), strings.Repeat("😀", 63),
+		"a\xff", strings.Repeat("\xff", 255), "a.(b)[c",
+	} {
+		path := filepath.Join(t.TempDir(), base)
+		f, temp, err := sys.OpenBeside(path, path)
+		if err != nil {
+			t.Errorf("%.20q: %v", base, err)
+			continue
+		}
+		check(t, f.Close()) // as when it dies
+		if other, err := sys.CreateBeside(path, 0o600, header, created); err != nil {
+			t.Errorf("%.20q: %v", base, err)
+		} else {
+			check(t, other.Close())
+		}
+		if _, err := os.Stat(temp); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%.20q: %v is still there: %v", base, temp, err)
+		}
+	}
+}
+
 func TestCreateBesideTogether(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "segment")
 	var all sync.WaitGroup

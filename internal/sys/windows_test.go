@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/shmtest"
@@ -39,7 +41,7 @@ func TestCheckNameOnWindows(t *testing.T) {
 			t.Errorf("%.40q: %v", name, err)
 		}
 	}
-	for _, name := range []string{"", ".", "..", `\`, `C:\`, "C:", `a\`, `a\.`, `a\..`, `a\..\b`, "a\x00", "a\n", "a?", "a*b", `a"`, "a|b", "a<", "ab:stream", `C:\a:stream`,
+	for _, name := range []string{`\\.\C:\a`, `\\.\pipe\a`, `//./pipe/a`, `\\.\a`, "", ".", "..", `\`, `C:\`, "C:", `a\`, `a\.`, `a\..`, `a\..\b`, "a\x00", "a\n", "a?", "a*b", `a"`, "a|b", "a<", "ab:stream", `C:\a:stream`,
 		"a.", "a ", `dir.\a`, "CON", "con", "nul.txt", "Aux ", "com1", "LPT9.x.y", "com¹", `C:\dir\prn`, `nul\a`, "conin$"} {
 		if err := sys.CheckName(name); !errors.Is(err, fs.ErrInvalid) || errors.Is(err, syscall.ENAMETOOLONG) {
 			t.Errorf("%q: %v", name, err)
@@ -79,6 +81,35 @@ func TestCreateOnWindows(t *testing.T) {
 	shmtest.Opened(sys.CreateNamed(long, 0o600, []byte("header"), 4096))(t)
 	again := shmtest.Opened(sys.OpenExisting(long, false))(t)
 	check(t, sys.CheckNamed(again, long, 0o600, false))
+}
+
+// The names beside a file are none that Windows refuses, and are found by whatever case
+// the file is called.
+func TestBesideOnWindows(t *testing.T) {
+	emoji := "\U0001f600" // two units of UTF-16
+	for _, base := range []string{"board", strings.Repeat("n", 255), strings.Repeat("é", 255), strings.Repeat(emoji, 127), "n" + strings.Repeat(emoji, 127), "a.(b)[c"} {
+		beside := sys.BesideName(base)
+		if units := utf16.Encode([]rune(beside)); len(units) > 255 || !utf8.ValidString(beside) {
+			t.Errorf("%.20q: %q has %d units", base, beside, len(units))
+		}
+		if strings.ContainsRune(beside, utf8.RuneError) {
+			t.Errorf("%.20q: %q has a part of a character", base, beside)
+		}
+		if len(beside) > 255 {
+			continue // a file of Linux, which wine makes of it, has at most 255 bytes
+		}
+		dir := t.TempDir()
+		left, other := filepath.Join(dir, beside), filepath.Join(dir, beside[:len(beside)-1])
+		shmtest.WriteFile(t, left, nil)
+		shmtest.WriteFile(t, other, nil)
+		sys.RemoveAbandoned(filepath.Join(dir, strings.ToUpper(base)))
+		if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%.20q: %v is still there: %v", base, left, err)
+		}
+		if _, err := os.Stat(other); err != nil {
+			t.Errorf("%.20q: a stranger's file is gone: %v", base, err)
+		}
+	}
 }
 
 func TestOpenOnWindows(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"example.org/shm"
@@ -69,7 +68,7 @@ func ReadDump(r io.Reader) (*Dump, error) {
 	return &d, nil
 }
 
-// Read returns the dump of a segment, or the one that a file has. A name without a slash
+// Read returns the dump of a segment, or the one that a file has. A name that is no path
 // is a segment if there is one of this name, and else a file in the working directory.
 func Read(name string) (*Dump, error) {
 	s, err := Look(name)
@@ -78,7 +77,7 @@ func Read(name string) (*Dump, error) {
 		return DumpOf(s)
 	}
 	path := name
-	if !strings.Contains(name, "/") {
+	if !IsPath(name) {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}

@@ -18,6 +18,10 @@ import (
 // Dir is where segments are whose names are no paths: /dev/shm/ on Linux.
 var Dir = filepath.Dir(shm.Path("x"))
 
+// IsPath reports whether a name of a segment says where its file is, so that it may be
+// anywhere.
+func IsPath(name string) bool { return shm.Path(name) == name }
+
 // magic is what the file of a segment begins with: see docs/FORMAT.md.
 const magic = "\x93SHM\r\n\x1a\n"
 

@@ -15,6 +15,7 @@ import (
 
 	"example.org/shm"
 	"example.org/shm/cmd/shm/internal/form"
+	"example.org/shm/cmd/shm/internal/segments"
 	"example.org/shm/cmd/shm/internal/value"
 )
 
@@ -47,13 +48,13 @@ func viewOf(q url.Values) (v view, err error) {
 	return v, nil
 }
 
-// may reports whether a page may look at a segment: one of those that were named, or one in
-// /dev/shm.
+// may reports whether a page may look at a segment: one of those that were named, or one
+// whose name is no path: a page must not open any file of the machine.
 func (s *Server) may(segment string) bool {
 	if len(s.c.Names) > 0 {
 		return slices.Contains(s.c.Names, segment)
 	}
-	return !strings.Contains(segment, "/")
+	return !segments.IsPath(segment)
 }
 
 // viewData tells a page which rows the frames that follow have.

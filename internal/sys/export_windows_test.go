@@ -1,0 +1,7 @@
+package sys
+
+// BesideName returns a name beside that of a removed file.
+func BesideName(path string) string { return besideName(path, oldSuffix) }
+
+// RemoveAbandoned removes what dead creators of path, and Remove, have left.
+func RemoveAbandoned(path string) { removeAbandoned(path) }
