@@ -26,7 +26,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # $(call having,PATTERN) is the packages that have a test whose declaration
 # matches. No such test is an error: a target that tests nothing must not pass.
-having = $(or $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func $(1)' .))),$(error no test matches '$(1)'))
+having = $(or $(sort $(dir $(shell grep -rlE --include='*_test.go' $(addprefix --exclude-dir=,$(notdir $(MODULES))) '^func $(1)' .))),$(error no test matches '$(1)'))
 
 .DEFAULT_GOAL := help
 .PHONY: help test short race fuzz kill storm model mutations portable processors windows vet c docs bench benchc clean modules pythons guard league curves

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.org/shm/internal/race"
 )
 
 // fakeGuard measures with a clock that only work moves.
@@ -111,7 +113,7 @@ func TestGuardRecords(t *testing.T) {
 // A real fast path with one more atomic addition in each operation is found, by the guard
 // that make guard runs.
 func TestGuardFindsASlowedOperation(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || race.Enabled {
 		t.Skip("it measures time")
 	}
 	g := newGuard()
