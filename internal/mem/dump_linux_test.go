@@ -42,9 +42,19 @@ func omitted(t *testing.T, b []byte) (n int64) {
 }
 
 // What is only reserved is not in core dumps, and what the file grows into is from
-// Dumped on.
+// Dumped on. All that is asked for consists of whole pages, also if these are larger than
+// the kernel's.
 func TestReservationIsNotDumped(t *testing.T) {
 	shmtest.NeedLinux(t, "way to keep memory out of core dumps")
+	kernels := sys.PageSize
+	defer func() { sys.PageSize = kernels }()
+	for _, page := range []int64{kernels, max(kernels, 16<<10), max(kernels, 64<<10)} {
+		sys.PageSize = page
+		t.Run(fmt.Sprint(page), reservationIsNotDumped)
+	}
+}
+
+func reservationIsNotDumped(t *testing.T) {
 	const size, allocated = 64 << 20, 64 << 10
 	f := shmtest.Opened(sys.CreateAnonymous([]byte{1}, allocated))(t)
 	for _, readOnly := range []bool{false, true} {

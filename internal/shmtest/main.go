@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,7 +35,7 @@ const (
 	// HelperVariable is the environment variable that names the helper to run.
 	HelperVariable = "SHM_TEST_HELPER"
 
-	// runnerVariable names a program that runs the test binary, such as
+	// runnerVariable has the words of a command that runs the test binary, such as
 	// qemu-aarch64 if it is a binary for another architecture.
 	runnerVariable = "SHM_TEST_RUNNER"
 )
@@ -115,8 +116,8 @@ func Command(helper string, args ...string) (*exec.Cmd, error) {
 		return nil, err
 	}
 	cmd := exec.Command(self, args...)
-	if runner := os.Getenv(runnerVariable); runner != "" {
-		cmd = exec.Command(runner, append([]string{self}, args...)...)
+	if runner := strings.Fields(os.Getenv(runnerVariable)); len(runner) > 0 {
+		cmd = exec.Command(runner[0], slices.Concat(runner[1:], []string{self}, args)...)
 	}
 	cmd.Env = append(os.Environ(), HelperVariable+"="+helper)
 	if race.Enabled { // Otherwise each process sleeps for a second before it exits.
