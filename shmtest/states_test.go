@@ -375,7 +375,7 @@ func TestWhatIsAStore(t *testing.T) {
 				must(f.Read(must(shm.NewCharArray(s, "c", 0)).Bytes()))
 				must(f.ReadAt(must(shm.NewCharArray(s, "c", 0)).Bytes(), 100))
 			},
-			least: 3, most: 3,
+			least: 3, most: 5, // a read that a signal of the scheduler interrupts begins anew
 		},
 		"a copy of many bytes": {
 			setup: chars,
