@@ -37,13 +37,7 @@ func Any(ctx context.Context, words []sys.Word, wake chan struct{}, d time.Durat
 		poll.add(rest)
 		defer poll.remove(rest)
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-wake:
-	case <-ctx.Done():
-	case <-t.C:
-	}
+	sleepInGo(ctx, wake, d)
 }
 
 // AnyIn is Any for a goroutine in a bubble.

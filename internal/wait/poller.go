@@ -65,6 +65,11 @@ func Poll(ctx context.Context, word *atomic.Uint32, seen uint32, wake chan struc
 	w := []wordWaiter{{Word: sys.Word{Addr: word, Seen: seen}, wake: wake}}
 	poll.add(w)
 	defer poll.remove(w)
+	sleepInGo(ctx, wake, d)
+}
+
+// sleepInGo sleeps until wake has a token, ctx is done or the time is over.
+func sleepInGo(ctx context.Context, wake <-chan struct{}, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
