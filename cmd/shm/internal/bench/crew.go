@@ -104,7 +104,7 @@ func (c *crew) start(j job, cpus []int, files []*os.File) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	handed, err := newHeritage(append([]*os.File{c.segment.File(), c.gate.r}, files...))
+	handed, err := newInherited(append([]*os.File{c.segment.File(), c.gate.r}, files...))
 	if err != nil {
 		return nil, err
 	}

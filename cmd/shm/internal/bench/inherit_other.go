@@ -7,13 +7,13 @@ import (
 	"os/exec"
 )
 
-// heritage has files for a child, which finds them from descriptor 3 on.
-type heritage []*os.File
+// inherited has files for a child, which finds them from descriptor 3 on.
+type inherited []*os.File
 
-func newHeritage(files []*os.File) (heritage, error) { return files, nil }
+func newInherited(files []*os.File) (inherited, error) { return files, nil }
 
 // numbers returns the numbers that the files have in the child.
-func (h heritage) numbers() (all []uintptr) {
+func (h inherited) numbers() (all []uintptr) {
 	for i := range h {
 		all = append(all, uintptr(3+i))
 	}
@@ -21,7 +21,7 @@ func (h heritage) numbers() (all []uintptr) {
 }
 
 // to makes the process that cmd will start inherit the files.
-func (h heritage) to(cmd *exec.Cmd) { cmd.ExtraFiles = h }
+func (h inherited) to(cmd *exec.Cmd) { cmd.ExtraFiles = h }
 
 // close does nothing: package exec duplicates the descriptors.
-func (h heritage) close() {}
+func (h inherited) close() {}

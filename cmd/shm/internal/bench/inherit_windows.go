@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// heritage has handles of files for a child. Each is a duplicate, since the child is to
+// inherited has handles of files for a child. Each is a duplicate, since the child is to
 // inherit it, and other children are not. The child finds them under the same numbers.
-type heritage []windows.Handle
+type inherited []windows.Handle
 
-func newHeritage(files []*os.File) (h heritage, err error) {
+func newInherited(files []*os.File) (h inherited, err error) {
 	me := windows.CurrentProcess()
 	for _, f := range files {
 		var own windows.Handle
@@ -36,7 +36,7 @@ func newHeritage(files []*os.File) (h heritage, err error) {
 }
 
 // numbers returns the numbers that the files have in the child.
-func (h heritage) numbers() (all []uintptr) {
+func (h inherited) numbers() (all []uintptr) {
 	for _, own := range h {
 		all = append(all, uintptr(own))
 	}
@@ -44,7 +44,7 @@ func (h heritage) numbers() (all []uintptr) {
 }
 
 // to makes the process that cmd will start inherit the files.
-func (h heritage) to(cmd *exec.Cmd) {
+func (h inherited) to(cmd *exec.Cmd) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -55,7 +55,7 @@ func (h heritage) to(cmd *exec.Cmd) {
 
 // close closes the duplicates. As long as they are open, no reader of a pipe is told that
 // its writers have ended.
-func (h heritage) close() {
+func (h inherited) close() {
 	for _, own := range h {
 		_ = windows.CloseHandle(own) // the child has a handle of its own
 	}
