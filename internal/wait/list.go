@@ -1,6 +1,26 @@
 package wait
 
-import "iter"
+import (
+	"iter"
+	"sync/atomic"
+)
+
+// sleeper is a goroutine that awaits a change.
+type sleeper struct {
+	wake    chan struct{} // one token; it may be stale, so the receiver looks at the word again
+	version func() uint64 // of what the sleeper looks at
+	looked  uint64        // the version that it has seen
+
+	next, prev *sleeper // in the list of its group
+	listed     bool     // in it; guarded by the group
+
+	// The word for which another goroutine has announced this one and taken it out of the
+	// list, plus told; 0 if none has.
+	told atomic.Uint64
+	out  bool // it has not come back to the list since; for its own goroutine
+}
+
+const told = 1 << 32
 
 // sleeperList is a list, because the first of those that are left in a map takes long to
 // find.
