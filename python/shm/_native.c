@@ -33,7 +33,7 @@
 #error "PyPy uses the Python code: the verbs here rely on CPython's GIL"
 #endif
 
-#define INTERFACE 3 /* native.py takes no other */
+#define INTERFACE 4 /* native.py takes no other */
 
 /* The lock cell, as in cell.py. */
 
@@ -688,6 +688,12 @@ static int find_ctypes(void)
     return no_arguments == NULL ? -1 : 0;
 }
 
+/* Report whether objects of a type are made by ctypes' own tp_new, which runs no Python code. */
+static int made_by_ctypes(PyObject *type)
+{
+    return PyType_Check(type) && (((PyTypeObject *)type)->tp_new == new_struct || ((PyTypeObject *)type)->tp_new == new_array);
+}
+
 static int slots_at(Handle *s, PyObject *slots, size_t least)
 {
     Py_ssize_t n[2];
@@ -746,7 +752,7 @@ static PyObject *handle_struct_at(Handle *s, PyObject *args)
         return NULL;
     Py_XSETREF(s->copy, copy);
     remember(&s->type, type);
-    s->plain = PyType_Check(type) && (((PyTypeObject *)type)->tp_new == new_struct || ((PyTypeObject *)type)->tp_new == new_array);
+    s->plain = made_by_ctypes(type);
     s->full = full;
     s->end = end;
     if (PyTuple_CheckExact(fields) && s->fields == NULL && PyTuple_GET_SIZE(fields)) {
@@ -786,6 +792,7 @@ SLOW(load)
 SLOW(store)
 SLOW(add)
 SLOW(swap)
+SLOW(update)
 SLOW(compare_and_swap)
 SLOW(getitem)
 SLOW(setitem)
@@ -840,6 +847,7 @@ static inline int unlock_fast(Hold *h, int failed)
         return 0;
     Cell *c = h->cell;
     if (!failed && !h->depth && !h->clear_mark && cas_4(&c->word, h->id, 0)) { /* the usual case */
+        h->editing = 0;
         h->held = 0;
         open_gate(h);
         tell(c);
@@ -864,6 +872,7 @@ static inline int unlock_fast(Hold *h, int failed)
     }
     if (release_word(h) < 0)
         return 0;
+    h->editing = 0;
     h->held = 0;
     open_gate(h);
     tell(c);
@@ -902,6 +911,93 @@ static PyObject *lock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t 
 static PyObject *locked_get_lock(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     return get_mutex(SELF, NULL);
+}
+
+/* A change that calls Python code between the lock and the unlock: update and edit. Other
+ * threads run meanwhile, so it holds the lock as a with statement does, and notes in
+ * editing that it is under way. */
+
+/* Bring the lock back to the level that it had, and keep the exception. */
+static PyObject *return_to(Handle *s, Py_ssize_t level)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *r = PyObject_CallMethod(s->mutex, "return_to", "n", level);
+    if (r == NULL)
+        PyErr_Clear(); /* of two exceptions in a row the first one counts; the next acquire cleans up */
+    Py_XDECREF(r);
+    PyErr_Restore(type, value, traceback);
+    return NULL;
+}
+
+/* Raise the exception that a method of the Mutex returns. */
+static void raise_of(Handle *s, const char *method)
+{
+    PyObject *e = PyObject_CallMethod(s->mutex, method, NULL);
+    if (e != NULL)
+        PyErr_SetObject((PyObject *)Py_TYPE(e), e);
+    Py_XDECREF(e);
+}
+
+/* Take the lock, and note in *level what return_to needs. Return -1 with an exception, and
+ * the lock as it was, if a change of the value by this thread is under way already. */
+static int begin_change(Handle *s, Py_ssize_t *level)
+{
+    Hold *h = s->hold;
+    *level = h->owner == this_thread() ? h->depth : -1;
+    if (!lock_fast(h)) {
+        PyObject *r = PyObject_CallMethod(s->mutex, "__enter__", NULL);
+        if (r == NULL) {
+            return_to(s, *level);
+            return -1;
+        }
+        Py_DECREF(r);
+    }
+    if (h->editing) {
+        raise_of(s, "overlap");
+        return_to(s, *level);
+        return -1;
+    }
+    h->editing = 1 + h->depth;
+    return 0;
+}
+
+/* Report whether the thread still has the lock that begin_change has taken. */
+static int still_changing(Hold *h, Py_ssize_t level)
+{
+    return h->owner == this_thread() && (h->held || h->depth) && h->editing == level + 2;
+}
+
+/* End what begin_change has begun. Return -1 with an exception. */
+static int end_change(Handle *s, Py_ssize_t level)
+{
+    s->hold->editing = 0;
+    if (unlock_fast(s->hold, 0))
+        return 0;
+    PyObject *r = PyObject_CallMethodObjArgs(s->mutex, slow_exit_name, Py_None, Py_None, Py_None, NULL);
+    if (r == NULL) {
+        return_to(s, level);
+        return -1;
+    }
+    Py_DECREF(r);
+    return 0;
+}
+
+/* Call the function of an update. Return NULL with an exception, and the lock as it was, if
+ * the function raises, or has released the lock. */
+static PyObject *call_update(Handle *s, PyObject *f, PyObject *x, Py_ssize_t level)
+{
+    PyObject *r = PyObject_CallFunctionObjArgs(f, x, NULL);
+    if (r == NULL) {
+        s->hold->clear_mark = 0; /* it did not return normally, so the abandoned mark stays */
+        return return_to(s, level);
+    }
+    if (!still_changing(s->hold, level)) {
+        Py_DECREF(r);
+        raise_of(s, "lost");
+        return return_to(s, level);
+    }
+    return r;
 }
 
 /* Value. */
@@ -1014,6 +1110,46 @@ static PyObject *number_compare_and_swap(PyObject *self, PyObject *const *args, 
     return PyBool_FromLong(same);
 }
 
+/* Set the number by the ctypes object, which converts what bits_of does not. */
+static int set_obj(PyObject *self, PyObject *x)
+{
+    PyObject *obj = PyObject_GetAttrString(self, "_obj");
+    int r = obj == NULL ? -1 : PyObject_SetAttrString(obj, "value", x);
+    Py_XDECREF(obj);
+    return r;
+}
+
+static PyObject *number_update(PyObject *self, PyObject *f)
+{
+    Handle *s = SELF;
+    uint64_t bits;
+    Py_ssize_t level;
+    if (!NUMBER(s) || !s->writable || s->hold == NULL)
+        return slow_update(self, f, NULL);
+    if (begin_change(s, &level) < 0)
+        return NULL;
+    PyObject *x = object_of(load_bits(s->data, s->number.size), s->number), *y;
+    if (x == NULL)
+        return return_to(s, level);
+    y = call_update(s, f, x, level);
+    Py_DECREF(x);
+    if (y == NULL)
+        return NULL;
+    if (bits_of(y, s->number, &bits)) {
+        store_bits(s->data, s->number.size, bits);
+    } else if (set_obj(self, y) < 0) {
+        Py_DECREF(y);
+        s->hold->clear_mark = 0;
+        return return_to(s, level);
+    } else {
+        bits = load_bits(s->data, s->number.size);
+    }
+    Py_DECREF(y);
+    if (end_change(s, level) < 0)
+        return NULL;
+    return object_of(bits, s->number);
+}
+
 /* Array. */
 
 /* Return the address of an element by its index, or NULL if the slow path has to judge it. */
@@ -1043,9 +1179,8 @@ static PyObject *array_getitem(PyObject *self, PyObject *index)
     PyObject *list = PyList_New(n);
     if (list == NULL)
         return NULL;
-    p = s->data + start * s->number.size;
-    for (Py_ssize_t i = 0; i < n; i++, p += step * s->number.size) {
-        PyObject *x = object_of(load_bits(p, s->number.size), s->number);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *x = object_of(load_bits(s->data + (start + i * step) * s->number.size, s->number.size), s->number);
         if (x == NULL) {
             Py_DECREF(list);
             return NULL;
@@ -1085,9 +1220,8 @@ static PyObject *set_slice(PyObject *self, PyObject *index, PyObject *x)
     if (how == NOT_NOW) {
         r = slow_setitem(self, index, list);
     } else {
-        char *p = s->data + start * size;
-        for (Py_ssize_t i = 0; i < n; i++, p += step * size)
-            store_bits(p, size, bits[i]);
+        for (Py_ssize_t i = 0; i < n; i++)
+            store_bits(s->data + (start + i * step) * size, size, bits[i]);
         if (leave(s->hold, how, s->mutex) == 0) {
             r = Py_None;
             Py_INCREF(r);
@@ -1603,6 +1737,7 @@ static PyObject *handle_ring_at(Handle *s, PyObject *args)
     }
     remember(&s->memory[0], memory);
     remember(&s->type, type);
+    s->plain = made_by_ctypes(type);
     s->number = number;
     s->data = p + offset;
     s->capacity = stride;
@@ -1640,6 +1775,167 @@ static PyObject *ring_append(PyObject *self, PyObject *x)
     if (leave(s->hold, how, s->mutex) < 0)
         return NULL;
     return PyLong_FromUnsignedLongLong(seq + 1);
+}
+
+/* Reader: the base class of RingReader. It has the number of the value that it reads next,
+ * and how many it has missed. */
+
+typedef struct {
+    PyObject_HEAD
+    Handle *ring;
+    uint64_t seq, missed;
+} Reader;
+
+static int Reader_traverse(Reader *r, visitproc visit, void *arg)
+{
+    Py_VISIT(r->ring);
+    return 0;
+}
+
+static int Reader_clear(Reader *r)
+{
+    Py_CLEAR(r->ring);
+    return 0;
+}
+
+static void Reader_dealloc(Reader *r)
+{
+    PyObject_GC_UnTrack(r);
+    Reader_clear(r);
+    Py_TYPE(r)->tp_free((PyObject *)r);
+}
+
+static PyObject *Reader_get_ring(Reader *r, void *Py_UNUSED(closure))
+{
+    if (r->ring == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_ring");
+        return NULL;
+    }
+    Py_INCREF(r->ring);
+    return (PyObject *)r->ring;
+}
+
+static int Reader_set_ring(Reader *r, PyObject *ring, void *Py_UNUSED(closure))
+{
+    if (ring == NULL || !PyObject_TypeCheck(ring, &Handle_Type)) {
+        PyErr_SetString(PyExc_TypeError, "_ring is a Ring");
+        return -1;
+    }
+    Py_INCREF(ring);
+    Py_XSETREF(r->ring, (Handle *)ring);
+    return 0;
+}
+
+static PyObject *Reader_get_at(Reader *r, void *Py_UNUSED(closure))
+{
+    return Py_BuildValue("KK", (unsigned long long)r->seq, (unsigned long long)r->missed);
+}
+
+static int Reader_set_at(Reader *r, PyObject *at, void *Py_UNUSED(closure))
+{
+    if (at == NULL || !PyTuple_CheckExact(at) || PyTuple_GET_SIZE(at) != 2 || !PyLong_CheckExact(PyTuple_GET_ITEM(at, 0)) ||
+        !PyLong_CheckExact(PyTuple_GET_ITEM(at, 1))) {
+        PyErr_SetString(PyExc_TypeError, "_at is a pair of integers");
+        return -1;
+    }
+    r->seq = PyLong_AsUnsignedLongLongMask(PyTuple_GET_ITEM(at, 0));
+    r->missed = PyLong_AsUnsignedLongLongMask(PyTuple_GET_ITEM(at, 1));
+    return 0;
+}
+
+static PyGetSetDef Reader_getset[] = {
+    {"_ring", (getter)Reader_get_ring, (setter)Reader_set_ring, NULL, NULL},
+    {"_at", (getter)Reader_get_at, (setter)Reader_set_at, NULL, NULL},
+    {NULL},
+};
+
+static PyTypeObject Reader_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "shm._native.Reader",
+    .tp_basicsize = sizeof(Reader),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "The base class of RingReader.",
+    .tp_new = PyType_GenericNew,
+    .tp_traverse = (traverseproc)Reader_traverse,
+    .tp_clear = (inquiry)Reader_clear,
+    .tp_dealloc = (destructor)Reader_dealloc,
+    .tp_getset = Reader_getset,
+};
+
+/* Return an object with a copy of the value at p. */
+static PyObject *ring_copy(Handle *s, const char *p)
+{
+    if (s->number.kind) {
+        uint64_t bits = 0;
+        uint8_t one;
+        uint16_t two;
+        uint32_t four;
+        switch (s->number.size) { /* a value of another program need not be aligned as ours are */
+        case 1:
+            memcpy(&one, p, 1);
+            bits = one;
+            break;
+        case 2:
+            memcpy(&two, p, 2);
+            bits = two;
+            break;
+        case 4:
+            memcpy(&four, p, 4);
+            bits = four;
+            break;
+        default:
+            memcpy(&bits, p, 8);
+        }
+        return object_of(bits, s->number);
+    }
+    Py_ssize_t n;
+    PyObject *x = ((PyTypeObject *)s->type)->tp_new((PyTypeObject *)s->type, no_arguments, NULL);
+    char *to = x == NULL ? NULL : address_of(x, &n);
+    if (to == NULL) {
+        Py_XDECREF(x);
+        return NULL;
+    }
+    memcpy(to, p, (size_t)n < s->full ? (size_t)n : s->full);
+    return x;
+}
+
+/* Whether next has just a timeout, or nothing: the value may be there, and then it does not matter. */
+static int only_timeout(Py_ssize_t n, PyObject *names)
+{
+    if (names == NULL)
+        return n <= 1;
+    return n == 0 && PyTuple_GET_SIZE(names) == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "timeout") == 0;
+}
+
+static PyObject *reader_next(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    Reader *r = (Reader *)self;
+    Handle *s = r->ring;
+    if (s != NULL && s->count && (s->number.kind || s->plain) && only_timeout(n, names)) {
+        uint64_t seq = r->seq;
+        /* A commit before seq keeps nothing: the difference is then greater than any count. */
+        if (seq && load_commit(s) - seq < (uint64_t)s->count) {
+            PyObject *x = ring_copy(s, s->data + (seq - 1) % ((uint64_t)s->count + 1) * s->capacity);
+            if (x == NULL)
+                return NULL;
+            __atomic_thread_fence(__ATOMIC_ACQUIRE);
+            if (load_commit(s) - seq < (uint64_t)s->count && r->seq == seq) {
+                PyObject *number = PyLong_FromUnsignedLongLong(seq), *pair = number == NULL ? NULL : PyTuple_Pack(2, x, number);
+                Py_XDECREF(number);
+                Py_DECREF(x);
+                if (pair != NULL)
+                    r->seq = seq + 1;
+                return pair;
+            }
+            Py_DECREF(x);
+        }
+    }
+    PyObject *slow = PyObject_GetAttrString(self, "_slow_next");
+    if (slow == NULL)
+        return NULL;
+    PyObject *x = PyObject_Vectorcall(slow, args, n, names);
+    Py_DECREF(slow);
+    return x;
 }
 
 static PyObject *struct_get(PyObject *self, void *Py_UNUSED(closure))
@@ -1709,39 +2005,21 @@ static PyObject *struct_edit(PyObject *self, PyObject *Py_UNUSED(ignored))
     return (PyObject *)e;
 }
 
-/* Bring the lock back to the level that it had, and keep the exception. */
-static PyObject *return_to(Handle *s, Py_ssize_t level)
+/* Report, with an exception, whether the garbage collector has taken the struct apart. */
+static int taken_apart(Handle *s)
 {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyObject *r = PyObject_CallMethod(s->mutex, "return_to", "n", level);
-    if (r == NULL)
-        PyErr_Clear(); /* of two exceptions in a row the first one counts; the next acquire cleans up */
-    Py_XDECREF(r);
-    PyErr_Restore(type, value, traceback);
-    return NULL;
+    if (s->count)
+        return 0;
+    PyErr_SetString(PyExc_ReferenceError, "the struct is being destroyed");
+    return 1;
 }
 
 static PyObject *Edit_enter(Edit *e, PyObject *Py_UNUSED(ignored))
 {
     Handle *s = e->of;
-    Hold *h = s->hold;
-    Py_ssize_t level = h->owner == this_thread() ? h->depth : -1;
-    if (!lock_fast(h)) {
-        PyObject *r = PyObject_CallMethod(s->mutex, "__enter__", NULL);
-        if (r == NULL)
-            return return_to(s, level);
-        Py_DECREF(r);
-    }
-    if (h->editing) {
-        PyObject *overlap = PyObject_CallMethod(s->mutex, "overlap", NULL);
-        if (overlap != NULL) {
-            PyErr_SetObject((PyObject *)Py_TYPE(overlap), overlap);
-            Py_DECREF(overlap);
-        }
-        return return_to(s, level);
-    }
-    h->editing = 1 + h->depth;
+    Py_ssize_t level;
+    if (taken_apart(s) || begin_change(s, &level) < 0)
+        return NULL;
     PyObject *x = copy_of(s, load_commit(s) & 1);
     if (x == NULL)
         return return_to(s, level);
@@ -1754,31 +2032,71 @@ static PyObject *Edit_enter(Edit *e, PyObject *Py_UNUSED(ignored))
 static PyObject *Edit_exit(Edit *e, PyObject *const *args, Py_ssize_t nargs)
 {
     Handle *s = e->of;
-    Hold *h = s->hold;
-    Py_ssize_t n;
-    uint64_t count;
-    if (e->copy != NULL && h->owner == this_thread() && (h->held || h->depth)) {
-        if (nargs == 0 || args[0] == Py_None) {
-            char *from = address_of(e->copy, &n);
-            if (from == NULL || (size_t)n < s->end) {
-                if (from != NULL)
-                    PyErr_SetString(PyExc_ValueError, "the copy of the struct has become shorter");
-                return return_to(s, e->level);
-            }
-            char *idle = idle_slot(s, &count);
-            memcpy(idle, from, s->end);
-            commit(s, count);
-        } else {
-            h->clear_mark = 0; /* the block did not end normally, so the abandoned mark stays */
-        }
-        h->editing = 0;
-        int done = unlock_fast(h, 0);
-        Py_CLEAR(e->copy);
-        if (done)
-            Py_RETURN_NONE;
+    PyObject *x = e->copy;
+    if (taken_apart(s))
+        return NULL;
+    e->copy = NULL;
+    if (x == NULL || !still_changing(s->hold, e->level)) {
+        raise_of(s, "lost");
+        if (x == NULL)
+            return NULL;
+        Py_DECREF(x);
+        return return_to(s, e->level);
     }
-    PyObject *r = PyObject_CallMethodObjArgs(s->mutex, slow_exit_name, Py_None, Py_None, Py_None, NULL);
-    return r == NULL ? return_to(s, e->level) : r;
+    if (nargs == 0 || args[0] == Py_None) {
+        Py_ssize_t n;
+        uint64_t count;
+        char *from = address_of(x, &n);
+        if (from == NULL || (size_t)n < s->end) {
+            if (from != NULL)
+                PyErr_SetString(PyExc_ValueError, "the copy of the struct has become shorter");
+            Py_DECREF(x);
+            return return_to(s, e->level);
+        }
+        memcpy(idle_slot(s, &count), from, s->end);
+        commit(s, count);
+    } else {
+        s->hold->clear_mark = 0; /* the block did not end normally, so the abandoned mark stays */
+    }
+    int failed = end_change(s, e->level);
+    Py_DECREF(x);
+    if (failed)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *struct_update(PyObject *self, PyObject *f)
+{
+    Handle *s = SELF;
+    Py_ssize_t level, n;
+    uint64_t count;
+    if (!s->count)
+        return slow_update(self, f, NULL);
+    if (begin_change(s, &level) < 0)
+        return NULL;
+    PyObject *x = copy_of(s, load_commit(s) & 1);
+    if (x == NULL)
+        return return_to(s, level);
+    PyObject *r = call_update(s, f, x, level);
+    if (r == NULL) {
+        Py_DECREF(x);
+        return NULL;
+    }
+    Py_DECREF(r);
+    char *from = address_of(x, &n);
+    if (from == NULL || (size_t)n < s->end) {
+        if (from != NULL)
+            PyErr_SetString(PyExc_ValueError, "the copy of the struct has become shorter");
+        Py_DECREF(x);
+        return return_to(s, level);
+    }
+    memcpy(idle_slot(s, &count), from, s->end);
+    commit(s, count);
+    int failed = end_change(s, level);
+    Py_DECREF(x);
+    if (failed)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef Edit_methods[] = {
@@ -1807,6 +2125,21 @@ static PyMethodDef Handle_methods[] = {
     {"_at", (PyCFunction)handle_at, METH_VARARGS, NULL},
     {"_text_at", (PyCFunction)handle_text_at, METH_VARARGS, NULL},
     {"_struct_at", (PyCFunction)handle_struct_at, METH_VARARGS, NULL},
+    {"_ring_at", (PyCFunction)handle_ring_at, METH_VARARGS, NULL},
+    {"_count_at", (PyCFunction)handle_count_at, METH_VARARGS, NULL},
+    {"_observe_at", (PyCFunction)handle_observe_at, METH_VARARGS, NULL},
+    {NULL},
+};
+
+static PyGetSetDef Handle_getset[] = {
+    {"_mutex", (getter)get_mutex, (setter)set_mutex, NULL, NULL},
+    {"_hold", (getter)get_hold, (setter)set_hold, NULL, NULL},
+    {NULL},
+};
+
+/* The verbs are no methods of Handle itself: there any handle would have them, and each
+ * relies on what the handles of its kind have. */
+static PyMethodDef verb_methods[] = {
     {"lock_enter", lock_enter, METH_NOARGS, NULL},
     {"lock_exit", FAST(lock_exit), METH_FASTCALL, NULL},
     {"lock_acquire", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, NULL},
@@ -1818,15 +2151,14 @@ static PyMethodDef Handle_methods[] = {
     {"number_store", number_store, METH_O, NULL},
     {"number_add", number_add, METH_O, NULL},
     {"number_swap", number_swap, METH_O, NULL},
+    {"number_update", number_update, METH_O, NULL},
     {"number_compare_and_swap", FAST(number_compare_and_swap), METH_FASTCALL, NULL},
     {"array_getitem", array_getitem, METH_O, NULL},
     {"array_setitem", FAST(array_setitem), METH_FASTCALL, NULL},
     {"array_load", array_getitem, METH_O, NULL},
     {"array_store", FAST(array_setitem), METH_FASTCALL, NULL},
     {"array_add", FAST(array_add), METH_FASTCALL, NULL},
-    {"_ring_at", (PyCFunction)handle_ring_at, METH_VARARGS, NULL},
     {"ring_append", ring_append, METH_O, NULL},
-    {"_count_at", (PyCFunction)handle_count_at, METH_VARARGS, NULL},
     {"atomic_load", atomic_load, METH_NOARGS, NULL},
     {"atomic_store", atomic_store, METH_O, NULL},
     {"atomic_swap", atomic_swap, METH_O, NULL},
@@ -1836,7 +2168,6 @@ static PyMethodDef Handle_methods[] = {
     {"atomic_compare_and_swap", FAST(atomic_compare_and_swap), METH_FASTCALL, NULL},
     {"counter_add", FAST(count_add), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"gauge_add", FAST(count_add), METH_FASTCALL | METH_KEYWORDS, NULL},
-    {"_observe_at", (PyCFunction)handle_observe_at, METH_VARARGS, NULL},
     {"histogram_observe", histogram_observe, METH_O, NULL},
     {"gauge_set", count_set, METH_O, NULL},
     {"string_load", string_load, METH_NOARGS, NULL},
@@ -1844,16 +2175,20 @@ static PyMethodDef Handle_methods[] = {
     {"struct_load", struct_load, METH_NOARGS, NULL},
     {"struct_store", struct_store, METH_O, NULL},
     {"struct_edit", struct_edit, METH_NOARGS, NULL},
+    {"struct_update", struct_update, METH_O, NULL},
     {NULL},
 };
 
-static PyGetSetDef Handle_getset[] = {
-    {"_mutex", (getter)get_mutex, (setter)set_mutex, NULL, NULL},
-    {"_hold", (getter)get_hold, (setter)set_hold, NULL, NULL},
+static PyGetSetDef verb_getset[] = {
     {"atomic_value", atomic_get, atomic_set, NULL, NULL},
     {"number_value", number_get, number_set, NULL, NULL},
     {"string_value", string_get, string_set, NULL, NULL},
     {"struct_value", struct_get, struct_set, NULL, NULL},
+    {NULL},
+};
+
+static PyMethodDef reader_methods[] = {
+    {"reader_next", FAST(reader_next), METH_FASTCALL | METH_KEYWORDS, NULL},
     {NULL},
 };
 
@@ -1871,21 +2206,23 @@ static PyTypeObject Handle_Type = {
     .tp_getset = Handle_getset,
 };
 
-/* verbs(cls, kind): the verbs of a kind for a subclass of Handle, by their names. They belong
- * to the class itself, as CPython calls a method of the object's own class faster. */
+/* verbs(cls, kind): the verbs of a kind for a subclass of Handle or Reader, by their names.
+ * They belong to the class itself, as CPython calls a method of the object's own class
+ * faster. CPython calls none of them for an object of another class. */
 static PyObject *native_verbs(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyTypeObject *cls;
     const char *kind;
     if (!PyArg_ParseTuple(args, "O!s:verbs", &PyType_Type, &cls, &kind))
         return NULL;
-    if (!PyType_IsSubtype(cls, &Handle_Type)) {
-        PyErr_SetString(PyExc_TypeError, "verbs are for a subclass of Handle");
+    int reader = PyType_IsSubtype(cls, &Reader_Type);
+    if (!reader && !PyType_IsSubtype(cls, &Handle_Type)) {
+        PyErr_SetString(PyExc_TypeError, "verbs are for a subclass of Handle or Reader");
         return NULL;
     }
     size_t n = strlen(kind);
     PyObject *found = PyDict_New();
-    for (PyMethodDef *m = Handle_methods; found != NULL && m->ml_name != NULL; m++) {
+    for (PyMethodDef *m = reader ? reader_methods : verb_methods; found != NULL && m->ml_name != NULL; m++) {
         if (strncmp(m->ml_name, kind, n) || m->ml_name[n] != '_')
             continue;
         PyObject *verb = PyDescr_NewMethod(cls, m);
@@ -1893,7 +2230,7 @@ static PyObject *native_verbs(PyObject *Py_UNUSED(module), PyObject *args)
             Py_CLEAR(found);
         Py_XDECREF(verb);
     }
-    for (PyGetSetDef *g = Handle_getset; found != NULL && g->name != NULL; g++) {
+    for (PyGetSetDef *g = verb_getset; found != NULL && !reader && g->name != NULL; g++) {
         if (strncmp(g->name, kind, n) || g->name[n] != '_')
             continue;
         PyObject *verb = PyDescr_NewGetSet(cls, g);
@@ -1990,7 +2327,7 @@ static PyObject *native_look(PyObject *Py_UNUSED(module), PyObject *args)
 
 static PyMethodDef functions[] = {
     {"look", native_look, METH_VARARGS, "Look for a name in a copy of a few slots of an index."},
-    {"verbs", native_verbs, METH_VARARGS, "Return the verbs of a kind for a subclass of Handle, by their names."},
+    {"verbs", native_verbs, METH_VARARGS, "Return the verbs of a kind for a subclass of Handle or Reader, by their names."},
     {NULL},
 };
 
@@ -2005,7 +2342,7 @@ static int prepare(PyObject *module)
         const char *text;
     } names[] = {
         {&slow_enter_name, "_slow_enter"}, {&slow_exit_name, "_slow_exit"}, {&slow_load_name, "_slow_load"},
-        {&slow_store_name, "_slow_store"}, {&slow_add_name, "_slow_add"}, {&slow_swap_name, "_slow_swap"},
+        {&slow_store_name, "_slow_store"}, {&slow_add_name, "_slow_add"}, {&slow_swap_name, "_slow_swap"}, {&slow_update_name, "_slow_update"},
         {&slow_compare_and_swap_name, "_slow_compare_and_swap"}, {&slow_getitem_name, "_slow_getitem"},
         {&slow_setitem_name, "_slow_setitem"}, {&slow_edit_name, "_slow_edit"},
         {&slow_set_name, "_slow_set"}, {&slow_append_name, "_slow_append"}, {&slow_observe_name, "_slow_observe"}, {&slow_and__name, "_slow_and_"}, {&slow_or__name, "_slow_or_"},
@@ -2019,8 +2356,8 @@ static int prepare(PyObject *module)
     const struct {
         PyTypeObject *type;
         const char *name;
-    } types[] = {{&Hold_Type, "Hold"}, {&Handle_Type, "Handle"}, {&Claim_Type, "Claim"}};
-    for (int i = 0; i < 3; i++) {
+    } types[] = {{&Hold_Type, "Hold"}, {&Handle_Type, "Handle"}, {&Claim_Type, "Claim"}, {&Reader_Type, "Reader"}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         if (PyType_Ready(types[i].type) < 0)
             return -1;
         Py_INCREF(types[i].type);

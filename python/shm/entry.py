@@ -104,9 +104,7 @@ class Entry(_Entry):
         self._changeable()
         r = self._record
         if r.has_lock and not r.is_table:
-            mutex = mutex_of(self._mapping, r)
-            with mutex:
-                self._put(texts.parse(self._whole(), f(self.load())))
+            mutex_of(self._mapping, r).change(self._update, f)
             return
         while True:
             old = self._bytes()
@@ -119,6 +117,11 @@ class Entry(_Entry):
                 return
             self._store(patches)
             return
+
+    def _update(self, f):
+        patches = texts.parse(self._whole(), f(self.load()))
+        mutex_of(self._mapping, self._record).still_changing()
+        self._put(patches)
 
     def parts(self):
         """Return how many parts of the value change each by itself: the rows of a table, and 1 for any other value."""

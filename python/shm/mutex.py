@@ -181,6 +181,7 @@ class Mutex(native.Handle):
                 # the next holder.
                 hold.clear_mark = False
                 self._cell.abandoned = 0
+            hold.editing = 0  # a change that released the lock itself does not write any more, see still_changing
             hold.held = False
             if not hold.id or not compare_exchange_4(hold.at, hold.mine_ref, 0, SEQ_CST, SEQ_CST):
                 self._release_word()
@@ -309,6 +310,18 @@ class Mutex(native.Handle):
             "as one of the two would be lost: change it there or afterwards; in a signal handler, note what is to be "
             "done, and let the main program do it"
         )
+
+    def lost(self):
+        """Return the exception for a change that has released the lock itself, before it could write."""
+        return UsageError(
+            f"cannot change {self.name!r}: update or edit holds its lock, and it was released meanwhile; nothing was changed"
+        )
+
+    def still_changing(self, level=None):
+        """Raise UsageError unless this thread still has the lock that a change has taken, at the level before that."""
+        hold = self._hold
+        if not (hold.owned() and hold.editing and level in (None, hold.editing - 2)):
+            raise self.lost()
 
     def return_to(self, level):
         """Bring the lock back to a level, whatever this thread has done or left undone since."""

@@ -11,7 +11,7 @@ If the environment variable SHM_PURE is set, and is not 0, the module in C is no
 import importlib
 import os
 
-_INTERFACE = 3  # of _native.c
+_INTERFACE = 4  # of _native.c
 
 
 def _find():
@@ -68,8 +68,13 @@ if _module is None:
 
         __slots__ = ("mine",)
 
+    class Reader:
+        """The base class of RingReader."""
+
+        __slots__ = ("_ring", "_at")
+
 else:
-    Hold, Handle, Claim = _module.Hold, _module.Handle, _module.Claim
+    Hold, Handle, Claim, Reader = _module.Hold, _module.Handle, _module.Claim, _module.Reader
 
 
 class _Late:

@@ -172,6 +172,7 @@ class Struct(Awaited, Locked):
         except BaseException:
             self._mutex._hold.clear_mark = False  # f did not return normally, so the abandoned mark stays
             raise
+        self._mutex.still_changing()
         self._commit(x)
 
     def _commit(self, x):
@@ -192,15 +193,17 @@ class _Edit:
 
     def __init__(self, struct):
         self._struct = struct
+        self._level = -2  # no level of a lock
 
     def __enter__(self):
         struct = self._struct
         mutex = struct._mutex
-        self._level = level = mutex._hold.level()
+        level = mutex._hold.level()
         try:
             mutex.__enter__()
             mutex.begin_edit()
             self._copy = x = struct._type.from_buffer_copy(struct._slots.committed())
+            self._level = level
             return x
         except BaseException:
             mutex.return_to(level)
@@ -210,6 +213,7 @@ class _Edit:
         struct = self._struct
         mutex = struct._mutex
         try:
+            mutex.still_changing(self._level)
             if kind is None:
                 struct._commit(self._copy)
             else:

@@ -1,6 +1,7 @@
 """Rings: the last values of a stream."""
 
 import ctypes
+import operator
 from types import GenericAlias
 
 from .atomics import fence, store_release
@@ -9,7 +10,7 @@ from .ctype import instance, is_number, type_of
 from .errors import ArgumentError
 from .locked import Locked, pickled
 from .mutex import mutex_of
-from .native import compiled
+from .native import Reader, compiled, implementation
 from .published import MAX_TRIES, locked_briefly
 
 _U64 = (1 << 64) - 1
@@ -62,8 +63,8 @@ class Ring(Locked):
         return self._mapping.address(self._slots + (seq - 1) % (self._count + 1) * self._stride, self._size)
 
     def _copy(self, seq):
-        x = self._type()
-        ctypes.memmove(ctypes.addressof(x), self._address(seq), self._size)
+        # As with a Struct, no __init__ of the type is called.
+        x = self._type.from_buffer_copy(ctypes.string_at(self._address(seq), self._size))
         return x.value if self._number else x
 
     def _kept(self, seq):
@@ -129,17 +130,19 @@ class Ring(Locked):
         return f"<Ring {self._mutex.name!r} of {self._count}>"
 
 
-class RingReader:
+@compiled("reader")
+class RingReader(Reader):
     """Reads the values of a ring, one after the other. Each thread needs one of its own.
 
     `for x, seq in reader:` goes on for ever.
     """
 
-    __slots__ = ("_ring", "_at")
+    __slots__ = ()
 
     def __init__(self, ring, start):
-        if start < 0:
-            raise ArgumentError(f"values of a ring have numbers from 1, not {start}")
+        start = operator.index(start)
+        if not 0 <= start <= _U64:
+            raise ArgumentError(f"values of a ring have numbers from 1 to {_U64}, not {start}")
         self._ring = ring
         self._at = start or self._oldest(ring), 0  # the number of the next value, and how many were missed
 
@@ -197,3 +200,7 @@ class RingReader:
 
     def __next__(self):
         return self.next()
+
+
+if implementation == "native":
+    RingReader.__next__ = RingReader.next

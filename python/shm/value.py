@@ -140,7 +140,9 @@ class Value(Awaited, Locked):
 
     def _update(self, f):
         try:
-            self._obj.value = f(self._obj.value)
+            x = f(self._obj.value)
+            self._mutex.still_changing()
+            self._obj.value = x
             return self._obj.value
         except BaseException:
             self._mutex._hold.clear_mark = False  # f did not return normally, so the abandoned mark stays

@@ -6,6 +6,7 @@ Where the module was not compiled, the tests of what both have run over the verb
 import ctypes
 import fractions
 import gc
+import inspect
 import itertools
 import math
 import os
@@ -47,6 +48,15 @@ class Doubled(ctypes.Structure):
 
     def __init__(self, x=0):
         super().__init__(2 * x)
+
+
+class Needy(ctypes.Structure):
+    """Its constructor needs an argument."""
+
+    _fields_ = [("x", ctypes.c_int64)]
+
+    def __init__(self, x):
+        super().__init__(x)
 
 
 class Index:
@@ -476,6 +486,181 @@ class Verbs(Case):
         [w.join(20) for w in (t, *waiting)]
         self.assertEqual((v.value, lock._hold.level()), (4, -1))
 
+    @unittest.skipUnless(NATIVE, "the verbs in C are not there")
+    def test_updates_as_in_python(self):
+        for code in "bBhHiIqQfd":
+            v = self.seg.value("v" + code, code, 3)
+            for x in ODD:
+                v.store(3)
+                self.same(v, v.get_obj(), "update", lambda old: x)  # noqa: B023
+            self.same(v, v.get_obj(), "update", None)
+        p = self.seg.struct("p", Point, (1, 2))
+        for f in (lambda p: setattr(p, "x", p.x + 1), lambda p: None, lambda p: p.y.no, lambda: None, 5):
+            p.store((1, 2))
+            wanted = outcome(p._slow_update, f), bytes(p.load())
+            p.store((1, 2))
+            self.assertEqual((outcome(p.update, f), bytes(p.load())), wanted)
+        self.assertEqual(p.get_lock()._word.value, 0)
+        self.assertRaises(TypeError, p.update)
+
+    def test_update_keeps_the_abandoned_mark(self):
+        """A function that raises changes nothing, and neither sets nor clears the mark."""
+        seg = self.seg
+        v, p = seg.value("v", "q", 3), seg.struct("p", Point, (1, 2))
+        entries = [lambda f=f, n=n: seg.entry(n).update(lambda x: f(x)) for n in "vp" for f in (lambda x: x.none, lambda x: "no value", lambda x: 5)]
+        for change in (lambda: v.update(lambda x: x.none), lambda: v.update(lambda x: "no number"), lambda: p.update(lambda x: x.none), *entries):
+            for mark in (0, 1):
+                for x in (v, p):
+                    x.get_lock()._cell.abandoned = mark
+                with v, p:
+                    self.assertEqual((v.get_lock().abandoned(), p.get_lock().abandoned()), (bool(mark),) * 2)
+                    for x in (v, p):
+                        x.get_lock()._hold.clear_mark = False  # of this with statement
+                self.assertRaises((AttributeError, TypeError, ValueError), change)
+                self.assertEqual([x.get_lock()._cell.abandoned for x in (v, p)], [mark, mark])
+                self.assertEqual((v.value, p.load().x, v.get_lock()._word.value, p.get_lock()._word.value), (3, 1, 0, 0))
+
+    def test_lock_released_inside_a_change(self):
+        """A function or a block that releases the lock of its change gets an exception, and changes nothing."""
+        seg = self.seg
+        v, p = seg.value("v", "q", 3), seg.struct("p", Point, (1, 2))
+        entry = seg.entry("v")
+
+        def again(lock):
+            lock.release()
+            lock.acquire()
+
+        def by_with(leave):
+            with p.edit() as x:
+                x.x = 9
+                leave(p.get_lock())
+
+        def touch(x, leave):
+            x.x = 9
+            leave(p.get_lock())
+
+        for leave in (lambda lock: lock.release(), again):
+            for change in (
+                lambda: v.update(lambda x: leave(v.get_lock()) or 9),
+                lambda: entry.update(lambda x: leave(v.get_lock()) or "9"),
+                lambda: p.update(lambda x: touch(x, leave)),
+                lambda: by_with(leave),
+            ):
+                self.assertRaisesRegex(shm.UsageError, "released meanwhile", change)
+                self.assertEqual((v.value, p.load().x), (3, 1))
+                for x in (v, p):  # the lock is free, and takes changes of all threads
+                    self.assertEqual((x.get_lock()._word.value & OWNER_MASK, x.get_lock()._hold.level(), x.get_lock()._hold.editing), (0, -1, 0))
+                with v, p:  # and so inside a with statement, which keeps it
+                    self.assertRaisesRegex(shm.UsageError, "released meanwhile", change)
+                    self.assertEqual((v.value, p.load().x, v.get_lock()._hold.level(), p.get_lock()._hold.level()), (3, 1, 0, 0))
+                v.store(3)
+                p.store((1, 2))
+        with p.edit() as x:  # one that acquires it once more keeps it
+            x.x = 4
+            p.get_lock().acquire()
+        self.assertEqual((p.load().x, p.get_lock()._hold.level()), (4, 0))
+        p.get_lock().release()
+        edit = p.edit()
+        self.assertRaises(shm.UsageError, edit.__exit__, None, None, None)
+        with edit as x:
+            self.assertRaises(shm.UsageError, edit.__enter__)
+            x.x = 5
+        self.assertRaises(shm.UsageError, edit.__exit__, None, None, None)
+        self.assertEqual((p.load().x, p.get_lock()._word.value), (5, 0))
+
+    def test_attributes(self):
+        """Who reads all attributes of a value, as debuggers do, finds those of its kind, and no verb of another one."""
+        seg = self.seg
+        ring = seg.ring("r", "q", 4)
+        ring.append(1)
+        values = [
+            seg.value("v", "q", 3), seg.array("a", "q", 3), seg.struct("p", Point), seg.string("s", 8), seg.mutex("m"), seg.mutexes("ms", 2),
+            seg.atomic("at", "q"), seg.atomic_array("aa", "q", 2), seg.counter("c"), seg.gauge("g"), seg.histogram("h", [1.0]), seg.table("t", Point, 2),
+            ring, ring.reader(0),
+        ]  # fmt: skip
+        for x in [*values, values[0].get_lock(), seg, seg.entry("v")]:
+            found = dict(inspect.getmembers(x))
+            self.assertIn("__class__", found)
+            for name in ("string_value", "struct_value", "number_load", "string_load", "ring_append", "histogram_observe", "reader_next"):
+                self.assertNotIn(name, found, x)
+            if x not in values:
+                continue
+            bare = type(x).__new__(type(x))  # what no constructor has filled raises, whatever is called
+            for name in sorted(n for n in found if not n.startswith("_") and callable(getattr(type(x), n, None))):
+                if name not in ("edit", "wait_for_async", "changes"):  # those start with the first use of their result
+                    with self.subTest(what=type(x).__name__, name=name):
+                        self.assertRaises((AttributeError, TypeError), getattr(bare, name))
+        if NATIVE:
+            for kind, name in ((shm.Value, "add"), (shm.String, "store"), (shm.Struct, "store"), (shm.Ring, "append"), (shm.Counter, "add")):
+                for x in values:
+                    if not isinstance(x, kind):
+                        self.assertRaises(TypeError, getattr(kind, name), x, 1)
+
+    def test_readers_as_in_python(self):
+        """next returns what its counterpart in Python does, and so do the number of the next value and of those missed."""
+        seg = self.seg
+
+        def both(one, other, *args, **names):
+            slow = getattr(other, "_slow_next", other.next)
+            got, wanted = outcome(lambda: one.next(*args, **names)), outcome(lambda: slow(*args, **names))
+            self.assertEqual((got, one._at), (wanted, other._at))
+            return got
+
+        for code in "bBhHiIqQfd":
+            r = seg.ring("r" + code, code, 3)
+            readers = [r.reader(0), r.reader(0)]
+            for i, x in enumerate(x for x in ODD if isinstance(x, int if code not in "fd" else float)):
+                r.append(x)
+                self.assertEqual(both(*readers), repr((r.last()[0], i + 1)))
+            for i in range(7):
+                r.append(i)
+            for args, names in (((), {}), ((0,), {}), ((), {"timeout": 0}), ((0.0, None), {}), ((), {"cancel": shm.Cancel(), "timeout": 0}), ((1, 2, 3), {}), ((), {"no": 1})):
+                both(*readers, *args, **names)
+            self.assertEqual(readers[0].missed, 4)
+            self.assertEqual(both(*readers, 0), "None")
+        for t, xs in (
+            (Point, [Point(i, -i) for i in range(5)]), (Doubled, [Doubled(i) for i in range(5)]), (ctypes.c_double * 3, [(1.0, i, 2.0) for i in range(5)]),
+            (shm.Complex64, [1j, 2]), (shm.Complex128, [1j, 2]), (ctypes.c_bool, [True, False]),
+        ):  # fmt: skip
+            r = seg.ring(f"of {t.__name__}", t, 4)
+            first, second = r.reader(0), r.reader(0)
+            for x in xs:
+                r.append(x)
+            for _ in xs[-4:]:
+                one, other = first.next(0), getattr(second, "_slow_next", second.next)(0)
+                self.assertEqual((type(one[0]), one[1]), (type(other[0]), other[1]))
+                if isinstance(one[0], (ctypes.Structure, ctypes.Array)):
+                    self.assertIs(type(one[0]), t)
+                    self.assertEqual(bytes(one[0]), bytes(other[0]))
+                else:
+                    self.assertEqual(*(x[0] for x in (one, other)))
+            self.assertEqual((first._at, next(iter(r.reader(1)))[1]), (second._at, r._commit.value - min(len(xs), 4) + 1))
+        seen, r = [], seg.ring("iterated", "q", 4)
+        r.append(7)
+        for x, seq in r.reader(0):
+            seen.append((x, seq))
+            if seq == 3:
+                break
+            r.append(x + 1)
+        self.assertEqual(seen, [(7, 1), (8, 2), (9, 3)])
+        reader = r.reader(0)
+        for commit in (2**63, 2**64 - 1):  # what another process writes there leads to no other memory
+            r._commit.value = commit
+            self.assertEqual(reader.next(0)[1], commit - 3)
+            self.assertEqual([reader.next(0)[1] for _ in range(3)], [commit - 2, commit - 1, commit])
+            reader._at = commit - 3, 0
+        for start in (-1, 2**64, 1.5, "1", None.__class__):
+            self.assertRaises((TypeError, ValueError), r.reader, start)
+
+    def test_constructor_of_a_type(self):
+        """Copies of a value are made without its type's constructor, which may want arguments."""
+        seg = self.seg
+        ring, struct, table = seg.ring("r", Needy, 2), seg.struct("p", Needy, Needy(2)), seg.table("t", Needy, 1)
+        ring.append(Needy(3))
+        table[0].store(Needy(4))
+        got = [ring.last()[0], ring.reader(0).next()[0], struct.load(), table[0].load()]
+        self.assertEqual([(x.x, type(x)) for x in got], [(x, Needy) for x in (3, 3, 2, 4)])
+
     def test_nothing_leaks(self):
         """Values go when nothing refers to them, and their memory with the last."""
         seg = shm.open(self.name)
@@ -484,7 +669,14 @@ class Verbs(Case):
         edit = seg["p"].edit()
         with edit as p:
             p.x = 1
-        del p, edit, seg
+        seg["v"].update(lambda x: x + 1)
+        seg["p"].update(lambda p: None)
+        ring = seg.ring("r", Point, 2)
+        ring.append(Point(1, 2))
+        reader = ring.reader(0)
+        reader.next(), reader.next(0)
+        refs += [weakref.ref(ring)]
+        del p, edit, seg, ring, reader
         self.seg = None
         self.doCleanups()
         gc.collect()
