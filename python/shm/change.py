@@ -1,12 +1,14 @@
 """The change word: a futex word that counts changes, so that processes can sleep until the next one."""
 
+import ctypes
 import errno
+import math
 import sys
 import threading
 
 from . import futex
 from .atomics import cas_4, fence, unavailable
-from .errors import CancelledError, WaitTimeoutError
+from .errors import ArgumentError, ArgumentTypeError, CancelledError, WaitTimeoutError
 
 AWAITED = 1  # bit 0 of a change word: somebody awaits the next change
 
@@ -17,6 +19,35 @@ _FIRST_TIMEOUT, _LONGEST_TIMEOUT = 4_000_000, 4_000_000_000
 # A read-only waiter cannot set AWAITED. It asks another process to do that, which may not be there.
 _FIRST_UNANSWERED, _LONGEST_UNANSWERED = 1_000_000, 250_000_000
 _LONGEST_READ_ONLY_CANCEL = 50_000_000  # with a Cancel, which may wake a read-only waiter just before it sleeps
+
+
+_FOREVER = 1 << 61  # ns, which is 73 years
+
+
+def deadline(timeout):
+    """Return the monotonic time, in ns, when a wait of `timeout` seconds ends. None, and more than a lifetime, is None.
+
+    Raises ArgumentTypeError for what is no number, and ArgumentError for NaN.
+    """
+    if timeout is None:
+        return None
+    try:
+        seconds = timeout if type(timeout) is float else ctypes.c_double(timeout).value
+    except OverflowError:  # an integer with hundreds of digits
+        seconds = math.inf if timeout > 0 else -math.inf
+    except TypeError:
+        raise ArgumentTypeError(f"a timeout is a number of seconds, or None, and not {timeout!r}") from None
+    if seconds != seconds:
+        raise ArgumentError("a timeout is a number of seconds, and not NaN")
+    if seconds * 1e9 >= _FOREVER:
+        return None
+    return futex.monotonic() + int(max(seconds, 0) * 1e9)
+
+
+def check_cancel(cancel):
+    """Raise ArgumentTypeError unless cancel is a Cancel or None."""
+    if cancel is not None and not isinstance(cancel, Cancel):
+        raise ArgumentTypeError(f"cancel is a Cancel, or None, and not {cancel!r}")
 
 
 class Cancel:
@@ -124,6 +155,7 @@ class Awaited:
         number of the commit; of others it counts what was yielded. It ends once no change
         has come for `timeout` seconds, or once cancel, a Cancel, is set.
         """
+        check_cancel(cancel)
         count, version = 0, None
         while True:
             found = []
@@ -214,6 +246,7 @@ class Change:
         It calls look again after each change. A timeout of None means no time-out. It
         also returns if cancel, a Cancel, is set.
         """
+        check_cancel(cancel)
         if cancel is None:
             return self._wait_for(look, timeout, None)
         cancel._waited.append(self)  # before it looks whether cancel is set, in _wait_for
@@ -223,7 +256,7 @@ class Change:
             cancel._waited.remove(self)
 
     def _wait_for(self, look, timeout, cancel):
-        end = None if timeout is None else futex.monotonic() + int(timeout * 1e9)
+        end = deadline(timeout)
         asking = _Asking(self) if self.read_only and self.byte is not None else None
         pause = 0
         try:

@@ -90,6 +90,8 @@ def type_of(layout, read_only=False):
 
     Raises FormatError if ctypes cannot have a field of some name.
     """
+    if not isinstance(layout, layouts.Layout):
+        raise ArgumentTypeError(f"type_of takes a Layout, such as layout_of and parse_layout return, and not {layout!r}")
     key = layout.format, read_only
     if key not in _types:
         _types[key] = _build(layout, read_only)
@@ -343,6 +345,8 @@ def resolve(t):
         if t not in _TYPECODES:
             raise ArgumentTypeError(f"{t!r} is not a typecode: use a ctypes type or one of {' '.join(_TYPECODES)}")
         t = _TYPECODES[t]
+    if not isinstance(t, type):
+        raise ArgumentTypeError(f"{t!r} is not a ctypes type")
     return t
 
 

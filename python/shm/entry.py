@@ -6,8 +6,8 @@ import struct
 import time
 from collections import namedtuple
 
-from . import layout as layouts, text as texts
-from .change import given_up
+from . import futex, layout as layouts, text as texts
+from .change import check_cancel, deadline, given_up
 from .errors import ArgumentError, FormatError, ReadOnlyError, TooLongError
 from .lockinfo import lock_info
 from .mutex import mutex_of
@@ -199,6 +199,7 @@ class Entry(_Entry):
         r = self._record
         if r.layout is None:
             raise ArgumentError(f"value {self.name!r}: a mutex has no value to wait for")
+        check_cancel(cancel)
         seen = []
 
         def look():
@@ -211,10 +212,10 @@ class Entry(_Entry):
         if r.has_lock and not r.is_table:
             done = mutex_of(self._mapping, r).wait_for(look, timeout, cancel)
         else:
-            end = None if timeout is None else time.monotonic() + timeout
+            end = deadline(timeout)
             done = look()
             while not done and not (cancel is not None and cancel.is_set()):
-                left = _POLL if end is None else min(_POLL, end - time.monotonic())
+                left = _POLL if end is None else min(_POLL, (end - futex.monotonic()) / 1e9)
                 if left <= 0:
                     break
                 time.sleep(left)

@@ -36,6 +36,10 @@ def check_name(name):
         raise ArgumentError(
             f"{name!r} cannot be the name of a segment: it is a file name or a path, without '..' and NUL"
         )
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError as e:
+        raise ArgumentError(f"{name!r} cannot be the name of a segment: {e.object[e.start:e.end]!r} cannot be in a file name") from None
     if len(os.fsencode(last)) > 255 or len(os.fsencode(name)) > 4095:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), name)
     return name

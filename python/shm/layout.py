@@ -9,7 +9,7 @@ parser limits sizes, nesting and its own work.
 import ctypes
 import sys
 
-from .errors import FormatError
+from .errors import ArgumentTypeError, FormatError
 
 MAX_FORMAT = 32 << 10  # bytes
 MAX_DEPTH = 32  # nested structs, and dimensions of an array
@@ -101,6 +101,8 @@ def parse(format, itemsize=None):
     fields, base types, the fields of packed structs and unions, and before CPython 3.12
     all padding. numpy leaves out the padding at the end of a struct.
     """
+    if not isinstance(format, str):
+        raise ArgumentTypeError(f"a format is a str, and not {format!r}")
     layout = _known.get(format)
     if layout is None:
         if len(format.encode("utf-8", "surrogatepass")) > MAX_FORMAT:

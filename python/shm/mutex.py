@@ -42,8 +42,8 @@ import weakref
 from . import ask, futex, native
 from .atomics import SEQ_CST, WEAK, cas_4, cas_8, compare_exchange_4, function
 from .cell import KERNEL_WAITERS, OWNER_MASK, STARVE_GO, STARVE_KERNEL, LockCell
-from .change import Change
-from .errors import ReadOnlyError, UsageError
+from .change import Change, deadline
+from .errors import ArgumentError, ReadOnlyError, UsageError
 from .lockinfo import lock_info
 from .reentry import interrupted
 
@@ -200,17 +200,21 @@ class Mutex(native.Handle):
         timeout is in seconds; -1 or None means no time-out. If blocking is false, it
         takes a lock that is free or whose holder is dead, and does not wait.
         """
-        if timeout is None:
-            timeout = -1
         hold = self._hold
-        until = None if timeout < 0 else futex.monotonic() + int(timeout * 1e9)
+        until = None if timeout is None or timeout == -1 else deadline(timeout)
+        if until is not None and not (blocking and timeout >= 0):
+            raise ArgumentError(
+                "a timeout is not negative, and one that does not wait takes none"
+                if blocking
+                else "acquire with blocking=False does not wait, so it takes no timeout"
+            )
         if hold.owned():
             if hold.held:
                 hold.depth += 1
                 return True
             return self._acquire_again(blocking, until)
         try:
-            if not hold.acquire(blocking, timeout):
+            if not hold.acquire(blocking, -1 if until is None else max(0, until - futex.monotonic()) / 1e9):
                 return False
             if hold.id and compare_exchange_4(hold.at, hold.free_ref, hold.id, SEQ_CST, SEQ_CST) or self._take(blocking, until):
                 hold.held = True

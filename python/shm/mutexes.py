@@ -4,6 +4,7 @@ import ctypes
 import time
 
 from . import futex
+from .change import check_cancel, deadline
 from .locked import pickled
 from .mutex import mutex_of
 from .process import Process
@@ -60,7 +61,8 @@ class Mutexes:
         milliseconds later. Of more than 128 locks, and before Linux 5.16, it looks at the
         rest a hundred times a second.
         """
-        end = None if timeout is None else futex.monotonic() + int(timeout * 1e9)
+        check_cancel(cancel)
+        end = deadline(timeout)
         i = self._try()
         if i is not None or end is not None and futex.monotonic() >= end:
             return i

@@ -5,7 +5,7 @@ import operator
 import os
 
 from . import file, header, handover, memory
-from .errors import ArgumentError, ExistsError, NotFoundError
+from .errors import ArgumentError, ArgumentTypeError, ExistsError, NotFoundError
 from .mapping import attach
 from .segment import Segment
 
@@ -93,7 +93,12 @@ def open_fd(fd, *, readonly=False):
     Who handed it over granted access, so neither owner nor mode is checked. The segment works on a
     duplicate; the descriptor stays the caller's.
     """
-    number = fd if isinstance(fd, int) else fd.fileno()
+    try:
+        number = operator.index(fd if isinstance(fd, int) else fd.fileno())
+    except (AttributeError, TypeError):
+        raise ArgumentTypeError(f"a descriptor is an int, or an open file, and not {fd!r}") from None
+    if not 0 <= number < 1 << 31:
+        raise ArgumentError(f"{number} is no descriptor")
     path = f"descriptor {number}"
     with file.naming(path):
         file.identify(number, path)

@@ -6,7 +6,8 @@ import select
 import time
 
 from .cell import OWNER_MASK
-from .change import given_up
+from . import futex
+from .change import check_cancel, deadline, given_up
 from .errors import ArgumentError, FormatError, FullError
 
 
@@ -65,15 +66,16 @@ def await_exit(mapping, process, timeout=None, cancel=None):
     """Sleep until a process is dead, or has left the segment."""
     if not isinstance(process, Process) or process._mapping.lease.key != mapping.lease.key:
         raise ArgumentError(f"{process!r} is no process of {mapping.path}")
-    end = None if timeout is None else time.monotonic() + timeout
+    check_cancel(cancel)
+    end = deadline(timeout)
     pidfd, pause = _open(process), _FIRST_LOOK
     try:
         while process.alive():
-            now = time.monotonic()
+            now = futex.monotonic()
             if end is not None and now >= end or cancel is not None and cancel.is_set():
                 raise given_up(f"the exit of {process!r}", timeout, cancel)
             least = _LOOK_BESIDE_PIDFD if pidfd is not None and cancel is None else pause
-            least = least if end is None else min(least, end - now)
+            least = least if end is None else min(least, (end - now) / 1e9)
             if pidfd is None or pidfd[1].poll(least * 1000):
                 time.sleep(min(least, pause))  # the lease ends a little later than the process
             pause = min(2 * pause, _LONGEST_LOOK)

@@ -254,7 +254,10 @@ class String(Awaited, Locked):
         ValueError for a NUL, at which the string would end. Nothing is changed then.
         """
         if isinstance(text, str):
-            text = text.encode()
+            try:
+                text = text.encode()
+            except UnicodeEncodeError as e:
+                raise ArgumentError(f"String {self._mutex.name!r}: {text!r} cannot be written as UTF-8: {e.reason}") from None
         elif not isinstance(text, (bytes, bytearray, memoryview)):
             # bytes(5) would be five zeros.
             raise ArgumentTypeError(f"String {self._mutex.name!r} takes bytes or str, not {type(text).__name__}")

@@ -10,7 +10,7 @@ import re
 import struct
 from decimal import Decimal
 
-from .errors import ArgumentError, TooLongError
+from .errors import ArgumentError, ArgumentTypeError, TooLongError
 
 MAX_SHOWN = 16 << 20  # bytes of a value that is shown or parsed
 MAX_TEXT = 64 << 20  # characters of a text
@@ -191,6 +191,8 @@ def parse(layout, text):
     elements, or those that are to change, by index: [3: 7]. A struct needs only the fields
     that are to change, by name.
     """
+    if not isinstance(text, str):
+        raise ArgumentTypeError(f"a value is set from a str, not from {type(text).__name__}: {text!r}")
     p = _Reader(text)
     dims, elem, chars = parts(layout)
     p.space()

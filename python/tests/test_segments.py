@@ -4,7 +4,9 @@ import ctypes
 import errno
 import gc
 import json
+import math
 import os
+import pathlib
 import random
 import resource
 import socket
@@ -12,6 +14,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 import zlib
 
@@ -934,6 +937,73 @@ class Trust(Case):
             all_known = sum(int(line.split()[2]) for line in f) >= 0xFFFFFFFF
         self.assertIs(shm.file.stranger(1234, "uid"), False)
         self.assertIs(shm.file.stranger(65534, "uid"), not all_known)
+
+
+class Hostile(Case):
+    """Arguments of wrong types, and impossible ones: an exception that says so, and nothing is changed."""
+
+    def test_timeouts(self):
+        seg = self.open(create=True, max_size=1 << 20)
+        v, m, ring = seg.value("v", "q"), seg.mutexes("ms", 2), seg.ring("r", "q", 2)
+        with m[0], m[1]:
+            me = seg.processes()[0]
+            other = self.python(
+                "import sys, shm\nseg = shm.open(sys.argv[1])\nwith seg['ms'][0], seg['ms'][1]:\n  pass\nprint(seg['v'].add(0))\nsys.stdin.read()"
+            )
+            waits = {
+                "wait_for": lambda t: v.wait_for(lambda x: False, t), "name": lambda t: seg.wait_for("none", t),
+                "entry": lambda t: seg.entry("v").wait_for(lambda x: False, t), "raw": lambda t: seg.entry("raw").wait_for(lambda x: False, t),
+                "changes": lambda t: list(v.changes(t)), "any": lambda t: m.lock_any(t), "next": lambda t: ring.reader().next(t),
+                "exit": lambda t: seg.await_exit(me, t), "acquire": lambda t: v.get_lock().acquire(True, t),
+            }  # fmt: skip
+            seg.raw_value("raw", "q")
+            for what, wait in waits.items():
+                for t in ("1", b"1", 1j, [], object(), math.nan):
+                    with self.subTest(what=what, timeout=t):
+                        self.assertRaises(shm.ArgumentTypeError if t == t else shm.ArgumentError, wait, t)
+                if what not in ("acquire", "exit"):
+                    for t in (0, -1, -1.5, -math.inf, -(10**400), 0.001, False, ctypes.c_double(0).value):
+                        try:
+                            self.assertIn(wait(t), (None, [(1, 0)]))
+                        except shm.WaitTimeoutError:
+                            pass
+            for t in (math.inf, 1e300, 10**400, 2**62):
+                ended = shm.Cancel()
+                threading.Timer(0.02, ended.set).start()
+                self.assertRaises(shm.CancelledError, v.wait_for, lambda x: False, t, ended)
+                self.assertTrue(v.get_lock().acquire(timeout=t))
+                v.get_lock().release()
+            for args in ((True, -2), (True, -math.inf), (False, 1), (False, 0)):
+                self.assertRaises(shm.ArgumentError, v.get_lock().acquire, *args)
+            for cancel in (5, "x", object()):
+                for call in (
+                    lambda: v.wait_for(lambda x: False, 0, cancel), lambda: seg.wait_for("none", 0, cancel), lambda: list(v.changes(0, cancel)),
+                    lambda: m.lock_any(0, cancel), lambda: ring.reader().next(0, cancel), lambda: seg.await_exit(me, 0, cancel),
+                    lambda: seg.entry("raw").wait_for(lambda x: False, 0, cancel),
+                ):  # fmt: skip
+                    self.assertRaises(shm.ArgumentTypeError, call)
+        self.assertEqual(other.line(), "0")
+        self.assertEqual((v.get_lock()._hold.level(), m[0]._hold.level()), (-1, -1))
+
+    def test_arguments(self):
+        seg = self.open(create=True, max_size=1 << 20)
+        text, v = seg.string("s", 8), seg.value("v", "q", 3)
+        text.store("old")
+        for call, error in (
+            (lambda: text.store("\ud800"), shm.ArgumentError), (lambda: setattr(text, "value", "\udc80"), shm.ArgumentError),
+            (lambda: shm.open("\ud800"), shm.ArgumentError), (lambda: shm.remove("a\ud800"), shm.ArgumentError), (lambda: seg["\ud800"], KeyError),
+            (lambda: shm.inherited("\ud800"), shm.ArgumentError), (lambda: shm.open_foreign("\ud800"), shm.ArgumentError),
+            (lambda: seg.value("\ud800", "q"), shm.ArgumentError),
+            *((lambda x=x: shm.open_fd(x), shm.ArgumentTypeError) for x in (None, "3", b"3", 1.5, [], pathlib.Path("x"))),
+            *((lambda x=x: shm.open_fd(x), shm.ArgumentError) for x in (-1, 2**31, 2**70)),
+            *((lambda x=x: seg.entry("v").parse(x), shm.ArgumentTypeError) for x in (None, 5, b"5", ["5"], {"v": 5}, {0: 1})),
+            *((lambda x=x: seg.entry("v").update(lambda _: x), shm.ArgumentTypeError) for x in (None, 5, b"5", {0: 1})),
+            *((lambda x=x: shm.type_of(x), shm.ArgumentTypeError) for x in (None, 5, "q", b"q", ctypes.c_int, memoryview(b"x"))),
+            *((lambda x=x: shm.parse_layout(x), shm.ArgumentTypeError) for x in (None, 5, b"<q", ctypes.c_int, [])),
+            *((lambda m=m: getattr(seg, m)("new", memoryview(b"x")), shm.ArgumentTypeError) for m in ("value", "atomic", "counter", "gauge", "struct")),
+        ):  # fmt: skip
+            self.assertRaises(error, call)
+        self.assertEqual((text.load(), v.value, list(seg)), (b"old", 3, ["s", "v"]))
 
 
 if __name__ == "__main__":
