@@ -96,6 +96,7 @@ def main(args=None):
     try:
         if args.verb == "ls" and args.segment is None:
             show_segments()
+            sys.stdout.flush()
             return 0
         with shm.open(args.segment, readonly=args.verb != "set", mode=args.mode) as seg:
             if args.verb == "ls":
@@ -107,6 +108,10 @@ def main(args=None):
                 seg.entry(args.name).parse(args.text)
             else:
                 watch(seg, args.name, args.times)
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:  # who reads the output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (shm.Error, OSError) as e:
         print(f"shm: {plain(str(e))}", file=sys.stderr)

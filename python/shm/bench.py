@@ -109,6 +109,15 @@ def _pairs(seg):
     yield "with v.get_lock(): v.value += 1", increment(v), increment(w)
     yield "v.add(1)", lambda: v.add(1), increment(w)
 
+    def more(x):
+        return x + 1
+
+    def their_update():
+        with w.get_lock():
+            w.value = more(w.value)
+
+    yield "v.update(f)", lambda: v.update(more), their_update
+
     text, their_text = seg.string("text", 64), mp.Array("c", 64)
 
     def set_text(x):
@@ -152,6 +161,15 @@ def _pairs(seg):
         with q.get_lock():
             return Point.from_buffer_copy(obj)
 
+    def move(x):
+        x.x += 1
+        x.y += 1
+
+    def update_obj():
+        with q.get_lock():
+            move(obj)
+
+    yield "struct update, theirs by get_obj", lambda: p.update(move), update_obj
     yield "struct store", lambda: p.store((1.0, 2.0)), set_fields
     yield "struct store, theirs by get_obj", lambda: p.store((1.0, 2.0)), set_fields_of_obj
     yield "struct edit", edit, change_fields
@@ -186,6 +204,18 @@ def _pairs(seg):
     ring, rows = seg.ring("ring", "q", 100), seg.ring("rows", Point, 100)
     point = Point(1, 2)
     yield "ring.append(1)", lambda: ring.append(1), None
+    reader = ring.reader()
+    there, here = mp.Pipe(False)
+
+    def next_of_ring():
+        ring.append(1)
+        reader.next()
+
+    def next_of_pipe():
+        here.send(1)
+        there.recv()
+
+    yield "append(1); next()", next_of_ring, next_of_pipe
     yield "ring.append of a struct", lambda: rows.append(point), None
     yield 'seg["v"], a number', lambda: seg["v"], None
     yield 'seg["p"], a struct', lambda: seg["p"], None

@@ -16,7 +16,7 @@ PREFIX = os.environ.get("SHM_TEST_PREFIX", f"shmtest-py-{os.getpid()}")
 _count = 0
 
 
-def eventually(what, ok, seconds=20):
+def eventually(what, ok, seconds=120):
     """Wait until ok() is true. The time-out is so long that only a defect reaches it."""
     end = time.monotonic() + seconds
     while not ok():

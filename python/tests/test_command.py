@@ -1,5 +1,6 @@
 """Tests python -m shm."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from .support import Case
 
 class Command(Case):
     def run_shm(self, *args, code=0):
-        p = subprocess.run([sys.executable, "-m", "shm", *args], capture_output=True, text=True, timeout=120)
+        p = subprocess.run([sys.executable, "-m", "shm", *args], capture_output=True, text=True, timeout=600)
         self.assertEqual(p.returncode, code, p.stderr)
         return p.stdout if code == 0 else p.stderr
 
@@ -42,6 +43,17 @@ class Command(Case):
         self.assertIn("usage:", self.run_shm("nothing", code=2))
         self.assertEqual(self.run_shm("--version"), f"shm {shm.__version__}\n")
         self.assertEqual(seg["hits"].value, 7)
+
+    def test_reader_that_has_enough(self):
+        """Whoever reads the output may end, as head does: no error, and no traceback."""
+        seg = self.open()
+        seg.raw_array("a", "q", 5000)
+        for args in (("ls",), ("ls", self.name), ("get", self.name, "a"), ("watch", self.name, "a")):
+            read, write = os.pipe()
+            os.close(read)
+            p = subprocess.run([sys.executable, "-m", "shm", *args], stdout=write, stderr=subprocess.PIPE, text=True, timeout=600)
+            os.close(write)
+            self.assertEqual((p.returncode, p.stderr), (0, ""), args)
 
     def test_watch(self):
         seg = self.open()

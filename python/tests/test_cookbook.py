@@ -31,7 +31,7 @@ class Cookbook(Case):
                 f.write(code)
             environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(shm.__file__)), **options}
             return subprocess.run(
-                [sys.executable, "-W", "error", path, *args], capture_output=True, text=True, env=environment, timeout=120
+                [sys.executable, "-W", "error", path, *args], capture_output=True, text=True, env=environment, timeout=600
             )
 
     def test_programs(self):

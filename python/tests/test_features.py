@@ -72,7 +72,7 @@ class Anonymous(Case):
                 before = v.value
                 p = context.Process(target=add_one, args=(seg, v))
                 p.start()
-                p.join(60)
+                p.join(300)
                 self.assertEqual((p.exitcode, v.value, seg["child"].value), (0, before + 1, 7), method)
         with self.assertRaisesRegex(shm.ArgumentTypeError, "no name"):
             pickle.dumps(shm.anonymous(max_size=1 << 20))

@@ -48,7 +48,7 @@ class Multiprocessing(Case):
                     ),
                 )  # fmt: skip
                 p.start()
-                self.assertTrue(entered.acquire(timeout=30))
+                self.assertTrue(entered.acquire(timeout=300))
                 after = seg["value"].value, seg["array"][0], seg["struct"].value.N, seg["atomic"].value
                 self.assertEqual([b - a for a, b in zip(before, after)], [2, 1, 1, 1])
                 self.assertEqual(seg["string"].value, b"from a child")
