@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -13,6 +13,7 @@ import (
 	"example.org/shm/cmd/shm/internal/form"
 	"example.org/shm/cmd/shm/internal/segments"
 	"example.org/shm/cmd/shm/internal/value"
+	"example.org/shm/internal/glob"
 	"github.com/urfave/cli/v3"
 )
 
@@ -23,7 +24,7 @@ func lsCommand() *cli.Command {
 		Usage:     "list the values of a segment",
 		ArgsUsage: "SEG [GLOB…]",
 		Description: `Ls lists each value with its name, Go type, contents, unit and help text. A GLOB, such as
-'worker.*', selects by name. In a table a long value is cut, and a note says so; get shows
+'worker.*', selects by name; * matches / too. In a table a long value is cut, and a note says so; get shows
 it whole.
 
 Examples:
@@ -40,10 +41,8 @@ Examples:
 				return err
 			}
 			globs := args[1:]
-			for _, g := range globs {
-				if _, err := path.Match(g, ""); err != nil {
-					return usageError{fmt.Errorf("%q is not a pattern: %w", g, err)}
-				}
+			if err := glob.Check(globs...); err != nil {
+				return usageError{err}
 			}
 			s, err := segments.Look(args[0])
 			if err != nil {
@@ -145,12 +144,7 @@ func valueRowOf(e shm.Entry) valueRow {
 
 // selected reports whether a name matches one of the patterns, or there are none.
 func selected(name string, globs []string) bool {
-	for _, g := range globs {
-		if ok, _ := path.Match(g, name); ok || g == name {
-			return true
-		}
-	}
-	return len(globs) == 0
+	return len(globs) == 0 || slices.ContainsFunc(globs, func(g string) bool { return glob.Match(g, name) })
 }
 
 // widest is how many characters of a value a table shows.

@@ -15,6 +15,7 @@ import (
 	"example.org/shm/cmd/shm/internal/segments"
 	"example.org/shm/cmd/shm/internal/value"
 	"example.org/shm/cmd/shm/internal/watch"
+	"example.org/shm/internal/glob"
 	"github.com/urfave/cli/v3"
 )
 
@@ -39,6 +40,9 @@ Examples:
 			args, err := arguments(c, 1, -1)
 			if err != nil {
 				return err
+			}
+			if err := glob.Check(args[1:]...); err != nil {
+				return usageError{err}
 			}
 			s, err := segments.Look(args[0])
 			if err != nil {

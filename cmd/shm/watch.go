@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"runtime"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"example.org/shm/cmd/shm/internal/segments"
 	"example.org/shm/cmd/shm/internal/value"
 	"example.org/shm/cmd/shm/internal/watch"
+	"example.org/shm/internal/glob"
 	"github.com/urfave/cli/v3"
 )
 
@@ -57,10 +57,8 @@ Examples:
 			if f := c.String("o"); f == form.JSON || f == form.Table {
 				return usageError{fmt.Errorf("a watch does not end, so there is no whole %s: use -o jsonl or text", f)}
 			}
-			for _, g := range args[1:] {
-				if _, err := path.Match(g, ""); err != nil {
-					return usageError{fmt.Errorf("%q is not a pattern: %w", g, err)}
-				}
+			if err := glob.Check(args[1:]...); err != nil {
+				return usageError{err}
 			}
 			s, err := segments.Look(args[0])
 			if err != nil {

@@ -40,6 +40,7 @@ var layers = []struct{ dir, imports string }{
 var others = map[string]string{
 	"internal/format/formattest": "internal/format",
 	"internal/mem/memtest":       "internal/mem internal/format internal/sys internal/shmtest",
+	"internal/glob":              "",
 	"internal/shmtest":           "internal/sys internal/race",
 	"internal/ratios":            ".",
 	"internal/sys/child":         "",
@@ -63,7 +64,7 @@ var others = map[string]string{
 	"cmd/shm/internal/bench":    ".",
 	"cmd/shm/internal/watch":    ". cmd/shm/internal/form cmd/shm/internal/segments cmd/shm/internal/value",
 	"cmd/shm/internal/serve":    ". shmprom cmd/shm/internal/form cmd/shm/internal/proc cmd/shm/internal/segments cmd/shm/internal/value",
-	"cmd/shm":                   ". cmd/shm/internal/...",
+	"cmd/shm":                   ". cmd/shm/internal/... internal/glob",
 }
 
 // confined has the packages that only these directories of the library import. The
