@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -118,6 +120,10 @@ func TestMistakes(t *testing.T) {
 		{1, "connecting", []string{"serve", "-nats", nobody, name}},
 		{1, "connecting", []string{"serve", "-nats", "http://[", name}},
 		{1, "uthorization", []string{"serve", "-nats", "nats://u:wrong@" + addr, name}},
+		{1, "connecting to nats://u:xxxxx@" + addr, []string{"serve", "-nats", "nats://u:wrong@" + addr, name}},
+		{2, "is not HOST/SEGMENT", []string{"serve", "-host", "a/b", name}},
+		{2, "would both be published", []string{"serve", "-nats", good, name, shm.Path(name)}},
+		{2, "named twice", []string{"follow", "a/b", "a/b"}},
 		{3, "no such file", []string{"serve", "-nats", good, "-creds", filepath.Join(dir, "none"), name}},
 		{4, "orders", []string{"serve", "-nats", good, "-bucket", "other", name}},
 		{1, "bucket", []string{"serve", "-nats", good, "-bucket", "a b", name}},
@@ -139,6 +145,9 @@ func TestMistakes(t *testing.T) {
 		if status != c.status || !strings.Contains(out, c.says) {
 			t.Errorf("%q: status %d, want %d with %q: %s", c.args, status, c.status, c.says, out)
 		}
+	}
+	if _, err := shm.Open(name+"@host.a", &shm.Options{MustExist: true}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a replica was made by an agent that failed: %v", err)
 	}
 	n := 0
 	for range s.Entries() {

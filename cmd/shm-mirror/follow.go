@@ -42,11 +42,12 @@ Examples:
 				if err != nil {
 					return usageError{err}
 				}
+				if _, twice := origins[arg]; twice {
+					return usageError{fmt.Errorf("%s is named twice", arg)}
+				}
 				origins[arg] = o
 			}
-			options := optionsOf(c)
-			options.Changed = tellConnection
-			conn, err := broker.Connect(options)
+			conn, err := broker.Connect(optionsOf(c))
 			if err != nil {
 				return err
 			}

@@ -83,7 +83,15 @@ type refusal struct {
 
 func statusOf(ctx context.Context, err error) int {
 	if r, ok := errors.AsType[refusal](err); ok {
-		return map[string]int{"absent": 3, "layout": 4, "locked": 5}[r.kind] + map[bool]int{true: 1}[r.kind != "absent" && r.kind != "layout" && r.kind != "locked"]
+		switch r.kind {
+		case "absent":
+			return 3
+		case "layout":
+			return 4
+		case "locked":
+			return 5
+		}
+		return 1
 	}
 	var layout *shm.LayoutError
 	_, usage := errors.AsType[usageError](err)
@@ -137,9 +145,11 @@ func optionsOf(c *cli.Command) broker.Options {
 	return broker.Options{
 		URL: c.String("nats"), Credentials: c.String("creds"), Nkey: c.String("nkey"), CA: c.String("tlsca"),
 		Cert: c.String("tlscert"), Key: c.String("tlskey"), Bucket: c.String("bucket"), Name: "shm mirror " + c.Name,
+		Changed: tellConnection, Trouble: func(err error) { logger("NATS: %v", err) },
 	}
 }
 
+// tellConnection logs that the connection is lost, or there again.
 func tellConnection(there bool, err error) {
 	switch {
 	case there:

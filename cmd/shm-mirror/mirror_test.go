@@ -52,6 +52,7 @@ type plant struct {
 	Raw    shm.RawValue[int64]    `shm:"raw"`
 	Mutex  *shm.Mutex             `shm:"mutex"`
 	Secret shm.Value[int64]       `shm:"secret"`
+	Low    shm.Value[int64]       `shm:"limits/low"`
 }
 
 // write changes the values of a segment until it is killed: all from the number in args
@@ -92,7 +93,7 @@ func serveNATS(args []string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	fmt.Println("serving", s.URL())
+	fmt.Println("serving", s.Addr())
 	select {}
 }
 

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"example.org/shm/cmd/shm-mirror/internal/broker"
 	"example.org/shm/cmd/shm-mirror/internal/owner"
 	"example.org/shm/cmd/shm-mirror/internal/wire"
+	"example.org/shm/internal/glob"
 	"github.com/urfave/cli/v3"
 )
 
@@ -38,7 +38,7 @@ Examples:
 			&cli.IntFlag{Name: "replicas", Value: 1, Usage: "how many servers of a cluster keep the bucket, if it is made now: 1, 3 or 5"},
 			&cli.BoolFlag{Name: "memory", Usage: "keep the bucket in the server's memory, if it is made now"},
 			&cli.StringFlag{Name: "host", Usage: "`NAME` of this host in keys (default: the host's name)"},
-			&cli.StringSliceFlag{Name: "allow", Value: []string{"*"}, Usage: "`GLOB` of names to publish"},
+			&cli.StringSliceFlag{Name: "allow", Value: []string{"*"}, Usage: "`GLOB` of names to publish; * matches / too"},
 			&cli.StringSliceFlag{Name: "raw", Usage: "`GLOB` of names whose values may be torn, to publish too"},
 			&cli.StringSliceFlag{Name: "writable", Usage: "`GLOB` of names that \"shm mirror set\" may set from afar"},
 			&cli.DurationFlag{Name: "interval", Value: 100 * time.Millisecond, Usage: "look at the values once in `TIME`"},
@@ -61,8 +61,8 @@ func serve(ctx context.Context, c *cli.Command) error {
 		return usageError{fmt.Errorf("-store and -embed-config are for -embed")}
 	}
 	for _, flag := range []string{"allow", "raw", "writable"} {
-		if err := owner.CheckGlobs(c.StringSlice(flag)...); err != nil {
-			return usageError{err}
+		if err := glob.Check(c.StringSlice(flag)...); err != nil {
+			return usageError{fmt.Errorf("-%s: %w", flag, err)}
 		}
 	}
 	host := c.String("host")
@@ -72,8 +72,19 @@ func serve(ctx context.Context, c *cli.Command) error {
 			return fmt.Errorf("%w; give -host", err)
 		}
 	}
+	origins := map[wire.Origin]string{}
+	for _, segment := range segments {
+		o := originOf(segment, host)
+		if _, err := wire.ParseOrigin(o.String()); err != nil {
+			return usageError{fmt.Errorf("host %q and segment %q: %w", host, segment, err)}
+		}
+		if other, twice := origins[o]; twice {
+			return usageError{fmt.Errorf("%s and %s would both be published as %s", other, segment, o)}
+		}
+		origins[o] = segment
+	}
 	o := optionsOf(c)
-	o.Replicas, o.Memory, o.Changed = c.Int("replicas"), c.Bool("memory"), tellConnection
+	o.Replicas, o.Memory = c.Int("replicas"), c.Bool("memory")
 	if addr := c.String("embed"); addr != "" {
 		dir := c.String("store")
 		if dir == "" {
@@ -87,8 +98,11 @@ func serve(ctx context.Context, c *cli.Command) error {
 			return err
 		}
 		defer server.Close()
-		o.URL = server.URL()
-		logger("NATS server at %s, data in %s", o.URL, dir)
+		o.URL, err = server.URL(c.String("nats"))
+		if err != nil {
+			return err
+		}
+		logger("NATS server at %s, data in %s", server.Addr(), dir)
 	}
 	conn, err := broker.Connect(o)
 	if err != nil {
@@ -96,13 +110,18 @@ func serve(ctx context.Context, c *cli.Command) error {
 	}
 	defer conn.Close()
 	return all(ctx, segments, func(ctx context.Context, segment string) error {
-		origin := wire.Origin{Segment: strings.TrimPrefix(filepath.Base(segment), "/"), Host: host}
+		origin := originOf(segment, host)
 		logger("publishing %s as %s", segment, origin)
 		return owner.Run(ctx, conn, owner.Options{
 			Origin: origin, Path: segment, Allow: c.StringSlice("allow"), Raw: c.StringSlice("raw"), Writable: c.StringSlice("writable"),
 			Interval: interval, Log: logger,
 		})
 	})
+}
+
+// originOf returns as what a segment is published: a path counts by its last part.
+func originOf(segment, host string) wire.Origin {
+	return wire.Origin{Segment: filepath.Base(segment), Host: host}
 }
 
 // all runs f for each argument at the same time. If one fails, it ends the others, and

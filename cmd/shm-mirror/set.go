@@ -64,7 +64,9 @@ Examples:
 				if err != nil {
 					return err
 				}
-				fmt.Printf("%s is commit %d\n", line(name), commit)
+				if _, err := fmt.Printf("%s is commit %d\n", line(name), commit); err != nil {
+					return err
+				}
 			}
 			return nil
 		},

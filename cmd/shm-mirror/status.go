@@ -25,8 +25,9 @@ func statusCommand() *cli.Command {
 
 Examples:
    shm mirror status
-   shm mirror status -o json plant@hostA`,
-		Flags: []cli.Flag{&cli.StringFlag{Name: "o", Value: "table", Usage: "print as `FORM`: table or json", Validator: func(s string) error {
+   shm mirror status -o json plant@hostA
+   shm mirror status -commits plant@hostA`,
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "commits", Usage: "show which commit each value is of, for -if of \"shm mirror set\""}, &cli.StringFlag{Name: "o", Value: "table", Usage: "print as `FORM`: table or json", Validator: func(s string) error {
 			if s != "table" && s != "json" {
 				return fmt.Errorf("there is no form %q; the forms are table and json", s)
 			}
@@ -55,6 +56,11 @@ Examples:
 				}
 				if !given {
 					r.Replica = filepath.Base(name)
+				}
+				if c.Bool("commits") {
+					if r.Commits, err = replica.Commits(name); err != nil {
+						return err
+					}
 				}
 				reports = append(reports, r)
 			}
@@ -87,6 +93,20 @@ func table(reports []replica.Report) error {
 	for _, r := range reports {
 		if r.Why != "" {
 			fmt.Printf("%s refuses: %s\n", line(r.Replica), line(r.Why))
+		}
+		if len(r.Commits) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\nVALUE OF %s\tCOMMIT\n", line(r.Replica))
+		for _, c := range r.Commits {
+			name := line(c.Name)
+			if c.Row != nil {
+				name += fmt.Sprintf("[%d]", *c.Row)
+			}
+			fmt.Fprintf(w, "%s\t%d\n", name, c.Commit)
+		}
+		if err := w.Flush(); err != nil {
+			return errors.New("standard output: " + err.Error())
 		}
 	}
 	return nil

@@ -19,9 +19,11 @@ func TestEachOneIsKilled(t *testing.T) {
 	watch := w.watch()
 
 	t.Log("the follower is killed")
-	w.follow.kill()
-	w.startFollow()
-	w.live()
+	for range 5 {
+		w.follow.kill()
+		w.startFollow()
+		w.live()
+	}
 	t.Log("the owner's agent is killed")
 	w.serve.kill()
 	if st := w.is("owner silent"); st.Stale.Load() == 0 {
@@ -124,6 +126,9 @@ func (w *world) watch() *watcher {
 				if err != nil {
 					w.t.Error(err)
 				}
+				if v.X == ringed {
+					w.t.Errorf("the ring has %d twice", v.X)
+				}
 				forward(w.t, "ring", &ringed, v.X)
 				if v.X != -v.Y {
 					w.t.Errorf("torn in the ring: %v", v)
@@ -193,7 +198,7 @@ func TestServerOfAClusterIsKilled(t *testing.T) {
 // What is not to be published is not, and what a replica cannot keep is refused.
 func TestWhatIsPublished(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "-raw", "raw", "-raw", "large", "-allow", "[^s]*")
+	w := newWorld(t, "-raw", "raw", "-raw", "large", "-raw", "n", "-allow", "[^s]*", "-allow", "none*", "-writable", "lim")
 	s, err := shm.Open(w.replica, &shm.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +211,7 @@ func TestWhatIsPublished(t *testing.T) {
 		}
 		return ""
 	})
-	for name, want := range map[string]bool{"secret": false, "limit": true, "mutex": false, "large": false, "n": true} {
+	for name, want := range map[string]bool{"secret": false, "limit": true, "mutex": false, "large": false, "n": true, "limits/low": true} {
 		if _, got := s.Lookup(name); got != want {
 			t.Errorf("%s is published: %v", name, got)
 		}
@@ -215,8 +220,14 @@ func TestWhatIsPublished(t *testing.T) {
 		t.Errorf("n has the unit %q and the help %q", e.Unit, e.Help)
 	}
 	w.serve.kill()
-	if log := w.serve.log.String(); !strings.Contains(log, `"large" has 3000000 bytes`) {
-		t.Errorf("the agent says %q of a value that is too large", log)
+	log := w.serve.log.String()
+	for _, says := range []string{`"large" has 3000000 bytes`, `-raw "n" matches no value`, `-allow "none*" matches no`, `-writable "lim" matches no`} {
+		if !strings.Contains(log, says) {
+			t.Errorf("the agent does not say %q: %s", says, log)
+		}
+	}
+	if n := strings.Count(log, "matches no"); n != 3 {
+		t.Errorf("%d globs match nothing, and 3 do", n)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,6 +29,7 @@ type Options struct {
 	Memory      bool
 	Name        string                            // of this client, for NATS's own tools
 	Changed     func(bool, error)                 // called when the connection is there, or gone; may be nil
+	Trouble     func(error)                       // called with what the server objects to; may be nil
 	Limits      func(o *jetstream.KeyValueConfig) // for tests; may be nil
 }
 
@@ -49,11 +52,16 @@ func Connect(o Options) (*Conn, error) {
 	if changed == nil {
 		changed = func(bool, error) {}
 	}
+	trouble := o.Trouble
+	if trouble == nil {
+		trouble = func(error) {}
+	}
 	options := []nats.Option{
 		nats.Name(o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.Timeout(5 * time.Second),
 		nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2),
 		nats.ReconnectBufSize(-1), // what cannot be sent is not kept: the newest is sent later
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { changed(false, err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { trouble(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { changed(true, nil) }),
 	}
 	if o.Credentials != "" {
@@ -74,7 +82,7 @@ func Connect(o Options) (*Conn, error) {
 	}
 	nc, err := nats.Connect(o.URL, options...)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", o.URL, err)
+		return nil, fmt.Errorf("connecting to %s: %w", redacted(o.URL), inside(err))
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -82,6 +90,37 @@ func Connect(o Options) (*Conn, error) {
 		return nil, err
 	}
 	return &Conn{nc, js, o}, nil
+}
+
+// redacted returns URLs without their passwords.
+func redacted(urls string) string {
+	all := strings.Split(urls, ",")
+	for i, text := range all {
+		text = strings.TrimSpace(text)
+		scheme, rest, found := strings.Cut(text, "://")
+		if !found {
+			scheme, rest = "", text
+		} else {
+			scheme += "://"
+		}
+		if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+			user, _, _ := strings.Cut(rest[:at], ":")
+			rest = user + ":xxxxx" + rest[at:]
+			if !strings.Contains(text, user+":") { // a token
+				rest = "xxxxx" + rest[strings.LastIndexByte(rest, '@'):]
+			}
+		}
+		all[i] = scheme + rest
+	}
+	return strings.Join(all, ",")
+}
+
+// inside returns an error of net/url without the URL, which may have a password.
+func inside(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err
+	}
+	return err
 }
 
 // Close ends the connection.
@@ -148,6 +187,9 @@ func (c *Conn) explain(doing string, err error) error {
 
 // Subject is the subject of a key, for a message that nobody acknowledges.
 func (c *Conn) Subject(key string) string { return "$KV." + c.o.Bucket + "." + key }
+
+// Lost returns how many connections have been lost and replaced by another one.
+func (c *Conn) Lost() uint64 { return c.NC.Stats().Reconnects }
 
 // Limit returns the largest message in bytes.
 func (c *Conn) Limit() int { return int(c.NC.MaxPayload()) }

@@ -1,9 +1,11 @@
 package broker
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,12 +18,15 @@ import (
 var ErrOpen = errors.New("an embedded server that others can reach needs credentials")
 
 // Embedded is a NATS server within this process.
-type Embedded struct{ s *server.Server }
+type Embedded struct {
+	s                     *server.Server
+	user, password, token string // of the configuration
+}
 
 // Embed starts a NATS server with JetStream that listens on addr and keeps its data below
 // dir. config, which may be "", is a file in the format of the NATS server: credentials,
 // TLS, a cluster. Without credentials in it the server refuses to listen on anything but
-// loopback, and the error wraps ErrOpen.
+// loopback, for clients or others, and the error wraps ErrOpen.
 func Embed(addr, dir, config string) (*Embedded, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -43,8 +48,8 @@ func Embed(addr, dir, config string) (*Embedded, error) {
 	}
 	o.NoSigs, o.NoLog = true, config == ""
 	o.JetStream, o.StoreDir = true, dir
-	if !loopback(host) && !guarded(o) {
-		return nil, fmt.Errorf("%w: %s; give a configuration with credentials, or listen on 127.0.0.1", ErrOpen, addr)
+	if where := open(o); where != "" {
+		return nil, fmt.Errorf("%w: %s; give a configuration with credentials, or listen on 127.0.0.1", ErrOpen, where)
 	}
 	s, err := server.NewServer(o)
 	if err != nil {
@@ -60,7 +65,7 @@ func Embed(addr, dir, config string) (*Embedded, error) {
 		s.Shutdown()
 		return nil, fmt.Errorf("embedded server: it does not listen on %s after 20 s", addr)
 	}
-	return &Embedded{s}, nil
+	return &Embedded{s, o.Username, o.Password, o.Authorization}, nil
 }
 
 func possible(addr, dir string) error {
@@ -82,8 +87,25 @@ func possible(addr, dir string) error {
 	return os.Remove(f.Name())
 }
 
-// URL is where the server can be reached.
-func (e *Embedded) URL() string { return e.s.ClientURL() }
+// Addr is where clients reach the server.
+func (e *Embedded) Addr() string { return e.s.ClientURL() }
+
+// URL is Addr with credentials for this process: those of the URL that the user gave, or
+// of the configuration, if it has one user or token whose password is written plainly.
+func (e *Embedded) URL(given string) (string, error) {
+	u, err := url.Parse(e.s.ClientURL())
+	if err != nil {
+		return "", fmt.Errorf("embedded server: %w", err)
+	}
+	if g, err := url.Parse(given); err == nil && g.User != nil {
+		u.User = g.User
+	} else if e.token != "" {
+		u.User = url.User(e.token)
+	} else if e.user != "" {
+		u.User = url.UserPassword(e.user, e.password)
+	}
+	return u.String(), nil
+}
 
 // Close ends the server. What it keeps on disk stays.
 func (e *Embedded) Close() {
@@ -95,6 +117,31 @@ func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
+
+// open returns an address on which a server with these options would let everybody in from
+// elsewhere, or "".
+func open(o *server.Options) string {
+	for _, l := range []struct {
+		what    string
+		host    string
+		port    int
+		guarded bool
+	}{
+		{"clients", o.Host, o.Port, guarded(o) && o.NoAuthUser == ""},
+		{"websocket", o.Websocket.Host, o.Websocket.Port, (guarded(o) || o.Websocket.Username != "" || o.Websocket.Token != "") && o.NoAuthUser == "" && o.Websocket.NoAuthUser == ""},
+		{"mqtt", o.MQTT.Host, o.MQTT.Port, (guarded(o) || o.MQTT.Username != "" || o.MQTT.Token != "") && o.NoAuthUser == "" && o.MQTT.NoAuthUser == ""},
+		{"leafnodes", o.LeafNode.Host, o.LeafNode.Port, guarded(o) || o.LeafNode.Username != "" || o.LeafNode.Nkey != "" || len(o.LeafNode.Users) > 0},
+		{"cluster", o.Cluster.Host, o.Cluster.Port, o.Cluster.Username != "" || verifies(o.Cluster.TLSConfig)},
+		{"gateway", o.Gateway.Host, o.Gateway.Port, o.Gateway.Username != "" || verifies(o.Gateway.TLSConfig)},
+	} {
+		if l.port != 0 && !loopback(l.host) && !l.guarded {
+			return fmt.Sprintf("%s on %s", l.what, net.JoinHostPort(l.host, strconv.Itoa(max(l.port, 0))))
+		}
+	}
+	return ""
+}
+
+func verifies(c *tls.Config) bool { return c != nil && c.ClientAuth == tls.RequireAndVerifyClientCert }
 
 // guarded reports whether a server with these options asks for credentials.
 func guarded(o *server.Options) bool {

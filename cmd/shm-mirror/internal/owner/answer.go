@@ -121,7 +121,7 @@ func (r *run) commit(e shm.Entry) (uint64, error) {
 	if it == nil {
 		return 0, nil
 	}
-	if it.sent && string(b) == string(it.last) {
+	if it.seen && string(b) == string(it.last) {
 		return it.commit, nil
 	}
 	return it.commit + 1, nil

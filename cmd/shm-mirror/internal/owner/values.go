@@ -3,12 +3,13 @@ package owner
 import (
 	"bytes"
 	"encoding/json"
-	"path"
+	"slices"
 	"strings"
 	"time"
 
 	"example.org/shm"
 	"example.org/shm/cmd/shm-mirror/internal/wire"
+	"example.org/shm/internal/glob"
 )
 
 // item is a value that is published, or a part of one.
@@ -21,8 +22,10 @@ type item struct {
 	torn   bool
 	about  []byte // the description
 	layout string // that about has
-	sent   bool   // in this epoch
-	large  bool   // larger than a message
+	sent   bool   // since all was to be sent
+	again  bool   // to be sent though it has not changed
+	large  int    // if not 0: it is larger than a message, of which the server takes so many bytes
+	seen   bool   // last and commit are valid
 	last   []byte // what was sent
 	commit uint64 // of what was sent; of a ring, the newest value that was sent
 	sure   uint64 // of a ring: the newest value that a server has for sure
@@ -43,19 +46,35 @@ func kindOf(typ string) (mirrored, torn, never bool) {
 	return true, false, false
 }
 
-// matches reports whether a name fits one of the globs. A glob with a mistake in it fits
-// nothing; CheckGlobs has found it before.
+// matches reports whether a name fits one of the globs.
 func matches(globs []string, name string) bool {
-	for _, g := range globs {
-		if ok, err := path.Match(g, name); ok && err == nil {
-			return true
+	return slices.ContainsFunc(globs, func(g string) bool { return glob.Match(g, name) })
+}
+
+// idle tells which globs match nothing, once there is a value.
+func (r *run) idle() {
+	if r.told["globs"] {
+		return
+	}
+	for flag, globs := range map[string][]string{"-allow": r.o.Allow, "-raw": r.o.Raw, "-writable": r.o.Writable} {
+		for _, g := range globs {
+			found := g == "*"
+			for e := range r.segment.Entries() {
+				r.told["globs"] = true
+				mirrored, torn, never := kindOf(e.Type())
+				fits := flag == "-allow" && mirrored || flag == "-raw" && torn || flag == "-writable" && !never
+				found = found || fits && glob.Match(g, e.Name)
+			}
+			if !found && r.told["globs"] {
+				r.o.Log("%s %q matches no value of %s that it is for", flag, g, r.o.Path)
+			}
 		}
 	}
-	return false
 }
 
 // refresh finds values that are new, or have grown.
 func (r *run) refresh() {
+	r.idle()
 	for e := range r.segment.Entries() {
 		mirrored, torn, never := kindOf(e.Type())
 		if never || !(mirrored && matches(r.o.Allow, e.Name) || torn && matches(r.o.Raw, e.Name)) {
@@ -93,9 +112,12 @@ func (r *run) refresh() {
 	}
 }
 
-// look sends the value if it has changed, or if again is true.
-func (r *run) look(it *item, again bool) {
-	if it.ring {
+// look sends the value if it has changed, or is to be sent again.
+func (r *run) look(it *item) {
+	switch {
+	case it.large != 0 && it.large == r.conn.Limit():
+		return
+	case it.ring:
 		r.stream(it)
 		return
 	}
@@ -104,26 +126,24 @@ func (r *run) look(it *item, again bool) {
 		r.once(it.key, "%v", err)
 		return
 	}
-	changed := !it.sent || !bytes.Equal(b, it.last)
-	if commit != 0 || published(it.entry) {
-		changed = !it.sent || commit != it.commit
-		if it.sent && commit > it.commit+1 {
-			r.stats.conflated.Add(commit - it.commit - 1)
-		}
-	} else {
+	if !published(it.entry) { // it has no number of its own
 		commit = it.commit
-		if changed {
+		if !it.seen || !bytes.Equal(b, it.last) {
 			commit++
 		}
 	}
-	if !changed && !again {
+	if it.sent && !it.again && commit == it.commit {
 		return
 	}
-	if r.send(it, commit, b) {
-		r.mu.Lock()
-		it.sent, it.commit, it.last = true, commit, b
-		r.mu.Unlock()
+	if !r.send(it, commit, b) {
+		return
 	}
+	if it.seen && commit > it.commit+1 {
+		r.stats.conflated += commit - it.commit - 1
+	}
+	r.mu.Lock()
+	it.sent, it.seen, it.again, it.commit, it.last = true, true, false, commit, b
+	r.mu.Unlock()
 }
 
 func published(e shm.Entry) bool { return e.Access == shm.AccessPublished }
@@ -140,7 +160,7 @@ func (r *run) stream(it *item) {
 		if !r.send(it, newest, batch) {
 			return false
 		}
-		it.commit, it.sent = newest, true
+		it.commit = newest
 		batch = batch[:0]
 		return true
 	}
@@ -160,7 +180,7 @@ func (r *run) stream(it *item) {
 
 // room returns how many bytes of a value fit in a message.
 func (r *run) room(it *item) int {
-	return min(wire.MaxBytes, r.conn.Limit()-4096) - len(it.about)
+	return max(min(wire.MaxBytes, r.conn.Limit()-4096)-len(it.about), 0)
 }
 
 // send sends a value, unless it does not fit in a message, and reports whether it did.
@@ -168,12 +188,16 @@ func (r *run) room(it *item) int {
 // all messages before it.
 func (r *run) send(it *item, commit uint64, b []byte) bool {
 	if len(b) > r.room(it) {
-		if !it.large {
-			it.large = true
-			r.stats.large++
+		if it.large == 0 {
+			r.large++
 			r.once(it.key, "value %q has %d bytes, and a message at most %d: it is left out", it.entry.Name, len(b), r.room(it))
 		}
+		it.large = r.conn.Limit()
 		return false
+	}
+	if it.large != 0 { // the server takes more by now
+		it.large = 0
+		r.large--
 	}
 	v := wire.Value{
 		Epoch: r.epoch, Commit: commit, Sent: time.Now(), Part: it.part, Parts: it.parts, Torn: it.torn, Order: wire.NativeOrder,
@@ -181,9 +205,10 @@ func (r *run) send(it *item, commit uint64, b []byte) bool {
 	}
 	r.buffer = v.Append(r.buffer[:0])
 	if err := r.conn.NC.Publish(r.conn.Subject(it.key), r.buffer); err != nil {
-		r.doubt.Store(true)
+		r.doubt = true
 		return false
 	}
-	r.stats.published.Add(1)
+	r.pace.sent += len(r.buffer)
+	r.stats.published++
 	return true
 }

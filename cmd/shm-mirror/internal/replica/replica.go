@@ -5,6 +5,9 @@
 // and the owner's agent says which epoch is current. So each value only ever goes forward.
 // Wall clocks are shown and never compared.
 //
+// What it has stored of which epoch stands in the replica, so that an agent that starts
+// again takes nothing older either.
+//
 // The package imports wire, broker and package shm of this project.
 package replica
 
@@ -38,12 +41,16 @@ type Options struct {
 
 // kept is what the agent knows of one part of a value.
 type kept struct {
-	about   string // its description
+	about   string // its description; "" if there is no entry yet
 	entry   shm.Entry
-	commit  uint64
-	any     bool               // commit is valid
-	refused bool               // counted in Status.Refused
-	seq     shm.Atomic[uint64] // of a ring: the number at the owner of the newest value
+	refused bool // counted in Status.Refused
+	ring    bool
+
+	// number is one more than the commit that the replica has in this epoch. Of a ring, it
+	// is the difference between the numbers at the owner and here: an append makes one
+	// store that counts, so an agent killed within it leaves nothing out and appends nothing
+	// twice.
+	number shm.Atomic[uint64]
 }
 
 type agent struct {
@@ -52,7 +59,10 @@ type agent struct {
 	segment *shm.Segment
 	st      *Status
 	parts   map[string]*kept
+	commits *numbers // of values that are no rings
+	offsets *numbers // of rings
 	epoch   wire.Epoch
+	past    wire.Past
 	known   bool      // the epoch is
 	heard   time.Time // by the monotonic clock; zero: never
 	began   time.Time
@@ -60,11 +70,34 @@ type agent struct {
 	refused uint64
 	sent    int64  // of the newest heartbeat, by the owner's clock
 	told    string // the state that was told last
+	trouble string // the error that was told last
+	checked time.Time
 }
 
-// Run keeps the replica until ctx is done. The error wraps ErrNoReplica or ErrKept if
-// there is no replica to keep.
+// errGone says that somebody has removed the replica.
+var errGone = errors.New("the replica was removed")
+
+// Run keeps the replica until ctx is done. If somebody removes the replica, Run makes it
+// again. The error wraps ErrNoReplica or ErrKept if there is no replica to keep, and
+// broker.ErrBucket if the bucket holds something else.
 func Run(ctx context.Context, conn *broker.Conn, o Options) error {
+	limit, cancel := context.WithTimeout(ctx, silentAfter)
+	_, err := conn.Bucket(limit)
+	cancel()
+	if errors.Is(err, broker.ErrBucket) {
+		return err // before there is a replica
+	}
+	for {
+		err := keepOne(ctx, conn, o)
+		if !errors.Is(err, errGone) {
+			return err
+		}
+		o.Log("%s: %v: it is made again", shm.Path(o.Name), err)
+	}
+}
+
+// keepOne keeps the replica until ctx is done or the replica is removed.
+func keepOne(ctx context.Context, conn *broker.Conn, o Options) error {
 	s, st, err := open(o.Name, o.Origin)
 	if err != nil {
 		return err
@@ -75,8 +108,7 @@ func Run(ctx context.Context, conn *broker.Conn, o Options) error {
 		st.Agent.Unlock()
 		_ = s.Close()
 	}()
-	st.Refused.Store(0)
-	if err := st.Why.Store(""); err != nil {
+	if err := a.recall(); err != nil {
 		return err
 	}
 	a.tell(Waiting)
@@ -85,10 +117,16 @@ func Run(ctx context.Context, conn *broker.Conn, o Options) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if errors.Is(err, broker.ErrBucket) || errors.Is(err, shm.ErrFormat) {
+		if errors.Is(err, broker.ErrBucket) || errors.Is(err, shm.ErrFormat) || errors.Is(err, errGone) {
 			return err
 		}
-		a.look()
+		if text := err.Error(); text != a.trouble && conn.NC.IsConnected() {
+			a.trouble = text
+			a.o.Log("%s: %s: trying again", a.o.Origin, text)
+		}
+		if err := a.look(); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(retryAfter):
@@ -106,18 +144,22 @@ func (a *agent) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Values may come before the epoch that they are of, so it is asked for. Without one,
+	// there may be a heartbeat: the owner's segment does not exist yet.
 	meta, err := kv.Get(limit, a.o.Origin.Meta())
-	if err != nil {
-		return err
+	switch {
+	case err == nil:
+		a.meta(meta.Value())
+	case !errors.Is(err, jetstream.ErrKeyNotFound):
+		return fmt.Errorf("reading the epoch: %w", err)
 	}
-	a.meta(meta.Value())
 	watching, end := context.WithCancel(ctx)
 	defer end() // ends the consumer at the server, too
-	w, err := kv.Watch(watching, a.o.Origin.All())
+	changes, err := a.conn.Changes(watching, a.o.Origin.All())
 	if err != nil {
 		return err
 	}
-	defer func() { _ = w.Stop() }()
+	a.trouble = ""
 	ticks := time.NewTicker(lookEvery)
 	defer ticks.Stop()
 	quiet := time.Now()
@@ -125,55 +167,22 @@ func (a *agent) follow(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case e, ok := <-w.Updates():
-			switch {
-			case !ok:
+		case c, ok := <-changes:
+			if !ok {
 				return errors.New("the stream of changes has ended")
-			case e == nil: // that was the state at the start
-			case e.Operation() == jetstream.KeyValuePut:
-				a.apply(e.Key(), e.Value())
-				quiet = time.Now()
 			}
+			a.apply(c.Key, c.Value)
+			quiet = time.Now()
 		case <-ticks.C:
-			a.look()
+			if err := a.look(); err != nil {
+				return err
+			}
 			if time.Since(quiet) > silentAfter {
 				return errors.New("nothing has arrived for long")
 			}
 		}
 	}
 }
-
-func (a *agent) meta(b []byte) {
-	var m wire.Meta
-	if err := json.Unmarshal(b, &m); err != nil || m.Version != wire.Version {
-		a.o.Log("%s: the owner's agent is of another version: %.200q", a.o.Origin, b)
-		a.known = false
-		return
-	}
-	if a.known && a.epoch == m.Epoch {
-		return
-	}
-	a.epoch, a.known = m.Epoch, true
-	for _, k := range a.parts {
-		k.any = false
-	}
-	if a.st.Segment.Load() != m.Segment { // its rings begin anew
-		for e := range a.segment.Entries() {
-			if strings.HasPrefix(e.Name, seqPrefix) {
-				if err := e.Parse("0"); err != nil {
-					a.o.Log("%s: %v", a.o.Origin, err)
-				}
-			}
-		}
-		a.store(a.st.Segment, m.Segment)
-	}
-}
-
-// seqPrefix begins the names of values that say how far a ring was copied.
-const seqPrefix = "mirror/ring "
-
-// own reports whether a value of a replica is the agent's and not a copy.
-func own(name string) bool { return strings.HasPrefix(name, "mirror/") }
 
 func (a *agent) apply(key string, b []byte) {
 	switch key {
@@ -200,10 +209,14 @@ func (a *agent) apply(key string, b []byte) {
 		return // of an agent that is not the current one
 	}
 	k := a.part(key)
-	if k.any && v.Commit <= k.commit {
-		return
+	err = a.prepare(key, k, &v)
+	if err == nil {
+		if !k.ring && v.Commit < k.number.Load() {
+			return
+		}
+		err = a.set(k, &v)
 	}
-	if err := a.set(k, &v); err != nil {
+	if err != nil {
 		a.refuse(key, k, err) // the owner sends it again within half a minute, so it is tried again
 		return
 	}
@@ -215,7 +228,6 @@ func (a *agent) apply(key string, b []byte) {
 			a.store(a.st.Why, "")
 		}
 	}
-	k.commit, k.any = v.Commit, true
 	a.st.Applied.Add(1)
 	a.st.Lag.Observe(time.Since(v.Sent).Seconds())
 }
@@ -229,12 +241,12 @@ func (a *agent) part(key string) *kept {
 	return k
 }
 
-// set makes the replica's value what the owner's was.
-func (a *agent) set(k *kept, v *wire.Value) error {
+// prepare makes the value in the replica, if it is not there or has another layout.
+func (a *agent) prepare(key string, k *kept, v *wire.Value) error {
 	if v.Order != wire.NativeOrder {
 		return fmt.Errorf("the owner's processor has its bytes in the other order")
 	}
-	if string(v.Description) != k.about || !k.any {
+	if k.about == "" || string(v.Description) != k.about {
 		var d shm.Description
 		if err := json.Unmarshal(v.Description, &d); err != nil {
 			return fmt.Errorf("description %.200q: %w", v.Description, err)
@@ -249,25 +261,39 @@ func (a *agent) set(k *kept, v *wire.Value) error {
 		if err != nil {
 			return err
 		}
-		if e.Parts() != v.Parts {
-			return fmt.Errorf("value %q: %d parts, and %d at the owner", d.Name, e.Parts(), v.Parts)
+		numbers := a.commits
+		k.ring = isRing(e)
+		if k.ring {
+			numbers = a.offsets
 		}
-		if strings.HasPrefix(e.Type(), "Ring[") {
-			if k.seq, err = shm.NewAtomic(a.segment, seqPrefix+d.Name, uint64(0)); err != nil {
-				return err
-			}
+		if k.number, err = numbers.of(key); err != nil {
+			return err
 		}
 		k.entry, k.about = e, string(v.Description)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lockWithin)
-	defer cancel()
-	if strings.HasPrefix(k.entry.Type(), "Ring[") {
-		return a.append(ctx, k, v)
+	if n := k.entry.Parts(); n != v.Parts {
+		return fmt.Errorf("value %q: %d parts, and %d at the owner", k.entry.Name, n, v.Parts)
 	}
-	return k.entry.SetBytes(ctx, v.Part, v.Bytes)
+	return nil
 }
 
 const tornHelp = "(may be torn)"
+
+func isRing(e shm.Entry) bool { return strings.HasPrefix(e.Type(), "Ring[") }
+
+// set makes the replica's value what the owner's was.
+func (a *agent) set(k *kept, v *wire.Value) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lockWithin)
+	defer cancel()
+	if k.ring {
+		return a.append(ctx, k, v)
+	}
+	if err := k.entry.SetBytes(ctx, v.Part, v.Bytes); err != nil {
+		return err
+	}
+	k.number.Store(v.Commit + 1) // an agent killed before it stores the value once more
+	return nil
+}
 
 // append appends to a ring what it does not have.
 func (a *agent) append(ctx context.Context, k *kept, v *wire.Value) error {
@@ -276,18 +302,26 @@ func (a *agent) append(ctx context.Context, k *kept, v *wire.Value) error {
 	if len(v.Bytes)%size != 0 || n == 0 || n > v.Commit {
 		return fmt.Errorf("value %q: %d bytes for values of %d up to number %d", k.entry.Name, len(v.Bytes), size, v.Commit)
 	}
-	first, done := v.Commit-n+1, k.seq.Load()
-	if done != 0 && first > done+1 {
-		a.st.Missed.Add(first - done - 1)
+	_, here, err := k.entry.Bytes(0)
+	if err != nil {
+		return err
 	}
+	first, done := v.Commit-n+1, here+k.number.Load()
 	for i := range n {
-		if first+i <= done {
+		at := first + i
+		if at <= done {
 			continue
+		}
+		if at != done+1 {
+			if done != 0 {
+				a.st.Missed.Add(at - done - 1)
+			}
+			k.number.Store(at - 1 - here)
 		}
 		if err := k.entry.SetBytes(ctx, 0, v.Bytes[int(i)*size:int(i+1)*size]); err != nil {
 			return err
 		}
-		k.seq.Store(first + i)
+		here, done = here+1, at
 	}
 	return nil
 }

@@ -17,28 +17,43 @@ func (a *agent) noteBeat(sent int64) {
 	a.st.Living.Store(uint32(max(a.beat.Living, 0)))
 	a.st.Dead.Store(uint32(max(a.beat.Dead, 0)))
 	a.st.Conflated.Store(a.beat.Conflated)
-	a.look()
+	a.tell(a.state())
 }
 
-// look finds out how the replica is, and says so.
-func (a *agent) look() {
+// goneEvery is how often the agent asks whether the replica was removed.
+const goneEvery = time.Second
+
+// look finds out how the replica is, and says so. The error is errGone if somebody has
+// removed it.
+func (a *agent) look() error {
+	if now := time.Now(); now.Sub(a.checked) > goneEvery {
+		a.checked = now
+		if gone, err := a.segment.Replaced(); err == nil && gone {
+			return errGone
+		}
+	}
+	a.tell(a.state())
+	return nil
+}
+
+// state returns how the replica is.
+func (a *agent) state() string {
 	quiet := a.heard.IsZero() || time.Since(a.heard) > silentAfter
 	switch {
 	case !a.conn.NC.IsConnected():
-		a.tell(Unconnected)
+		return Unconnected
 	case a.heard.IsZero() && time.Since(a.began) < silentAfter:
-		a.tell(Waiting)
+		return Waiting
 	case a.heard.IsZero() && !a.known:
-		a.tell(Waiting)
+		return Waiting
 	case quiet:
-		a.tell(Silent)
+		return Silent
 	case !a.beat.Attached:
-		a.tell(NoSegment)
+		return NoSegment
 	case a.beat.Living == 0:
-		a.tell(NoWriter)
-	default:
-		a.tell(Live)
+		return NoWriter
 	}
+	return Live
 }
 
 // tell says how the replica is, if that has changed. Values are the newest ones also if

@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"example.org/shm"
@@ -28,6 +29,7 @@ type Status struct {
 	Stale     shm.Value[int64]   `shm:"mirror/stale since,hint=time,help=when the values ceased to be the newest; 0 while they are"`
 	Heard     shm.Value[int64]   `shm:"mirror/heard,hint=time,help=when the owner's agent was heard last"`
 	Segment   shm.String         `shm:"mirror/segment,len=64,help=identity of the segment of the owner"`
+	Epochs    shm.String         `shm:"mirror/epochs,len=600,help=the current run of the owner's agent and those before it"`
 	Living    shm.Atomic[uint32] `shm:"mirror/living,hint=gauge,help=processes at the owner that live"`
 	Dead      shm.Atomic[uint32] `shm:"mirror/dead,hint=gauge,help=processes at the owner that died and still hold a lock"`
 	Applied   shm.Atomic[uint64] `shm:"mirror/applied,hint=counter,help=changes that were applied"`
@@ -38,7 +40,14 @@ type Status struct {
 	Lag       shm.Histogram      `shm:"mirror/lag,unit=s,bounds=0.001;0.002;0.005;0.01;0.02;0.05;0.1;0.2;0.5;1;2;5;10,help=from the look at the owner to the store here, by the clocks of both"`
 }
 
-const agentName = "mirror/agent"
+const (
+	agentName     = "mirror/agent"
+	commitsPrefix = "mirror/commits " // a number follows
+	offsetsPrefix = "mirror/offsets "
+)
+
+// own reports whether a value of a replica is the agent's and not a copy.
+func own(name string) bool { return strings.HasPrefix(name, "mirror/") }
 
 // Errors of an agent that starts.
 var (
@@ -100,6 +109,7 @@ type Report struct {
 	Why       string     `json:"why,omitempty"`
 	Living    uint32     `json:"living"`
 	Dead      uint32     `json:"dead"`
+	Commits   []Commit   `json:"commits,omitempty"` // if Commits was asked
 }
 
 // Look reads the report of a replica. The error wraps ErrNoReplica if the segment is none.

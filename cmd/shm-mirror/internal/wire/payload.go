@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -32,6 +33,24 @@ func (e *Epoch) UnmarshalText(b []byte) error {
 	}
 	_, err := hex.Decode(e[:], b)
 	return err
+}
+
+// maxPast is how many epochs before its own an agent remembers. A server that comes back
+// with an old state, or a member of a cluster that lags behind, says one of them.
+const maxPast = 16
+
+// Past is epochs that are over, the last one first.
+type Past []Epoch
+
+// With returns the epochs with others in front of them that were over later.
+func (p Past) With(later ...Epoch) Past {
+	var all Past
+	for _, e := range append(later, p...) {
+		if len(all) < maxPast && e != (Epoch{}) && !slices.Contains(all, e) {
+			all = append(all, e)
+		}
+	}
+	return all
 }
 
 // Value is one value as it was at one commit, or what was appended to a ring.
@@ -116,6 +135,7 @@ func Decode(b []byte) (v Value, err error) {
 type Meta struct {
 	Version  int           `json:"version"`
 	Epoch    Epoch         `json:"epoch"`
+	Past     Past          `json:"past,omitempty"` // epochs before this one
 	Boot     string        `json:"boot,omitempty"` // of the host, if it says
 	File     string        `json:"file"`           // path of the segment
 	Segment  string        `json:"segment"`        // identity of the segment: another one if it is made anew

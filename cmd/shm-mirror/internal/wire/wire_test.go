@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,5 +99,22 @@ func TestEpochText(t *testing.T) {
 	}
 	if err := back.UnmarshalText([]byte("00")); err == nil {
 		t.Error("a short epoch was read")
+	}
+}
+
+func TestPast(t *testing.T) {
+	var p Past
+	var all []Epoch
+	for range maxPast + 3 {
+		e := NewEpoch()
+		all = append(all, e)
+		p = p.With(e, e, Epoch{})
+	}
+	if len(p) != maxPast || p[0] != all[len(all)-1] || slices.Contains(p, all[2]) || !slices.Contains(p, all[3]) {
+		t.Errorf("%d epochs: %v of %v", len(p), p, all)
+	}
+	again := p.With(all[5])
+	if len(again) != maxPast || again[0] != all[5] || again[1] != p[0] {
+		t.Errorf("%v in front of %v is %v", all[5], p, again)
 	}
 }

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.org/shm"
+	"example.org/shm/cmd/shm-mirror/internal/replica"
+	"example.org/shm/cmd/shm-mirror/internal/wire"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The server comes back with the state of a backup, in which an epoch is current that is
+// over: the owner's agent goes on, and the replica does not go back, whether its agent
+// has started again or not.
+func TestServerHasAnOlderState(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	backup := t.TempDir()
+	w.server.kill()
+	if err := os.CopyFS(backup, os.DirFS(w.dir)); err != nil {
+		t.Fatal(err)
+	}
+	w.startServer()
+	w.live()
+	w.serve.kill()
+	w.startServe() // a new epoch
+	w.live()
+	watch := w.watch()
+	for _, again := range []bool{false, true} {
+		w.server.kill()
+		if again {
+			w.follow.kill()
+		}
+		if err := os.RemoveAll(w.dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(w.dir, os.DirFS(backup)); err != nil {
+			t.Fatal(err)
+		}
+		w.startServer()
+		if again {
+			w.startFollow()
+		} else {
+			w.is("no connection", "owner silent")
+		}
+		w.live()
+	}
+	watch.end()
+	select {
+	case <-w.serve.done:
+		t.Error("the owner's agent has ended")
+	default:
+	}
+}
+
+// Somebody removes the replica. Its agent makes it again.
+func TestReplicaIsRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if err := shm.Remove(w.replica); err != nil {
+		t.Fatal(err)
+	}
+	w.live()
+}
+
+// A replica whose agent was killed is stale since the owner was heard last, and not since
+// another agent has started.
+func TestStaleSinceTheAgentWasKilled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.follow.kill()
+	killed := time.Now()
+	w.serve.kill()
+	w.startFollow()
+	if since := time.Unix(0, w.is("owner silent").Stale.Load()); since.After(killed) {
+		t.Errorf("stale since %v, and the agent was killed at %v", since, killed)
+	}
+}
+
+// A server that is stopped answers nothing, but its connections stay. Both agents notice
+// it, and go on when it does.
+func TestServerStops(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if err := w.server.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if st := w.is("owner silent", "no connection"); st.Stale.Load() == 0 {
+		t.Error("stale since never")
+	}
+	if err := w.server.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	w.live()
+}
+
+// A message in the bucket that no agent sends is refused, and the replica's agent lives.
+func TestForgedMessages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nc, err := nats.Connect(w.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	kv, err := js.KeyValue(ctx, "shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := wire.ParseOrigin(w.origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.writer.kill()
+	w.is("no writer")
+	var v wire.Value
+	forge := func(name string, change func()) {
+		t.Helper()
+		e, err := kv.Get(ctx, o.Key(name, 0, 1))
+		if err == nil {
+			v, err = wire.Decode(e.Value())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Commit += 1 << 20
+		change()
+		if _, err := kv.Put(ctx, o.Key(name, 0, 1), v.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forge("n", func() { v.Part, v.Parts = 5, 9 })
+	forge("a point", func() { v.Bytes = v.Bytes[:3] })
+	forge("took", func() { v.Bytes = v.Bytes[:8] })
+	forge("ring", func() { v.Bytes = v.Bytes[:5] })
+	forge("limit", func() { v.Description = []byte(`{"name":"mirror/state"}`) })
+	forge("text", func() { v.Description = []byte("{") })
+	forge("atomic", func() { v.Order ^= '<' ^ '>' })
+	st := w.is("no writer")
+	eventually(t, func() string {
+		if n := st.Refused.Load(); n != 7 {
+			data, _ := json.Marshal(n)
+			return "refused: " + string(data) + " " + st.Why.Load()
+		}
+		return ""
+	})
+}
+
+// An agent tells what the server objects to, and does not wait for ever in silence.
+func TestPermissionIsMissing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a server")
+	}
+	t.Parallel()
+	dir, addr := t.TempDir(), freePort(t)
+	config := write1(t, dir+"/nats.conf", `authorization { users: [
+		{user: all, password: p}
+		{user: looks, password: p, permissions: {publish: {deny: "$KV.>"}}}
+	] }`)
+	start(t, "server", addr, dir+"/data", config)
+	name := segmentName(t)
+	s, err := shm.Open(name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(); _ = shm.Remove(name) })
+	if out, status := run(t, "serve", "-nats", "nats://looks:p@"+addr, "-host", "host.a", name); status == 0 || !strings.Contains(out, "ermissions") || !strings.Contains(out, "announcing") {
+		t.Errorf("status %d: %s", status, out)
+	}
+}
+
+// Replica numbers last: what is stored for a key is there for the next agent.
+func TestCommitsAreShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "-writable", "limit")
+	w.writer.kill()
+	w.is("no writer")
+	commitOf := func(name string) (commit uint64) {
+		all, err := replica.Commits(w.replica)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range all {
+			if c.Name == name {
+				return c.Commit
+			}
+		}
+		t.Fatalf("no commit of %q in %v", name, all)
+		return 0
+	}
+	before := commitOf("limit")
+	number, _ := json.Marshal(before)
+	if out, status := run(t, "set", "-nats", w.nats, "-if", string(number), w.origin, "limit=7"); status != 0 {
+		t.Fatalf("status %d: %s", status, out)
+	}
+	eventually(t, func() string {
+		if n := commitOf("limit"); n != before+1 {
+			return "the commit is another one"
+		}
+		return ""
+	})
+	w.follow.kill()
+	w.startFollow()
+	w.is("no writer")
+	if out, status := run(t, "status", "-commits", w.replica); status != 0 || !strings.Contains(out, "limits/low") || !strings.Contains(out, "rows[2]") {
+		t.Errorf("status %d: %s", status, out)
+	}
+	if n := commitOf("limit"); n != before+1 {
+		t.Errorf("the commit is %d after the agent has started again, and was %d", n, before+1)
+	}
+}
