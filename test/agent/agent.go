@@ -30,10 +30,15 @@ import (
 // ValueName is the name of the value whose lock an agent works on.
 const ValueName = "n"
 
+// Modest is for a segment that a test makes and needs little of. An emulator of processors
+// notes each page of the addresses that a process reserves, and for the usual 4 GiB that takes
+// it up to four seconds for each process that attaches.
+var Modest = &shm.Options{MaxSize: 64 << 20}
+
 // Program is the helper that Start starts. Its argument is the name of a
 // segment. It prints "ready", and then obeys.
 var Program = shmtest.Helper("agent", func(args []string) error {
-	s, err := shm.Open(args[0], nil)
+	s, err := shm.Open(args[0], Modest)
 	if err != nil {
 		return err
 	}
@@ -62,7 +67,7 @@ func Start(t shmtest.TB, segment string) *shmtest.Process {
 // Both are gone when the test ends.
 func Locked(t shmtest.TB) (*shm.Segment, shm.Value[int64]) {
 	t.Helper()
-	s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), Modest))(t)
 	return s, shmtest.Must(shm.NewValue[int64](s, ValueName, 0))(t)
 }
 

@@ -12,7 +12,7 @@ func TestMain(m *testing.M) { shmtest.Main(m) }
 
 // Cell finds the lock of every kind of value that has one.
 func TestCell(t *testing.T) {
-	s := shmtest.Opened(shm.Anonymous(nil))(t)
+	s := shmtest.Opened(shm.Anonymous(agent.Modest))(t)
 	for name, mu := range map[string]*shm.Mutex{
 		"value":  shmtest.Must(shm.NewValue[int8](s, "value", 0))(t).Mutex(),
 		"array":  shmtest.Must(shm.NewArray[int8](s, "array", 100))(t).Mutex(),

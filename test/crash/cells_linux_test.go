@@ -25,7 +25,7 @@ type tally struct {
 // teller adds until it is killed, in two goroutines. Its arguments are the segment and its
 // first place in the ledger, of two.
 var teller = shmtest.Helper("teller", func(args []string) error {
-	s, err := shm.Open(args[0], nil)
+	s, err := shm.Open(args[0], agent.Modest)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ var teller = shmtest.Helper("teller", func(args []string) error {
 func TestCellsStorm(t *testing.T) {
 	t.Parallel()
 	const processes = 3
-	s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), agent.Modest))(t)
 	var c tally
 	if err := shm.Bind(s, &c); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func watch(c shm.Counter[int64], stop <-chan struct{}) error {
 
 // counting keeps a counter and a gauge in a file, and a cell of each.
 var counting = shmtest.Helper("counting", func(args []string) error {
-	s, err := shm.Open(args[0], nil)
+	s, err := shm.Open(args[0], agent.Modest)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func TestCellsOfAnEarlierBoot(t *testing.T) {
 	agent.Away(h)
 
 	var c tally
-	again := shmtest.Opened(shm.Open(path, nil))(t)
+	again := shmtest.Opened(shm.Open(path, agent.Modest))(t)
 	if err := shm.Bind(again, &c); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestCellsOfAnEarlierBoot(t *testing.T) {
 // A process that has no lease, because it has only looked so far, sees the gauges of the
 // dead vanish too.
 func TestGaugeSeenWithoutLease(t *testing.T) {
-	s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), agent.Modest))(t)
 	p := shmtest.Start(t, counting, s.Name())
 	p.Expect("counted")
 	e, _ := s.Lookup("alive")

@@ -124,7 +124,7 @@ func suffer(a *account, do work, segment string, place int) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return err
 	}
-	s, err := shm.Open(segment, nil)
+	s, err := shm.Open(segment, agent.Modest)
 	if err != nil {
 		return err
 	}
@@ -227,7 +227,7 @@ func appendToRing(s *shm.Segment, place int) (func(int64), error) {
 // lies between the operations that returned and those that began. All cells of one counter
 // but two belong to this process, so that some victims find none and share one.
 func TestManyKillsOfCellsStorm(t *testing.T) {
-	s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), agent.Modest))(t)
 	var c tally
 	if err := shm.Bind(s, &c); err != nil {
 		t.Fatal(err)
@@ -268,7 +268,7 @@ func TestManyKillsOfCellsStorm(t *testing.T) {
 
 // A number under a lock has what was added, over many kills of those that hold the lock.
 func TestManyKillsOfLockStorm(t *testing.T) {
-	s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), agent.Modest))(t)
 	v := shmtest.Must(shm.NewValue[int64](s, "value", 0))(t)
 	storm(t, s, "lock", 3, func(b bill) {
 		if n := v.Load(); n < b.Done || n > b.Began {
@@ -280,7 +280,7 @@ func TestManyKillsOfLockStorm(t *testing.T) {
 
 // A ring has each value once, whole and in order, over many kills of those that append.
 func TestManyKillsOfRingStorm(t *testing.T) {
-	s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), agent.Modest))(t)
 	v := shmtest.Must(shm.NewRing[ringEvent](s, "ring", 1000))(t)
 	r := v.Reader()
 	seq := uint64(0) // of the newest value that was read

@@ -167,7 +167,7 @@ func TestLivingHolderIsNotRobbed(t *testing.T) {
 	}
 	{
 		s, v := agent.Locked(t)
-		other := shmtest.Opened(shm.Open(s.Name(), nil))(t)
+		other := shmtest.Opened(shm.Open(s.Name(), agent.Modest))(t)
 		second := shmtest.Must(shm.NewValue[int64](other, agent.ValueName, 0))(t)
 		v.Mutex().Lock()
 		all = append(all, &rivalry{how: "another attachment of the same process", mu: second.Mutex(), waits: agent.Start(t, s.Name()), tries: agent.Start(t, s.Name())})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -48,7 +49,7 @@ type (
 // orphanage makes the segment, takes two locks and keeps them until it is killed.
 var orphanage = shmtest.Helper("orphanage", func(args []string) error {
 	var w world
-	s, err := shm.Open(args[0], nil)
+	s, err := shm.Open(args[0], agent.Modest)
 	if err == nil {
 		err = shm.Bind(s, &w)
 	}
@@ -66,7 +67,7 @@ var orphanage = shmtest.Helper("orphanage", func(args []string) error {
 
 // placeHolder takes the first place and keeps it until it is killed.
 var placeHolder = shmtest.Helper("placeHolder", func(args []string) error {
-	s, err := shm.Open(args[0], nil)
+	s, err := shm.Open(args[0], agent.Modest)
 	if err != nil {
 		return err
 	}
@@ -86,11 +87,11 @@ var victim = shmtest.Helper("victim", func(args []string) error {
 	}
 	// It attaches, and finds the locks of an earlier boot, and what a process that
 	// died while it added a value has left.
-	s, err := shm.Open(args[0], nil)
+	s, err := shm.Open(args[0], agent.Modest)
 	if err != nil {
 		return err
 	}
-	if _, err := shm.Anonymous(nil); err != nil { // a new one
+	if _, err := shm.Anonymous(agent.Modest); err != nil { // a new one
 		return err
 	}
 	v := &victimised{s: s}
@@ -347,26 +348,22 @@ func (v *victimised) lockBesideProcesses() error {
 			rival.Expect("added")
 		}
 	}
-	// More goroutines wait long than have a slot in the kernel.
-	const many = 40
+	// Two goroutines queue behind an owner that dies. The one that takes the lock over leaves
+	// the other one in the queue.
 	rival = v.rival()
-	rival.Do(fmt.Sprint("lockAll ", many), "locked")
+	rival.Do("lock", "locked")
 	var wg sync.WaitGroup
-	for i := range many {
-		other, err := shm.NewMutex(v.s, fmt.Sprint("mutex", i))
-		if err != nil {
-			return err
-		}
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-			defer cancel()
-			if other.LockContext(ctx) == nil {
-				panic("a living owner was robbed")
-			}
-		})
+	for range 2 {
+		wg.Go(func() { v.N.Add(1) })
 	}
-	wg.Wait()
+	for parked() < 1 {
+		runtime.Gosched()
+	}
 	rival.Kill()
+	wg.Wait()
+	if err := v.lockMany(); err != nil {
+		return err
+	}
 	hog := v.rival()
 	hog.Say("hog")
 	for range 20 {
@@ -374,6 +371,43 @@ func (v *victimised) lockBesideProcesses() error {
 	}
 	hog.Kill()
 	v.N.Add(1)
+	return nil
+}
+
+// lockMany waits for more locks of another process than have a slot in the kernel, until
+// a goroutine without a slot has waited for long.
+func (v *victimised) lockMany() error {
+	const many = 40
+	rival := v.rival()
+	rival.Do(fmt.Sprint("lockAll ", many), "locked")
+	ctx, giveUp := context.WithTimeout(context.Background(), time.Minute)
+	defer giveUp()
+	var wg sync.WaitGroup
+	var cells []*format.LockCell
+	for i := range many {
+		name := fmt.Sprint("mutex", i)
+		other, err := shm.NewMutex(v.s, name)
+		if err != nil {
+			return err
+		}
+		cells = append(cells, agent.Cell(shmtest.InHelper, v.s, name))
+		wg.Go(func() {
+			if other.LockContext(ctx) == nil {
+				panic("a living owner was robbed")
+			}
+		})
+	}
+	inGo := func(c *format.LockCell) bool { return c.Starve.Load() == format.StarveGo }
+	for !slices.ContainsFunc(cells, inGo) && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	err := ctx.Err()
+	giveUp()
+	wg.Wait()
+	rival.Kill()
+	if err != nil {
+		return fmt.Errorf("none of %d goroutines waits long in Go: %w", many, err)
+	}
 	return nil
 }
 

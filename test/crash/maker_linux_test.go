@@ -16,6 +16,7 @@ import (
 	"example.org/shm"
 	"example.org/shm/internal/race"
 	"example.org/shm/internal/shmtest"
+	"example.org/shm/test/agent"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,7 +34,7 @@ var opener = shmtest.Helper("opener", func(args []string) error {
 		if err := pass(gate); err != nil {
 			return "", err
 		}
-		s, err := shm.Open(name, nil)
+		s, err := shm.Open(name, agent.Modest)
 		if err != nil {
 			return "", err
 		}
@@ -116,7 +117,7 @@ func TestManyProcessesOpenOneName(t *testing.T) {
 // names as the other makers, again and again, and prints a line for each value.
 var maker = shmtest.Helper("maker", func(args []string) error {
 	for i := 0; ; i++ {
-		s, err := shm.Open(madeName(args[0], i/madeValues%madeSegments), nil)
+		s, err := shm.Open(madeName(args[0], i/madeValues%madeSegments), agent.Modest)
 		if err != nil {
 			return err
 		}
@@ -208,7 +209,7 @@ func TestMakersAreKilled(t *testing.T) {
 	}
 	t.Logf("%d kills", kills)
 	for i := range madeSegments {
-		s := shmtest.Opened(shm.Open(madeName(prefix, i), nil))(t)
+		s := shmtest.Opened(shm.Open(madeName(prefix, i), agent.Modest))(t)
 		for j := range madeValues {
 			if err := makeValue(s, j); err != nil {
 				t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 	"example.org/shm"
 	"example.org/shm/internal/shmtest"
+	"example.org/shm/test/agent"
 )
 
 // placed is what the workers of TestPlacesStorm share.
@@ -26,7 +27,7 @@ type placed struct {
 func TestPlacesStorm(t *testing.T) {
 	t.Parallel()
 	const workers = 6
-	s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), agent.Modest))(t)
 	var p placed
 	if err := shm.Bind(s, &p); err != nil {
 		t.Fatal(err)
@@ -101,7 +102,7 @@ func (p *placed) take(ctx context.Context, me uint32, work func()) error {
 // placeWorker takes places, in two goroutines, until it is killed. Its arguments are the
 // segment and its number.
 var placeWorker = shmtest.Helper("placeWorker", func(args []string) error {
-	s, err := shm.Open(args[0], nil)
+	s, err := shm.Open(args[0], agent.Modest)
 	if err != nil {
 		return err
 	}

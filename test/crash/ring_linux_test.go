@@ -11,6 +11,7 @@ import (
 
 	"example.org/shm"
 	"example.org/shm/internal/shmtest"
+	"example.org/shm/test/agent"
 )
 
 // ringEvent is a value whose parts check each other. Who appends N + 1 has appended N.
@@ -20,7 +21,7 @@ type ringEvent struct{ Who, N, Who2, N2 int64 }
 // number that its predecessor of the same name appended last, which it keeps beside.
 var ringStormer = shmtest.Helper("ringStormer", func(args []string) error {
 	t := shmtest.InHelper
-	s := shmtest.Must(shm.Open(args[0], nil))(t)
+	s := shmtest.Must(shm.Open(args[0], agent.Modest))(t)
 	v := shmtest.Must(shm.NewRing[ringEvent](s, "ring", 0))(t)
 	counts := shmtest.Must(shm.NewRawArray[int64](s, "counts", 0))(t)
 	i := shmtest.Must(strconv.Atoi(args[1]))(t)
@@ -37,7 +38,7 @@ var ringStormer = shmtest.Helper("ringStormer", func(args []string) error {
 func TestRingStorm(t *testing.T) {
 	t.Parallel()
 	const processes = 3
-	s := shmtest.Opened(shm.Open(shmtest.Name(t), nil))(t)
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), agent.Modest))(t)
 	v := shmtest.Must(shm.NewRing[ringEvent](s, "ring", 100))(t)
 	shmtest.Must(shm.NewRawArray[int64](s, "counts", processes))(t)
 	r := v.Reader()

@@ -65,7 +65,7 @@ func TestStorm(t *testing.T) {
 // stormer adds, in two goroutines, until it is killed. Its arguments are the
 // segment and its place among those that add.
 var stormer = shmtest.Helper("stormer", func(args []string) error {
-	s, err := shm.Open(args[0], nil)
+	s, err := shm.Open(args[0], agent.Modest)
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func TestSignalsDuringWaits(t *testing.T) {
 // signalled takes the lock of a segment, and ignores a signal meanwhile.
 var signalled = shmtest.Helper("signalled", func(args []string) error {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGUSR1)
-	s, err := shm.Open(args[0], nil)
+	s, err := shm.Open(args[0], agent.Modest)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"example.org/shm"
 	"example.org/shm/internal/shmtest"
 	"example.org/shm/internal/sys"
+	"example.org/shm/test/agent"
 	"golang.org/x/sys/unix"
 )
 
@@ -157,7 +158,7 @@ var client = shmtest.Helper("client", func(args []string) error {
 	if err != nil {
 		return err
 	}
-	s, err := shm.Open(args[0], nil)
+	s, err := shm.Open(args[0], agent.Modest)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"example.org/shm"
 	"example.org/shm/internal/shmtest"
 	"example.org/shm/internal/sys"
+	"example.org/shm/test/agent"
 	"github.com/anishathalye/porcupine"
 )
 
@@ -39,7 +40,7 @@ func history(log []int64, client int) (all []porcupine.Operation) {
 // record runs one round, in which some clients are killed.
 func record(t *testing.T, subject string, victims int) (all []porcupine.Operation) {
 	t.Helper()
-	s := shmtest.Opened(shm.Open(shmtest.Name(t), &shm.Options{Exclusive: true}))(t)
+	s := shmtest.Opened(shm.Open(shmtest.Name(t), &shm.Options{Exclusive: true, MaxSize: agent.Modest.MaxSize}))(t)
 	for i := range clients {
 		shmtest.Must(shm.NewRawArray[int64](s, fmt.Sprint("Log", i), operations*fields))(t)
 	}
