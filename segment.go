@@ -204,8 +204,10 @@ func Remove(name string) error {
 	return sys.Remove(Path(name))
 }
 
-// Path returns the file behind a segment's name: the POSIX shared-memory object
-// /dev/shm/NAME for a name without a slash, else the name itself.
+// Path returns the file behind a segment's name. For a name without a slash it is the
+// POSIX shared-memory object /dev/shm/NAME on Linux, and /tmp/NAME on macOS and FreeBSD. On
+// Windows it is NAME in %TEMP%\shm for a name without a slash, a backslash and a drive
+// letter. For other names it is the name itself.
 func Path(name string) string { return sys.Path(name) }
 
 func newHeader(opt Options) ([]byte, error) {

@@ -14,7 +14,7 @@ func doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "doctor",
 		Usage: "examine what this machine offers to segments",
-		Description: `Doctor looks at the kernel, /dev/shm, limits, systemd's RemoveIPC and containers, and says
+		Description: `Doctor looks at ` + doctor.Looks + `, and says
 what each finding means. It makes a segment without a name to see whether that works. If
 something is bad the exit status is 1.
 

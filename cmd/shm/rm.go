@@ -24,7 +24,7 @@ that: no process has it mapped, and none holds a lease. A pid proves nothing. If
 not see the mappings of some processes, and the segment's mode lets other users attach, rm
 refuses: root sees all. A process of root that only reads is not seen by other users.
 
--unused removes all segments in /dev/shm that nobody uses. It leaves out what cannot be read,
+-unused removes all segments in ` + segments.Dir + ` that nobody uses. It leaves out what cannot be read,
 and what is damaged. A segment in use has the exit status 5.
 
 A program may attach between the look and the removal. It then keeps the memory, and

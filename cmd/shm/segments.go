@@ -22,12 +22,12 @@ func segmentsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "shm",
 		Usage: "see and change typed values in shared memory",
-		Description: `Without a command, shm lists the segments in /dev/shm: how large they are, who owns
+		Description: `Without a command, shm lists the segments in ` + segments.Dir + `: how large they are, who owns
 them, which processes have them mapped, how many locks are held, and by the dead. It
 disturbs nothing: it attaches without write permission, and takes no lock and no lease.
 
-A segment is named as programs name it: NAME is /dev/shm/NAME, and a name with a slash is
-the path of a file. A value is NAME, a part of it NAME.FIELD or NAME[INDEX], in any depth.
+A segment is named as programs name it: NAME is ` + shm.Path("NAME") + `, and a name with ` + segments.PathMark + `
+is the path of a file. A value is NAME, a part of it NAME.FIELD or NAME[INDEX], in any depth.
 
 Exit status: 0 fine, 1 failed, 2 usage, 3 absent, 4 layout differs, 5 locked or timed out,
 6 damaged, 130 interrupted. With -o json, errors are JSON on standard error.

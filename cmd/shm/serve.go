@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.org/shm/cmd/shm/internal/form"
+	"example.org/shm/cmd/shm/internal/segments"
 	"example.org/shm/cmd/shm/internal/serve"
 	"github.com/urfave/cli/v3"
 )
@@ -26,7 +27,7 @@ func serveCommand() *cli.Command {
    /metrics   all numbers, for Prometheus
    /healthz   JSON: which segments can be read; status 503 if one that was named cannot
 
-Without SEG it serves all segments in /dev/shm, as they come and go. It only reads: it attaches
+Without SEG it serves all segments in ` + segments.Dir + `, as they come and go. It only reads: it attaches
 without write permission, takes no lock and no lease, and nothing can be changed through it. The
 page loads nothing from other hosts. While a page looks at a segment it is attached, so shm rm
 does not remove it.

@@ -15,11 +15,11 @@ import (
 	"example.org/shm/internal/errs"
 )
 
-// Only Linux is implemented so far. Elsewhere whatever would make a segment or
-// attach to one returns errPlatform, so nothing that needs a mapping is ever
-// called. Those functions are here for the compiler.
+// Systems without an implementation: whatever would make a segment or attach to one
+// returns errPlatform, so nothing that needs a mapping is ever called. Those functions
+// are here for the compiler.
 
-const sharedDir = "/dev/shm/"
+const sharedDir = "/tmp/" // there is no segment
 
 var errPlatform = fmt.Errorf("shm: not implemented on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 

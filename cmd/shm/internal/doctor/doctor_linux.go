@@ -15,6 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Looks says what Examine looks at.
+const Looks = "the kernel, /dev/shm, limits, systemd's RemoveIPC and containers"
+
 // Examine makes all checks. The only thing that it makes is a segment without a name,
 // which is gone when it returns.
 func Examine() []Finding {

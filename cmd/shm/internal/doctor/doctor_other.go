@@ -11,6 +11,9 @@ import (
 	"example.org/shm/cmd/shm/internal/form"
 )
 
+// Looks says what Examine looks at.
+const Looks = "the system and the directory of segments"
+
 // Examine makes the checks that have a meaning on each system.
 func Examine() []Finding {
 	system := Finding{"system", Note, runtime.GOOS + "/" + runtime.GOARCH, "some promises are weaker than on Linux: see Platforms in README.md"}

@@ -12,6 +12,9 @@ import (
 	"example.org/shm"
 )
 
+// PathMark says what a name has that is a path.
+const PathMark = "a slash"
+
 // openRead opens a file that may be anything: it neither follows a link nor waits for
 // the other end of a pipe.
 func openRead(path string) (*os.File, error) {

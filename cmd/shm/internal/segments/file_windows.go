@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// PathMark says what a name has that is a path.
+const PathMark = "a slash, a backslash or a drive letter"
+
 // openRead opens a file that may be anything. It keeps nobody from writing to the file, or
 // from giving it another name.
 func openRead(path string) (*os.File, error) {

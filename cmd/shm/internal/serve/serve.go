@@ -23,7 +23,7 @@ import (
 
 // Config says what a Server serves.
 type Config struct {
-	Names []string      // of segments; none: all in /dev/shm, as they come and go
+	Names []string      // of segments; none: all in segments.Dir, as they come and go
 	Every time.Duration // between two frames of a page
 	Hosts []string      // names by which clients may ask for this server, beside localhost and addresses
 
