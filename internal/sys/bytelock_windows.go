@@ -3,8 +3,10 @@ package sys
 import (
 	"errors"
 	"os"
+	"runtime"
 	"sync"
 	"time"
+	"weak"
 
 	"golang.org/x/sys/windows"
 )
@@ -21,44 +23,60 @@ import (
 var ErrLocked error = windows.ERROR_LOCK_VIOLATION
 
 // held has the locks of this process's files. Windows does not say which lock is a
-// file's own, and takes a shared lock beside an exclusive one of the same file.
+// file's own, and takes a shared lock beside an exclusive one of the same file. The
+// table keeps no file in memory: the collector closes one that nobody has any more, and
+// Windows drops its locks.
 var held = struct {
 	sync.Mutex
-	by map[*os.File]map[int64]bool
-}{by: map[*os.File]map[int64]bool{}}
+	by map[weak.Pointer[os.File]]map[int64]bool
+}{by: map[weak.Pointer[os.File]]map[int64]bool{}}
 
-// holds reports whether f has the lock of one byte.
-func holds(f *os.File, off int64) bool {
+// holds reports whether f has the lock of one byte. The error is fs.ErrClosed if f was
+// closed, so that it has no lock any more.
+func holds(f *os.File, off int64) (bool, error) {
 	held.Lock()
-	defer held.Unlock()
-	return held.by[f][off]
+	had := held.by[weak.Make(f)][off]
+	held.Unlock()
+	if !had {
+		return false, nil
+	}
+	err := withHandle(f, func(windows.Handle) error { return nil })
+	return err == nil, err
 }
 
 // keep notes that f has a lock.
 func keep(f *os.File, off int64) {
 	held.Lock()
 	defer held.Unlock()
-	if held.by[f] == nil {
-		held.by[f] = map[int64]bool{}
+	key := weak.Make(f)
+	if held.by[key] == nil {
+		held.by[key] = map[int64]bool{}
+		runtime.AddCleanup(f, forgetAll, key)
 	}
-	held.by[f][off] = true
+	held.by[key][off] = true
+}
+
+// forgetAll notes that a file is gone.
+func forgetAll(key weak.Pointer[os.File]) {
+	held.Lock()
+	defer held.Unlock()
+	delete(held.by, key)
 }
 
 // forget notes that f does not have a lock any more, and reports whether it had.
 func forget(f *os.File, off int64) (had bool) {
 	held.Lock()
 	defer held.Unlock()
-	had = held.by[f][off]
-	if delete(held.by[f], off); len(held.by[f]) == 0 {
-		delete(held.by, f)
-	}
+	locks := held.by[weak.Make(f)]
+	had = locks[off]
+	delete(locks, off)
 	return had
 }
 
 // CloseLocks closes a file that has locks, which Windows drops.
 func CloseLocks(f *os.File) error {
 	held.Lock()
-	delete(held.by, f)
+	clear(held.by[weak.Make(f)])
 	held.Unlock()
 	return f.Close()
 }
@@ -102,8 +120,8 @@ func unlock(f *os.File, off, length int64) {
 // It does not wait for the lock, but for those who only ask. The error is the system's
 // own, or fs.ErrClosed.
 func TryLock(f *os.File, off int64) (got bool, err error) {
-	if holds(f, off) {
-		return true, nil
+	if got, err := holds(f, off); got || err != nil {
+		return got, err
 	}
 	const tries = 50
 	for range tries {
@@ -164,8 +182,10 @@ func Obstacle(f *os.File, off int64) (Lock, error) {
 //
 // Preconditions: if length is not 1, f itself holds no lock of these bytes.
 func Locked(f *os.File, off, length int64) (bool, error) {
-	if length == 1 && holds(f, off) {
-		return false, nil
+	if length == 1 {
+		if own, err := holds(f, off); own || err != nil {
+			return err != nil, err
+		}
 	}
 	got, err := lockNow(f, off, length, 0)
 	if got {

@@ -5,3 +5,10 @@ func BesideName(path string) string { return besideName(path, oldSuffix) }
 
 // RemoveAbandoned removes what dead creators of path, and Remove, have left.
 func RemoveAbandoned(path string) { removeAbandoned(path) }
+
+// FilesWithLocks returns how many files are in the table of locks.
+func FilesWithLocks() int {
+	held.Lock()
+	defer held.Unlock()
+	return len(held.by)
+}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -217,6 +218,40 @@ func TestLocksOnWindows(t *testing.T) {
 	if at, n, err := sys.LockedRange(s.file, 1<<62, 1<<30); n != 0 || err != nil {
 		t.Errorf("%d bytes at %d, %v", n, at, err)
 	}
+}
+
+// A file that has a lock and is closed in another way than by CloseLocks has none any more,
+// and stays in no table.
+func TestClosedWithLocks(t *testing.T) {
+	s := newSegment(t)
+	const lease = 1<<62 + 7
+	closed := shmtest.Must(sys.Reopen(s.file, s.file.Name()))(t)
+	if got, err := sys.TryLock(closed, lease); !got || err != nil {
+		t.Fatal(got, err)
+	}
+	check(t, closed.Close())
+	if got, err := sys.TryLock(closed, lease); got || !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("a closed file has its lock still: %v, %v", got, err)
+	}
+	if locked, err := sys.Locked(closed, lease, 1); !locked || !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("asking through a closed file: %v, %v", locked, err)
+	}
+	if locked, err := sys.Locked(s.file, lease, 1); locked || err != nil {
+		t.Errorf("the byte is locked: %v, %v", locked, err)
+	}
+	before := sys.FilesWithLocks()
+	func() {
+		lost := shmtest.Must(sys.Reopen(s.file, s.file.Name()))(t)
+		if got, err := sys.TryLock(lost, lease); !got || err != nil {
+			t.Fatal(got, err)
+		}
+	}()
+	closed = nil
+	shmtest.Eventually(t, "the collector closes a file, and its locks are gone", func() bool {
+		runtime.GC()
+		locked, err := sys.Locked(s.file, lease, 1)
+		return !locked && err == nil && sys.FilesWithLocks() < before
+	})
 }
 
 func TestSleepOnWindows(t *testing.T) {
