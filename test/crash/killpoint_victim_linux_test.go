@@ -348,11 +348,17 @@ func (v *victimised) lockBesideProcesses() error {
 			rival.Expect("added")
 		}
 	}
-	// Two goroutines queue behind an owner that dies. The one that takes the lock over leaves
-	// the other one in the queue.
+	// A goroutine sleeps until another process unlocks, and takes the lock then.
 	rival = v.rival()
 	rival.Do("lock", "locked")
 	var wg sync.WaitGroup
+	wg.Go(func() { v.N.Add(1) })
+	agent.Sleeping(shmtest.InHelper, v.cell, true)
+	rival.Do("unlock", "unlocked")
+	wg.Wait()
+	// Two goroutines queue behind an owner that dies. The one that takes the lock over leaves
+	// the other one in the queue.
+	rival.Do("lock", "locked")
 	for range 2 {
 		wg.Go(func() { v.N.Add(1) })
 	}
