@@ -19,7 +19,7 @@ SYSTEMS := linux/386 linux/arm linux/arm64 linux/s390x linux/ppc64le linux/riscv
 # (it reads sources), and of test/crash the tests that wait for shares of processor time or
 # kill hundreds of processes one by one.
 PORTABLE := . ./internal/... ./shmtest ./shmprom ./test/agent ./test/surroundings
-PORTABLESTORMS := -storm 4s -run 'Storm|KilledHolderWithManyWaiters|Abandoned|Reservation|Stopped|Signals|Gauge|Boot'
+PORTABLESTORMS := -storm 4s -run 'Storm|Takeover|KilledHolderWithManyWaiters|Abandoned|Reservation|Stopped|Signals|Gauge|Boot'
 # The directories of modules of their own: ./... leaves them out.
 MODULES := cmd/shm-mirror bench
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
