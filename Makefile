@@ -13,6 +13,8 @@ LIBRARY := . ./internal/... ./test/...
 # The systems for which `make vet` type-checks everything, beside this one.
 SYSTEMS := linux/386 linux/arm linux/arm64 linux/s390x linux/ppc64le linux/riscv64 linux/loong64 \
 	darwin/arm64 windows/amd64 freebsd/amd64
+# What differs between systems, for staticcheck: all of it takes minutes for each system.
+SYSTEMCODE := ./internal/sys/... ./internal/mem/... ./cmd/shm/...
 # What runs over the portable backend: all tests of the library in short mode, and short
 # storms. A test of what only Linux does skips itself, with the reason. Left out: test/interop
 # (C and Python keep locks on the segment's own bytes, and refuse such segments), test/docs
@@ -88,6 +90,12 @@ vet: ## run gofmt, go vet here and for other systems, and staticcheck
 		echo 'linux/mips must not build: its 64-bit atomics do not work between processes'; exit 1; \
 	fi
 	$(GO) run $(STATICCHECK) ./...
+	@# It runs on this system, and looks at the code of the others.
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; set -e; GOBIN=$$dir $(GO) install $(STATICCHECK); \
+	for system in windows darwin; do \
+		echo "GOOS=$$system staticcheck $(SYSTEMCODE)"; \
+		GOOS=$$system GOARCH=amd64 $$dir/staticcheck $(SYSTEMCODE); \
+	done
 
 pythons: ## run the tests in Python by every interpreter on the search path, with and without the verbs in C
 	$(GO) test ./test/interop -count=1 -timeout 40m -run '^TestPython$$' -v -args -pythons
