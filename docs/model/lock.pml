@@ -558,9 +558,9 @@ Done:	skip
 }
 
 #ifdef TICKS
-/* The watch, or the lookout, of process p. A tick on a word that no dead process owns must not be needed, but
- * for the cases that the design names: so it is allowed only when `lossy` (W2). It then lets p sleep on, and
- * sees to it that a release wakes somebody. */
+/* The watch of process p. A tick on a word that no dead process owns must not be needed, but for the cases that
+ * the design names: so it is allowed only when `lossy` (W2). With TIMED there is no watch, but the time of a
+ * sleep ends. */
 proctype watch(byte p)
 {
 	bool none;
@@ -569,16 +569,25 @@ proctype watch(byte p)
 #endif
 {
 end:	do
+#ifdef TIMED
+	:: atomic { (asleep & BIT(p)) && ID(word) && DEAD(ID(word)) -> asleep = asleep & ~BIT(p) }
+#ifndef MUT_TIMED_LEAVES_FREE
+	:: atomic { (asleep & BIT(p)) && lossy && ID(word) == 0 -> asleep = asleep & ~BIT(p) }
+#endif
+	:: atomic { (asleep & BIT(p)) && lossy && ID(word) && !(word & W) -> asleep = asleep & ~BIT(p) }
+#else
 	:: atomic { (asleep & BIT(p)) && ID(word) && DEAD(ID(word)) && ID(word) == owner[p] ->
 		known[p] = known[p] | BIT(owner[p]); asleep = asleep & ~BIT(p) }
 #ifndef MUT_WATCH_OLD_OWNER
-	/* The word has another owner: the sleeper sleeps on, and the watch goes on with that one. */
-	:: atomic { (asleep & BIT(p)) && ID(word) && ID(word) != owner[p] -> owner[p] = ID(word) }
+	/* The word has another owner, for which there is no watch. */
+	:: atomic { (asleep & BIT(p)) && ID(word) && DEAD(ID(word)) && ID(word) != owner[p] -> asleep = asleep & ~BIT(p) }
 #endif
 	/* Whoever should have left W, or woken a sleeper, may be dead. */
-	:: atomic { (asleep & BIT(p)) && lossy && ID(word) && !(word & W) -> word = word | W }
+	:: atomic { (asleep & BIT(p)) && lossy && ID(word) == owner[p] && !(word & W) -> word = word | W }
 #ifndef MUT_WATCH_LEAVES_FREE
 	:: atomic { (asleep & BIT(p)) && lossy && ID(word) == 0 -> futexWake(); none = false }
+#endif
+	:: atomic { (asleep & BIT(p)) && lossy && ID(word) && ID(word) != owner[p] -> asleep = asleep & ~BIT(p) }
 #endif
 	od
 }	unless { DEAD(MYID) }

@@ -238,29 +238,15 @@ func (l *Lock) Name() string { return l.name }
 // A watch is one goroutine for each owner that goroutines of this process wait for,
 // however many locks the owner has. So a stopped process that holds a thousand locks is
 // probed as often as one that holds a single lock. A watch wakes its waiters when
-// the owner is dead. Those whose lock has another owner it hands over to the lookout.
+// the owner is dead, and those whose lock has another owner by now.
 type watch struct {
 	waiting map[*waiter]*Lock
 }
 
-// A lookout is one goroutine for all waiters of a mapping whose locks pass from owner to
-// owner. Such a lock needs no watch: there is a sign of life of each owner but the last,
-// which is the release. The lookout finds out which is the last one. It looks seldom,
-// because each look costs a process that sleeps more than what it looks at.
-//
-// Neither the lookout nor a watch wakes a waiter because its lock has another owner. It
-// would lose its place among the sleepers, which the kernel wakes in the order in which
-// they came.
-type lookout struct {
-	waiting map[*waiter]*Lock
-	running bool
-}
-
-// watches has the watch of each owner, and the lookout.
+// watches has the watch of each owner.
 type watches struct {
 	mu      sync.Mutex
 	byOwner map[uint32]*watch
-	lookout lookout
 }
 
 func (l *Lock) mustBeOpen() {

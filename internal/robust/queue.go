@@ -23,13 +23,9 @@ type waiter struct {
 	slept      bool   // in the kernel, or with a watch instead: others may be there still
 	first      uint32 // the owner for which it has first slept, 0 if there was none
 	lively     bool   // the lock has had another owner since
+	outlasted  uint32 // the owner at the beginning of its last sleep, if the time of that one ended
 	timer      *time.Timer
 	bubbled    *wait.Bubbled // in a bubble of testing/synctest, in place of wake and timer
-
-	// Guarded by watches.mu:
-	quit  func()        // takes it out of the watch or the lookout in which it is
-	owner uint32        // that the lookout has seen last
-	look  time.Duration // between two looks of the lookout
 }
 
 // waiters has waiters for use outside of bubbles.
@@ -43,7 +39,7 @@ func takeWaiter(opening uint32) *waiter {
 	}
 	w := waiters.Get().(*waiter)
 	w.granted, w.slept, w.since, w.opening = false, false, now, opening
-	w.first, w.lively = 0, false
+	w.first, w.lively, w.outlasted = 0, false, 0
 	select {
 	case <-w.wake: // a token of its last use
 	default:

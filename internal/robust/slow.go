@@ -29,12 +29,14 @@ import (
 //     that park in Go, and their predecessors, set LocalWaiters.
 
 const (
-	handOvers   = 8               // in a row, while another process waits
-	localSpin   = 30              // loads, while a goroutine of this process holds the lock
-	remoteLooks = 4               // loads, before sleeping on another process's lock
-	parkAtMost  = time.Second     // the head, in Go
-	queueAtMost = time.Minute     // the rest of the queue; a goroutine that leaves wakes the next, so this only limits a faulty peer
-	watchedWait = 4 * time.Second // in the kernel, with a watch on the owner; where a file was cut off, no wake-up ends it
+	handOvers   = 8                      // in a row, while another process waits
+	localSpin   = 30                     // loads, while a goroutine of this process holds the lock
+	firstPause  = 500                    // turns of an empty loop, between two looks at a lock of another process before the sleep; a turn takes about a third of a nanosecond
+	lastPause   = 4000                   // each pause is twice the one before
+	parkAtMost  = time.Second            // the head, in Go
+	queueAtMost = time.Minute            // the rest of the queue; a goroutine that leaves wakes the next, so this only limits a faulty peer
+	watchedWait = 4 * time.Second        // in the kernel, with a watch on the owner; where a file was cut off, no wake-up ends it
+	turnAtMost  = 500 * time.Millisecond // in the kernel without a watch, while the lock passes from owner to owner
 )
 
 // lockWait is LockSlow without a way to give up.
@@ -206,14 +208,27 @@ func (l *Lock) wakeKernel(starve uint32) {
 	}
 }
 
+// changesSoon looks at a word that another process owns for about three microseconds, and
+// reports whether it changes. To sleep and to be woken costs both processes many times that. The
+// pauses leave the cache line to the owner, which may take and release the lock in them a
+// hundred times.
+func (l *Lock) changesSoon(w uint32) bool {
+	for pause := firstPause; pause <= lastPause; pause *= 2 {
+		for range pause {
+		}
+		if l.cell.Word.Load() != w {
+			return true
+		}
+	}
+	return false
+}
+
 // sleep waits for a change of a word that another process owns, or that is
 // reserved.
 func (l *Lock) sleep(ctx context.Context, me *waiter, w uint32) {
 	c := l.cell
-	for range remoteLooks {
-		if c.Word.Load() != w {
-			return
-		}
+	if l.changesSoon(w) {
+		return
 	}
 	if w&format.KernelWaiters == 0 {
 		if !c.Word.CompareAndSwap(w, w|format.KernelWaiters) {
@@ -225,7 +240,8 @@ func (l *Lock) sleep(ctx context.Context, me *waiter, w uint32) {
 	me.slept = true
 	owner := w & format.OwnerMask
 	me.meets(owner)
-	waited := time.Duration(sys.Monotonic() - me.since)
+	began := sys.Monotonic()
+	waited := time.Duration(began - me.since)
 	if waited >= wait.Short {
 		c.Starve.Store(format.StarveKernel)
 		killpoint.At(killpoint.StarvingInKernel)
@@ -234,24 +250,27 @@ func (l *Lock) sleep(ctx context.Context, me *waiter, w uint32) {
 		me.bubbled.SleepRemote(ctx, &c.Word, w, l.party.WakeBit(), wait.Short)
 		return
 	}
-	patience := watchedWait
-	switch {
+	patience := wait.Short
+	switch passes := l.turned > 0 || me.lively && waited >= wait.Short; {
 	case owner == 0:
-		patience = wait.Short
-	case l.turned > 0 || me.lively && waited >= wait.Short:
-		// A short sleep first would only cost it its place among the sleepers.
-		defer l.party.lookOut(l, me, owner, 2*max(l.turned, waited))()
+	case passes && me.outlasted != owner:
+		// Each owner but the last gives a sign of life: its release. So there is nothing to
+		// watch, and whoever sleeps longer than the wait should take looks who is the last.
+		patience = max(hintedTick, min(2*max(l.turned, waited), turnAtMost))
 	case waited >= wait.Short:
 		defer l.party.watch(l, me, owner)()
-	default:
-		patience = wait.Short
+		patience = watchedWait
 	}
 	if !wait.Kernel(ctx, &c.Word, w, l.party.WakeBit(), patience) {
-		if patience == watchedWait {
+		if patience > wait.Short {
 			c.Starve.Store(format.StarveGo)
 			killpoint.At(killpoint.StarvingInGo)
 		}
 		wait.Poll(ctx, &c.Word, w, me.wake, patience)
+	}
+	me.outlasted = 0
+	if time.Duration(sys.Monotonic()-began) >= patience {
+		me.outlasted = owner
 	}
 }
 

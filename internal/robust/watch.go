@@ -9,26 +9,19 @@ import (
 )
 
 const (
-	probeEvery   = 4 * time.Millisecond   // between two probes of an owner's lease, by all processes together
-	hintedTick   = 20 * time.Millisecond  // between probes, if the system reports the death too, or after patientAfter
-	patientAfter = time.Second            // of probes every probeEvery, without a hint; then every hintedTick
-	longestTick  = time.Second            // of a watch, if watches of other processes probe first
-	repeatTick   = time.Millisecond       // once there is something to wake for: a waiter may be on its way to sleep
-	longestLook  = 100 * time.Millisecond // of the lookout; the shortest is hintedTick
+	probeEvery   = 4 * time.Millisecond  // between two probes of an owner's lease, by all processes together
+	hintedTick   = 20 * time.Millisecond // between probes, if the system reports the death too, or after patientAfter
+	patientAfter = time.Second           // of probes every probeEvery, without a hint; then every hintedTick
+	longestTick  = time.Second           // of a watch, if watches of other processes probe first
+	repeatTick   = time.Millisecond      // once there is something to wake for: a waiter may be on its way to sleep
 )
 
 // watch registers a waiter with the watch of an owner until the caller calls
 // leave.
 func (p *Party) watch(l *Lock, me *waiter, owner uint32) (leave func()) {
-	p.watches.mu.Lock()
-	defer p.watches.mu.Unlock()
-	p.watchOwner(l, me, owner)
-	return func() { p.unwatch(me) }
-}
-
-// watchOwner puts a waiter into the watch of an owner. p.watches.mu is held.
-func (p *Party) watchOwner(l *Lock, me *waiter, owner uint32) {
 	t := &p.watches
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	w := t.byOwner[owner]
 	if w == nil {
 		if t.byOwner == nil {
@@ -39,16 +32,11 @@ func (p *Party) watchOwner(l *Lock, me *waiter, owner uint32) {
 		go p.runWatch(owner, w)
 	}
 	w.waiting[me] = l
-	me.quit = func() { delete(w.waiting, me) }
-}
-
-// unwatch takes a waiter out of the watch, or the lookout, in which it is.
-func (p *Party) unwatch(me *waiter) {
-	p.watches.mu.Lock()
-	defer p.watches.mu.Unlock()
-	me.quit()
-	me.meets(me.owner)
-	me.owner = 0
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(w.waiting, me)
+	}
 }
 
 // runWatch ticks until nobody waits.
@@ -117,22 +105,19 @@ func (p *Party) watched(owner uint32, w *watch) (first *Lock) {
 	return first
 }
 
-// settle wakes the waiters of a dead owner, and reports whether there were any. Those
-// whose locks have other owners by now go on to the lookout. probed says that no other
-// process looks after free locks at this moment.
+// settle wakes the waiters of a dead owner, and those whose locks have other owners by now:
+// there is nothing to watch for them any more. It reports whether there were any. probed
+// says that no other process looks after free locks at this moment.
 func (p *Party) settle(owner uint32, w *watch, dead, probed bool) (woken bool) {
 	p.watches.mu.Lock()
 	defer p.watches.mu.Unlock()
 	for me, l := range w.waiting {
 		switch now := l.mark(); {
-		case now == owner && dead:
+		case now == owner && dead, now != 0 && now != owner:
 			woken = true
 			l.rouse(me)
 		case now == 0 && probed:
 			l.wakeOne()
-		case now != 0 && now != owner:
-			delete(w.waiting, me)
-			p.postLookout(l, me, now, hintedTick)
 		}
 	}
 	return woken
@@ -160,71 +145,4 @@ func (l *Lock) wakeOne() { sys.FutexWake(&l.cell.Word, 1, sys.AnyBit) }
 func (l *Lock) rouse(me *waiter) {
 	me.signal()
 	sys.FutexWake(&l.cell.Word, math.MaxInt32, l.party.WakeBit())
-}
-
-// lookOut registers a waiter with the lookout until the caller calls leave. Within pause
-// the wait should be over.
-func (p *Party) lookOut(l *Lock, me *waiter, owner uint32, pause time.Duration) (leave func()) {
-	p.watches.mu.Lock()
-	defer p.watches.mu.Unlock()
-	p.postLookout(l, me, owner, pause)
-	return func() { p.unwatch(me) }
-}
-
-// postLookout puts a waiter on the lookout. p.watches.mu is held.
-func (p *Party) postLookout(l *Lock, me *waiter, owner uint32, pause time.Duration) {
-	o := &p.watches.lookout
-	if o.waiting == nil {
-		o.waiting = map[*waiter]*Lock{}
-	}
-	o.waiting[me] = l
-	me.quit = func() { delete(o.waiting, me) }
-	me.owner, me.look = owner, max(hintedTick, min(pause, longestLook))
-	if !o.running {
-		o.running = true
-		go p.runLookout(me.look)
-	}
-}
-
-// runLookout looks until nobody waits.
-func (p *Party) runLookout(pause time.Duration) {
-	for pause > 0 {
-		time.Sleep(pause)
-		pause = longestLook // if the memory is gone: the waiters find that out when their sleep is over
-		unlessCutOff(func() { pause = p.lookAround() })
-	}
-}
-
-// lookAround is one look. A waiter whose lock has had one owner since the last look goes
-// on to the watch of that owner. It returns the time until the next look, or 0 if nobody
-// waits.
-func (p *Party) lookAround() (pause time.Duration) {
-	t := &p.watches
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.lookout.waiting) == 0 {
-		t.lookout.running = false
-		return 0
-	}
-	pause = longestLook
-	for me, l := range t.lookout.waiting {
-		now := l.mark()
-		probed := p.MayProbe(&l.cell.Probed, hintedTick)
-		switch {
-		case now == 0 && probed:
-			l.wakeOne()
-		case now == 0:
-		case p.Dead(now) || probed && !p.Alive(now):
-			l.rouse(me)
-			pause = repeatTick
-			continue
-		case now == me.owner:
-			delete(t.lookout.waiting, me)
-			p.watchOwner(l, me, now)
-		default:
-			me.owner = now
-		}
-		pause = min(pause, me.look)
-	}
-	return pause
 }

@@ -174,61 +174,56 @@ func TestWatchedIsTheFirstLock(t *testing.T) {
 	}
 }
 
-// A watch wakes the waiters of a dead owner, and lets all others sleep: it marks their
-// words, and hands those of other owners over to the lookout. It wakes one sleeper of a
-// free lock, if this process may probe.
+// A watch wakes the waiters of a dead owner, and those whose lock has another owner. It lets
+// all others sleep, and marks their words. It wakes one sleeper of a free lock, if this
+// process may probe.
 func TestSettle(t *testing.T) {
 	s, p, _, _ := locked(t)
 	const owner, other = 77, 78
-	words := map[int]struct {
-		word, marked uint32
-		passed       bool // to the lookout
-	}{
-		0: {owner | format.KernelWaiters, owner | format.KernelWaiters, false},
-		1: {owner | format.KernelWaiters | format.LocalWaiters, owner | format.KernelWaiters | format.LocalWaiters, false},
-		2: {owner, owner | format.KernelWaiters, false},
-		3: {owner | format.LocalWaiters, owner | format.KernelWaiters | format.LocalWaiters, false},
-		4: {other | format.KernelWaiters, other | format.KernelWaiters, true},
-		5: {other, other | format.KernelWaiters, true},
-		6: {format.KernelWaiters, format.KernelWaiters, false},
-		7: {0, 0, false},
+	words := map[int]struct{ word, marked uint32 }{
+		0: {owner | format.KernelWaiters, owner | format.KernelWaiters},
+		1: {owner | format.KernelWaiters | format.LocalWaiters, owner | format.KernelWaiters | format.LocalWaiters},
+		2: {owner, owner | format.KernelWaiters},
+		3: {owner | format.LocalWaiters, owner | format.KernelWaiters | format.LocalWaiters},
+		4: {other | format.KernelWaiters, other | format.KernelWaiters},
+		5: {other, other | format.KernelWaiters},
+		6: {format.KernelWaiters, format.KernelWaiters},
+		7: {0, 0},
 	}
-	for _, dead := range []bool{false, true} {
-		for _, probed := range []bool{false, true} {
-			p.watches.lookout = lookout{running: true} // and no goroutine of it disturbs
-			w := &watch{waiting: map[*waiter]*Lock{}}
-			asleep := map[int]*waiter{}
-			for i, c := range words {
-				cell, _ := s.Cell(i)
-				cell.Word.Store(c.word)
-				me := newWaiter(0)
-				asleep[i], w.waiting[me] = me, p.lock(i)
-				memtest.Sleeper(t, &cell.Word, p.WakeBit())
-			}
-			if woken := p.settle(owner, w, dead, probed); woken != dead {
-				t.Errorf("dead %v: somebody was woken: %v", dead, woken)
-			}
-			for i, c := range words {
-				cell, _ := s.Cell(i)
-				me := asleep[i]
-				inGo, inKernel := len(me.wake) == 1, sys.FutexWake(&cell.Word, 1, sys.AnyBit) == 0
-				isOwners, isFree := c.word&format.OwnerMask == owner, c.word&format.OwnerMask == 0
-				if inGo != (isOwners && dead) || inKernel != (isOwners && dead || isFree && probed) {
-					t.Errorf("the word %#x, its owner dead: %v, may probe: %v; woken: in Go %v, in the kernel %v", c.word, dead, probed, inGo, inKernel)
+	for _, passed := range []bool{false, true} {
+		for _, dead := range []bool{false, true} {
+			for _, probed := range []bool{false, true} {
+				w := &watch{waiting: map[*waiter]*Lock{}}
+				asleep := map[int]*waiter{}
+				for i, c := range words {
+					if c.word&format.OwnerMask == other && !passed {
+						continue
+					}
+					cell, _ := s.Cell(i)
+					cell.Word.Store(c.word)
+					me := newWaiter(0)
+					asleep[i], w.waiting[me] = me, p.lock(i)
+					memtest.Sleeper(t, &cell.Word, p.WakeBit())
 				}
-				if w := cell.Word.Load(); w != c.marked {
-					t.Errorf("the word %#x has become %#x, want %#x", c.word, w, c.marked)
+				if woken := p.settle(owner, w, dead, probed); woken != (dead || passed) {
+					t.Errorf("dead %v, passed %v: somebody was woken: %v", dead, passed, woken)
 				}
-				if _, passed := p.watches.lookout.waiting[me]; passed != c.passed || passed && me.owner != other {
-					t.Errorf("the word %#x: with the lookout, which has seen %d: %v", c.word, me.owner, passed)
-				}
-				if _, stays := w.waiting[me]; stays == c.passed {
-					t.Errorf("the word %#x: with the watch: %v", c.word, stays)
+				for i, me := range asleep {
+					cell, _ := s.Cell(i)
+					c := words[i]
+					inGo, inKernel := len(me.wake) == 1, sys.FutexWake(&cell.Word, 1, sys.AnyBit) == 0
+					now := c.word & format.OwnerMask
+					all := now == other || now == owner && dead
+					if inGo != all || inKernel != (all || now == 0 && probed) {
+						t.Errorf("the word %#x, its owner dead: %v, may probe: %v; woken: in Go %v, in the kernel %v", c.word, dead, probed, inGo, inKernel)
+					}
+					if w := cell.Word.Load(); w != c.marked {
+						t.Errorf("the word %#x has become %#x, want %#x", c.word, w, c.marked)
+					}
 				}
 			}
 		}
 	}
-	p.watches.lookout = lookout{}
 }
 
 // A watch of an owner of whose death nobody tells probes less often after a while.
