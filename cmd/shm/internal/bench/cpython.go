@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +28,10 @@ var script string
 
 const interpreter = "python3"
 
-var errNoPython = errors.New(interpreter + " is not on PATH")
+var (
+	errNoPython = errors.New(interpreter + " is not on PATH")
+	errNoFork   = errors.New("its processes are forked here, which Windows does not do")
+)
 
 func (c cpython) about() About { return c.About }
 
@@ -69,6 +73,9 @@ func placing(n int) string {
 
 // python runs the script, which takes about as long as d, and decodes its answer.
 func python(ctx context.Context, d time.Duration, v any, args ...string) error {
+	if runtime.GOOS == "windows" {
+		return errNoFork
+	}
 	path, err := exec.LookPath(interpreter)
 	if err != nil {
 		return errNoPython

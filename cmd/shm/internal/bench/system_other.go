@@ -13,9 +13,10 @@ import (
 // them yet.
 
 // tie makes a worker end when this process ends, however that happens: see endWithParent.
-// Nothing ends a Python that this process has started.
+// A script has its standard input already, and looks for its parent itself.
 func tie(cmd *exec.Cmd) error {
 	if cmd.Stdin != nil {
+		ownGroup(cmd)
 		return nil
 	}
 	_, err := cmd.StdinPipe() // it is closed when the worker has ended, or with this process
@@ -29,8 +30,6 @@ func endWithParent() {
 		os.Exit(1)
 	}()
 }
-
-func terminateGroup(int) error { return errors.ErrUnsupported }
 
 func seatsFor(int) []int { return nil }
 

@@ -1,8 +1,10 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
+	"os/exec"
 	"time"
 	"unsafe"
 
@@ -38,6 +40,11 @@ func stopwatch() (elapsed func() time.Duration) {
 	start := monotonic()
 	return func() time.Duration { return time.Duration(monotonic() - start) }
 }
+
+// ownGroup does nothing: the script of Python needs fork, and ends at once.
+func ownGroup(*exec.Cmd) {}
+
+func terminateGroup(int) error { return errors.ErrUnsupported }
 
 // kernel returns the name and the version of the operating system.
 func kernel() string {
