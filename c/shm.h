@@ -229,7 +229,7 @@ typedef struct shm_value {
 	uint8_t access, kind;   /* enum shm_access, enum shm_kind */
 	uint8_t hint;           /* enum shm_hint; another number means nothing */
 	char code;              /* type code of a number, one of b B h H i I q Q f d ? c; otherwise 0 */
-	uint64_t claim;         /* of a counter, a gauge or a histogram: which cell is this process's, and its id; 0: not known yet */
+	uint64_t claim __attribute__((aligned(8))); /* of a counter, a gauge or a histogram: which cell is this process's, and its id; 0: not known yet */
 } shm_value;
 
 /* Reads the values of a ring, one after the other. Do not write to its fields. One thread
@@ -429,8 +429,8 @@ typedef struct shm_entry {
  *
  * shm_update_T calls f with a copy of the number, under the lock, and stores what f makes of
  * it. If f returns something else than 0, nothing is stored and nobody is told, and that is
- * the result. The thread is not cancelled in f. f must not use this lock. ns limits the wait
- * for the lock, not f: -ETIMEDOUT.
+ * the result. The thread is not cancelled in f. f must not use this lock: if f unlocks it,
+ * nothing is stored, and the result is -EPERM. ns limits the wait for the lock, not f: -ETIMEDOUT.
  *
  * Published values. A read returns one commit as a whole. It does not wait, with one
  * exception: if 64 copies in a row were overtaken by commits, it asks for the lock, and
@@ -3325,6 +3325,10 @@ SHM_SLOW_ int shm_change_number_(const shm_value *v, void *p, size_t size, int (
 	shm_load_number_(p, size, &x);
 	old = x;
 	int result = shm_call_(f, &x, arg, shm_leave_, (void *)(uintptr_t)v);
+	if (!shm_held_(v)) { /* f has unlocked it: another process may have it by now */
+		shm_permit_(state);
+		return result != 0 ? result : -EPERM;
+	}
 	bool changed = result == 0 && memcmp(&x, &old, size) != 0;
 	if (changed)
 		shm_store_number_(p, size, &x);
@@ -3345,8 +3349,10 @@ SHM_SLOW_ int shm_change_number_(const shm_value *v, void *p, size_t size, int (
 	{                                                                                           \
 		if (v->code != letter || v->access != SHM_LOCKED)                                   \
 			return SHM_ELAYOUT;                                                         \
+		if (i >= shm_length_(v))                                                            \
+			return -EINVAL;                                                             \
 		*p = (type *)(void *)v->data + i;                                                   \
-		return i < shm_length_(v) ? 0 : -EINVAL;                                            \
+		return 0;                                                                           \
 	}                                                                                           \
 	SHM_USE_ static inline int shm_load_##T##_at(const shm_value *v, uint64_t i, type *x)       \
 	{                                                                                           \
@@ -3590,7 +3596,9 @@ SHM_USE_ SHM_SLOW_ int shm_update(const shm_value *v, int (*f)(void *x, void *ar
 	if (err == 0) {
 		shm_copy_out_(v, __atomic_load_n(&v->cell->commit, __ATOMIC_RELAXED), x, size);
 		result = shm_call_(f, x, arg, shm_leave_, (void *)(uintptr_t)v);
-		if (result == 0 && !shm_same_(v, x, end)) {
+		if (!shm_held_(v)) { /* f has unlocked it: another process may have it by now */
+			err = -EPERM;
+		} else if (result == 0 && !shm_same_(v, x, end)) {
 			shm_fill_(v, x, end);
 			err = shm_unlock(v);
 		} else {
@@ -3690,11 +3698,16 @@ static inline void shm_free_versions_(void *arg)
 	free(vs->all);
 }
 
-/* The order in which all processes lock. Segments of one name come together. */
+/* The order in which all processes lock. It reads no memory that others write: qsort
+ * relies on an order that stays. */
 static inline int shm_by_place_(const void *a, const void *b)
 {
 	const struct shm_version_ *x = (const struct shm_version_ *)a, *y = (const struct shm_version_ *)b;
-	uint64_t s = x->segment->header->identity, t = y->segment->header->identity;
+	uint64_t s = x->segment->inode, t = y->segment->inode;
+	if (s == t) {
+		s = x->segment->device;
+		t = y->segment->device;
+	}
 	uintptr_t p = (uintptr_t)x->cell - (uintptr_t)x->segment->mem, q = (uintptr_t)y->cell - (uintptr_t)y->segment->mem;
 	return s != t ? (s > t) - (s < t) : (p > q) - (p < q);
 }

@@ -153,6 +153,7 @@ static void visit(const char *name, int k)
 		MUST(shm_store_##T(&v, x));                                        \
 		MUST(shm_store_##T##_at(&v, 0, sum));                              \
 		WANT(shm_load_##T##_at(&v, 1, &x) == -EINVAL);                     \
+		WANT(shm_load_##T##_at(&v, UINT64_MAX, &x) == -EINVAL);            \
 		MUST(shm_new_array(s, "array-" #T, format, 3, &v));                \
 		for (uint64_t i = 0; i < 3; i++) {                                 \
 			MUST(shm_load_##T##_at(&v, i, &x));                        \
@@ -936,6 +937,18 @@ static int end_thread(int64_t *x, void *arg)
 	return 0;
 }
 
+static int unlock_inside(int64_t *x, void *arg)
+{
+	++*x;
+	return shm_unlock((const shm_value *)arg);
+}
+
+static int unlock_row(void *x, void *arg)
+{
+	((struct row *)x)->n++;
+	return shm_unlock((const shm_value *)arg);
+}
+
 static void *update_and_end(void *v)
 {
 	(void)!shm_update_i64((const shm_value *)v, end_thread, NULL, -1);
@@ -978,6 +991,7 @@ static void numbers_change(shm_segment *s)
 	v.cell->change |= SHM_AWAITED_;
 	MUST(shm_update_i64(&v, keep, NULL, -1));
 	WANT(v.cell->change == (change | SHM_AWAITED_)); /* nobody is told of no change */
+	WANT(shm_update_i64(&v, unlock_inside, &v, -1) == -EPERM); /* another process may have the lock by now */
 	MUST(shm_load_i64(&v, &x));
 	WANT(x == 18 && v.cell->word == 0);
 	WANT(shm_swap_i32(&v, 1, NULL) == SHM_ELAYOUT && shm_update_f64(&v, half, NULL, 0) == SHM_ELAYOUT);
@@ -1060,6 +1074,8 @@ static void published_changes(shm_segment *s)
 	WANT(commit == 1);
 	WANT(shm_update(&a, step_row, &x, &y, sizeof y, -1) == -ECANCELED && shm_update(&a, step_row, NULL, &y, 4, -1) == -EINVAL);
 	MUST(shm_update(&a, same_row, NULL, &y, sizeof y, -1));
+	WANT(shm_update(&a, unlock_row, &a, &y, sizeof y, -1) == -EPERM);
+	MUST(shm_read(&a, &y, sizeof y));
 	WANT(y.n == 2 && shm_next_commit(&a, &commit, 0) == -ETIMEDOUT && a.cell->word == 0);
 	MUST(shm_publish_for(&a, &x, sizeof x, 0));
 	pid_t child = child_with(&a, hold);
