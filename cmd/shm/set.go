@@ -101,6 +101,9 @@ Examples:
 					return a.text, nil
 				})
 				if err != nil {
+					if !report.Empty() { // what is set by now stays set, so it is told
+						err = errors.Join(err, printerFor(c).Report(report))
+					}
 					return err
 				}
 				report.Add(row)
@@ -194,7 +197,7 @@ func withHolder(s *shm.Segment, e shm.Entry, err error) error {
 			}
 		}
 	}
-	return statusError{error: fmt.Errorf("gave up on the lock of %s, which is %s: nothing was changed", form.Name(e.Name), held), status: statusLocked}
+	return statusError{error: fmt.Errorf("gave up on the lock of %s, which is %s: it was not changed", form.Name(e.Name), held), status: statusLocked}
 }
 
 // addCommand returns the command that adds to a number.
@@ -272,13 +275,13 @@ func count[T shm.CounterNumber](s *shm.Segment, p value.Part, delta string, atta
 	if _, unsigned := any(d).(uint64); unsigned && strings.HasPrefix(text, "-") {
 		return form.Row{}, fmt.Errorf("%w: %s is a Counter[uint64], which only grows", strconv.ErrRange, form.Name(p.Entry.Name))
 	}
-	if _, err := sum(d, delta, p.Entry.Hint); err != nil {
+	old := c.Load()
+	if _, err := sum(old, delta, p.Entry.Hint); err != nil {
 		return form.Row{}, err
 	}
 	if _, err := fmt.Sscan(text, &d); err != nil {
 		return form.Row{}, fmt.Errorf("%w: %s: %w", fs.ErrInvalid, form.Text(delta), err)
 	}
-	old := c.Load()
 	c.Add(d)
 	return changed(p, old, c.Load(), p.Entry.Layout), nil
 }

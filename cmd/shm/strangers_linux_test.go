@@ -165,6 +165,7 @@ func TestAddToCounters(t *testing.T) {
 		want   string
 	}{
 		{"I -3", 0, "I: 0 -> -3\n"}, {"U 0x10", 0, "U: 5 -> 21\n"}, {"F 1e3", 0, "F: 0 -> 1000\n"}, {"I 2", 0, "I: -3 -> -1\n"},
+		{"U 18446744073709551615", 1, ""}, {"I -9223372036854775808", 1, ""},
 		{"U -1", 1, ""}, {"U x", 1, ""}, {"I 1.5", 1, ""}, {"I 9223372036854775808", 1, ""}, {"G 1", 1, ""}, {"H 1", 1, ""}, {"I.x 1", 3, ""},
 	} {
 		r := shmTool(t, append([]string{"add", seg}, strings.Fields(c.args)...)...)
@@ -194,5 +195,29 @@ func TestCheckAsksOtherLanguages(t *testing.T) {
 	run.Env = append(run.Env, "PATH=/nonexistent")
 	if status := run.status(); status != 0 || !strings.Contains(run.stdout.String(), "not compared with Python: no python3") || !strings.Contains(run.stdout.String(), "not compared with C: no gcc") {
 		t.Errorf("without tools: %d\n%s%s", status, &run.stdout, &run.stderr)
+	}
+}
+
+// If one of several values cannot be set, set tells which it has set before.
+func TestSetTellsWhatItHasSet(t *testing.T) {
+	seg := filepath.Join(t.TempDir(), "some")
+	s, err := shm.Open(seg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var b struct{ A, B, C shm.Value[int8] }
+	if err := shm.Bind(s, &b); err != nil {
+		t.Fatal(err)
+	}
+	r := shmTool(t, "set", seg, "A=1", "B=1000", "C=3")
+	if r.status != statusFailed || r.stdout != "A: 0 -> 1\n" || strings.Count(r.stderr, "\n") != 1 || b.A.Load() != 1 || b.C.Load() != 0 {
+		t.Errorf("%+v; A is %d, C is %d", r, b.A.Load(), b.C.Load())
+	}
+	b.B.Mutex().Lock()
+	defer b.B.Mutex().Unlock()
+	r = shmTool(t, "set", "-timeout", "50ms", seg, "A=2", "B=1")
+	if r.status != statusLocked || r.stdout != "A: 1 -> 2\n" || !strings.Contains(r.stderr, "lock of B") {
+		t.Errorf("%+v", r)
 	}
 }

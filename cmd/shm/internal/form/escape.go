@@ -45,9 +45,9 @@ func Line(s string) string {
 	return strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(quoted[1 : len(quoted)-1])
 }
 
-// harmless writes the characters of JSON that are not printable as \u escapes. Outside
+// Harmless writes the characters of JSON that are not printable as \u escapes. Outside
 // string literals JSON has none but line feeds.
-func harmless(json []byte) []byte {
+func Harmless(json []byte) []byte {
 	plain := !slices.ContainsFunc(json, func(c byte) bool { return c != '\n' && (c < ' ' || c > '~') })
 	if plain || !bytes.ContainsFunc(json, func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) {
 		return json

@@ -281,7 +281,7 @@ func (e *encoder) encode(v any) ([]byte, error) {
 	if err := e.e.Encode(v); err != nil {
 		return nil, err
 	}
-	return harmless(e.b.Bytes()), nil
+	return Harmless(e.b.Bytes()), nil
 }
 
 // table writes a report as a table, with a line under the header.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"example.org/shm/cmd/shm/internal/form"
 )
@@ -21,6 +22,9 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // guard checks who asks, and says what browsers may do with the answer.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A client that does not read must not keep a scrape for ever: few are answered at a
+		// time. Streams set deadlines of their own.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.patience)) // a connection of HTTP has one
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -71,5 +75,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n'))
+	_, _ = w.Write(append(form.Harmless(b), '\n')) // people look at it on a terminal
 }

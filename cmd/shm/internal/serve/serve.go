@@ -42,12 +42,13 @@ type Server struct {
 	live *live
 	http *http.Server
 
-	pages atomic.Int32 // that are open
+	pages    atomic.Int32  // that are open
+	patience time.Duration // with a client that does not read an answer
 }
 
 // New returns a Server.
 func New(c Config) *Server {
-	s := &Server{c: c, live: newLive(c)}
+	s := &Server{c: c, live: newLive(c), patience: 3 * patience}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics())
 	mux.HandleFunc("GET /healthz", s.health)

@@ -375,6 +375,7 @@
         next = null;
       }
       if (!frame.rows) view = null;
+      document.body.classList.remove("lost");
       $("link").classList.add("live");
       set($("link"), "live");
       const t = frame.t / 1000;
@@ -387,6 +388,7 @@
       document.body.dataset.frame = String(frame.t);
     });
     mine.onerror = () => {
+      document.body.classList.add("lost"); // what is shown is of the last frame
       $("link").classList.remove("live");
       set($("link"), "connection lost, trying again");
       if (mine === source && mine.readyState === EventSource.CLOSED) again = setTimeout(() => { source = null; connect(); }, 2000);
