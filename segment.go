@@ -349,11 +349,11 @@ func (s *Segment) Close() error {
 		return nil
 	}
 	m.detach()
-	s.sleepers.Rouse()
+	s.sleepers.WakeAll()
 	if m.header != nil {
 		// WaitFor returns ErrClosed. If another program has cut the file off, there is no
 		// word to wake it by.
-		_ = m.region.Guarded(func() error { m.dir.Rouse(); return nil })
+		_ = m.region.Guarded(func() error { m.dir.WakeAll(); return nil })
 		m.locks.EndWaits()
 		m.party.Detached(s.file)
 	}

@@ -43,8 +43,8 @@ byte dead;		/* bit id */
 
 /* Of an awaiting process: one of its goroutines sleeps in the kernel for all, the others on their channels. */
 byte sleeping;		/* bit p: somebody of p sleeps in the kernel, or is on the way there or back */
-byte known[2];		/* the chg that all guests of p know */
-byte guests;		/* bit g: g is in its process's lobby */
+byte known[2];		/* the chg that all sleepers of p know */
+byte sleepers;		/* bit g: g is in the group of its process */
 byte token;		/* bit g: its channel holds a token */
 byte asleep;		/* bit p: in FUTEX_WAIT */
 
@@ -75,13 +75,13 @@ Look:
 #ifdef MUT_VALUE_FIRST
 	if :: value >= want -> goto Leave :: value < want fi;
 #endif
-	/* bit 0 is set before the counter is read; whoever finds another than the guests know tells them */
+	/* bit 0 is set before the counter is read; whoever finds another than the sleepers know tells them */
 	atomic {
 		chg = chg | AWAITED; seen = chg;
 #ifndef MUT_QUIET_LOOK
-		if :: seen != known[p] -> token = token | (guests & mask) :: else fi;
+		if :: seen != known[p] -> token = token | (sleepers & mask) :: else fi;
 #endif
-		known[p] = seen; guests = guests | BIT(g)
+		known[p] = seen; sleepers = sleepers | BIT(g)
 	};
 #ifndef MUT_VALUE_FIRST
 	if :: value >= want -> goto Leave :: value < want fi;
@@ -110,7 +110,7 @@ Look:
 	fi;
 Back:
 	/* After a time-out the versions of what the others look at tell who has missed something. */
-	atomic { sleeping = sleeping & ~BIT(p); if :: lost -> token = token | (guests & mask) :: else fi };
+	atomic { sleeping = sleeping & ~BIT(p); if :: lost -> token = token | (sleepers & mask) :: else fi };
 	goto Look;
 
 Park:
@@ -126,9 +126,9 @@ Park:
 
 Leave:	/* the others need somebody in the kernel */
 	atomic {
-		guests = guests & ~BIT(g); token = token & ~BIT(g);
+		sleepers = sleepers & ~BIT(g); token = token & ~BIT(g);
 #ifndef MUT_LEAVES_QUIETLY
-		if :: !(sleeping & BIT(p)) -> token = token | (guests & mask) :: else fi;
+		if :: !(sleeping & BIT(p)) -> token = token | (sleepers & mask) :: else fi;
 #endif
 		if :: g == 0 -> content = true :: else fi;
 		seen = 0

@@ -287,10 +287,10 @@ func TestAwaitThatEnds(t *testing.T) {
 			return nil
 		})
 		fickle.Store(false)
-		o.Rouse()
-		shmtest.Eventually(t, "Rouse makes it call stop", fickle.Load)
+		o.WakeAll()
+		shmtest.Eventually(t, "WakeAll makes it call stop", fickle.Load)
 		stop.Store(true)
-		o.Rouse()
+		o.WakeAll()
 		if r, err := ends.end(t, "the one that is stopped"); r != nil || err != stopped {
 			t.Errorf("stopped: %v, %v", r, err)
 		}
@@ -311,7 +311,7 @@ func TestAwaitThatEnds(t *testing.T) {
 	}
 }
 
-// Rouse and Add wake those who sleep in the kernel: Rouse those of its mapping, Add
+// WakeAll and Add wake those who sleep in the kernel: WakeAll those of its mapping, Add
 // those of all.
 func TestSleepersAreWoken(t *testing.T) {
 	m := newMapping(t)
@@ -323,18 +323,18 @@ func TestSleepersAreWoken(t *testing.T) {
 		t.Fatal(err)
 	}
 	word := &m.Header.Names.Word
-	m.Rouse() // nobody awaits anything
+	m.WakeAll() // nobody awaits anything
 	w := m.await(t.Context(), "n", func() error { return nil })
 	if word.Load()&format.Awaited == 0 {
 		t.Fatal("who awaits a name has not announced that")
 	}
 	mine, others := memtest.Sleeper(t, word, m.owner.WakeBit()), memtest.Sleeper(t, word, other.owner.WakeBit())
-	m.Rouse()
-	shmtest.Within(t, "the sleeper that Rouse wakes", func() { <-mine })
+	m.WakeAll()
+	shmtest.Within(t, "the sleeper that WakeAll wakes", func() { <-mine })
 	mine = memtest.Sleeper(t, word, m.owner.WakeBit())
 	select {
 	case <-others:
-		t.Error("Rouse has woken a sleeper of another mapping")
+		t.Error("WakeAll has woken a sleeper of another mapping")
 	default:
 	}
 	other.added(number("n"))

@@ -195,7 +195,7 @@ func (d *Directory) growths(used int64) map[int64]*format.Record {
 }
 
 // Await sleeps until the directory has the name, and returns its value. If stop
-// returns an error, Await returns that error. Rouse makes it call stop.
+// returns an error, Await returns that error. WakeAll makes it call stop.
 func (d *Directory) Await(ctx context.Context, f *os.File, name string, stop func() error) (r *format.Record, err error) {
 	err = d.names.Wait(ctx, (*namesMapping)(d), &d.header.Names, d.header.Used.Word.Load, func() (bool, error) {
 		if err := stop(); err != nil {
@@ -210,5 +210,5 @@ func (d *Directory) Await(ctx context.Context, f *os.File, name string, stop fun
 	return r, err
 }
 
-// Rouse makes all goroutines in Await call stop.
-func (d *Directory) Rouse() { d.names.Rouse((*namesMapping)(d), &d.header.Names) }
+// WakeAll makes all goroutines in Await call stop.
+func (d *Directory) WakeAll() { d.names.WakeAll((*namesMapping)(d), &d.header.Names) }

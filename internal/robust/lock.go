@@ -201,7 +201,7 @@ func (t *Table) EndWaits() {
 	}
 	for _, l := range locks {
 		unlessCutOff(func() {
-			l.group.Rouse((*mapping)(l), l.change)
+			l.group.WakeAll((*mapping)(l), l.change)
 			for i := 0; i < tries && l.endWaits(); i++ {
 				time.Sleep(time.Millisecond)
 			}

@@ -22,7 +22,7 @@ type waiter struct {
 	granted    bool   // the word was kept for it, and it is out of the queue; guarded by queue.mu
 	slept      bool   // in the kernel, or with a watch instead: others may be there still
 	first      uint32 // the owner for which it has first slept, 0 if there was none
-	lively     bool   // the lock has had another owner since
+	changed    bool   // the lock has had another owner since
 	outlasted  uint32 // the owner at the beginning of its last sleep, if the time of that one ended
 	timer      *time.Timer
 	bubbled    *wait.Bubbled // in a bubble of testing/synctest, in place of wake and timer
@@ -39,7 +39,7 @@ func takeWaiter(opening uint32) *waiter {
 	}
 	w := waiters.Get().(*waiter)
 	w.granted, w.slept, w.since, w.opening = false, false, now, opening
-	w.first, w.lively, w.outlasted = 0, false, 0
+	w.first, w.changed, w.outlasted = 0, false, 0
 	select {
 	case <-w.wake: // a token of its last use
 	default:
@@ -98,7 +98,7 @@ func (w *waiter) meets(owner uint32) {
 	case w.first == 0:
 		w.first = owner
 	case owner != w.first:
-		w.lively = true
+		w.changed = true
 	}
 }
 
@@ -106,7 +106,7 @@ func (w *waiter) meets(owner uint32) {
 // that was below wait.Short.
 func (w *waiter) turned() time.Duration {
 	waited := time.Duration(sys.Monotonic() - w.since)
-	if !w.lively || waited < wait.Short {
+	if !w.changed || waited < wait.Short {
 		return 0
 	}
 	return waited

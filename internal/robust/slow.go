@@ -251,7 +251,7 @@ func (l *Lock) sleep(ctx context.Context, me *waiter, w uint32) {
 		return
 	}
 	patience := wait.Short
-	switch passes := l.turned > 0 || me.lively && waited >= wait.Short; {
+	switch passes := l.turned > 0 || me.changed && waited >= wait.Short; {
 	case owner == 0:
 	case passes && me.outlasted != owner:
 		// Each owner but the last gives a sign of life: its release. So there is nothing to

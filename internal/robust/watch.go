@@ -115,7 +115,7 @@ func (p *Party) settle(owner uint32, w *watch, dead, probed bool) (woken bool) {
 		switch now := l.mark(); {
 		case now == owner && dead, now != 0 && now != owner:
 			woken = true
-			l.rouse(me)
+			l.wakeWaiter(me)
 		case now == 0 && probed:
 			l.wakeOne()
 		}
@@ -141,8 +141,8 @@ func (l *Lock) mark() (owner uint32) {
 // before it could.
 func (l *Lock) wakeOne() { sys.FutexWake(&l.cell.Word, 1, sys.AnyBit) }
 
-// rouse wakes a waiter of this process, wherever it sleeps.
-func (l *Lock) rouse(me *waiter) {
+// wakeWaiter wakes a waiter of this process, wherever it sleeps.
+func (l *Lock) wakeWaiter(me *waiter) {
 	me.signal()
 	sys.FutexWake(&l.cell.Word, math.MaxInt32, l.party.WakeBit())
 }

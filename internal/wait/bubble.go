@@ -45,7 +45,7 @@ func (b *Bubbled) Signal() {
 }
 
 const (
-	bubbleNap = time.Millisecond // of the system's time
+	bubbleSleep = time.Millisecond // of the system's time
 	// So many sleeps of the bubble's time are as long as those of the system's, so
 	// that a time-out in a bubble leaves other processes some time. Later ones
 	// double, since what the goroutine waits for may be an hour away in the bubble.
@@ -56,7 +56,7 @@ const (
 // Sleep sleeps until Signal, until ctx is done, or for some time.
 func (b *Bubbled) Sleep(ctx context.Context) {
 	defer b.endWith(ctx)()
-	if b.nap(&b.rung, 0, sys.AnyBit, bubbleNap) {
+	if b.sleepFor(&b.rung, 0, sys.AnyBit, bubbleSleep) {
 		b.let(b.pause())
 	}
 }
@@ -67,7 +67,7 @@ func (b *Bubbled) Sleep(ctx context.Context) {
 // Preconditions: those of Kernel.
 func (b *Bubbled) SleepOn(ctx context.Context, word *atomic.Uint32, seen, bit uint32) {
 	defer b.endWith(ctx)()
-	if b.nap(word, seen, bit, bubbleNap) && word.Load() == seen {
+	if b.sleepFor(word, seen, bit, bubbleSleep) && word.Load() == seen {
 		b.let(b.pause())
 	}
 }
@@ -79,7 +79,7 @@ func (b *Bubbled) SleepOn(ctx context.Context, word *atomic.Uint32, seen, bit ui
 func (b *Bubbled) SleepRemote(ctx context.Context, word *atomic.Uint32, seen, bit uint32, d time.Duration) {
 	defer b.endWith(ctx)()
 	start := sys.Monotonic()
-	if b.nap(word, seen, bit, d) && word.Load() == seen {
+	if b.sleepFor(word, seen, bit, d) && word.Load() == seen {
 		b.let(time.Duration(sys.Monotonic() - start))
 	}
 }
@@ -87,12 +87,12 @@ func (b *Bubbled) SleepRemote(ctx context.Context, word *atomic.Uint32, seen, bi
 // pause returns how long the next sleep of the bubble's time is.
 func (b *Bubbled) pause() time.Duration {
 	b.rounds++
-	return min(bubbleNap<<min(max(b.rounds-bubbleEqual, 0), 20), bubbleLongest)
+	return min(bubbleSleep<<min(max(b.rounds-bubbleEqual, 0), 20), bubbleLongest)
 }
 
-// nap sleeps in the kernel for at most d of the system's time, and reports whether
+// sleepFor sleeps in the kernel for at most d of the system's time, and reports whether
 // nobody has signalled. If no slot is free it sleeps on no word.
-func (b *Bubbled) nap(word *atomic.Uint32, seen, bit uint32, d time.Duration) bool {
+func (b *Bubbled) sleepFor(word *atomic.Uint32, seen, bit uint32, d time.Duration) bool {
 	if b.rung.Swap(0) != 0 {
 		return false
 	}
@@ -100,7 +100,7 @@ func (b *Bubbled) nap(word *atomic.Uint32, seen, bit uint32, d time.Duration) bo
 		sys.FutexWait(word, seen, bit, d)
 		kernelSlots.giveBack()
 	} else {
-		sys.Pause(bubbleNap)
+		sys.Pause(bubbleSleep)
 	}
 	return b.rung.Swap(0) == 0
 }

@@ -259,9 +259,9 @@ func (g *Group) missed() bool {
 	return false
 }
 
-// Rouse makes all sleepers look, for a reason that the word does not count. It
+// WakeAll makes all sleepers look, for a reason that the word does not count. It
 // returns when none of them sleeps in the kernel any more.
-func (g *Group) Rouse(m Mapping, word *format.ChangeWord) {
+func (g *Group) WakeAll(m Mapping, word *format.ChangeWord) {
 	const tries = 1000 // where a file was cut off, no wake-up reaches a sleeper
 	sleep := g.Tell(m, word)
 	for i := 0; i < tries && g.goesOn(sleep); i++ {
@@ -271,7 +271,7 @@ func (g *Group) Rouse(m Mapping, word *format.ChangeWord) {
 	}
 }
 
-// Tell is Rouse that does not wait. It returns the number of the sleep in the kernel
+// Tell is WakeAll that does not wait. It returns the number of the sleep in the kernel
 // that it has ended, unless that was about to begin; 0 if there is none.
 func (g *Group) Tell(m Mapping, word *format.ChangeWord) (sleep uint64) {
 	signalBubbled(&word.Word)

@@ -235,10 +235,10 @@ func TestAwaitBesideASlowLook(t *testing.T) {
 	shmtest.Within(t, "the second one sees its number", func() { <-done })
 }
 
-// Rouse makes all look, for a reason that the word does not know.
+// WakeAll makes all look, for a reason that the word does not know.
 func TestRouse(t *testing.T) {
 	x := newNumber().patient()
-	x.Rouse(readWrite, x.word) // nobody
+	x.WakeAll(readWrite, x.word) // nobody
 	var closed atomic.Bool
 	mistake := errors.New("closed")
 	const sleepers = 8
@@ -257,7 +257,7 @@ func TestRouse(t *testing.T) {
 	closed.Store(true)
 	// The one that sleeps may only be about to.
 	shmtest.Eventually(t, "all have looked", func() bool {
-		x.Rouse(readWrite, x.word)
+		x.WakeAll(readWrite, x.word)
 		return len(returned) == sleepers
 	})
 	for range sleepers {
@@ -267,7 +267,7 @@ func TestRouse(t *testing.T) {
 	}
 	x.rest(t)
 	if w := x.word.Word.Load(); w != format.Awaited {
-		t.Errorf("the word is %#x: Rouse has changed it", w)
+		t.Errorf("the word is %#x: WakeAll has changed it", w)
 	}
 }
 

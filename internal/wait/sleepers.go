@@ -9,7 +9,7 @@ type Sleepers struct {
 	all map[chan struct{}]struct{}
 }
 
-// Join makes Rouse send a token to wake, a channel of one token, until the caller calls
+// Join makes WakeAll send a token to wake, a channel of one token, until the caller calls
 // leave. It does nothing for a goroutine in a bubble, whose channel is not for others:
 // that one looks by itself.
 func (s *Sleepers) Join(wake chan struct{}) (leave func()) {
@@ -29,8 +29,8 @@ func (s *Sleepers) Join(wake chan struct{}) (leave func()) {
 	}
 }
 
-// Rouse wakes all.
-func (s *Sleepers) Rouse() {
+// WakeAll wakes all.
+func (s *Sleepers) WakeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for wake := range s.all {

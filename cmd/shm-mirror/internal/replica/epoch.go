@@ -9,8 +9,8 @@ import (
 	"example.org/shm/cmd/shm-mirror/internal/wire"
 )
 
-// recall finds out what the agent before this one has stored.
-func (a *agent) recall() (err error) {
+// restore finds out what the agent before this one has stored.
+func (a *agent) restore() (err error) {
 	if a.commits, err = openNumbers(a.segment, commitsPrefix); err != nil {
 		return err
 	}
@@ -31,11 +31,11 @@ func (a *agent) recall() (err error) {
 	if heard := a.st.Heard.Load(); heard != 0 && a.st.Stale.Load() == 0 {
 		a.st.Stale.Store(heard) // the agent before this one was killed, and nobody listened since
 	}
-	return a.forgive()
+	return a.resetRefused()
 }
 
-// forgive begins to count anew what is refused.
-func (a *agent) forgive() error {
+// resetRefused begins to count anew what is refused.
+func (a *agent) resetRefused() error {
 	for _, k := range a.parts {
 		k.refused = false
 	}
@@ -97,5 +97,5 @@ func (a *agent) begin(m *wire.Meta) error {
 	if err := a.st.Epochs.Store(strings.Join(text, " ")); err != nil {
 		return err
 	}
-	return a.forgive()
+	return a.resetRefused()
 }

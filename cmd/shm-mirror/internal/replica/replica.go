@@ -108,7 +108,7 @@ func keepOne(ctx context.Context, conn *broker.Conn, o Options) error {
 		st.Agent.Unlock()
 		_ = s.Close()
 	}()
-	if err := a.recall(); err != nil {
+	if err := a.restore(); err != nil {
 		return err
 	}
 	a.tell(Waiting)

@@ -7,7 +7,7 @@
 // share an anonymous segment, and die with the process that has started them. So
 // nothing is left behind, however a run ends.
 //
-//	Run ─ count.go, kill.go ─ crew.go ─ process.go ═ worker.go ─ way.go
+//	Run ─ count.go, kill.go ─ workers.go ─ process.go ═ worker.go ─ way.go
 //	      a measurement       its processes          in each process
 //	    └ cpython.go ─ process.go ═ cpython.py
 package bench

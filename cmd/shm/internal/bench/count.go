@@ -25,11 +25,11 @@ func (w way) contend(ctx context.Context, actors int, d time.Duration) (r Conten
 	if w.local() {
 		clients, each = 1, actors
 	}
-	c, err := gather(ctx, w, clients, d)
+	c, err := startWorkers(ctx, w, clients, d)
 	if err != nil {
 		return r, err
 	}
-	defer c.dismiss()
+	defer c.stop()
 	var seats []int
 	if !w.float {
 		seats = seatsFor(actors)
@@ -43,7 +43,7 @@ func (w way) contend(ctx context.Context, actors int, d time.Duration) (r Conten
 		case seats != nil:
 			here = seats[i : i+1]
 		}
-		if _, err := c.hire(j, here); err != nil {
+		if _, err := c.add(j, here); err != nil {
 			return r, err
 		}
 	}

@@ -60,11 +60,11 @@ func killAll(ctx context.Context, s subject) (k Kill, err error) {
 // kill kills a process in the middle of an increment while another process wants to
 // increment, and finds out what the other process can do.
 func (w way) kill(ctx context.Context) (r round, err error) {
-	c, err := gather(ctx, w, 1, 0)
+	c, err := startWorkers(ctx, w, 1, 0)
 	if err != nil {
 		return r, err
 	}
-	defer c.dismiss()
+	defer c.stop()
 	killed, err := shm.NewAtomic[int64](c.segment, nameOfKilled, 0)
 	if err != nil {
 		return r, err
@@ -73,7 +73,7 @@ func (w way) kill(ctx context.Context) (r round, err error) {
 	if err != nil {
 		return r, err
 	}
-	victim, follower, err := c.cast()
+	victim, follower, err := c.victimAndFollower()
 	if err != nil {
 		return r, err
 	}
@@ -107,21 +107,21 @@ func (w way) kill(ctx context.Context) (r round, err error) {
 	return r, nil
 }
 
-// cast starts a victim, and then the process that follows it. They are the same
+// victimAndFollower starts a victim, and then the process that follows it. They are the same
 // process if the actors are goroutines.
-func (c *crew) cast() (victim, follower *process, err error) {
+func (c *workers) victimAndFollower() (victim, follower *process, err error) {
 	switch {
 	case c.way.local():
-		victim, err = c.hireReady(job{Role: both})
+		victim, err = c.addReady(job{Role: both})
 		return victim, victim, err
 	case c.way.owned:
 		victim = c.owner
 	default:
-		if victim, err = c.hireReady(job{Role: holds}); err != nil {
+		if victim, err = c.addReady(job{Role: holds}); err != nil {
 			return nil, nil, err
 		}
 	}
-	follower, err = c.hireReady(job{Role: follows})
+	follower, err = c.addReady(job{Role: follows})
 	return victim, follower, err
 }
 

@@ -70,7 +70,7 @@ func TestWorkersEndWithParent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := gather(context.Background(), w, 1, time.Minute)
+		c, err := startWorkers(context.Background(), w, 1, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}

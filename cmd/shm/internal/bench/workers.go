@@ -12,8 +12,8 @@ import (
 	"example.org/shm"
 )
 
-// crew has the workers of one measurement, and what they share.
-type crew struct {
+// workers is the processes of one measurement, and what they share.
+type workers struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	way      way
@@ -31,14 +31,14 @@ const patience = 30 * time.Second
 
 var errSlow = errors.New("a worker did not answer in time")
 
-// gather makes a crew with what its clients share, and starts the owner if the way has
-// one. The caller must call dismiss.
-func gather(ctx context.Context, w way, clients int, d time.Duration) (_ *crew, err error) {
-	c := &crew{way: w}
+// startWorkers makes what the clients of a measurement share, and starts the owner if the way has
+// one. The caller must call stop.
+func startWorkers(ctx context.Context, w way, clients int, d time.Duration) (_ *workers, err error) {
+	c := &workers{way: w}
 	c.ctx, c.cancel = context.WithTimeoutCause(ctx, d+patience, errSlow)
 	defer func() {
 		if err != nil {
-			c.dismiss()
+			c.stop()
 		}
 	}()
 	if c.segment, err = shm.Anonymous(nil); err != nil {
@@ -75,8 +75,8 @@ func gather(ctx context.Context, w way, clients int, d time.Duration) (_ *crew, 
 	return c, nil
 }
 
-// hire starts a worker.
-func (c *crew) hire(j job, cpus []int) (*process, error) {
+// add starts a worker.
+func (c *workers) add(j job, cpus []int) (*process, error) {
 	var files []*os.File
 	if c.way.owned {
 		files = []*os.File{c.requests.w, c.replies[j.Client].r}
@@ -89,9 +89,9 @@ func (c *crew) hire(j job, cpus []int) (*process, error) {
 	return p, nil
 }
 
-// hireReady starts a worker and waits until the worker is ready.
-func (c *crew) hireReady(j job) (*process, error) {
-	p, err := c.hire(j, nil)
+// addReady starts a worker and waits until the worker is ready.
+func (c *workers) addReady(j job) (*process, error) {
+	p, err := c.add(j, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (c *crew) hireReady(j job) (*process, error) {
 }
 
 // start runs this program again as a worker.
-func (c *crew) start(j job, cpus []int, files []*os.File) (*process, error) {
+func (c *workers) start(j job, cpus []int, files []*os.File) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -123,18 +123,18 @@ func (c *crew) start(j job, cpus []int, files []*os.File) (*process, error) {
 }
 
 // begin starts all workers at the same time: they wait for the end of one pipe.
-func (c *crew) begin() error { return c.gate.w.Close() }
+func (c *workers) begin() error { return c.gate.w.Close() }
 
-// why returns err, or the reason why the context of the crew has ended.
-func (c *crew) why(err error) error {
+// why returns err, or the reason why the context of the workers has ended.
+func (c *workers) why(err error) error {
 	if err != nil && c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
 	}
 	return err
 }
 
-// dismiss ends all processes of the crew and closes what they share.
-func (c *crew) dismiss() {
+// stop ends all processes and closes what they share.
+func (c *workers) stop() {
 	c.cancel()
 	if c.owner != nil {
 		c.owner.stop()
