@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 )
 
 // Errors wrap one of these together with the path of the segment or the name of
@@ -27,8 +28,14 @@ var (
 	TooLong  = errors.New("shm: value too long")                    // a string or name does not fit; nothing was changed
 )
 
+// descriptors is what a process is told that has too many files open.
+var descriptors = fmt.Errorf("%w: close some, or raise the limit (ulimit -n)", syscall.EMFILE)
+
 // Path returns an *fs.PathError.
 func Path(op, path string, err error) error {
+	if err == syscall.EMFILE {
+		err = descriptors
+	}
 	return &fs.PathError{Op: op, Path: path, Err: err}
 }
 

@@ -12,3 +12,6 @@ func FilesWithLocks() int {
 	defer held.Unlock()
 	return len(held.by)
 }
+
+// Explained says what an error means, and what to do.
+func Explained(err error) error { return explained(err) }

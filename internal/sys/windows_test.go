@@ -69,6 +69,10 @@ func TestCreateOnWindows(t *testing.T) {
 	if _, err := sys.CreateNamed(path, 0o600, nil, 4096); !errors.Is(err, fs.ErrExist) || !shmtest.IsPathError(err, path) {
 		t.Errorf("an existing name: %v", err)
 	}
+	remote := `\\computer.invalid\share\segment`
+	if _, err := sys.CreateNamed(remote, 0o600, nil, 4096); !errors.Is(err, errors.ErrUnsupported) || !shmtest.IsPathError(err, remote) || !strings.Contains(err.Error(), "network drive") {
+		t.Errorf("on another computer: %v", err)
+	}
 	if _, err := sys.CreateNamed(filepath.Join(dir, "none", "x"), 0o600, nil, 4096); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
@@ -109,6 +113,24 @@ func TestBesideOnWindows(t *testing.T) {
 		}
 		if _, err := os.Stat(other); err != nil {
 			t.Errorf("%.20q: a stranger's file is gone: %v", base, err)
+		}
+	}
+}
+
+// Errors of Windows whose texts do not say what to do.
+func TestExplainedErrors(t *testing.T) {
+	for err, want := range map[error]struct {
+		is   error
+		text string
+	}{
+		windows.ERROR_DISK_FULL:         {syscall.ENOSPC, "make room"},
+		windows.ERROR_HANDLE_DISK_FULL:  {syscall.ENOSPC, "make room"},
+		windows.ERROR_SHARING_VIOLATION: {windows.ERROR_SHARING_VIOLATION, "virus scanner"},
+		windows.ERROR_WRITE_PROTECT:     {fs.ErrPermission, "write-protected"},
+		windows.ERROR_DELETE_PENDING:    {fs.ErrNotExist, "being removed"},
+	} {
+		if got := sys.Explained(err); !errors.Is(got, want.is) || !errors.Is(got, err) || !strings.Contains(got.Error(), want.text) {
+			t.Errorf("%v: %v", err, got)
 		}
 	}
 }
