@@ -1511,6 +1511,18 @@ static inline int shm_path_(const char *name, char **path)
 	return 0;
 }
 
+/* Moves a descriptor to a number from 3 on. A program may have closed its standard input,
+ * output or error, and what it prints there must not go into a segment. Returns a
+ * negative number as it is. */
+static inline int shm_beyond_stdio_(int fd)
+{
+	if (fd < 0 || fd > 2)
+		return fd;
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3), err = errno;
+	close(fd);
+	return own >= 0 ? own : -err;
+}
+
 static inline int shm_open_existing_(const char *path, bool read_only)
 {
 	int fd;
@@ -1610,7 +1622,7 @@ SHM_SLOW_ int shm_reopen_(const shm_segment *s, bool read_only)
 	if (fd < 0 && s->path != NULL) /* there is no /proc, or it refuses: the path serves if it leads to the same file */
 		fd = shm_open_existing_(s->path, read_only);
 	if (fd >= 0 && shm_stat_(s, fd, &st) == 0)
-		return fd;
+		return shm_beyond_stdio_(fd);
 	if (fd >= 0)
 		close(fd);
 	return SHM_ENOLEASE;
@@ -5922,6 +5934,8 @@ SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, con
 	struct shm_table_ t;
 	struct stat st;
 	uint32_t type;
+	if ((fd = shm_beyond_stdio_(fd)) < 0)
+		return fd;
 	int err = shm_filesystem_(fd, &type);
 	if (err == 0)
 		err = shm_read_header_(fd, &size, &header);
@@ -6429,7 +6443,7 @@ static inline int shm_receive_(int socket, dev_t device, ino_t inode, int flags)
 		fstat(fds[0], &st) == 0 && S_ISREG(st.st_mode) && st.st_dev == device && st.st_ino == inode;
 	for (size_t i = 0; i < count && !good; i++)
 		close(fds[i]);
-	return good ? fds[0] : -ENOENT;
+	return good ? shm_beyond_stdio_(fds[0]) : -ENOENT;
 }
 
 /* Keeps the descriptions of a file that the parent of this process has left in sockets, and
@@ -6473,7 +6487,7 @@ SHM_SLOW_ void shm_receive_all_(dev_t device, ino_t inode)
 }
 
 /* Sends a description of the segment's file, which nobody else has, to who has the other
- * end of a socket. Returns that end, or -1. */
+ * end of a socket. Returns that end, or a negative number. */
 SHM_SLOW_ int shm_send_(shm_segment *s)
 {
 	union { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof(int))]; } control;
@@ -6505,7 +6519,7 @@ SHM_SLOW_ int shm_send_(shm_segment *s)
 	close(fd);
 	close(ends[1]);
 	if (sent == 1)
-		return ends[0];
+		return shm_beyond_stdio_(ends[0]);
 	close(ends[0]);
 	return -1;
 }

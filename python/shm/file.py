@@ -410,10 +410,24 @@ def give_back(fd, start, n):
     _libc.fallocate(fd, punch_hole_and_keep_size, ctypes.c_long(start), ctypes.c_long(n))
 
 
+def beyond_stdio(fd):
+    """Return the descriptor, or a duplicate from 3 on instead of it.
+
+    A program may have closed its standard input, output or error, and what it prints there
+    must not go into a segment.
+    """
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
 def reopen(fd, path, flags=os.O_RDWR):
     """Open a descriptor's file again; return a descriptor whose open file description no child shares."""
     try:
-        return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
+        return beyond_stdio(os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC))
     except OSError:
         if "/" not in path:
             raise
@@ -430,7 +444,7 @@ def open_again(path, device, inode, read_only):
     if (st.st_dev, st.st_ino) != (device, inode):
         os.close(fd)
         raise NotFoundError(errno.ENOENT, "the segment was removed, and the path leads to another file", path)
-    return fd
+    return beyond_stdio(fd)
 
 
 def read_header(fd, path):

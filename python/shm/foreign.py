@@ -97,7 +97,7 @@ def open_foreign(name, *, readonly=False, mode=0o600):
     name = file.check_name(name)
     path = file.path_of(name)
     with file.naming_missing(path):
-        fd = file.open_existing(path, readonly, mode)
+        fd = file.beyond_stdio(file.open_existing(path, readonly, mode))
     try:
         return Foreign(name, path, fd, readonly)
     except BaseException:

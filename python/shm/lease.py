@@ -110,7 +110,7 @@ def _waiting(s, key, flags):
     if len(message) == 1 and len(fds) == 1:
         st = os.fstat(fds[0])
         if (st.st_dev, st.st_ino) == key and fcntl.fcntl(fds[0], fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR:
-            return fds[0]
+            return file.beyond_stdio(fds[0])
     for fd in fds:
         os.close(fd)
     return None

@@ -10,7 +10,7 @@ from . import ask, header, lease, memory
 from .change import Change
 from .directory import Directory
 from .errors import ArgumentError, ArgumentTypeError, NotFoundError
-from .file import home_of, in_memory, open_again, read_header
+from .file import beyond_stdio, home_of, in_memory, open_again, read_header
 from .reentry import Exclusion
 
 _attached = {}  # (device, inode, read_only) to a weak reference, so that each file is mapped once
@@ -138,7 +138,7 @@ def attach(fd, path, read_only):
     The Mapping owns the descriptor. If there is an error or the file is mapped already,
     attach closes the descriptor. Raises FormatError, VersionError, OSError.
     """
-    m, unfit = _lock.run(_attach, fd, path, read_only)
+    m, unfit = _lock.run(_attach, beyond_stdio(fd), path, read_only)
     m.directory.attach(unfit)
     return m
 

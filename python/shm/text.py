@@ -376,13 +376,16 @@ class _Reader:
                     i += 2
                 elif c in _NUMBERED:
                     digits = s[i + 2 : i + 2 + _NUMBERED[c]]
-                    if len(digits) != _NUMBERED[c] or not digits.isalnum():
+                    if len(digits) != _NUMBERED[c] or not (digits.isascii() and digits.isalnum()):
                         raise IndexError
                     n = int(digits, 16)
                     out += bytes([n]) if c == "x" else chr(n).encode()
                     i += 2 + len(digits)
                 else:
-                    out.append(int(s[i + 1 : i + 4], 8))
+                    digits = s[i + 1 : i + 4]
+                    if len(digits) != 3 or digits.strip("01234567"):
+                        raise IndexError
+                    out.append(int(digits, 8))
                     i += 4
         except (IndexError, ValueError, OverflowError):
             self.fail(path, f"expected a string in quotes, found {s[start:start + 40]!r}")

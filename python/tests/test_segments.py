@@ -985,6 +985,25 @@ class Hostile(Case):
         self.assertEqual(other.line(), "0")
         self.assertEqual((v.get_lock()._hold.level(), m[0]._hold.level()), (-1, -1))
 
+    def test_without_standard_files(self):
+        """What a program prints that has closed its standard files does not go into a segment."""
+        program = (
+            "import os, sys, shm\n"
+            "os.close(0), os.close(1), os.close(2)\n"
+            "with shm.open(sys.argv[1], create=True) as seg, shm.anonymous() as other, shm.open_foreign(sys.argv[1]) as foreign:\n"
+            "    seg.value('v', 'q').add(1), other.value('v', 'q').add(1)\n"
+            "    fds = [seg.fileno(), other.fileno(), foreign._fd, seg._mapping.lease._once['control'], other._mapping.lease._once['control']]\n"
+            "    with seg.passing() as more:\n"
+            "        fds += more['pass_fds']\n"
+            "    try:\n"
+            "        os.write(2, b'damage')\n"
+            "    except OSError:\n"
+            "        os._exit(0 if min(fds) > 2 else 3)\n"
+            "os._exit(4)\n"
+        )
+        self.assertEqual(subprocess.run([sys.executable, "-c", program, self.name], timeout=600).returncode, 0)
+        self.assertEqual(self.open(readonly=True)["v"].value, 1)
+
     def test_arguments(self):
         seg = self.open(create=True, max_size=1 << 20)
         text, v = seg.string("s", 8), seg.value("v", "q", 3)
@@ -997,6 +1016,7 @@ class Hostile(Case):
             *((lambda x=x: shm.open_fd(x), shm.ArgumentTypeError) for x in (None, "3", b"3", 1.5, [], pathlib.Path("x"))),
             *((lambda x=x: shm.open_fd(x), shm.ArgumentError) for x in (-1, 2**31, 2**70)),
             *((lambda x=x: seg.entry("v").parse(x), shm.ArgumentTypeError) for x in (None, 5, b"5", ["5"], {"v": 5}, {0: 1})),
+            *((lambda x=x: seg.entry("s").parse(x), shm.ArgumentError) for x in ('"\\ 12"', '"\\1_2"', '"\\+12"', '"\\x\u0663\u0663"', '"\\400"', '"\\12"')),
             *((lambda x=x: seg.entry("v").update(lambda _: x), shm.ArgumentTypeError) for x in (None, 5, b"5", {0: 1})),
             *((lambda x=x: shm.type_of(x), shm.ArgumentTypeError) for x in (None, 5, "q", b"q", ctypes.c_int, memoryview(b"x"))),
             *((lambda x=x: shm.parse_layout(x), shm.ArgumentTypeError) for x in (None, 5, b"<q", ctypes.c_int, [])),

@@ -32,7 +32,7 @@ func TestCFaults(t *testing.T) {
 	program := cProgram(t, "faults.c")
 	for _, mode := range []string{
 		"grown", "refused", "cancelled", "closed", "signals", "unprivileged", "blocked", "trusted", "dump", "gives back",
-		"indexes", "full", "completes", "repairs", "waits briefly", "power", "killed", "threads",
+		"indexes", "full", "completes", "repairs", "waits briefly", "power", "killed", "threads", "stdio",
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

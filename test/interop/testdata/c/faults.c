@@ -409,6 +409,29 @@ static void closed(const char *name)
 	shm_detach(t);
 }
 
+/* What a program prints that has closed its standard files does not go into a segment. */
+static void stdio(const char *name)
+{
+	shm_segment *s, *t;
+	shm_value v, w;
+	shm_passing p;
+	close(0);
+	close(1); /* checks that fail print to 2 */
+	MUST(shm_attach(&s, name, NULL));
+	MUST(shm_anonymous(&t, NULL));
+	MUST(shm_new_mutex(s, "m", &v));
+	MUST(shm_new_mutex(t, "m", &w));
+	MUST(shm_lock(&v));
+	MUST(shm_lock(&w));
+	MUST(shm_pass(s, &p));
+	WANT(s->fd > 2 && s->ctl > 2 && t->fd > 2 && t->ctl > 2 && p.fd > 2 && p.socket > 2);
+	WANT(write(1, "damage", 6) == -1 && errno == EBADF);
+	MUST(shm_unlock(&v)); /* no lease has gone with the numbers that were closed */
+	shm_pass_end(&p);
+	shm_detach(s);
+	shm_detach(t);
+}
+
 /* A signal interrupts calls of the system. */
 static void signals(const char *name)
 {
@@ -1115,7 +1138,7 @@ int main(int argc, char **argv)
 	static const struct { const char *mode; void (*run)(const char *); } modes[] = {
 		{"grown", grown}, {"refused", refused}, {"cancelled", cancelled}, {"closed", closed}, {"signals", signals}, {"unprivileged", unprivileged},
 		{"blocked", blocked}, {"trusted", trusted}, {"dump", dump}, {"gives back", gives_back}, {"creation", creation},
-		{"indexes", indexes}, {"full", full}, {"completes", completes}, {"repairs", repairs}, {"waits briefly", waits_briefly}, {"power", power}, {"killed", killed}, {"threads", threads}};
+		{"indexes", indexes}, {"full", full}, {"completes", completes}, {"repairs", repairs}, {"waits briefly", waits_briefly}, {"power", power}, {"killed", killed}, {"threads", threads}, {"stdio", stdio}};
 	for (size_t i = 0; argc == 3 && i < sizeof modes / sizeof modes[0]; i++)
 		if (strcmp(argv[1], modes[i].mode) == 0) {
 			modes[i].run(argv[2]);
