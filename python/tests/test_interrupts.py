@@ -392,6 +392,8 @@ class Interrupts(Case):
                     self.assertEqual(self.state(x.get_lock()), {}, (name, step, place))
                 if place is None:
                     break
+        v.update(lambda x: handler() or x)  # also where a change is one step
+        self.assertEqual([v.value, d.value, s.load().x], [*counts.values()])
         self.assertGreater(tried, 10)
         self.assertGreater(done, 0)
         self.assertGreater(refused, 0)

@@ -103,7 +103,7 @@ class Free(unittest.TestCase):
 
 
 # Methods that only the other modules of the package use.
-INTERNAL = {"Mutex": {"put", "change", "begin_edit", "overlap", "return_to"}}
+INTERNAL = {"Mutex": {"put", "change", "begin_edit", "overlap", "lost", "still_changing", "return_to"}}
 
 
 def public(names):
