@@ -1864,6 +1864,21 @@ SHM_SLOW_ void shm_wake_one_(struct shm_cell_ *c, uint32_t starve)
 		shm_futex_wake_(&c->word, 1);
 }
 
+/* Looks at a lock's word so many times, and reports whether it changes. Before each look is a
+ * pause of turns of an empty loop, twice as long each time. To sleep and to be woken costs
+ * both processes many times the three microseconds of four pauses from 500 turns on. The pauses
+ * leave the cache line to the owner, which may take and release the lock in them a hundred times. */
+static inline bool shm_moves_(struct shm_cell_ *c, uint32_t w, int pause, int looks)
+{
+	for (int i = 0; i < looks; i++) {
+		for (int turns = pause << (i & 7); turns > 0; turns--)
+			__asm__ volatile("");
+		if (__atomic_load_n(&c->word, __ATOMIC_SEQ_CST) != w)
+			return true;
+	}
+	return false;
+}
+
 /* Waits for a lock that the fast path did not get, or gives up at a point in time. */
 static inline int shm_wait_lock_(shm_segment *s, struct shm_cell_ *c, int64_t until)
 {
@@ -1882,9 +1897,7 @@ static inline int shm_wait_lock_(shm_segment *s, struct shm_cell_ *c, int64_t un
 		}
 		if (owner != 0 && owner != id && shm_take_over_(s, c, w, &dead))
 			return 0;
-		bool moved = false;
-		for (int i = 0; i < (owner == id ? 30 : 4) && !moved; i++)
-			moved = __atomic_load_n(&c->word, __ATOMIC_SEQ_CST) != w;
+		bool moved = shm_moves_(c, w, owner == id ? 0 : 500, owner == id ? 30 : 4);
 		if (until != INT64_MAX && shm_now_() >= until) {
 			if (slept) /* a wake-up may have reached this thread: it is passed on to another waiter */
 				shm_wake_one_(c, __atomic_load_n(&c->starve, __ATOMIC_SEQ_CST));
