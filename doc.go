@@ -102,7 +102,8 @@
 //     to each later holder, until one calls it and then unlocks.
 //   - A value that was being made exists completely or not at all.
 //   - If a function given to Update panics or calls runtime.Goexit, nothing is
-//     committed, and the lock is released.
+//     committed, and the lock is released. If it has unlocked the value's own Mutex,
+//     Update panics and commits nothing.
 //
 // # Caveats
 //

@@ -75,11 +75,13 @@ func (e Entry) update(ctx context.Context, change func(old []byte) ([]text.Patch
 	if err := mu.AcquireContext(ctx); err != nil {
 		return err
 	}
-	returned, changed := false, false
+	held, returned, changed := mu, false, false
 	defer func() {
-		if changed {
+		switch {
+		case held == nil:
+		case changed:
 			mu.UnlockAfter(returned)
-		} else {
+		default:
 			mu.ReleaseAfter(returned)
 		}
 		runtime.KeepAlive(m)
@@ -89,6 +91,9 @@ func (e Entry) update(ctx context.Context, change func(old []byte) ([]text.Patch
 	if err != nil {
 		return err
 	}
+	held = nil
+	mu.MustHold("UpdateContext")
+	held = mu
 	changed = e.storeHeld(patches)
 	return nil
 }

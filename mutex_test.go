@@ -170,3 +170,41 @@ var lateComer = shmtest.Helper("lateComer", func(args []string) error {
 	fmt.Println(raw.Get())
 	return nil
 })
+
+// A function that releases the lock under which it runs changes nothing: the value could be
+// another process's by then. The panic names the value and the verb, and the lock is free.
+func TestUpdateWhoseFunctionUnlocks(t *testing.T) {
+	type pair struct{ A, B int64 }
+	s, n := agent.Locked(t)
+	n.Store(7)
+	p := shmtest.Must(shm.NewStruct(s, "p", pair{7, 7}))(t)
+	entry, _ := s.Lookup("n")
+	for _, c := range []struct {
+		what, want string
+		mu         *shm.Mutex
+		do         func()
+	}{
+		{"Value.Update", `Update of "n"`, n.Mutex(), func() { n.Update(func(int64) int64 { n.Mutex().Unlock(); return 1 }) }},
+		{"Value.UpdateContext", `UpdateContext of "n"`, n.Mutex(), func() {
+			_, _ = n.UpdateContext(t.Context(), func(int64) (int64, error) { n.Mutex().Unlock(); return 1, nil })
+		}},
+		{"Struct.Update", `Update of "p"`, p.Mutex(), func() { p.Update(func(x *pair) { p.Mutex().Unlock(); x.A = 1 }) }},
+		{"Struct.UpdateContext", `UpdateContext of "p"`, p.Mutex(), func() {
+			_ = p.UpdateContext(t.Context(), func(x *pair) error { p.Mutex().Unlock(); x.A = 1; return nil })
+		}},
+		{"Entry.UpdateContext", `UpdateContext of "n"`, n.Mutex(), func() {
+			_ = entry.UpdateContext(t.Context(), func(any) (string, error) { n.Mutex().Unlock(); return "1", nil })
+		}},
+	} {
+		if got := fmt.Sprint(shmtest.Panic(c.do)); !strings.Contains(got, c.want) {
+			t.Errorf("%s: panic %q, want %q", c.what, got, c.want)
+		}
+		if n.Load() != 7 || p.Load() != (pair{7, 7}) {
+			t.Errorf("%s has written: %d, %v", c.what, n.Load(), p.Load())
+		}
+		if !c.mu.TryLock() {
+			t.Fatalf("%s: the lock is held", c.what)
+		}
+		c.mu.Unlock()
+	}
+}

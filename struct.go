@@ -285,8 +285,9 @@ func (v Struct[T]) Update(f func(*T)) {
 	}()
 	count := v.draw(mu)
 	f(&mu.scratch)
-	changed := v.commit(count, mu)
 	held = nil
+	mu.MustHold("Update")
+	changed := v.commit(count, mu)
 	if left := mu.FreeAfter(); left != 0 {
 		mu.Finish(left, changed)
 	}
@@ -330,11 +331,13 @@ func (v Struct[T]) UpdateContext(ctx context.Context, f func(*T) error) error {
 		if err := mu.AcquireContext(ctx); err != nil {
 			return err
 		}
-		returned, changed := false, false
+		held, returned, changed := mu, false, false
 		defer func() {
-			if changed {
+			switch {
+			case held == nil:
+			case changed:
 				mu.UnlockAfter(returned)
-			} else {
+			default:
 				mu.ReleaseAfter(returned)
 			}
 			runtime.KeepAlive(v.s)
@@ -343,6 +346,9 @@ func (v Struct[T]) UpdateContext(ctx context.Context, f func(*T) error) error {
 		err = f(&mu.scratch)
 		returned = true
 		if err == nil {
+			held = nil
+			mu.MustHold("UpdateContext")
+			held = mu
 			changed = v.commit(count, mu)
 		}
 		return err

@@ -213,8 +213,9 @@ func update[T Word](told numberRace, p *T, mu *robust.Lock, f func(T) T) (x T) {
 	}()
 	old := *p
 	x = f(old)
-	put(told, p, x)
 	held = nil
+	mu.MustHold("Update")
+	put(told, p, x)
 	if left := mu.FreeAfter(); left != 0 {
 		mu.Finish(left, differ(old, x))
 	}
@@ -226,11 +227,13 @@ func updateContext[T Word](ctx context.Context, told numberRace, p *T, mu *robus
 	if err := mu.AcquireContext(ctx); err != nil {
 		return mem.Load(p), err
 	}
-	returned, changed := false, false
+	held, returned, changed := mu, false, false
 	defer func() {
-		if changed {
+		switch {
+		case held == nil:
+		case changed:
 			mu.UnlockAfter(returned)
-		} else {
+		default:
 			mu.ReleaseAfter(returned)
 		}
 		runtime.KeepAlive(mu)
@@ -241,6 +244,9 @@ func updateContext[T Word](ctx context.Context, told numberRace, p *T, mu *robus
 	if err != nil {
 		return old, err
 	}
+	held = nil
+	mu.MustHold("UpdateContext")
+	held = mu
 	put(told, p, x)
 	changed = differ(old, x)
 	return x, nil

@@ -181,6 +181,14 @@ func (l *Lock) Finish(left uint32, changed bool) {
 	runtime.KeepAlive(l)
 }
 
+// MustHold panics, and names the verb, if a function of the user's has released the lock under
+// which it ran.
+func (l *Lock) MustHold(verb string) {
+	if atomic.LoadUint32(l.word)&format.OwnerMask != l.id {
+		l.mustOwn(verb)
+	}
+}
+
 // Awaited reports whether somebody may await a change, so that it pays to find out
 // whether there is one.
 func (l *Lock) Awaited() bool { return atomic.LoadUint32(l.changed)&format.Awaited != 0 }
