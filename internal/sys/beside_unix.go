@@ -62,7 +62,7 @@ func openBeside(path, label string) (f *os.File, temp string, err error) {
 		temp = besideName(path)
 		var fd int
 		err = retry(func() (err error) {
-			fd, err = unix.Open(temp, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+			fd, err = beyondStandard(unix.Open(temp, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600))
 			return err
 		})
 		if err == unix.EEXIST {

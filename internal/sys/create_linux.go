@@ -60,7 +60,7 @@ func openUnnamed(dir, path string) (*os.File, error) {
 	var fd int
 	err := retry(func() error {
 		return attempt(callTmpfile, func() (err error) {
-			fd, err = unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+			fd, err = beyondStandard(unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600))
 			return err
 		})
 	})
@@ -107,6 +107,7 @@ func openMemory() (*os.File, error) {
 			if err == unix.EINVAL { // before Linux 6.3
 				fd, err = unix.MemfdCreate(label, flags)
 			}
+			fd, err = beyondStandard(fd, err)
 			return err
 		})
 	})

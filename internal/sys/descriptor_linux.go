@@ -29,7 +29,7 @@ func reopen(f *os.File, path string, readOnly bool) (*os.File, error) {
 	}
 	var fd int
 	err := withDescriptor(f, func(old int) (err error) {
-		fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", old), flags|unix.O_CLOEXEC, 0)
+		fd, err = beyondStandard(unix.Open(fmt.Sprintf("/proc/self/fd/%d", old), flags|unix.O_CLOEXEC, 0))
 		return err
 	})
 	if err == nil {

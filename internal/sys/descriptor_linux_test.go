@@ -155,3 +155,32 @@ func TestChildrenInheritNothing(t *testing.T) {
 		check(t, made.Close())
 	}
 }
+
+// A file gets no number of a standard file, in a program that has closed its own.
+func TestNoStandardNumbers(t *testing.T) {
+	saved := shmtest.Must(unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3))(t)
+	check(t, unix.Close(0))
+	defer func() {
+		check(t, unix.Dup3(saved, 0, 0))
+		check(t, unix.Close(saved))
+	}()
+	path := filepath.Join(t.TempDir(), "named")
+	header := make([]byte, 64)
+	named := shmtest.Opened(sys.CreateNamed(path, 0o600, header, 1<<16))(t)
+	for what, open := range map[string]func() (*os.File, error){
+		"CreateNamed":     func() (*os.File, error) { return sys.CreateNamed(path+"2", 0o600, header, 1<<16) },
+		"CreateAnonymous": func() (*os.File, error) { return sys.CreateAnonymous(header, 1<<16) },
+		"OpenExisting":    func() (*os.File, error) { return sys.OpenExisting(path, false) },
+		"Reopen":          func() (*os.File, error) { return sys.Reopen(named, path) },
+		"Duplicate":       func() (*os.File, error) { return sys.Duplicate(named, false) },
+	} {
+		f := shmtest.Must(open())(t)
+		if n := f.Fd(); n < 3 {
+			t.Errorf("%s: descriptor %d", what, n)
+		}
+		_ = f.Close()
+	}
+	if _, err := unix.FcntlInt(0, unix.F_GETFD, 0); err != unix.EBADF {
+		t.Errorf("something has descriptor 0: %v", err)
+	}
+}

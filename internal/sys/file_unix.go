@@ -37,7 +37,7 @@ func OpenExisting(path string, readOnly bool) (*os.File, error) {
 	}
 	var fd int
 	err := retry(func() (err error) {
-		fd, err = unix.Open(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		fd, err = beyondStandard(unix.Open(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0))
 		return err
 	})
 	switch err {

@@ -55,7 +55,7 @@ func Receive(fd int, key Key, path string) (*os.File, error) {
 	}
 	// Its number is free for the next: one that cannot be had then would be lost.
 	_ = unix.Close(peeked)
-	own, err := receive(fd, key, 0)
+	own, err := beyondStandard(receive(fd, key, 0))
 	if err != nil { // another process that has the socket was faster
 		return nil, err
 	}
