@@ -5950,10 +5950,8 @@ SHM_SLOW_ int shm_attach_owned_(shm_segment **out, int fd, const char *path, con
 	if ((fd = shm_beyond_stdio_(fd)) < 0)
 		return fd;
 	int err = shm_filesystem_(fd, &type);
-	if (err == 0)
-		err = shm_read_header_(fd, &size, &header);
-	bool unfit = err == 1;
-	if (unfit)
+	bool unfit = false;
+	if (err == 0 && (unfit = (err = shm_read_header_(fd, &size, &header)) == 1))
 		err = o->read_only ? SHM_EFORMAT : 0;
 	if (err == 0 && fstat(fd, &st) != 0)
 		err = -errno;
