@@ -75,25 +75,23 @@ func (e Entry) update(ctx context.Context, change func(old []byte) ([]text.Patch
 	if err := mu.AcquireContext(ctx); err != nil {
 		return err
 	}
-	held, returned, changed := mu, false, false
+	returned, changed := false, false
 	defer func() {
-		switch {
-		case held == nil:
-		case changed:
+		if changed {
 			mu.UnlockAfter(returned)
-		default:
+		} else {
 			mu.ReleaseAfter(returned)
 		}
 		runtime.KeepAlive(m)
 	}()
 	patches, err := change(e.loadBytes())
+	if err == nil {
+		mu.MustHold("UpdateContext")
+	}
 	returned = true
 	if err != nil {
 		return err
 	}
-	held = nil
-	mu.MustHold("UpdateContext")
-	held = mu
 	changed = e.storeHeld(patches)
 	return nil
 }

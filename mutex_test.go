@@ -192,6 +192,10 @@ func TestUpdateWhoseFunctionUnlocks(t *testing.T) {
 		{"Struct.UpdateContext", `UpdateContext of "p"`, p.Mutex(), func() {
 			_ = p.UpdateContext(t.Context(), func(x *pair) error { p.Mutex().Unlock(); x.A = 1; return nil })
 		}},
+		{"Value.Update that panics then", "mine", n.Mutex(), func() { n.Update(func(int64) int64 { n.Mutex().Unlock(); panic("mine") }) }},
+		{"Struct.UpdateContext that panics then", "mine", p.Mutex(), func() {
+			_ = p.UpdateContext(t.Context(), func(x *pair) error { p.Mutex().Unlock(); x.A = 1; panic("mine") })
+		}},
 		{"Entry.UpdateContext", `UpdateContext of "n"`, n.Mutex(), func() {
 			_ = entry.UpdateContext(t.Context(), func(any) (string, error) { n.Mutex().Unlock(); return "1", nil })
 		}},

@@ -285,9 +285,9 @@ func (v Struct[T]) Update(f func(*T)) {
 	}()
 	count := v.draw(mu)
 	f(&mu.scratch)
-	held = nil
 	mu.MustHold("Update")
 	changed := v.commit(count, mu)
+	held = nil
 	if left := mu.FreeAfter(); left != 0 {
 		mu.Finish(left, changed)
 	}
@@ -331,24 +331,22 @@ func (v Struct[T]) UpdateContext(ctx context.Context, f func(*T) error) error {
 		if err := mu.AcquireContext(ctx); err != nil {
 			return err
 		}
-		held, returned, changed := mu, false, false
+		returned, changed := false, false
 		defer func() {
-			switch {
-			case held == nil:
-			case changed:
+			if changed {
 				mu.UnlockAfter(returned)
-			default:
+			} else {
 				mu.ReleaseAfter(returned)
 			}
 			runtime.KeepAlive(v.s)
 		}()
 		count := v.draw(mu)
 		err = f(&mu.scratch)
+		if err == nil {
+			mu.MustHold("UpdateContext")
+		}
 		returned = true
 		if err == nil {
-			held = nil
-			mu.MustHold("UpdateContext")
-			held = mu
 			changed = v.commit(count, mu)
 		}
 		return err

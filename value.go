@@ -213,9 +213,9 @@ func update[T Word](told numberRace, p *T, mu *robust.Lock, f func(T) T) (x T) {
 	}()
 	old := *p
 	x = f(old)
-	held = nil
 	mu.MustHold("Update")
 	put(told, p, x)
+	held = nil
 	if left := mu.FreeAfter(); left != 0 {
 		mu.Finish(left, differ(old, x))
 	}
@@ -227,26 +227,24 @@ func updateContext[T Word](ctx context.Context, told numberRace, p *T, mu *robus
 	if err := mu.AcquireContext(ctx); err != nil {
 		return mem.Load(p), err
 	}
-	held, returned, changed := mu, false, false
+	returned, changed := false, false
 	defer func() {
-		switch {
-		case held == nil:
-		case changed:
+		if changed {
 			mu.UnlockAfter(returned)
-		default:
+		} else {
 			mu.ReleaseAfter(returned)
 		}
 		runtime.KeepAlive(mu)
 	}()
 	old := *p
 	x, err = f(old)
+	if err == nil {
+		mu.MustHold("UpdateContext")
+	}
 	returned = true
 	if err != nil {
 		return old, err
 	}
-	held = nil
-	mu.MustHold("UpdateContext")
-	held = mu
 	put(told, p, x)
 	changed = differ(old, x)
 	return x, nil

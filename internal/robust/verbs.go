@@ -85,7 +85,8 @@ func (l *Lock) Unlock() {
 }
 
 // UnlockAfter is Unlock after a function of the user's, which may have called
-// Abandoned. If it did not return normally, the mark stays.
+// Abandoned. If it did not return normally, the mark stays, and nothing happens if it has
+// released the lock itself.
 func (l *Lock) UnlockAfter(finished bool) { l.unlockAfter(finished, true) }
 
 // ReleaseAfter is UnlockAfter of a lock under which nothing was changed: it wakes
@@ -93,6 +94,9 @@ func (l *Lock) UnlockAfter(finished bool) { l.unlockAfter(finished, true) }
 func (l *Lock) ReleaseAfter(finished bool) { l.unlockAfter(finished, false) }
 
 func (l *Lock) unlockAfter(finished, changed bool) {
+	if !finished && !l.holds() { // a panic goes on, or the goroutine ends: the function has released the lock before
+		return
+	}
 	if l.asked {
 		// The lock is still held here. If a process dies between Abandoned and
 		// Unlock, the mark stays for the next holder.
@@ -184,10 +188,13 @@ func (l *Lock) Finish(left uint32, changed bool) {
 // MustHold panics, and names the verb, if a function of the user's has released the lock under
 // which it ran.
 func (l *Lock) MustHold(verb string) {
-	if atomic.LoadUint32(l.word)&format.OwnerMask != l.id {
+	if !l.holds() {
 		l.mustOwn(verb)
 	}
 }
+
+// holds reports whether this process holds the lock.
+func (l *Lock) holds() bool { return atomic.LoadUint32(l.word)&format.OwnerMask == l.id }
 
 // Awaited reports whether somebody may await a change, so that it pays to find out
 // whether there is one.
