@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,7 +13,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"example.org/shm"
 	"example.org/shm/internal/race"
@@ -71,14 +74,14 @@ func TestPython(t *testing.T) {
 			if i == 0 {
 				cmd.Env = append(cmd.Env, "SHM_TEST_FIRST=1")
 			}
-			cmd.Env = append(cmd.Env, "SHM_TEST_PEER="+self, "SHM_TEST_PREFIX="+shmtest.Name(t), fmt.Sprint("SHM_TEST_STORM=", length.Seconds()))
+			cmd.Env = append(cmd.Env, "PYTHONFAULTHANDLER=1", "SHM_TEST_PEER="+self, "SHM_TEST_PREFIX="+shmtest.Name(t), fmt.Sprint("SHM_TEST_STORM=", length.Seconds()))
 			r := &run{python.String() + " " + strings.TrimPrefix(name, "test_"), make(chan struct{}), nil, nil}
 			runs = append(runs, r)
 			go func() {
 				defer close(r.done)
 				few <- struct{}{}
 				defer func() { <-few }()
-				r.out, r.err = cmd.CombinedOutput()
+				r.out, r.err = outputInTime(t, cmd)
 			}()
 		}
 	}
@@ -92,6 +95,37 @@ func TestPython(t *testing.T) {
 			}
 		})
 	}
+}
+
+// outputInTime returns the output of a program, and what it ended with. If half a minute
+// is left for this test binary it aborts the program and the processes that this has
+// started: Python and Go then print where each thread is.
+func outputInTime(t *testing.T, cmd *exec.Cmd) ([]byte, error) {
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	if deadline, ok := t.Deadline(); ok {
+		hangs := time.AfterFunc(time.Until(deadline)-30*time.Second, func() { abort(cmd.Process.Pid) })
+		defer hangs.Stop()
+	}
+	err := cmd.Wait()
+	return out.Bytes(), err
+}
+
+// abort sends SIGABRT to a process and to those that descend from it.
+func abort(pid int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, list := range lists {
+		children, _ := os.ReadFile(list)
+		for _, child := range strings.Fields(string(children)) {
+			if child, err := strconv.Atoi(child); err == nil {
+				abort(child)
+			}
+		}
+	}
+	syscall.Kill(pid, syscall.SIGABRT)
 }
 
 // allPythons makes TestPython take each interpreter.

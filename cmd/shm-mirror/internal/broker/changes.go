@@ -2,68 +2,63 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Change is the newest value of a key.
-type Change struct {
-	Key   string
-	Value []byte
-}
-
 // unusedFor is after how long a server removes a consumer that nobody asks any more.
 const unusedFor = 30 * time.Second
 
-// Changes returns the keys that match a pattern with their values, and then each change
-// of one, until ctx is done. The channel is closed when no more arrive.
+// Changes calls changed with each key that matches a pattern and its value, and then with
+// each change of one, in a goroutine of its own, until stop is called. A call
+// may still be running then. changed may keep the value. What the channel gives is why no
+// more changes arrive.
 //
 // It asks the server for as many bytes as one message may have, and for more once half
-// of them have arrived. A change that is replaced before it is asked for is not sent at
+// of them have been taken. A change that is replaced before it is asked for is not sent at
 // all. So a slow connection gets fewer changes, and none waits behind more than that.
-func (c *Conn) Changes(ctx context.Context, pattern string) (<-chan Change, error) {
+func (c *Conn) Changes(ctx context.Context, pattern string, changed func(key string, value []byte)) (ended <-chan error, stop func(), err error) {
 	limit, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	stream := "KV_" + c.o.Bucket
+	stream, prefix := "KV_"+c.o.Bucket, c.Subject("")
 	consumer, err := c.JS.OrderedConsumer(limit, stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{c.Subject(pattern)}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, InactiveThreshold: unusedFor,
 	})
 	if err != nil {
-		return nil, c.explain("watching", err)
+		return nil, nil, c.explain("watching", err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxBytes(c.Limit()+envelope), jetstream.PullExpiry(2*time.Second), jetstream.PullHeartbeat(500*time.Millisecond))
-	if err != nil {
-		return nil, c.explain("watching", err)
-	}
-	changes := make(chan Change)
-	go func() {
-		defer close(changes)
-		defer func() {
-			messages.Stop()
-			if info := consumer.CachedInfo(); info != nil {
-				limit, cancel := context.WithTimeout(context.Background(), time.Second)
-				defer cancel()
-				_ = c.JS.DeleteConsumer(limit, stream, info.Name) // if it cannot, the server does so after unusedFor
+	failed := make(chan error, 1)
+	consuming, err := consumer.Consume(
+		func(m jetstream.Msg) {
+			if h := m.Headers(); h == nil || h.Get("KV-Operation") == "" { // otherwise the key was removed
+				changed(strings.TrimPrefix(m.Subject(), prefix), m.Data())
 			}
-		}()
-		for {
-			m, err := messages.Next(jetstream.NextContext(ctx))
-			if err != nil {
-				return
-			}
-			if m.Headers().Get("KV-Operation") != "" {
-				continue // the key was removed
+		},
+		jetstream.PullMaxBytes(c.Limit()+envelope), jetstream.PullExpiry(2*time.Second), jetstream.PullHeartbeat(500*time.Millisecond),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			if errors.Is(err, jetstream.ErrNoHeartbeat) {
+				return // it asks again where it was
 			}
 			select {
-			case changes <- Change{strings.TrimPrefix(m.Subject(), c.Subject("")), m.Data()}:
-			case <-ctx.Done():
-				return
+			case failed <- c.explain("watching", err):
+			default:
 			}
+		}),
+	)
+	if err != nil {
+		return nil, nil, c.explain("watching", err)
+	}
+	return failed, func() {
+		consuming.Stop()
+		if info := consumer.CachedInfo(); info != nil {
+			limit, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			_ = c.JS.DeleteConsumer(limit, stream, info.Name) // if it cannot, the server does so after unusedFor
 		}
-	}()
-	return changes, nil
+	}, nil
 }
 
 // envelope is more than the subject and the headers of a message have.

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"example.org/shm"
@@ -72,6 +73,9 @@ type agent struct {
 	told    string // the state that was told last
 	trouble string // the error that was told last
 	checked time.Time
+	limit   limit
+
+	metaKey, beatKey string
 }
 
 // errGone says that somebody has removed the replica.
@@ -102,9 +106,10 @@ func keepOne(ctx context.Context, conn *broker.Conn, o Options) error {
 	if err != nil {
 		return err
 	}
-	a := &agent{o: o, conn: conn, segment: s, st: st, parts: map[string]*kept{}, began: time.Now()}
+	a := &agent{o: o, conn: conn, segment: s, st: st, parts: map[string]*kept{}, began: time.Now(), metaKey: o.Origin.Meta(), beatKey: o.Origin.Beat()}
 	defer func() {
 		a.tell(Stopped)
+		a.limit.end()
 		st.Agent.Unlock()
 		_ = s.Close()
 	}()
@@ -153,43 +158,57 @@ func (a *agent) follow(ctx context.Context) error {
 	case !errors.Is(err, jetstream.ErrKeyNotFound):
 		return fmt.Errorf("reading the epoch: %w", err)
 	}
-	watching, end := context.WithCancel(ctx)
-	defer end() // ends the consumer at the server, too
-	changes, err := a.conn.Changes(watching, a.o.Origin.All())
+	var mu sync.Mutex // guards a, quiet and over
+	quiet, over := time.Now(), false
+	ended, stop, err := a.conn.Changes(ctx, a.o.Origin.All(), func(key string, value []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			quiet = time.Now()
+			a.apply(key, value, quiet)
+		}
+	})
 	if err != nil {
 		return err
 	}
+	defer func() {
+		mu.Lock()
+		over = true
+		mu.Unlock()
+		stop() // ends the consumer at the server, too
+	}()
 	a.trouble = ""
 	ticks := time.NewTicker(lookEvery)
 	defer ticks.Stop()
-	quiet := time.Now()
+	look := func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(quiet) > silentAfter {
+			return errors.New("nothing has arrived for long")
+		}
+		return a.look()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case c, ok := <-changes:
-			if !ok {
-				return errors.New("the stream of changes has ended")
-			}
-			a.apply(c.Key, c.Value)
-			quiet = time.Now()
+		case err := <-ended:
+			return err
 		case <-ticks.C:
-			if err := a.look(); err != nil {
+			if err := look(); err != nil {
 				return err
-			}
-			if time.Since(quiet) > silentAfter {
-				return errors.New("nothing has arrived for long")
 			}
 		}
 	}
 }
 
-func (a *agent) apply(key string, b []byte) {
+// apply takes note of a message that has arrived now.
+func (a *agent) apply(key string, b []byte, now time.Time) {
 	switch key {
-	case a.o.Origin.Meta():
+	case a.metaKey:
 		a.meta(b)
 		return
-	case a.o.Origin.Beat():
+	case a.beatKey:
 		if err := json.Unmarshal(b, &a.beat); err != nil {
 			return
 		}
@@ -214,7 +233,7 @@ func (a *agent) apply(key string, b []byte) {
 		if !k.ring && v.Commit < k.number.Load() {
 			return
 		}
-		err = a.set(k, &v)
+		err = a.set(k, &v, now)
 	}
 	if err != nil {
 		a.refuse(key, k, err) // the owner sends it again within half a minute, so it is tried again
@@ -229,7 +248,7 @@ func (a *agent) apply(key string, b []byte) {
 		}
 	}
 	a.st.Applied.Add(1)
-	a.st.Lag.Observe(time.Since(v.Sent).Seconds())
+	a.st.Lag.Observe(now.Sub(v.Sent).Seconds())
 }
 
 func (a *agent) part(key string) *kept {
@@ -282,9 +301,8 @@ const tornHelp = "(may be torn)"
 func isRing(e shm.Entry) bool { return strings.HasPrefix(e.Type(), "Ring[") }
 
 // set makes the replica's value what the owner's was.
-func (a *agent) set(k *kept, v *wire.Value) error {
-	ctx, cancel := context.WithTimeout(context.Background(), lockWithin)
-	defer cancel()
+func (a *agent) set(k *kept, v *wire.Value, now time.Time) error {
+	ctx := a.limit.at(now)
 	if k.ring {
 		return a.append(ctx, k, v)
 	}
@@ -293,6 +311,29 @@ func (a *agent) set(k *kept, v *wire.Value) error {
 	}
 	k.number.Store(v.Commit + 1) // an agent killed before it stores the value once more
 	return nil
+}
+
+// limit is a context that ends half a lockWithin to one lockWithin after it was asked for.
+// One context and its timer are for many values.
+type limit struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	made   time.Time
+}
+
+func (l *limit) at(now time.Time) context.Context {
+	if l.ctx == nil || now.Sub(l.made) > lockWithin/2 {
+		l.end()
+		l.ctx, l.cancel = context.WithTimeout(context.Background(), lockWithin)
+		l.made = now
+	}
+	return l.ctx
+}
+
+func (l *limit) end() {
+	if l.cancel != nil {
+		l.cancel()
+	}
 }
 
 // append appends to a ring what it does not have.
