@@ -41,7 +41,7 @@ func TestSetFromAfar(t *testing.T) {
 	set(4, "limit", w.origin, "limit=99999999999")
 	set(1, "not 1", "-if", "1", w.origin, "a point={X: 1, Y: -1}")
 	set(4, "Mutex", w.origin, "mutex=1")
-	set(3, "nobody takes requests", "host.b/"+w.segment, "limit=1")
+	set(3, "nobody takes requests for host.b/"+w.segment+": its agent does not run, or has no -writable\n", "host.b/"+w.segment, "limit=1")
 	set(2, "HOST/SEG", w.segment, "limit=1")
 	set(2, "NAME=VALUE", w.origin, "limit")
 	if n := owner.Limit.Load(); n != 80 {

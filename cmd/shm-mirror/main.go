@@ -75,7 +75,7 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// refusal is the answer of an owner's agent that refuses.
+// refusal is why an owner's agent did not do what it was asked for, in the kinds of wire.Reply.
 type refusal struct {
 	error
 	kind string

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -81,7 +80,7 @@ func ask(ctx context.Context, conn *broker.Conn, o wire.Origin, q wire.Request) 
 	}
 	m, err := conn.NC.RequestWithContext(ctx, o.Requests(), b)
 	if errors.Is(err, nats.ErrNoResponders) {
-		return 0, fmt.Errorf("nobody takes requests for %s: its agent does not run, or has no -writable: %w", o, fs.ErrNotExist)
+		return 0, refusal{fmt.Errorf("nobody takes requests for %s: its agent does not run, or has no -writable", o), "absent"}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("asking the owner of %s: %w; whether the value is set is not known", o, err)
