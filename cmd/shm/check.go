@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,29 +44,37 @@ Examples:
 				return err
 			}
 			r := &form.Report{Kind: "checks", Columns: form.Columns("segment", "value", "finding")}
-			var worst error
+			var worst, unread error
 			for _, name := range args {
 				rows, err := checkRows(ctx, name, !c.Bool("quick"))
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-					return err
+				if unreadable(err) {
+					if len(args) == 1 {
+						return err
+					}
+					unread = cmp.Or(unread, err)
+				} else {
+					worst = cmp.Or(worst, err)
 				}
 				r.Add(rows...)
-				if worst == nil {
-					worst = err
-				}
 			}
 			if err := printerFor(c).Report(r); err != nil {
 				return err
 			}
-			if worst != nil {
+			if worst = cmp.Or(worst, unread); worst != nil {
 				return statusError{error: worst, status: statusOf(context.Background(), worst), silent: true}
 			}
 			return nil
 		},
 	}
+}
+
+// unreadable reports whether an error says that there is no such segment, or that this user
+// may not read it, so that nobody knows whether it is damaged.
+func unreadable(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
 }
 
 // checkData is a finding in JSON.
@@ -90,7 +99,7 @@ func checkRows(ctx context.Context, name string, compare bool) (rows []form.Row,
 		if value != "" {
 			cell = form.Name(value)
 		}
-		rows = append(rows, form.Row{Cells: []string{form.Name(name), cell, form.Line(finding)}, Data: checkData{name, value, finding, err != nil}, Mark: mark})
+		rows = append(rows, form.Row{Cells: []string{form.Name(name), cell, form.Line(finding)}, Data: checkData{name, value, finding, err != nil && !unreadable(err)}, Mark: mark})
 	}
 	s, err := segments.Look(name)
 	if err != nil {

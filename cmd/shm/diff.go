@@ -18,8 +18,8 @@ func diffCommand() *cli.Command {
 		Usage:     "compare two segments, or dumps of them",
 		ArgsUsage: "SEG|FILE SEG|FILE",
 		Description: `Diff lists the values, fields and elements that differ. Each argument is a segment, or a
-file that dump has written. The exit status is 0 if nothing differs, 1 if values differ, and 4
-if a value has another type, or only one side has it.
+file that dump has written. The exit status is 0 if nothing differs, 1 if values differ or are
+too large to be compared, and 4 if a value has another type, or only one side has it.
 
 Examples:
    shm diff board other
@@ -56,7 +56,7 @@ Examples:
 // diffData is a difference in JSON.
 type diffData struct {
 	Name string `json:"name"`
-	What string `json:"what"` // value, type, unit, hint, help or presence
+	What string `json:"what"` // value, type, unit, hint, help, presence, or not compared
 	A    string `json:"a"`
 	B    string `json:"b"`
 }
@@ -90,6 +90,10 @@ func diffReport(a, b *segments.Dump) (r *form.Report, status int, err error) {
 			if d[1] != d[2] {
 				add(statusFailed, name, d[0], d[1], d[2])
 			}
+		}
+		if v.Error != "" || w.Error != "" {
+			add(statusFailed, name, "not compared", v.Error, w.Error)
+			continue
 		}
 		differ, err := value.Differences(v.Value, w.Value)
 		if err != nil {

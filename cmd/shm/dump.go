@@ -32,7 +32,8 @@ diff read. Its schema:
 
 A number is a number; NaN, the infinities and complex numbers are strings; a struct is an
 object, an array a list, and characters are a string, or a list of bytes if they are not
-UTF-8. A lock has the value null. Each value is what it was at one moment; different values
+UTF-8. A lock has the value null. So has a value that is too large to be shown: "error" says
+that, as dump does on standard error. Each value is what it was at one moment; different values
 may be of different moments. If dump is interrupted the file is cut off; load and diff refuse
 such a file.
 
@@ -53,6 +54,11 @@ Examples:
 			if damage != nil {
 				return damage // half a dump would be taken for a whole one
 			}
+			for _, v := range d.Values {
+				if v.Error != "" {
+					fmt.Fprintf(os.Stderr, "shm: %s is not in the dump: %s\n", form.Name(v.Name), form.Line(v.Error))
+				}
+			}
 			p := &form.Printer{W: os.Stdout, Err: os.Stderr, Form: form.JSON}
 			return p.Document(d)
 		},
@@ -68,9 +74,11 @@ func loadCommand() *cli.Command {
 		Description: `Load sets each value of a segment to what the dump in FILE, or on standard input, says, and
 prints those that change. It sets each value under its own lock. The segment must have all
 values of the dump, with the same types: load makes none, because the programs that use a
-segment make its values. It checks all of this before it changes the first value. Locks, and
-values that have no value in the dump, are left alone; so are Ring, Counter, Gauge and
-Histogram, of which load says that they differ.
+segment make its values. It checks all of this, and that each value can be what the dump says,
+before it changes the first one. Locks are left alone, and values that have no value in the
+dump, which it mentions; so are Ring, Counter, Gauge and Histogram, of which load says that
+they differ. If it gives up on a lock, it prints what it has changed before, and the exit status
+is 5.
 
 Examples:
    shm load -n board board.json     # what would change
@@ -98,25 +106,25 @@ Examples:
 				return err
 			}
 			defer s.Close()
-			changes, left, err := loadable(s, d)
+			changes, notes, err := loadable(s, d)
 			if err != nil {
 				return err
 			}
 			r := changesReport()
-			for _, v := range left {
-				r.Notes = append(r.Notes, fmt.Sprintf("%s differs and is left alone: a %s cannot be set", form.Name(v.Name), form.Text(v.Type)))
+			if r.Notes = notes; len(changes)+len(notes) == 0 {
+				r.Notes = []string{"nothing differs"}
 			}
 			for _, l := range changes {
 				row := l.row()
 				if !c.Bool("n") {
 					if row, err = l.apply(ctx, s, c.Duration("timeout")); err != nil {
+						if !r.Empty() { // what is loaded by now stays, so it is told
+							err = errors.Join(err, printerFor(c).Report(r))
+						}
 						return err
 					}
 				}
 				r.Add(row)
-			}
-			if len(changes)+len(left) == 0 {
-				r.Notes = []string{"nothing differs"}
 			}
 			return printerFor(c).Report(r)
 		},
@@ -155,9 +163,12 @@ func settable(name string) bool {
 	return true
 }
 
-// loadable returns the values that differ from a dump, and those of them that cannot be
-// set. It fails if the segment does not have all of the dump's.
-func loadable(s *shm.Segment, d *segments.Dump) (all []loading, left []segments.DumpValue, err error) {
+// loadable returns the values that differ from a dump, and what there is to say of those
+// that are left alone. It fails if the segment does not have all of the dump's, or if one
+// of them cannot be what the dump says.
+func loadable(s *shm.Segment, d *segments.Dump) (all []loading, notes []string, err error) {
+	var t trial
+	defer t.close()
 	for _, v := range d.Values {
 		e, ok := s.Lookup(v.Name)
 		if !ok {
@@ -168,13 +179,16 @@ func loadable(s *shm.Segment, d *segments.Dump) (all []loading, left []segments.
 				form.Name(v.Name), e.Type(), form.Text(e.Layout.Format), e.Len, form.Text(v.Type), form.Text(v.Layout), v.Len), status: statusLayout}
 		}
 		if string(v.Value) == "null" || v.Value == nil {
+			if v.Error != "" {
+				notes = append(notes, fmt.Sprintf("%s has no value in the dump and is left alone: %s", form.Name(v.Name), form.Line(v.Error)))
+			}
 			continue
 		}
 		old := e.Any()
 		if err, failed := old.(error); failed {
 			return nil, nil, err
 		}
-		differ, err := value.Differences(value.JSON(old, e.Layout, e.Hint), v.Value)
+		differ, err := value.Differences(value.Exact(old, e.Layout, e.Hint), v.Value)
 		if err != nil {
 			return nil, nil, fmt.Errorf("value %s of the dump: %w", form.Name(v.Name), err)
 		}
@@ -182,22 +196,59 @@ func loadable(s *shm.Segment, d *segments.Dump) (all []loading, left []segments.
 			continue
 		}
 		if !settable(v.Type) {
-			left = append(left, v)
+			notes = append(notes, fmt.Sprintf("%s differs and is left alone: a %s cannot be set", form.Name(v.Name), form.Text(v.Type)))
 			continue
 		}
 		text, err := value.FromJSON(v.Value, old, e.Hint)
+		if err == nil {
+			err = t.parse(e, text)
+		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("value %s of the dump: %w", form.Name(v.Name), err)
 		}
 		all = append(all, loading{e, old, v, text})
 	}
-	return all, left, nil
+	return all, notes, nil
+}
+
+// trial is a segment without a name, in which values are set before those of others are.
+type trial struct{ seg *shm.Segment }
+
+// parse reports why a value cannot be set from a text, or nil.
+func (t *trial) parse(e shm.Entry, text string) error {
+	const enough = 64 << 20 // bytes of one that is used again
+	if t.seg != nil && t.seg.Size() > enough {
+		t.close()
+	}
+	if t.seg == nil {
+		s, err := shm.Anonymous(nil)
+		if err != nil {
+			return err
+		}
+		t.seg = s
+	}
+	d, err := e.Description()
+	if err != nil {
+		return err
+	}
+	like, err := t.seg.Make(d)
+	if err != nil {
+		return err
+	}
+	return like.Parse(text)
+}
+
+func (t *trial) close() {
+	if t.seg != nil {
+		_ = t.seg.Close()
+		t.seg = nil
+	}
 }
 
 // row says what would change.
 func (l loading) row() form.Row {
 	e := l.entry
-	was := value.JSON(l.old, e.Layout, e.Hint)
+	was := value.Exact(l.old, e.Layout, e.Hint)
 	show := func(raw json.RawMessage) string {
 		short, _ := cut(form.Number(form.Line(string(raw)), e.Hint, ""))
 		return short

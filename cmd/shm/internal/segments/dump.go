@@ -41,29 +41,43 @@ type DumpValue struct {
 }
 
 // DumpOf reads all values of a segment. Beside an error about damage it returns what
-// could be read.
+// could be read. A value that is too large to be shown is no error: the dump has an error
+// instead of it.
 func DumpOf(s *shm.Segment) (*Dump, error) {
+	var damage error
 	d := &Dump{Schema: DumpSchema, Segment: s.Name(), Taken: time.Now().UTC().Truncate(time.Millisecond), Values: []DumpValue{}}
 	for e := range s.Entries() {
 		v := DumpValue{Name: e.Name, Type: e.Type(), Layout: e.Layout.Format, Len: e.Len, Unit: e.Unit, Hint: e.Hint, Help: e.Help}
 		x := e.Any()
 		if err, failed := x.(error); failed {
 			v.Error, x = err.Error(), nil
+			if damage == nil && !errors.Is(err, shm.ErrTooLong) {
+				damage = err
+			}
 		}
-		v.Value = value.JSON(x, e.Layout, e.Hint)
+		v.Value = value.Exact(x, e.Layout, e.Hint)
 		d.Values = append(d.Values, v)
 	}
-	return d, s.Check()
+	if err := s.Check(); err != nil {
+		damage = err
+	}
+	return d, damage
 }
 
 // ReadDump reads a dump. The error wraps shm.ErrVersion for one of another schema.
 func ReadDump(r io.Reader) (*Dump, error) {
 	var d Dump
-	if err := json.NewDecoder(r).Decode(&d); err != nil {
+	text := json.NewDecoder(r)
+	if err := text.Decode(&d); err != nil {
 		return nil, fmt.Errorf("%w: not a dump: %w", fs.ErrInvalid, err)
 	}
-	if d.Schema != DumpSchema {
+	switch _, err := text.Token(); {
+	case d.Schema != DumpSchema:
 		return nil, fmt.Errorf("%w: a dump of schema %d; this program reads schema %d", shm.ErrVersion, d.Schema, DumpSchema)
+	case d.Values == nil:
+		return nil, fmt.Errorf("%w: not a dump: it has no values", fs.ErrInvalid)
+	case err != io.EOF:
+		return nil, fmt.Errorf("%w: not a dump: something follows it", fs.ErrInvalid)
 	}
 	return &d, nil
 }

@@ -103,9 +103,33 @@ func TestReadDump(t *testing.T) {
 	if _, err := ReadDump(strings.NewReader(`{"schema":2}`)); !errors.Is(err, shm.ErrVersion) {
 		t.Errorf("another schema: %v", err)
 	}
-	for _, text := range []string{`{"schema":1,"values":[{"name":"a","value":1}`, "", "{", "[]", "\x93SHM"} {
+	for _, text := range []string{`{"schema":1,"values":[{"name":"a","value":1}`, `{"schema":1,"values":[]}{`, `{"schema":1,"segments":[]}`, "", "{", "[]", "\x93SHM"} {
 		if _, err := ReadDump(strings.NewReader(text)); !errors.Is(err, os.ErrInvalid) {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// TestDumpOfWhatIsCutOff dumps a segment of whose file another program has cut off values.
+func TestDumpOfWhatIsCutOff(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "segment")
+	s, err := shm.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := shm.NewRawArray[uint8](s, "large", 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	look, err := Look(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer look.Close()
+	if err := os.Truncate(path, 512<<10); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := DumpOf(look); !errors.Is(err, shm.ErrFormat) || len(d.Values) != 1 {
+		t.Errorf("%v, %v", d.Values, err)
 	}
 }

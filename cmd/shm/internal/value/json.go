@@ -6,6 +6,7 @@ import (
 	"math"
 	"reflect"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"example.org/shm"
@@ -16,11 +17,22 @@ import (
 // order; characters as a string. Bytes that are not UTF-8 become a list of numbers.
 func JSON(v any, l shm.Layout, hint string) json.RawMessage {
 	if b, ok := v.([]uint8); ok && hint == "text" {
-		if text := Bare(b, l, hint); utf8.ValidString(text) {
+		if text, _, _ := strings.Cut(string(b), "\x00"); utf8.ValidString(text) {
 			return marshal(text)
 		}
 	}
 	return appendJSON(nil, reflect.ValueOf(v), l)
+}
+
+// Exact is JSON of which FromJSON makes the same bits. Bytes that are a text by their hint
+// are a list of numbers if others than zeros follow the text.
+func Exact(v any, l shm.Layout, hint string) json.RawMessage {
+	if b, ok := v.([]uint8); ok && hint == "text" {
+		if _, rest, _ := bytes.Cut(b, []byte{0}); len(bytes.Trim(rest, "\x00")) > 0 {
+			hint = ""
+		}
+	}
+	return JSON(v, l, hint)
 }
 
 func appendJSON(b []byte, v reflect.Value, l shm.Layout) []byte {

@@ -1,8 +1,10 @@
 package value
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -68,9 +70,9 @@ func appendText(b []byte, v reflect.Value, l shm.Layout) []byte {
 	case reflect.String:
 		return strconv.AppendQuote(b, v.String())
 	case reflect.Float32, reflect.Float64:
-		return appendFloat(b, v.Float(), v.Type().Bits())
+		return appendFloat(b, v.Interface())
 	case reflect.Complex64, reflect.Complex128:
-		return append(b, strconv.FormatComplex(v.Complex(), 'g', -1, v.Type().Bits())...)
+		return appendComplex(b, v.Interface())
 	case reflect.Slice, reflect.Array:
 		b = append(b, '[')
 		for i := range v.Len() {
@@ -95,12 +97,43 @@ func appendText(b []byte, v reflect.Value, l shm.Layout) []byte {
 }
 
 // appendFloat appends a number as Entry.Text does: without an exponent where people
-// would not write one.
-func appendFloat(b []byte, x float64, bits int) []byte {
-	if abs := max(x, -x); abs == 0 || abs >= 1e-6 && abs < 1e21 {
-		return strconv.AppendFloat(b, x, 'f', -1, bits)
+// would not write one, and with the bits of a NaN that is not the usual one.
+func appendFloat(b []byte, v any) []byte {
+	var x float64
+	var bits, usual uint64
+	size := 64
+	switch v := v.(type) {
+	case float32: // its bits are taken as they are: as a float64 it may be another NaN
+		x, size = float64(v), 32
+		bits, usual = uint64(math.Float32bits(v)), uint64(math.Float32bits(float32(math.NaN())))
+	case float64:
+		x, bits, usual = v, math.Float64bits(v), math.Float64bits(math.NaN())
 	}
-	return strconv.AppendFloat(b, x, 'e', -1, bits)
+	if math.IsNaN(x) && bits != usual {
+		return fmt.Appendf(b, "NaN(%#x)", bits)
+	}
+	if abs := max(x, -x); abs == 0 || abs >= 1e-6 && abs < 1e21 {
+		return strconv.AppendFloat(b, x, 'f', -1, size)
+	}
+	return strconv.AppendFloat(b, x, 'e', -1, size)
+}
+
+// appendComplex appends a complex number as Entry.Text does.
+func appendComplex(b []byte, v any) []byte {
+	var whole complex128
+	var re, im []byte
+	size := 128
+	switch v := v.(type) {
+	case complex64:
+		whole, size = complex128(v), 64
+		re, im = appendFloat(nil, real(v)), appendFloat(nil, imag(v))
+	case complex128:
+		whole, re, im = v, appendFloat(nil, real(v)), appendFloat(nil, imag(v))
+	}
+	if bytes.HasPrefix(re, []byte("NaN(")) || bytes.HasPrefix(im, []byte("NaN(")) {
+		return fmt.Appendf(b, "complex(%s, %s)", re, im)
+	}
+	return append(b, strconv.FormatComplex(whole, 'g', -1, size)...)
 }
 
 // fields returns the names of a struct's fields, in the order of the layout if that has
