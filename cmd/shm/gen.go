@@ -21,7 +21,8 @@ func genCommand() *cli.Command {
 		Description: `Gen writes to standard output what a program needs to use a segment: for Go a struct for
 shm.Bind; for C a header with the structs, names and formats; for Python a module with the
 classes of ctypes and a class that attaches to all values. The layouts are those of the segment.
-A struct whose fields are where no compiler would put them is an error.
+A struct whose fields are where no compiler would put them is an error; so is, for Go, a comma
+in a name. A name that is a keyword gets an underscore.
 
 Examples:
    shm gen go board > board/board.go

@@ -15,6 +15,17 @@ var cNumbers = map[string]string{
 	"f": "float", "d": "double", "Zf": "float", "Zd": "double", "?": "bool", "c": "char",
 }
 
+// cWords are the names that a field cannot have in C or C++, or that headers may define.
+var cWords = strings.Fields(`alignas alignof and and_eq asm auto bitand bitor bool break case catch char char16_t char32_t char8_t class
+	co_await co_return co_yield compl concept const const_cast consteval constexpr constinit continue decltype default delete do
+	double dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable namespace new
+	noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast requires restrict return
+	short signed sizeof static static_assert static_cast struct switch template this thread_local throw true try typedef typeid
+	typename typeof typeof_unqual union unsigned using virtual void volatile wchar_t while xor xor_eq
+	_Alignas _Alignof _Atomic _Bool _Complex _Generic _Imaginary _Noreturn _Static_assert _Thread_local
+	int8_t uint8_t int16_t uint16_t int32_t uint32_t int64_t uint64_t
+	assert complex errno EOF I linux NULL offsetof stderr stdin stdout unix`)
+
 // cWriter writes the structs that the values need.
 type cWriter struct {
 	types   strings.Builder
@@ -25,12 +36,16 @@ type cWriter struct {
 
 // cSource returns a C header with the structs, their formats, and the names.
 func cSource(segment string, values []named) string {
-	w := &cWriter{names: newNames(snake), prefix: snake(path.Base(segment)), written: map[string]string{}}
+	prefix := snake(path.Base(segment))
+	if prefix == "shm" || strings.HasPrefix(prefix, "shm_") { // these names are those of shm.h
+		prefix = "seg_" + prefix
+	}
+	w := &cWriter{names: newNames(snake), prefix: prefix, written: map[string]string{}}
 	guard := strings.ToUpper(w.prefix) + "_H"
 	macros := newNames(func(s string) string { return strings.ToUpper(snake(s)) }, guard)
 	var b strings.Builder
 	for _, v := range values {
-		macro := macros.name(w.prefix + " " + v.Name)
+		macro := macros.name(w.prefix+" "+v.Name, "_FORMAT", "_LEN")
 		fmt.Fprintf(&b, "\n/* %s: %s", comment(v.Name), comment(v.Type()))
 		if v.Len > 0 {
 			fmt.Fprintf(&b, " of length %d", v.Len)
@@ -88,7 +103,7 @@ func (w *cWriter) structure(t *shape, name string) string {
 	}
 	known := "struct " + w.names.name(w.prefix+" "+name)
 	w.written[t.format] = known
-	fields := newNames(asIs)
+	fields := newNames(besides(cWords, asIs))
 	var body, checks strings.Builder
 	for _, f := range t.fields {
 		typ := cNumbers[f.t.code]

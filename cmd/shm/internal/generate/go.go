@@ -3,6 +3,7 @@ package generate
 import (
 	"fmt"
 	"go/format"
+	"go/token"
 	"io/fs"
 	"path"
 	"strconv"
@@ -29,10 +30,14 @@ func goSource(segment string, values []named) (string, error) {
 	w := &goWriter{names: newNames(camel), written: map[string]string{}}
 	whole := w.names.name(path.Base(segment))
 	fields := newNames(camel)
+	duration := false
 	var b strings.Builder
 	for _, v := range values {
-		if strings.ContainsAny(v.Name, ",") || strings.Contains(v.Unit, ",") {
-			return "", fmt.Errorf("%w: a tag cannot hold the comma in the name or unit of value %s", fs.ErrInvalid, form.Name(v.Name))
+		if strings.Contains(v.Unit, ",") || !taggable(v.Name) {
+			return "", fmt.Errorf("%w: a tag cannot hold a comma in a name or unit, nor the name -, as value %s has it", fs.ErrInvalid, form.Name(v.Name))
+		}
+		if err := fitsGo(v.t); err != nil {
+			return "", fmt.Errorf("value %s: %w", form.Name(v.Name), err)
 		}
 		name := handle(v)
 		t := "shm." + name
@@ -42,25 +47,25 @@ func goSource(segment string, values []named) (string, error) {
 		case name == "CharArray", name == "String", name == "Histogram", v.t == nil:
 		default:
 			t += "[" + w.typ(v.t, v.Name) + "]"
-			if v.Hint == "duration" {
-				t = strings.Replace(t, "[int64]", "[time.Duration]", 1)
+			if v.Hint == "duration" && strings.HasSuffix(t, "[int64]") {
+				t, duration = strings.TrimSuffix(t, "[int64]")+"[time.Duration]", true
 			}
 		}
 		fmt.Fprintf(&b, "\t%s %s %s\n", fields.name(v.Name), t, tag(v))
 	}
-	imports := "\"example.org/shm\""
-	if strings.Contains(b.String(), "time.Duration") {
-		imports = "\"time\"\n\n" + imports
+	imports := ""
+	if len(values) > 0 {
+		imports = "import (\n\"example.org/shm\"\n)\n"
+	}
+	if duration {
+		imports = "import (\n\"time\"\n\n\"example.org/shm\"\n)\n"
 	}
 	source := fmt.Sprintf(`// Package %[1]s declares the values of the segment %[2]s.
 //
 // Written by shm gen go. Edit it as you like.
 package %[1]s
 
-import (
 %[3]s
-)
-
 // %[4]s has the values. Give a pointer to it to shm.Bind.
 type %[4]s struct {
 %[5]s}
@@ -73,12 +78,42 @@ type %[4]s struct {
 }
 
 // goPackage returns a name for the package.
-func goPackage(segment string) string { return strings.ReplaceAll(snake(path.Base(segment)), "_", "") }
+func goPackage(segment string) string {
+	name := strings.ReplaceAll(snake(path.Base(segment)), "_", "")
+	if token.IsKeyword(name) || name == "main" || name == "init" {
+		name += "values" // nobody could import a package of that name
+	}
+	return name
+}
+
+// taggable reports whether a tag can hold a name.
+func taggable(name string) bool { return name != "-" && !strings.Contains(name, ",") }
+
+// fitsGo returns why there is no Go type of a shape, or nil.
+func fitsGo(t *shape) error {
+	if t == nil {
+		return nil
+	}
+	for _, f := range t.fields {
+		switch {
+		case !taggable(f.name):
+			return fmt.Errorf("%w: a tag cannot hold a comma, nor the name -, as field %s has it", fs.ErrInvalid, form.Name(f.name))
+		case f.t.code == "c" && len(f.t.dims) == 0:
+			return fmt.Errorf("%w: field %s is a single character, which Go does not have", fs.ErrInvalid, form.Name(f.name))
+		}
+		if err := fitsGo(f.t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // tag returns the tag of a field for Bind.
 func tag(v named) string {
 	s := v.Name
-	if v.Len > 0 {
+	if len(v.bounds) > 0 {
+		s += ",bounds=" + strings.Join(numbers(v.bounds), ";")
+	} else if v.Len > 0 {
 		s += fmt.Sprintf(",len=%d", v.Len)
 	}
 	if v.Unit != "" {
@@ -90,11 +125,23 @@ func tag(v named) string {
 	if v.Help != "" {
 		s += ",help=" + v.Help
 	}
-	s = "shm:" + strconv.Quote(s)
+	return literal("shm:" + strconv.Quote(s))
+}
+
+// literal returns a string literal of Go.
+func literal(s string) string {
 	if strconv.CanBackquote(s) {
 		return "`" + s + "`"
 	}
 	return strconv.Quote(s)
+}
+
+// numbers returns the texts of numbers.
+func numbers(all []float64) (texts []string) {
+	for _, x := range all {
+		texts = append(texts, strconv.FormatFloat(x, 'g', -1, 64))
+	}
+	return texts
 }
 
 // typ returns the Go type of a shape. It writes the types of structs.
@@ -124,7 +171,7 @@ func (w *goWriter) typ(t *shape, name string) string {
 			tag = "shm:" + strconv.Quote(f.name)
 		}
 		if tag != "" {
-			tag = " `" + tag + "`"
+			tag = " " + literal(tag)
 		}
 		fmt.Fprintf(&b, "\t%s %s%s\n", goName, w.typ(f.t, name+" "+f.name), tag)
 	}

@@ -19,7 +19,8 @@ var pythonNumbers = map[string]string{
 // pythonMethods are the methods of a Python segment that attach to each type.
 var pythonMethods = map[string]string{
 	"RawValue": "raw_value", "RawStruct": "raw_value", "RawArray": "raw_array", "CharArray": "char_array", "Value": "value",
-	"Array": "array", "Struct": "struct", "String": "string", "Atomic": "atomic", "Mutex": "mutex",
+	"Array": "array", "Struct": "struct", "String": "string", "Atomic": "atomic", "AtomicArray": "atomic_array", "Mutex": "mutex",
+	"Mutexes": "mutexes", "Table": "table", "Ring": "ring", "Counter": "counter", "Gauge": "gauge", "Histogram": "histogram",
 }
 
 // pythonWriter writes the classes that the values need.
@@ -31,14 +32,9 @@ type pythonWriter struct {
 
 // pythonSource returns a Python module with the classes, and a function that attaches.
 func pythonSource(segment string, values []named) string {
-	w := &pythonWriter{names: newNames(camel), written: map[string]string{}}
+	w := &pythonWriter{names: newNames(besides(pythonKeywords, camel)), written: map[string]string{}}
 	whole := w.names.name("values")
-	attributes := newNames(func(s string) string {
-		if s = snake(s); slices.Contains(pythonKeywords, s) {
-			s += "_"
-		}
-		return s
-	})
+	attributes := newNames(besides(pythonKeywords, snake))
 	var b strings.Builder
 	for _, v := range values {
 		if text := about(v); text != "" {
@@ -51,7 +47,9 @@ func pythonSource(segment string, values []named) string {
 			fmt.Fprintf(&b, "        self.%s = seg[%s]  # %s\n", attribute, args[0], comment(v.Type()))
 			continue
 		case "mutex":
-		case "char_array", "string":
+		case "histogram":
+			args = append(args, "["+strings.Join(numbers(v.bounds), ", ")+"]")
+		case "char_array", "string", "mutexes":
 			args = append(args, strconv.Itoa(v.Len))
 		default:
 			if args = append(args, w.typ(v.t, v.Name)); v.Len > 0 {
@@ -82,11 +80,12 @@ class %s:
     """Attaches to the values of a segment, or makes them."""
 
     def __init__(self, seg):
-%s`, strings.ReplaceAll(form.Name(segment), `\`, `\\`), w.types.String(), whole, b.String())
+%s`, strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(form.Name(segment)), w.types.String(), whole, b.String())
 }
 
-// pythonKeywords are those that a name of snake can be.
+// pythonKeywords are those that a name of snake or camel can be.
 var pythonKeywords = []string{
+	"False", "None", "True",
 	"and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif", "else", "except", "finally", "for", "from",
 	"global", "if", "import", "in", "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with", "yield",
 }

@@ -5,6 +5,7 @@ package generate
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -32,6 +33,11 @@ func Source(language, segment string, entries []shm.Entry) (string, error) {
 			}
 			v.t = t
 		}
+		d, err := e.Description()
+		if err != nil {
+			return "", fmt.Errorf("value %s: %w", form.Name(e.Name), err)
+		}
+		v.bounds = d.Bounds
 		values = append(values, v)
 	}
 	switch language {
@@ -48,7 +54,8 @@ func Source(language, segment string, entries []shm.Entry) (string, error) {
 // named is a value of the segment.
 type named struct {
 	shm.Entry
-	t *shape // nil for a lock
+	t      *shape    // nil for a lock
+	bounds []float64 // of a Histogram
 }
 
 // shape is a type as the languages have it: an array of as many dimensions as dims has,
@@ -119,14 +126,30 @@ func newNames(make func(string) string, reserved ...string) *names {
 	return n
 }
 
-func (n *names) name(text string) string {
+// name returns a name that nothing else has, also with one of the suffixes behind it.
+func (n *names) name(text string, suffixes ...string) string {
+	suffixes = append(suffixes, "")
 	base := n.make(text)
 	name := base
-	for i := 2; n.taken[name]; i++ {
+	taken := func(suffix string) bool { return n.taken[name+suffix] }
+	for i := 2; slices.ContainsFunc(suffixes, taken); i++ {
 		name = base + strconv.Itoa(i)
 	}
-	n.taken[name] = true
+	for _, suffix := range suffixes {
+		n.taken[name+suffix] = true
+	}
 	return name
+}
+
+// besides returns a function like make whose results are none of the words.
+func besides(words []string, make func(string) string) func(string) string {
+	return func(text string) string {
+		name := make(text)
+		if slices.Contains(words, name) {
+			name += "_"
+		}
+		return name
+	}
 }
 
 // words splits a text at what is neither an ASCII letter nor a digit.
@@ -175,7 +198,7 @@ func handle(v named) string {
 
 // comment returns a text that can stand in a comment of one line.
 func comment(text string) string {
-	return strings.NewReplacer("*/", "* /").Replace(form.Text(text))
+	return strings.NewReplacer("*/", "* /", "/*", "/ *").Replace(form.Text(text))
 }
 
 // about returns what a comment says of a value.
