@@ -72,7 +72,7 @@ Examples:
    shm replay -speed 0 history.jsonl`,
 		Flags: []cli.Flag{
 			&cli.FloatFlag{Name: "speed", Value: 1, Usage: "replay `N` times as fast", Validator: func(x float64) error {
-				if x < 0 || x > 1e6 {
+				if !(x >= 0 && x <= 1e6) { // NaN is neither
 					return fmt.Errorf("%v is not between 0 and 1000000", x)
 				}
 				return nil
@@ -123,8 +123,12 @@ func replay(ctx context.Context, in io.Reader, speed float64, p *form.Printer) e
 		if line.Schema != form.Schema {
 			return fmt.Errorf("%w: a history of schema %d; this program reads schema %d", shm.ErrVersion, line.Schema, form.Schema)
 		}
+		if line.Name == "" || line.At.IsZero() {
+			return fmt.Errorf("%w: not what record writes: a line without a name or a time", fs.ErrInvalid)
+		}
 		if !last.IsZero() && speed > 0 && line.At.After(last) {
-			if err := pause(ctx, time.Duration(float64(line.At.Sub(last))/speed)); err != nil {
+			const longest = 1 << 62 // nanoseconds: more do not fit
+			if err := pause(ctx, time.Duration(min(float64(line.At.Sub(last))/speed, longest))); err != nil {
 				return err
 			}
 		}
@@ -133,7 +137,12 @@ func replay(ctx context.Context, in io.Reader, speed float64, p *form.Printer) e
 		if line.Rate != nil {
 			text += fmt.Sprintf(" (%+.4g/s)", *line.Rate)
 		}
-		if err := p.Row(form.Row{Text: text, Data: line.watchData}); err != nil {
+		mark := form.None
+		if line.Dead {
+			mark = form.Bad
+			text += lockedByTheDead
+		}
+		if err := p.Row(form.Row{Text: text, Data: line.watchData, Mark: mark}); err != nil {
 			return err
 		}
 	}

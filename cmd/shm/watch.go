@@ -130,6 +130,9 @@ type watchData struct {
 	Dead  bool            `json:"dead,omitempty"` // a dead process holds the lock
 }
 
+// lockedByTheDead is at the end of a line of a value whose lock a dead process holds.
+const lockedByTheDead = ", locked by a dead process"
+
 // watchRow returns the line of a value in one form.
 func watchRow(now time.Time, v *watch.Series, as string) form.Row {
 	e := &v.Entry
@@ -145,7 +148,7 @@ func watchRow(now time.Time, v *watch.Series, as string) form.Row {
 	mark := form.None
 	if v.Dead {
 		mark = form.Bad
-		text += ", locked by a dead process"
+		text += lockedByTheDead
 	}
 	return form.Row{Text: text, Data: d, Mark: mark}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/creack/pty"
+
+	"example.org/shm"
 )
 
 // screen collects what a program writes to a terminal.
@@ -210,5 +213,64 @@ func TestRecordAndReplay(t *testing.T) {
 	}
 	if r := shmTool(t, "replay", file); r.status != statusLayout {
 		t.Errorf("a history of another schema: %+v", r)
+	}
+}
+
+// TestRecordOfRareNumbers records NaN and the infinities: they have no rate.
+func TestRecordOfRareNumbers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rare")
+	s, err := shm.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	x, err := shm.NewValue(s, "x", 1.0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := prepare(t, "record", "-i", "10ms", path)
+	out := &screen{}
+	run.Stdout = out
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		to   float64
+		text string
+	}{{1, `"value":1`}, {math.Inf(1), `"value":"+Inf"`}, {math.NaN(), `"value":"NaN"`}, {2, `"value":2`}, {3, `"rate":`}} {
+		x.Store(step.to)
+		eventually(t, step.text, func() bool { return out.has(step.text) })
+	}
+	if err := run.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if status := run.status(); status != statusInterrupted || run.stderr.String() != "" {
+		t.Errorf("exit status %d, %s", status, &run.stderr)
+	}
+}
+
+// TestReplayOfOtherFiles refuses what record has not written, and takes what it can write.
+func TestReplayOfOtherFiles(t *testing.T) {
+	seg := fixture(t)
+	file := filepath.Join(t.TempDir(), "history.jsonl")
+	line := `{"schema":1,"at":"2026-01-02T03:04:05Z","name":"x","value":1,"dead":true}` + "\n"
+	for _, c := range []struct {
+		text   string
+		speed  string
+		status int
+		out    string
+	}{
+		{line, "1", 0, "03:04:05.000 x: 1, locked by a dead process\n"},
+		{line + line[:40], "1", statusFailed, "03:04:05.000 x: 1, locked by a dead process\n"},
+		{shmTool(t, "dump", seg).stdout, "1", statusFailed, ""},
+		{`{"schema":1}`, "1", statusFailed, ""},
+		{line, "NaN", statusUsage, ""},
+	} {
+		if err := os.WriteFile(file, []byte(c.text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if r := shmTool(t, "replay", "-speed", c.speed, file); r.status != c.status || r.stdout != c.out {
+			t.Errorf("%.80s: %+v", c.text, r)
+		}
 	}
 }

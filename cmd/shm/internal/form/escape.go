@@ -45,11 +45,11 @@ func Line(s string) string {
 	return strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(quoted[1 : len(quoted)-1])
 }
 
-// Harmless writes the characters of JSON that are not printable as \u escapes. Outside
-// string literals JSON has none but line feeds.
+// Harmless writes the characters of JSON that are not printable as \u escapes, and bytes that
+// are not UTF-8 as U+FFFD. Outside string literals JSON has none but line feeds.
 func Harmless(json []byte) []byte {
 	plain := !slices.ContainsFunc(json, func(c byte) bool { return c != '\n' && (c < ' ' || c > '~') })
-	if plain || !bytes.ContainsFunc(json, func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) {
+	if plain || utf8.Valid(json) && !bytes.ContainsFunc(json, func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) {
 		return json
 	}
 	var b bytes.Buffer

@@ -35,6 +35,9 @@ func TestEscapes(t *testing.T) {
 	if err := json.Unmarshal(b, &back); err != nil || back != hostile {
 		t.Errorf("%s is %q: %v", b, back, err)
 	}
+	if got := string(Harmless([]byte("\"\x9b2J\xff\""))); got != "\"\uFFFD2J\uFFFD\"" {
+		t.Errorf("bytes that are no UTF-8 are %q", got)
+	}
 	for _, r := range string(b) {
 		if r != '\n' && (r < ' ' || r > '~') {
 			t.Errorf("%s has %q", b, r)

@@ -64,6 +64,7 @@ func age(at, now time.Time) string {
 func (v *Series) short(x float64) string {
 	e := &v.Entry
 	switch n := int64(x); {
+	case finite(x) != x: // no int64 is that
 	case e.Hint == "duration":
 		d := time.Duration(n)
 		if d > time.Minute || d < -time.Minute {

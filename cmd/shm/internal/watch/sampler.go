@@ -128,6 +128,7 @@ func (v *Series) look(seed maphash.Seed, now time.Time, took time.Duration) {
 		return
 	}
 	v.seen = seen
+	was := v.Value
 	n := v.read(first)
 	if v.Fresh && !first {
 		v.Changed = now
@@ -137,10 +138,43 @@ func (v *Series) look(seed maphash.Seed, now time.Time, took time.Duration) {
 	case first:
 		v.Min, v.Max = n, n
 	case took > 0:
-		v.Rate = (n - v.Now) / took.Seconds()
+		v.Rate = finite(change(was, v.Value, n-v.Now) / took.Seconds())
 	}
-	v.Now, v.Min, v.Max = n, min(v.Min, n), max(v.Max, n)
+	v.Now = n
+	if !math.IsNaN(n) { // NaN is neither the lowest nor the highest
+		if v.Min > n || math.IsNaN(v.Min) {
+			v.Min = n
+		}
+		if v.Max < n || math.IsNaN(v.Max) {
+			v.Max = n
+		}
+	}
 	v.note()
+}
+
+// finite returns a number, and 0 instead of NaN and the infinities.
+func finite(x float64) float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return 0
+	}
+	return x
+}
+
+// change returns the difference of two values. Of integers it is exact, also where their
+// difference as float64, which is rounded, is not.
+func change(was, is any, rounded float64) float64 {
+	x, y := reflect.ValueOf(was), reflect.ValueOf(is)
+	switch {
+	case x.IsValid() && y.IsValid() && x.CanInt() && y.CanInt():
+		if math.Abs(rounded) < 1<<62 {
+			return float64(y.Int() - x.Int())
+		}
+	case x.IsValid() && y.IsValid() && x.CanUint() && y.CanUint():
+		if math.Abs(rounded) < 1<<62 {
+			return float64(int64(y.Uint() - x.Uint()))
+		}
+	}
+	return rounded
 }
 
 // hash returns a hash of the value's bytes, and false if it has none that can be read.
@@ -224,7 +258,7 @@ func (v *Series) Zero() bool {
 }
 
 // Sparkline draws the history in at most so many characters, from the lowest to the
-// highest number that it has.
+// highest number that it has. NaN is a space.
 func (v *Series) Sparkline(width int, ascii bool) string {
 	steps := []rune("▁▂▃▄▅▆▇█")
 	if ascii {
@@ -232,17 +266,24 @@ func (v *Series) Sparkline(width int, ascii bool) string {
 	}
 	v.settle()
 	h := v.history[kept-min(v.looks, width):]
-	low, high := v.Now, v.Now
+	low, high := math.Inf(1), math.Inf(-1)
 	for _, n := range h {
-		low, high = min(low, n), max(high, n)
-	}
-	line := make([]rune, 0, len(h))
-	for _, n := range h {
-		i := 0
-		if high > low {
-			i = int((n - low) / (high - low) * float64(len(steps)-1))
+		if finite(n) == n {
+			low, high = min(low, n), max(high, n)
 		}
-		line = append(line, steps[min(max(i, 0), len(steps)-1)])
+	}
+	line, most := make([]rune, 0, len(h)), len(steps)-1
+	for _, n := range h {
+		switch {
+		case math.IsNaN(n):
+			line = append(line, ' ')
+		case n > high: // infinite
+			line = append(line, steps[most])
+		case n <= low:
+			line = append(line, steps[0])
+		default:
+			line = append(line, steps[min(int((n/2-low/2)/(high/2-low/2)*float64(most)), most)]) // halves: the difference may not fit
+		}
 	}
 	return string(line)
 }

@@ -114,3 +114,64 @@ func TestSampler(t *testing.T) {
 		t.Error("a zero is not zero")
 	}
 }
+
+// TestSamplerOfRareNumbers looks at numbers that float64 rounds, and at those that are no
+// numbers.
+func TestSamplerOfRareNumbers(t *testing.T) {
+	s, err := shm.Anonymous(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var b struct {
+		Big  shm.Value[int64]   `shm:"big"`
+		BigU shm.Value[uint64]  `shm:"bigu"`
+		X    shm.Value[float64] `shm:"x,unit=bytes"`
+	}
+	if err := shm.Bind(s, &b); err != nil {
+		t.Fatal(err)
+	}
+	b.Big.Store(1 << 60)
+	b.BigU.Store(math.MaxUint64 - 8)
+	b.X.Store(math.NaN())
+	sampler, now := NewSampler(s, "", func(string) bool { return true }), time.Unix(1000, 0)
+	look := func() {
+		t.Helper()
+		if _, err := sampler.Look(now); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Second)
+	}
+	look()
+	b.Big.Store(1<<60 + 5)
+	b.BigU.Store(math.MaxUint64 - 6)
+	b.X.Store(2)
+	look()
+	if big, u := sampler.byName["big"], sampler.byName["bigu"]; big.Rate != 5 || u.Rate != 2 {
+		t.Errorf("the rates of large numbers are %v and %v", big.Rate, u.Rate)
+	}
+	x := sampler.byName["x"]
+	for i, c := range []struct {
+		to, low, high, rate float64
+		spark               string
+	}{
+		{2, 2, 2, 0, " ▁"}, {6, 2, 6, 4, " ▁█"}, {math.NaN(), 2, 6, 0, " ▁█ "}, {math.Inf(1), 2, math.Inf(1), 0, " ▁█ █"}, {4, 2, math.Inf(1), 0, " ▁█ █▄"},
+	} {
+		if b.X.Store(c.to); i > 0 {
+			look()
+		}
+		if x.Min != c.low || x.Max != c.high || x.Rate != c.rate || x.Sparkline(10, false) != c.spark {
+			t.Errorf("%v: minimum %v, maximum %v, rate %v, %q; want %+v", c.to, x.Min, x.Max, x.Rate, x.Sparkline(10, false), c)
+		}
+	}
+	if got := x.short(x.Max); got != "+Inf" {
+		t.Errorf("infinity is %s", got)
+	}
+	b.Big.Store(math.MinInt64)
+	look()
+	b.Big.Store(math.MaxInt64) // the difference does not fit in an int64
+	look()
+	if big := sampler.byName["big"]; big.Rate != 1<<64 {
+		t.Errorf("the rate from the least to the most is %v", big.Rate)
+	}
+}

@@ -109,6 +109,10 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			m.sample(time.Time(msg))
 		}
 		return m, m.tick()
+	case tea.PasteMsg:
+		if m.filtering {
+			return m.filterWith(msg)
+		}
 	case tea.KeyPressMsg:
 		if msg.String() == "ctrl+c" {
 			return m, tea.Interrupt
@@ -133,6 +137,11 @@ func (m *model) filterKey(msg tea.KeyPressMsg) (tea.Model, tea.Cmd) {
 		m.arrange()
 		return m, nil
 	}
+	return m.filterWith(msg)
+}
+
+// filterWith changes the filter by what the user types or pastes.
+func (m *model) filterWith(msg tea.Msg) (tea.Model, tea.Cmd) {
 	var cmd tea.Cmd
 	m.filter, cmd = m.filter.Update(msg)
 	m.arrange()
@@ -247,9 +256,9 @@ func (m *model) View() tea.View {
 	head := fmt.Sprintf("%s  %d of %s  %s", m.title, len(m.shown), form.Count(len(m.all), "value"), state)
 	switch {
 	case errors.Is(m.damage, shm.ErrReplaced):
-		head += "  REPLACED: " + form.Line(m.damage.Error())
+		head = "REPLACED  " + head + "  " + form.Line(m.damage.Error())
 	case m.damage != nil:
-		head += "  DAMAGED: " + form.Line(m.damage.Error())
+		head = "DAMAGED  " + head + "  " + form.Line(m.damage.Error())
 	}
 	lines := []string{head, m.table.View()}
 	if m.help {

@@ -246,7 +246,31 @@ func TestScreenOfReplaced(t *testing.T) {
 	for range 3 {
 		d.look()
 	}
-	if line := d.lines()[0]; !strings.Contains(line, "REPLACED") {
-		t.Error(line)
+	d.title = strings.Repeat("a long name ", 20)
+	for _, width := range []int{120, 20} { // where the name and the reason are cut
+		d.send(tea.WindowSizeMsg{Width: width, Height: 24})
+		if line := d.lines()[0]; !strings.Contains(line, "REPLACED") {
+			t.Error(line)
+		}
 	}
+}
+
+// TestPaste pastes a filter.
+func TestPaste(t *testing.T) {
+	s, err := shm.Anonymous(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, name := range []string{"v-one", "v-two"} {
+		if _, err := shm.NewAtomic[int64](s, name, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := newDriver(t, s, "")
+	d.send(tea.PasteMsg{Content: "two"})
+	d.want("pasted without a filter", "v-one", "v-two")
+	d.press("/")
+	d.send(tea.PasteMsg{Content: "two"})
+	d.want("pasted into the filter", "v-two")
 }
