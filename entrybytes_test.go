@@ -7,10 +7,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
+	"math"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"example.org/shm"
 	"example.org/shm/internal/shmtest"
@@ -269,6 +273,21 @@ func TestMakeRefuses(t *testing.T) {
 		if _, err := s.Make(d); !errors.As(err, &mismatch) {
 			t.Errorf("%+v: %v", d, err)
 		}
+	}
+	if unsafe.Sizeof(uintptr(0)) == 8 {
+		// What an extent can count is the limit of a struct, and of no other value.
+		large := fmt.Sprintf("(%d)%sB", int64(1)<<32, number[:1])
+		for _, d := range []shm.Description{{Name: "x", Type: "Struct", Layout: large}, {Name: "x", Type: "Table", Layout: large, Len: 1}} {
+			if _, err := s.Make(d); !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), "4294967296 bytes") || !strings.Contains(err.Error(), "at most 4294967295") {
+				t.Errorf("%+v: %v", d, err)
+			}
+		}
+		if _, err := s.Make(shm.Description{Name: "x", Type: "Ring", Layout: large, Len: 1}); !errors.Is(err, shm.ErrFull) {
+			t.Errorf("a ring: %v", err)
+		}
+	}
+	if _, err := shm.NewString(s, "x", math.MaxInt); !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), fmt.Sprint("at most ", min(int64(1)<<45, math.MaxInt/4))) {
+		t.Errorf("a String of all memory: %v", err)
 	}
 	n := 0
 	for range s.Entries() {

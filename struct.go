@@ -24,7 +24,7 @@ import (
 // is the last field, and so on inwards. Other structs inside, and elements of arrays,
 // cannot grow: give them a field to spare, such as Spare [4]int64. Programs with the shorter type may stay attached. Each keeps the
 // fields that it does not know. New fields start from zero, whatever init says.
-// The option room of Bind's tags reserves more.
+// The option room of Bind's tags reserves more. No type has more than 4 GiB less one byte.
 // Through a read-only attachment, fields that only your type has read as zero until
 // a writer grows the value; if that writer's type is longer still, the attachment
 // is not told.

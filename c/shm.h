@@ -312,7 +312,9 @@ typedef struct shm_entry {
  * means the length of the existing value, and -ENOENT if there is none. They return
  * -EINVAL for a format that no such value has. A raw value and a struct have any format,
  * but no single character. The elements of an array are numbers, without bools and
- * characters, and those of an array with a lock also without SHM_C128.
+ * characters, and those of an array with a lock also without SHM_C128. It is -EINVAL, too,
+ * if a published struct or a row of a table has 4 GiB or more, or any value has 512 MiB or
+ * more on a 32-bit system.
  *
  *     int shm_find(shm_segment *, const char *name, shm_value *v);      -ENOENT if there is none
  *     int shm_new_raw(seg, name, format, init, v);              RawValue, RawStruct
@@ -446,7 +448,7 @@ typedef struct shm_entry {
  *     int shm_publish(v, const void *x, size_t size);  lock, commit, unlock
  *     int shm_publish_for(v, const void *x, size_t size, int64_t ns);   -ETIMEDOUT
  *     int shm_update(v, int (*f)(void *x, void *arg), void *arg, void *x, size_t size, int64_t ns);   as shm_update_T; x is room for the copy
- *     int shm_read_text(v, char *buffer, size_t n);    returns the length; n must be greater than count
+ *     int shm_read_text(v, char *buffer, size_t n);    returns the length; n must be greater than count; SHM_ETOOLONG if that is 2 GiB or more
  *     int shm_publish_text(v, const char *text);       SHM_ETOOLONG
  *     int shm_publish_text_for(v, const char *text, int64_t ns);
  *
@@ -517,6 +519,7 @@ enum {
 #define SHM_MAX_LAYOUT_ (UINT64_C(1) << 40)
 #define SHM_LEASE_BASE_ (INT64_C(1) << 62)
 #define SHM_CREATION_ (INT64_C(1) << 61) /* the byte that the creator of a file with a temporary name has locked */
+#define SHM_EXTENT_MAX_ UINT32_MAX /* bytes of the type of a struct that changes as a whole, or of a row */
 #define SHM_SEALED_MAX_ ((UINT64_C(1) << 40) - 1)
 #define SHM_ASK_BASE_ INT64_C(0x5000000000000000) /* the byte that stands for the change word of names */
 #define SHM_ASK_BYTES_ (INT64_C(1) << 61)
@@ -1242,6 +1245,8 @@ static inline bool shm_valid_shape_(const struct shm_shape_ *s, size_t unit, siz
 	uint64_t n;
 	bool fits, counted = s->kind == SHM_ARRAY || s->kind == SHM_CHARS || s->kind == SHM_RING || s->kind == SHM_HISTOGRAM;
 	if (s->count < 0 || !shm_slot_size_(s, &n))
+		return false;
+	if ((shm_grows_(s) || s->kind == SHM_GROWTH_) && s->size > SHM_EXTENT_MAX_)
 		return false;
 	if (s->kind == SHM_INDEX_)
 		return s->access == SHM_RAW && s->name_length == 0 && unit == 0 && help == 0 && hint == 0 && s->count >= SHM_INDEX_SLOTS_ &&
@@ -3011,7 +3016,7 @@ SHM_USE_ static inline int shm_new_array(shm_segment *s, const char *name, const
 SHM_USE_ static inline int shm_new_struct(shm_segment *s, const char *name, const char *format, size_t size, const void *init, shm_value *v)
 {
 	uint64_t have, end;
-	if (!shm_parse_(format, strlen(format), &have, &end) || have != size || size > UINT32_MAX)
+	if (!shm_parse_(format, strlen(format), &have, &end) || have != size || size > SHM_EXTENT_MAX_)
 		return -EINVAL;
 	return shm_place_(s, name, SHM_PUBLISHED, SHM_SINGLE, format, 0, init, v);
 }
@@ -3039,7 +3044,7 @@ SHM_USE_ static inline int shm_new_mutexes(shm_segment *s, const char *name, uin
 SHM_USE_ static inline int shm_new_table(shm_segment *s, const char *name, const char *format, size_t size, uint64_t count, shm_value *v)
 {
 	uint64_t have, end;
-	if (!shm_parse_(format, strlen(format), &have, &end) || have != size || size > UINT32_MAX)
+	if (!shm_parse_(format, strlen(format), &have, &end) || have != size || size > SHM_EXTENT_MAX_)
 		return -EINVAL;
 	return shm_place_(s, name, SHM_PUBLISHED, SHM_ARRAY, format, shm_as_found_(count), NULL, v);
 }
@@ -3109,7 +3114,7 @@ SHM_USE_ SHM_SLOW_ int shm_make(shm_segment *s, const char *name, const shm_type
 	if (t.kind < SHM_SINGLE || t.kind > SHM_HISTOGRAM || t.kind == SHM_GROWTH_ || t.kind == SHM_INDEX_ || t.access < SHM_RAW || t.access > SHM_PUBLISHED ||
 	    t.hint > SHM_GAUGE || (t.kind == SHM_ARRAY && t.access != SHM_PUBLISHED && !shm_numeric_(t.format)))
 		return -EINVAL;
-	if (t.access == SHM_PUBLISHED && (t.kind == SHM_SINGLE || t.kind == SHM_ARRAY) && (!shm_parse_(t.format, strlen(t.format), &size, &end) || size > UINT32_MAX))
+	if (t.access == SHM_PUBLISHED && (t.kind == SHM_SINGLE || t.kind == SHM_ARRAY) && (!shm_parse_(t.format, strlen(t.format), &size, &end) || size > SHM_EXTENT_MAX_))
 		return -EINVAL;
 	bool many = t.kind == SHM_ARRAY || t.kind == SHM_CHARS || t.kind == SHM_RING || t.kind == SHM_HISTOGRAM;
 	int state = shm_hold_off_(), err = shm_find_or_make_(s, name, &t, many ? shm_as_found_(t.count) : (int64_t)shm_min_(t.count, INT64_MAX), v, state);

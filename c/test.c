@@ -1215,6 +1215,22 @@ static void texts_of_values(shm_segment *s)
 	memset(long_text, 'x', sizeof long_text - 1);
 	long_text[sizeof long_text - 1] = 0;
 	type.kind = SHM_SINGLE;
+	/* What an extent can count is the limit of a struct, and of no other value. */
+	if (sizeof(size_t) == 8) {
+		static const char large[] = "(4294967296)" SHM_U8;
+		const uint64_t size = UINT64_C(1) << 32;
+		uint64_t used;
+		MUST(shm_used_(s, &used));
+		type.access = SHM_PUBLISHED;
+		type.format = large;
+		WANT(shm_make(s, "no", &type, &v) == -EINVAL && shm_new_struct(s, "no", large, (size_t)size, NULL, &v) == -EINVAL);
+		WANT(shm_new_table(s, "no", large, (size_t)size, 1, &v) == -EINVAL && shm_new_ring(s, "no", large, (size_t)size, 1, &v) == SHM_EFULL);
+		uint64_t after;
+		MUST(shm_used_(s, &after));
+		WANT(after == used);
+		type.access = SHM_LOCKED;
+		type.format = SHM_I64;
+	}
 	type.help = long_text;
 	WANT(shm_make(s, "no", &type, &v) == SHM_ETOOLONG);
 	/* All entries. */

@@ -51,6 +51,13 @@ const (
 	MaxText = 32 << 10 // of a format
 )
 
+// MaxExtent is the largest type, in bytes, of a struct that changes as a whole, or of a
+// row of a table: what the extent in its lock cell can count.
+const MaxExtent = 1<<32 - 1
+
+// maxValue is the most bytes that all elements of a value have in this process.
+const maxValue = min(MaxSegment, math.MaxInt/4)
+
 // Label is the name of a value, and the texts about it for people.
 type Label struct {
 	Name string
@@ -146,11 +153,21 @@ func (s *Shape) Check() error {
 	n, ok := s.SlotSize()
 	switch {
 	case !ok:
-		return fmt.Errorf("%d elements are more than a segment can hold", s.Count)
+		return fmt.Errorf("%d elements%s are more than a value can have: it has at most %d bytes in this process, with what each element needs beside it", s.Count, s.each(), int64(maxValue))
+	case (s.Grows() || s.Kind == KindGrowth) && int64(s.Layout.Size) > MaxExtent:
+		return fmt.Errorf("a struct of %d bytes: one that changes as a whole, or a row of a table, has at most %d", s.Layout.Size, int64(MaxExtent))
 	case s.Reserve != 0 && (!s.Grows() || s.Reserve < n || s.Reserve > MaxSegment/2):
 		return fmt.Errorf("room for %d bytes in a value of %d bytes", s.Reserve, n)
 	}
 	return nil
+}
+
+// each says how many bytes an element has, if it has some.
+func (s *Shape) each() string {
+	if s.Layout == nil {
+		return ""
+	}
+	return fmt.Sprintf(" of %d bytes", s.Layout.Size)
 }
 
 // long reports whether values of this kind have a length.
@@ -213,7 +230,7 @@ func (s *Shape) SlotSize() (n int64, ok bool) {
 		return 0, false
 	}
 	n = count * elem
-	return n, n <= math.MaxInt/4
+	return n, n <= maxValue
 }
 
 // Room returns the capacity of a new record, the bytes that one of its slots

@@ -31,6 +31,7 @@ ACCESS_NAMES = {RAW: "raw", ATOMIC: "atomic", LOCKED: "locked", PUBLISHED: "publ
 FIXED = 112  # bytes of a record before its name, format, unit and help
 MAX_NAME = 255  # bytes of a name, and of a unit
 MAX_HELP = 4 << 10  # bytes of a help text
+MAX_EXTENT = (1 << 32) - 1  # bytes of the type of a struct that changes as a whole, or of a row of a table
 _CHECK = 12  # offset of the checksum
 _ZEROS = bytes(LINE)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]").search
@@ -200,6 +201,11 @@ class Shape:
             raise ArgumentError(
                 f"value {self.name!r}: {self.count} elements need {self.slot_size} bytes, "
                 f"and a segment has at most {MAX_SEGMENT}"
+            )
+        if (self.grows or self.kind == GROWTH) and self.layout.size > MAX_EXTENT:
+            raise ArgumentError(
+                f"value {self.name!r}: a struct of {self.layout.size} bytes; "
+                f"one that changes as a whole, or a row of a table, has at most {MAX_EXTENT}"
             )
         if self.kind != MUTEX and (self.count > 0) != (self.kind in (ARRAY, CHARS, RING, HISTOGRAM)):
             raise ArgumentError(f"value {self.name!r}: kind {self.kind} with {self.count} elements")

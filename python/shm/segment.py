@@ -334,7 +334,9 @@ class Segment(Mapping):
         """Attach to, or make, a struct that changes as a whole; return the Struct.
 
         A new one has room for fields that later programs append: half as much again, or `room` bytes.
+        The type has at most 4 GiB less one byte.
         """
+        Shape(name, layout_of(type), PUBLISHED, SINGLE).check_shape()  # before a first value takes as much memory
         first = _first(type, init)
         return self._place(name, type, PUBLISHED, SINGLE, init=first, room=room, unit=unit, help=help, hint=hint)
 

@@ -79,6 +79,8 @@ class Arguments(Case):
             (TypeError, lambda: seg.string("x", b"text")),
             (TypeError, lambda: seg.raw_array("x", "q", 8.0)),
             (TypeError, lambda: seg.array("x", "q", "12")),
+            (ValueError, lambda: seg.string("x", (1 << 45) + 1)),
+            (ValueError, lambda: seg.ring("x", "q", 1 << 45)),
             # first values
             (TypeError, lambda: seg.value("x", "q", 1.5)),
             (TypeError, lambda: seg.atomic("x", "q", 1.5)),
@@ -111,6 +113,18 @@ class Arguments(Case):
             text.store("other")
             text.store(fits)
             self.assertEqual(text.load(), b"ab")
+
+    @unittest.skipIf(ctypes.sizeof(ctypes.c_void_p) < 8, "there are no such types")
+    def test_largest_struct(self):
+        """A struct that changes as a whole, and a row, has at most 4 GiB less one byte, and the error says so."""
+        seg = self.open()
+        large = struct("Large", ("bytes", ctypes.c_uint8 * (1 << 32)))
+        for make in (seg.struct, lambda name, t: seg.table(name, t, 1)):
+            with self.assertRaisesRegex(ValueError, "'x': a struct of 4294967296 bytes; .* at most 4294967295"):
+                make("x", large)
+        with self.assertRaises(shm.FullError):
+            seg.ring("x", large, 1)
+        self.assertEqual(list(seg.entries()), [])
 
     def test_aligned(self):
         if ctypes.alignment(ALIGNED) == 8:

@@ -27,7 +27,7 @@ var formatConstants = map[string]string{
 	"line": "format.Line", "version": "format.Version", "order": "format.ByteOrderMark", "tableOffset": "format.TableOffset",
 	"tableLen": "format.TableLen", "headerSize": "format.HeaderSize", "firstAllocation": "format.FirstAllocation",
 	"maxSegment": "format.MaxSegment", "sealedMax": "format.SealedMax", "recordFixed": "format.RecordFixed", "maxName": "format.MaxName",
-	"maxText": "format.MaxText", "maxHelp": "format.MaxHelp", "numberOffset": "format.NumberOffset", "lockedOffset": "format.LockedOffset",
+	"maxText": "format.MaxText", "maxHelp": "format.MaxHelp", "maxExtent": "format.MaxExtent", "numberOffset": "format.NumberOffset", "lockedOffset": "format.LockedOffset",
 	"ownerMask": "format.OwnerMask", "wordL": "format.LocalWaiters", "wordW": "format.KernelWaiters", "maxID": "format.MaxID",
 	"awaited": "format.Awaited", "allocationByte": "format.AllocationByte", "leaseBase": "format.LeaseBase",
 	"askBase": "format.AskBase", "askBytes": "format.AskBytes",

@@ -299,6 +299,66 @@ func withCells(t *testing.T, image []byte) []byte {
 	return appended(b, grown, capacity, table)
 }
 
+// A type of a struct or of rows may have as many bytes as an extent can count: Go, Python
+// and C accept a record with so many, and refuse one with one byte more. Other values may
+// be larger. The files have holes for what nobody reads.
+func TestDecodersKnowTheLargestStruct(t *testing.T) {
+	if unsafe.Sizeof(uintptr(0)) < 8 {
+		t.Skip("such values do not fit into the address space")
+	}
+	dir, root := t.TempDir(), shmtest.Root(t)
+	c := shmtest.CProgram(t, "-std=gnu11", "-O1", "-I", filepath.Join(root, "c"), filepath.Join(root, "test/interop/testdata/c/decode.c"))
+	named := func(access format.Access, kind format.Kind, count, size int64) *format.Shape {
+		l, err := layout.Parse(fmt.Sprintf("(%d)%sB", size, layout.ByteOrder))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &format.Shape{Layout: &l, Count: count, Access: access, Kind: kind, Label: format.Label{Name: "large"}}
+	}
+	text := named(format.Published, format.KindChars, 5<<30, 1)
+	text.Layout = layout.Chars
+	var paths []string
+	accepted := map[string]bool{}
+	for i, test := range []struct {
+		s  *format.Shape
+		ok bool
+	}{
+		{named(format.Published, format.KindSingle, 0, 1<<32-1), true},
+		{named(format.Published, format.KindSingle, 0, 1<<32), false},
+		{named(format.Published, format.KindArray, 1, 1<<32-1), true},
+		{named(format.Published, format.KindArray, 1, 1<<32), false},
+		{named(format.Published, format.KindRing, 1, 5<<30), true},
+		{named(format.Raw, format.KindSingle, 0, 5<<30), true},
+		{text, true},
+	} {
+		path := filepath.Join(dir, fmt.Sprint("large", i))
+		s := shmtest.Opened(shm.Open(path, &shm.Options{MaxSize: 64 << 30}))(t)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		meta, size := test.s.Encode(test.s.Room(), format.Maker{Pid: 1, Program: "test"}, 0)
+		b := appendRecord(shmtest.Must(os.ReadFile(path))(t), meta, int64(len(meta)))
+		ne := binary.NativeEndian
+		lines, _ := format.Unseal(ne.Uint64(b[format.Line+8:]))
+		end := int64(lines)*format.Line + size - int64(len(meta))
+		for _, word := range []int{0, 8, 24} { // allocated, used, dirty
+			ne.PutUint64(b[format.Line+word:], format.Seal(uint64(end)/format.Line))
+		}
+		if err := errors.Join(os.WriteFile(path, b, 0o600), os.Truncate(path, end)); err != nil {
+			t.Fatal(err)
+		}
+		paths, accepted[path] = append(paths, path), test.ok
+	}
+	inC := decoded(t, exec.Command(c), paths)
+	inPython := decoded(t, shmtest.Python(t, "").Command(filepath.Join(root, "test/interop/testdata/decode.py")), paths)
+	for i, path := range paths {
+		inGo := decodedByGo(t, path)
+		if inGo != inC[i] || inGo != inPython[i] || strings.HasSuffix(inGo, "end\n") != accepted[path] {
+			t.Errorf("case %d, want accepted %t:\nGo:\n%sC:\n%sPython:\n%s", i, accepted[path], inGo, inC[i], inPython[i])
+		}
+	}
+}
+
 // recordNamed returns the offset of the first record of a name.
 func recordNamed(b []byte, name string) int64 {
 	for at := int64(format.HeaderSize); ; at += int64(binary.NativeEndian.Uint64(b[at:])) {
