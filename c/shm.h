@@ -85,7 +85,8 @@
  *   first thread for the lock.
  *
  * RESULTS: 0, or a negative number, which is -errno or one of enum shm_error.
- * shm_strerror returns its text. A function that fails has changed nothing.
+ * shm_strerror returns its text. A function that fails has changed nothing, except
+ * shm_set_text of several rows.
  *
  * THREADS: any thread may call any function at any time, with these exceptions. When
  * shm_detach is called, no thread may use the segment or its values any more. One thread at a
@@ -207,7 +208,7 @@ typedef struct shm_type {
 	enum shm_kind kind;
 	const char *format;   /* of an element; NULL or "" for a mutex */
 	uint64_t count;       /* elements, rows, locks, bytes of a C string, values of a ring, bounds of a histogram; 0 for a single value */
-	const void *init;     /* the first value, or the bounds; NULL: zeros */
+	const void *init;     /* the first value, or the bounds; NULL: zeros. Of a C string, the bytes up to a NUL or to count. NULL for mutexes, tables, rings, counters and gauges */
 	const char *unit;     /* of the number, such as "bytes"; at most 255 bytes; may be NULL */
 	const char *help;     /* what the value means; at most 4096 bytes; may be NULL */
 	enum shm_hint hint;   /* 0: none */
@@ -390,6 +391,8 @@ typedef struct shm_entry {
  * none. It takes the lock, if there is one, within ns nanoseconds. -EINVAL if the text does
  * not describe such a value, or the value cannot be set so (a mutex, a ring, a counter, a
  * gauge, a histogram), -ERANGE if a number does not fit, SHM_ETOOLONG, -EROFS, -ETIMEDOUT.
+ * The rows of a table change one after another: if one cannot be locked in time, those before
+ * it have changed.
  *
  *     int shm_text(v, char *buffer, size_t n);
  *     int shm_set_text(v, const char *text, int64_t ns);
@@ -2483,6 +2486,8 @@ SHM_SLOW_ int shm_append_(shm_segment *s, const struct shm_shape_ *want, uint64_
 			if (shm_grows_(want)) { /* tail padding stays zero, as a longer type may have a field there */
 				shm_parse_(want->format, want->format_length, &last, &n);
 				((struct shm_cell_ *)(void *)(at + f.meta))->extent = (uint32_t)want->size;
+			} else if (want->kind == SHM_CHARS) { /* the caller's text may be shorter than its memory here */
+				n = strnlen((const char *)init, (size_t)n);
 			}
 			memcpy(at + f.meta + shm_elements_(want), init, (size_t)n);
 		}
@@ -3115,6 +3120,8 @@ SHM_USE_ SHM_SLOW_ int shm_make(shm_segment *s, const char *name, const shm_type
 	    t.hint > SHM_GAUGE || (t.kind == SHM_ARRAY && t.access != SHM_PUBLISHED && !shm_numeric_(t.format)))
 		return -EINVAL;
 	if (t.access == SHM_PUBLISHED && (t.kind == SHM_SINGLE || t.kind == SHM_ARRAY) && (!shm_parse_(t.format, strlen(t.format), &size, &end) || size > SHM_EXTENT_MAX_))
+		return -EINVAL;
+	if (t.init != NULL && (t.kind == SHM_MUTEX || t.kind == SHM_RING || t.kind == SHM_COUNTER_KIND || t.kind == SHM_GAUGE_KIND || (t.kind == SHM_ARRAY && t.access == SHM_PUBLISHED)))
 		return -EINVAL;
 	bool many = t.kind == SHM_ARRAY || t.kind == SHM_CHARS || t.kind == SHM_RING || t.kind == SHM_HISTOGRAM;
 	int state = shm_hold_off_(), err = shm_find_or_make_(s, name, &t, many ? shm_as_found_(t.count) : (int64_t)shm_min_(t.count, INT64_MAX), v, state);
@@ -4858,6 +4865,19 @@ static inline bool shm_float_bytes_(const char *text, bool single, void *b, char
 	return errno != ERANGE || (d < 1 && d > -1);
 }
 
+/* Adds 1 to the last digit of a float that printf has written with an exponent. Returns
+ * false if that would need another exponent. */
+static inline bool shm_raise_digit_(char *text)
+{
+	for (char *p = strchr(text, 'e'); p != NULL && p-- > text && *p != '-';) {
+		if (*p >= '0' && *p < '9')
+			return ++*p > 0;
+		if (*p == '9')
+			*p = '0';
+	}
+	return false;
+}
+
 /* Writes the shortest digits that mean the same float. It has an exponent where
  * encoding/json writes one. */
 SHM_SLOW_ void shm_show_float_(struct shm_sink_ *to, const unsigned char *b, bool single)
@@ -4877,8 +4897,16 @@ SHM_SLOW_ void shm_show_float_(struct shm_sink_ *to, const unsigned char *b, boo
 	/* Up to 15 digits, or 6, are unique for numbers that are not tiny. */
 	int most = single ? 9 : 17, plain = single ? 6 : 15;
 	double size = x < 0 ? -x : x, tiny = single ? 1.2e-38 : 2.3e-308;
+	bool power = size > 0 && (bits & ((single ? UINT64_C(1) << 23 : UINT64_C(1) << 52) - 1)) == 0;
 	for (int n = size < tiny ? 1 : plain; n <= most; n++) {
 		snprintf(text, sizeof text, "%.*e", n - 1, x);
+		shm_float_bytes_(text, single, again, NULL);
+		if (shm_bits_((const unsigned char *)again, single) == bits)
+			break;
+		/* Floats above a power of two are twice as far apart as those below it. So the digits
+		 * above may mean it, though the nearest ones, which are below, mean the float before. */
+		if (!power || n == most || !shm_raise_digit_(text))
+			continue;
 		shm_float_bytes_(text, single, again, NULL);
 		if (shm_bits_((const unsigned char *)again, single) == bits)
 			break;

@@ -1231,6 +1231,46 @@ static void texts_of_values(shm_segment *s)
 		type.access = SHM_LOCKED;
 		type.format = SHM_I64;
 	}
+	/* First values: a text may be shorter than its memory, and some kinds have none. */
+	char *hello = strdup("hello"); /* on the heap, where the sanitizer sees what is read behind it */
+	memset(&type, 0, sizeof type);
+	type.access = SHM_PUBLISHED;
+	type.kind = SHM_CHARS;
+	type.format = SHM_CHAR;
+	type.count = 4000;
+	type.init = hello;
+	MUST(shm_make(s, "hello", &type, &v));
+	is_text(&v, "\"hello\"");
+	type.access = SHM_RAW;
+	type.count = 3;
+	MUST(shm_make(s, "hel", &type, &v));
+	is_text(&v, "\"hel\"");
+	type.access = SHM_PUBLISHED;
+	type.format = SHM_I64;
+	type.kind = SHM_RING;
+	WANT(shm_make(s, "no", &type, &v) == -EINVAL);
+	type.kind = SHM_ARRAY;
+	WANT(shm_make(s, "no", &type, &v) == -EINVAL);
+	type.access = SHM_LOCKED;
+	type.kind = SHM_MUTEX;
+	WANT(shm_make(s, "no", &type, &v) == -EINVAL);
+	type.access = SHM_ATOMIC;
+	type.count = 0;
+	type.kind = SHM_COUNTER_KIND;
+	WANT(shm_make(s, "no", &type, &v) == -EINVAL);
+	type.kind = SHM_GAUGE_KIND;
+	WANT(shm_make(s, "no", &type, &v) == -EINVAL && shm_find(s, "no", &v) == -ENOENT);
+	free(hello);
+	/* Powers of two, whose neighbours are not equally far. */
+	float half = 1.2621774483536189e-29f; /* 2^-96 */
+	MUST(shm_new_raw(s, "2^-24", SHM_F64, (double[]){5.9604644775390625e-08}, &v));
+	is_text(&v, "5.960464477539063e-08");
+	MUST(shm_new_raw(s, "2^-96", SHM_F32, &half, &v));
+	is_text(&v, "1.2621775e-29");
+	memset(&type, 0, sizeof type);
+	type.access = SHM_LOCKED;
+	type.kind = SHM_SINGLE;
+	type.format = SHM_I64;
 	type.help = long_text;
 	WANT(shm_make(s, "no", &type, &v) == SHM_ETOOLONG);
 	/* All entries. */

@@ -8,7 +8,7 @@ a text may name just the parts that change.
 import math
 import re
 import struct
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from .errors import ArgumentError, ArgumentTypeError, TooLongError
 
@@ -173,14 +173,25 @@ def _float(b):
 
 def _shortest(x):
     """Return the shortest digits that a float of 4 bytes is read from."""
+    power = abs(math.frexp(x)[0]) == 0.5
     for precision in range(9):
-        digits = f"{x:.{precision}e}"
-        try:
-            if struct.unpack("=f", struct.pack("=f", float(digits)))[0] == x:
-                return digits
-        except OverflowError:
-            pass
+        nearest = f"{x:.{precision}e}"
+        if _is_float(nearest, x):
+            return nearest
+        if power:
+            # Floats above a power of two are twice as far apart as those below it. So the digits
+            # above may mean it, though the nearest ones, which are below, mean the float before.
+            above = Context(prec=precision + 1).next_plus(Decimal(nearest).copy_abs()).copy_sign(Decimal(nearest))
+            if _is_float(above, x):
+                return str(above)
     return repr(x)
+
+
+def _is_float(digits, x):
+    try:
+        return struct.unpack("=f", struct.pack("=f", float(digits)))[0] == x
+    except OverflowError:
+        return False
 
 
 def parse(layout, text):

@@ -677,7 +677,9 @@ class Texts(Case):
         go = self.go("pythonPeer", self.name)
         d, f = seg.value("d", "d").get_obj(), seg.value("f", "f").get_obj()
         chosen = [0.0, -0.0, 1e-6, 1e-7, 1e20, 1e21, 123456789.125, 5e-324, 1.7976931348623157e308, math.inf, -math.inf, math.nan]
-        bits = [struct.unpack("=Q", struct.pack("=d", x))[0] for x in chosen] + [random.getrandbits(64) for _ in range(150)]
+        chosen += [2.0**-24]  # a power of two: the floats above it are farther away than those below it
+        bits = [power << 32 for power in (0x0F800000, 0x6B000000, 0x8F800000)]  # such floats of 4 bytes
+        bits += [struct.unpack("=Q", struct.pack("=d", x))[0] for x in chosen] + [random.getrandbits(64) for _ in range(150)]
         for n in bits:
             ctypes.c_uint64.from_buffer(d).value = n
             ctypes.c_uint32.from_buffer(f).value = n >> 32
