@@ -5,10 +5,11 @@ import errno
 import math
 import sys
 import threading
+import time
 
 from . import futex
 from .atomics import cas_4, fence, unavailable
-from .errors import ArgumentError, ArgumentTypeError, CancelledError, WaitTimeoutError
+from .errors import ArgumentError, ArgumentTypeError, CancelledError, ClosedError, WaitTimeoutError
 
 AWAITED = 1  # bit 0 of a change word: somebody awaits the next change
 
@@ -19,6 +20,7 @@ _FIRST_TIMEOUT, _LONGEST_TIMEOUT = 4_000_000, 4_000_000_000
 # A read-only waiter cannot set AWAITED. It asks another process to do that, which may not be there.
 _FIRST_UNANSWERED, _LONGEST_UNANSWERED = 1_000_000, 250_000_000
 _LONGEST_READ_ONLY_CANCEL = 50_000_000  # with a Cancel, which may wake a read-only waiter just before it sleeps
+_MOST_WAKES = 50  # by which close ends the waits of a read-only segment, a millisecond apart
 
 
 _FOREVER = 1 << 61  # ns, which is 73 years
@@ -74,6 +76,28 @@ class Cancel:
         return self._is_set
 
 
+class Closing(Cancel):
+    """Ends the waits for values of a mapping when its last Segment is closed. The lease has it."""
+
+    __slots__ = ()
+
+    def set(self):
+        """End the waits. One that cannot announce that it sleeps is woken until it has ended."""
+        super().set()
+        for _ in range(_MOST_WAKES):
+            left = [change for change in list(self._waited) if change.read_only]
+            if not left:
+                return
+            time.sleep(0.001)
+            for change in left:
+                change.interrupt()
+
+    def check(self, path):
+        """Raise ClosedError if the mapping was closed."""
+        if self._is_set:
+            raise ClosedError(f"{path}: the segment was closed during the wait")
+
+
 async def in_thread(wait, *args):
     """Return the result of wait(*args, cancel), which sleeps in a thread of its own. It ends if the task is cancelled.
 
@@ -125,8 +149,8 @@ class Awaited:
         """Sleep until ok(value) is true; return the value for which it was.
 
         It calls ok again after each change that any process makes under the lock. Raises
-        WaitTimeoutError after `timeout` seconds, and CancelledError if cancel, a Cancel,
-        is set by then.
+        WaitTimeoutError after `timeout` seconds, CancelledError if cancel, a Cancel,
+        is set by then, and ClosedError if the last Segment of the file is closed meanwhile.
         """
         seen = []
 
@@ -153,7 +177,7 @@ class Awaited:
 
         What it yields are pairs of a number and a value. Of a Struct and a String it is the
         number of the commit; of others it counts what was yielded. It ends once no change
-        has come for `timeout` seconds, or once cancel, a Cancel, is set.
+        has come for `timeout` seconds, once cancel, a Cancel, is set, or once the segment is closed.
         """
         check_cancel(cancel)
         count, version = 0, None
@@ -167,7 +191,10 @@ class Awaited:
                 found.append((now, x))
                 return True
 
-            if cancel is not None and cancel.is_set() or not self._mutex.wait_for(look, timeout, cancel):
+            try:
+                if cancel is not None and cancel.is_set() or not self._mutex.wait_for(look, timeout, cancel):
+                    return
+            except ClosedError:
                 return
             version, x = found[0]
             count += 1
@@ -244,18 +271,21 @@ class Change:
         """Sleep until look() is true, or until `timeout` seconds are over; return the last result of look().
 
         It calls look again after each change. A timeout of None means no time-out. It
-        also returns if cancel, a Cancel, is set.
+        also returns if cancel, a Cancel, is set. Raises ClosedError if the mapping is closed
+        meanwhile.
         """
         check_cancel(cancel)
-        if cancel is None:
-            return self._wait_for(look, timeout, None)
-        cancel._waited.append(self)  # before it looks whether cancel is set, in _wait_for
+        closing = self.lease.closing
+        ends = (closing,) if cancel is None else (closing, cancel)
+        for end in ends:
+            end._waited.append(self)  # before it looks whether they are set, in _wait_for
         try:
-            return self._wait_for(look, timeout, cancel)
+            return self._wait_for(look, timeout, cancel, closing)
         finally:
-            cancel._waited.remove(self)
+            for end in ends:
+                end._waited.remove(self)
 
-    def _wait_for(self, look, timeout, cancel):
+    def _wait_for(self, look, timeout, cancel, closing):
         end = deadline(timeout)
         asking = _Asking(self) if self.read_only and self.byte is not None else None
         pause = 0
@@ -270,6 +300,7 @@ class Change:
                 now = futex.monotonic()
                 if result or end is not None and now >= end or cancel is not None and cancel.is_set():
                     return result
+                closing.check(self.lease.path)
                 if asking is not None and not announced:
                     asking.ask()
                 first, longest = (_FIRST_TIMEOUT, _LONGEST_TIMEOUT) if announced else (_FIRST_UNANSWERED, _LONGEST_UNANSWERED)

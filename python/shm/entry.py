@@ -212,12 +212,13 @@ class Entry(_Entry):
         if r.has_lock and not r.is_table:
             done = mutex_of(self._mapping, r).wait_for(look, timeout, cancel)
         else:
-            end = deadline(timeout)
+            end, closing = deadline(timeout), self._mapping.lease.closing
             done = look()
             while not done and not (cancel is not None and cancel.is_set()):
                 left = _POLL if end is None else min(_POLL, (end - futex.monotonic()) / 1e9)
                 if left <= 0:
                     break
+                closing.check(self._mapping.path)
                 time.sleep(left)
                 done = look()
         if not done:

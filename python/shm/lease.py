@@ -19,6 +19,7 @@ import weakref
 from . import ask, file, futex, header
 from .atomics import cas_4, cas_8, fence, store_release
 from .cell import OWNER_ID, LockCell
+from .change import Closing
 from .errors import FormatError, FullError, LockError, UsageError
 from .record import PROGRAM
 from .reentry import Exclusion
@@ -168,6 +169,12 @@ class Lease:
         self._finalizer = None
         self._dead = set()  # ids whose lease was free once: no process gets them again
         self._blind_until = 0
+        self.closing = Closing()
+
+    def end_waits(self):
+        """End the waits for values of this mapping, as its last Segment is closed. Later ones are not affected."""
+        closing, self.closing = self.closing, Closing()
+        closing.set()
 
     @property
     def wake_bit(self):

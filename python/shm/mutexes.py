@@ -66,14 +66,15 @@ class Mutexes:
         i = self._try()
         if i is not None or end is not None and futex.monotonic() >= end:
             return i
-        change = self[0]._change  # which a Cancel wakes
-        if cancel is not None:
-            cancel._waited.append(change)  # before it looks whether cancel is set
+        change, closing = self[0]._change, self._mapping.lease.closing
+        ends = (closing,) if cancel is None else (closing, cancel)
+        for e in ends:
+            e._waited.append(change)  # which they wake, before it looks whether they are set
         try:
-            return self._await(end, cancel)
+            return self._await(end, cancel, closing)
         finally:
-            if cancel is not None:
-                cancel._waited.remove(change)
+            for e in ends:
+                e._waited.remove(change)
 
     def _try(self):
         """Take the lowest lock that can be had now; return its number, or None."""
@@ -89,7 +90,7 @@ class Mutexes:
                 raise
         return None
 
-    def _await(self, end, cancel):
+    def _await(self, end, cancel, closing):
         """Sleep until a lock can be had, or there is no time left; return its number, or None."""
         watched = list(self)[: futex.MOST_WORDS] if futex.can_wait_any else []
         addresses = [ctypes.addressof(mutex._change_word) for mutex in watched]
@@ -105,6 +106,7 @@ class Mutexes:
                 return i
             if end is not None and now >= end or cancel is not None and cancel.is_set():
                 return None
+            closing.check(self._mapping.path)
             pause = max(_PAUSE if now - start < _LONG_WAIT else _PATIENT_PAUSE, _SHARE * (now - began))
             if len(watched) < len(self):
                 pause = min(pause, _UNWATCHED_PAUSE)

@@ -62,8 +62,8 @@ def processes(mapping):
 _FIRST_LOOK, _LONGEST_LOOK, _LOOK_BESIDE_PIDFD = 0.004, 0.02, 0.25  # seconds between two probes
 
 
-def await_exit(mapping, process, timeout=None, cancel=None):
-    """Sleep until a process is dead, or has left the segment."""
+def await_exit(mapping, process, timeout, cancel, check):
+    """Sleep until a process is dead, or has left the segment. It calls check meanwhile, which may raise."""
     if not isinstance(process, Process) or process._mapping.lease.key != mapping.lease.key:
         raise ArgumentError(f"{process!r} is no process of {mapping.path}")
     check_cancel(cancel)
@@ -74,6 +74,7 @@ def await_exit(mapping, process, timeout=None, cancel=None):
             now = futex.monotonic()
             if end is not None and now >= end or cancel is not None and cancel.is_set():
                 raise given_up(f"the exit of {process!r}", timeout, cancel)
+            check()
             least = _LOOK_BESIDE_PIDFD if pidfd is not None and cancel is None else pause
             least = least if end is None else min(least, (end - now) / 1e9)
             if pidfd is None or pidfd[1].poll(least * 1000):

@@ -40,12 +40,16 @@ class Segment(Mapping):
     first, and two Segments are equal if they are the same object.
 
     After close, methods raise ClosedError. Values continue to work, and the memory is
-    unmapped once nothing refers to it.
+    unmapped once nothing refers to it. close ends what waits: wait_for and await_exit of this
+    Segment raise ClosedError. All Segments of this process that have one file open in the same
+    mode share its memory. So the waits for its values, lock_any among them, end only when
+    the last of those Segments is closed. Who waits for one lock, as in acquire or add, goes on.
     """
 
     def __init__(self, name, mapping):
         self.name = name
         self._mapping = mapping
+        mapping.segments.add(self)
         # Maps a name to its record and value, so that there is one object for each, and to the
         # word `used` of the header, if the value can grow: it has not while that is the same.
         self._values = {}
@@ -58,8 +62,15 @@ class Segment(Mapping):
 
     def close(self):
         """End this attachment. The name stays, and other attachments are not affected. A second call does nothing."""
-        self._mapping = None
+        mapping, self._mapping = self._mapping, None
         self._values = {}
+        if mapping is None:
+            return
+        mapping.segments.discard(self)
+        if mapping.segments:
+            mapping.names.interrupt()  # wait_for of this Segment looks whether it is closed
+        else:
+            mapping.lease.end_waits()
 
     __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
 
@@ -150,7 +161,7 @@ class Segment(Mapping):
 
         Raises WaitTimeoutError after `timeout` seconds, and CancelledError once cancel, a Cancel, is set.
         """
-        await_exit(self._attached(), process, timeout, cancel)
+        await_exit(self._attached(), process, timeout, cancel, self._attached)
 
     def leased(self):
         """Return whether any process, this one included, holds a lease on the segment: it has taken a lock, and lives."""

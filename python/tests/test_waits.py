@@ -96,6 +96,96 @@ class Cancelled(Case):
             v.wait_for(lambda _: False, cancel=cancel)
 
 
+class Closed(Case):
+    """close ends what waits for values, when no other Segment of the process has the file open."""
+
+    def ended_by_close(self, seg, wait, *rest):
+        """Return what a wait in another thread has come to after close."""
+        ended = []
+
+        def run():
+            try:
+                ended.append(wait())
+            except Exception as e:
+                ended.append(e)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        time.sleep(0.05)
+        for other in (seg, *rest):
+            self.assertEqual(ended, [])
+            other.close()
+            other.close()
+            if other is not (seg, *rest)[-1]:
+                time.sleep(0.05)
+        thread.join(10)
+        self.assertFalse(thread.is_alive())
+        return ended[0]
+
+    def waits(self, seg):
+        """Yield functions that wait for what does not happen, and end with ClosedError."""
+        never, t = lambda _: False, 20
+        yield lambda v=seg["v"]: v.wait_for(never, t)
+        yield lambda v=seg["a"]: v.wait_for(never, t)
+        yield lambda v=seg["s"]: v.wait_for(never, t)
+        yield lambda v=seg["table"][1]: v.wait_for(never, t)
+        yield lambda v=seg["v"].get_lock(): v.wait_for(lambda: False, t)
+        yield lambda v=seg["ring"].reader(): v.next(t)
+        yield lambda v=seg.entry("v"): v.wait_for(never, t)
+        yield lambda v=seg.entry("at"): v.wait_for(never, t)
+        yield lambda: seg.wait_for("later", t)
+
+    def make(self):
+        seg = self.open()
+        seg.value("v", "q")
+        seg.array("a", "q", 2)
+        seg.string("s", 8)
+        seg.table("table", shm.Complex128, 2)
+        seg.ring("ring", "q", 2)
+        seg.atomic("at", "q")
+        seg.mutexes("locks", 2)
+        seg.close()
+
+    def test_waits(self):
+        self.make()
+        for readonly in (False, True):
+            for i in range(9):
+                seg = self.open(readonly=readonly)
+                wait = list(self.waits(seg))[i]
+                start = time.monotonic()
+                self.assertIsInstance(self.ended_by_close(seg, wait), shm.ClosedError, (readonly, i))
+                self.assertLess(time.monotonic() - start, 10)
+        seg = self.open(readonly=False)
+        locks = seg["locks"]
+        for lock in locks:
+            lock.acquire()
+        self.assertIsInstance(self.ended_by_close(seg, lambda: locks.lock_any(20)), shm.ClosedError)
+        for lock in locks:
+            lock.release()
+        seg = self.open(readonly=False)
+        me = seg.processes()[0]
+        self.assertIsInstance(self.ended_by_close(seg, lambda: seg.await_exit(me, 20)), shm.ClosedError)
+        seg = self.open(readonly=False)
+        self.assertEqual(self.ended_by_close(seg, lambda v=seg["v"]: list(v.changes(20))), [(1, 0)])
+
+    def test_the_last_segment(self):
+        """Two Segments share their values, so the first close ends only the waits for names."""
+        self.make()
+        one, two = self.open(readonly=False), self.open(readonly=False)
+        self.assertIsInstance(self.ended_by_close(one, lambda v=one["v"]: v.wait_for(lambda _: False, 20), two), shm.ClosedError)
+        one, two = self.open(readonly=False), self.open(readonly=False)
+        self.assertIsInstance(self.ended_by_close(one, lambda: one.wait_for("later", 20)), shm.ClosedError)
+        del two
+
+    def test_afterwards(self):
+        """A value works on after close, and a later wait for it is a new one."""
+        seg = self.open()
+        v = seg.value("v", "q")
+        seg.close()
+        threading.Timer(0.05, v.add, (1,)).start()
+        self.assertEqual(v.wait_for(lambda x: x == 1, 20), 1)
+
+
 class Asyncio(Case):
     def threads(self):
         return [t for t in threading.enumerate() if t.name == "shm-wait"]
