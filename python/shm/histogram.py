@@ -8,7 +8,7 @@ from collections import namedtuple
 from .atomics import fence
 from .cells import Cells
 from .ctype import addend
-from .errors import ArgumentError, FormatError
+from .errors import ArgumentError, ArgumentTypeError, FormatError
 from .locked import pickled
 from .native import Handle, compiled
 from .record import BUCKETS_OFFSET, PAIR
@@ -23,8 +23,11 @@ observations.
 
 
 def checked(bounds):
-    """Return the bounds of a histogram as a ctypes array. Raises ValueError."""
-    bounds = [addend(ctypes.c_double, x) for x in bounds]
+    """Return the bounds of a histogram as a ctypes array. Raises ValueError, TypeError."""
+    try:
+        bounds = [addend(ctypes.c_double, x) for x in bounds]
+    except TypeError:
+        raise ArgumentTypeError(f"the bounds of a histogram are numbers that ascend, as in [0.1, 1, 10], not {bounds!r}") from None
     if not valid(bounds):
         raise ArgumentError(f"the bounds of a histogram are finite numbers that ascend, not {bounds}")
     return (ctypes.c_double * len(bounds))(*bounds)

@@ -204,6 +204,7 @@ class _Edit:
             mutex.begin_edit()
             self._copy = x = struct._type.from_buffer_copy(struct._slots.committed())
             self._level = level
+            self.__class__ = _Entered
             return x
         except BaseException:
             mutex.return_to(level)
@@ -223,6 +224,25 @@ class _Edit:
         except BaseException:
             mutex.return_to(self._level)
             raise
+        finally:
+            self.__class__ = _Edit
+
+
+class _Entered(_Edit):
+    """An _Edit between __enter__ and __exit__.
+
+    If the exception of a handler comes between the block and the first line of __exit__, only
+    the frames of that exception refer to the object. With them it releases the lock. It is
+    a class of its own, as an exception that comes in __del__ is lost.
+    """
+
+    __slots__ = ()
+
+    def __del__(self):
+        mutex = self._struct._mutex
+        hold = mutex._hold
+        if hold.owned() and hold.editing == self._level + 2:
+            mutex.return_to(self._level)
 
 
 @compiled("string")

@@ -199,8 +199,8 @@ class Shape:
             )
         if self.count and (self.count < 0 or self.count > MAX_SEGMENT or self.slot_size > MAX_SEGMENT):
             raise ArgumentError(
-                f"value {self.name!r}: {self.count} elements need {self.slot_size} bytes, "
-                f"and a segment has at most {MAX_SEGMENT}"
+                f"value {self.name!r}: a length of {self.count} is too much: the value would have more than the {MAX_SEGMENT} "
+                "bytes that a segment has at most"
             )
         if (self.grows or self.kind == GROWTH) and self.layout.size > MAX_EXTENT:
             raise ArgumentError(

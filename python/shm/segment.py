@@ -349,7 +349,7 @@ class Segment(Mapping):
         """
         Shape(name, layout_of(type), PUBLISHED, SINGLE).check_shape()  # before a first value takes as much memory
         first = _first(type, init)
-        return self._place(name, type, PUBLISHED, SINGLE, init=first, room=room, unit=unit, help=help, hint=hint)
+        return self._place(name, type, PUBLISHED, SINGLE, init=first, room=_room(name, room), unit=unit, help=help, hint=hint)
 
     def string(self, name, size=0, *, unit="", help="", hint=""):
         """Attach to, or make, a string of up to size bytes that changes as a whole; return the String.
@@ -388,6 +388,7 @@ class Segment(Mapping):
         The rows start as zeros. A size of 0 means the size of the existing one, as with
         raw_array, and room is that of each row, as with struct.
         """
+        room = _room(name, room)
         return self._place(name, type, PUBLISHED, ARRAY, _count(name, size), room=room, unit=unit, help=help, hint=hint)
 
     def ring(self, name, type, size=0, *, unit="", help="", hint=""):
@@ -453,7 +454,12 @@ class Segment(Mapping):
         try:
             count, init = _count(name, size_or_values), None
         except TypeError:
-            values = list(size_or_values)
+            try:
+                values = list(size_or_values)
+            except TypeError:
+                raise ArgumentTypeError(
+                    f"array {name!r}: give its length, an integer, or its values, not {size_or_values!r}"
+                ) from None
             count = len(values)
             if count == 0:
                 raise ArgumentError(f"array {name!r} needs at least one element: give its values or its length") from None
@@ -576,14 +582,30 @@ def _described(shape):
 
 def _count(name, n):
     """Return the size that a constructor was given as a Shape's count. Raises TypeError if it is not an integer."""
-    n = operator.index(n)
+    try:
+        n = operator.index(n)
+    except TypeError:
+        raise ArgumentTypeError(f"value {name!r}: a length is an integer, not {n!r}") from None
     if n < 0:
         raise ArgumentError(f"value {name!r}: a length cannot be negative: {n}")
     return n or -1
+
+
+def _room(name, n):
+    """Return the room that a constructor was given. Raises TypeError if it is not an integer."""
+    try:
+        return operator.index(n)
+    except TypeError:
+        raise ArgumentTypeError(f"value {name!r}: room is a number of bytes, not {n!r}") from None
 
 
 def _first(type, init):
     """Return an initial value as an object of exactly the type."""
     t = ctype.resolve(type)
     layout_of(t)  # first, as its error says what is wrong with the type
-    return t() if init is None else instance(t, init)
+    try:
+        return t() if init is None else instance(t, init)
+    except ArgumentTypeError:
+        raise
+    except TypeError as e:
+        raise ArgumentTypeError(f"{init!r} cannot be the first value of a {t.__name__}: {e}") from None

@@ -395,6 +395,23 @@ class AMapping(Case):
         match_keys = {**seg}
         self.assertEqual(match_keys["v"], v)
 
+    def test_wrong_arguments_have_advice(self):
+        seg = self.open()
+        for error, text, make in (
+            (shm.ArgumentTypeError, "'a': give its length, an integer, or its values, not 1.5", lambda: seg.array("a", "q", 1.5)),
+            (shm.ArgumentTypeError, "'a': a length is an integer, not 'x'", lambda: seg.string("a", "x")),
+            (shm.ArgumentTypeError, "'a': room is a number of bytes, not 'x'", lambda: seg.struct("a", shm.Complex128, room="x")),
+            (shm.ArgumentTypeError, "'a': room is a number of bytes, not 1.5", lambda: seg.table("a", shm.Complex128, 2, room=1.5)),
+            (shm.ArgumentTypeError, r"bounds .* are numbers that ascend.* not \['x'\]", lambda: seg.histogram("a", ["x"])),
+            (shm.ArgumentTypeError, "bounds .* are numbers that ascend.* not 5", lambda: seg.histogram("a", 5)),
+            (shm.ArgumentTypeError, "'x' cannot be the first value of a c_", lambda: seg.value("a", "q", "x")),
+            (shm.ArgumentError, "'a': a length of .* is too much", lambda: seg.mutexes("a", 1 << 61)),
+            (shm.ArgumentError, "'a': a length of .* is too much", lambda: seg.table("a", shm.Complex128, 1 << 60)),
+        ):
+            with self.assertRaisesRegex(error, text):
+                make()
+        self.assertEqual(list(seg), [])
+
     def test_pathlib(self):
         path = pathlib.Path("/dev/shm") / self.name
         with shm.open(path, create=True, max_size=1 << 20) as seg:

@@ -235,6 +235,37 @@ class Interrupts(Case):
             # The verbs in C have no instructions between which a handler could come.
             self.assertGreater(step, 0 if NATIVE else 10)
 
+    @unittest.skipIf(NATIVE, "in C no handler comes between the block and __exit__")
+    def test_an_edit_whose_exit_has_not_begun(self):
+        """The exception of a handler may come as __exit__ is called. Then only its frames refer to the edit."""
+        lock, v = self.s.get_lock(), self.s.load()
+        for level in (-1, 0):
+            if level == 0:
+                lock.acquire()
+            edit = self.s.edit()
+            edit.__enter__().x += 1
+            self.assertEqual(lock._hold.level(), level + 1)
+            del edit
+            self.assertEqual(lock._hold.level(), level)
+            with self.s.edit():
+                pass
+        lock.release()
+        self.assertEqual(self.state(lock), {})
+        self.assertEqual(self.s.load().x, v.x)
+        edit = self.s.edit()
+        with edit:
+            pass
+        with self.s.edit() as p:
+            p.y = 5
+            del edit  # an edit that has ended leaves another one alone
+        self.assertEqual(self.s.load().y, 5)
+        edit = self.s.edit()
+        edit.__enter__()
+        lock.release()  # by hand
+        with lock:
+            del edit
+            self.assertEqual(lock._hold.level(), 0)
+
     def first_adds(self):
         """Return counters and what tells their sum, with the addition of 1."""
         c, d, h = self.seg.counter("count"), self.seg.counter("counts", "d"), self.seg.histogram("h", [5])
