@@ -11,6 +11,7 @@ var (
 	Rename       = rename
 	OpenBeside   = openBeside
 	CreateBeside = createBeside
+	OpenNamed    = openNamed
 	CoversAll    = coversAll
 )
 
