@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -374,6 +375,50 @@ func TestServePage(t *testing.T) {
 	}
 	b.until("the new segment", func(p shownPage) bool {
 		return len(p.Rows) == 1 && p.Rows["other"].Value == "5.5" && p.Alert == ""
+	})
+	b.harmless(url)
+}
+
+// TestServePageOfNumbers shows numbers with many digits, and one that is NaN at first.
+func TestServePageOfNumbers(t *testing.T) {
+	b := openBrowser(t)
+	name := filepath.Join(t.TempDir(), "numbers")
+	seg, err := shm.Open(name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer seg.Close()
+	wants := map[string]string{}
+	for i, c := range []struct {
+		x    float64
+		want string
+	}{
+		{1000000.125, "1 000 000"}, {1234560.125, "1 234 560"}, {-2000000.25, "-2 000 000"}, {100.000000001, "100"}, {0.12345678912, "0.1234568"},
+		{123456.78901, "123456.8"}, {12345678.125, "12345678.125"}, {120, "120"}, {1200000, "1 200 000"},
+	} {
+		value := fmt.Sprint("x", i)
+		wants[value] = strings.ReplaceAll(c.want, " ", "\u2009")
+		if _, err := shm.NewValue(seg, value, c.x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	odd, err := shm.NewValue(seg, "odd", math.NaN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, _ := served(t, "-i", "200ms", name)
+	b.run(chromedp.Navigate(url))
+	p := b.until("all rows", func(p shownPage) bool { return len(p.Rows) == len(wants)+1 })
+	for value, want := range wants {
+		if got := p.Rows[value].Value; got != want {
+			t.Errorf("%s is %q, want %q", value, got, want)
+		}
+	}
+	b.run(chromedp.Click(chromedp.CSS(fmt.Sprintf(`#list .row[data-key="%d"]`, len(wants)))), chromedp.WaitVisible(chromedp.CSS("#d-text")))
+	odd.Store(1)
+	eventually(t, "a chart of what is a number now", func() bool {
+		n, err := chromedp.Run(b, chromedp.Evaluate[int](`document.querySelectorAll("#d-chart canvas").length`))
+		return err == nil && n == 1
 	})
 	b.harmless(url)
 }

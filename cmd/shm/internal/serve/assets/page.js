@@ -34,7 +34,7 @@
   const shortened = (text) => {
     if (/^-?\d+\.\d+$/.test(text) && text.length > 10) {
       const x = Number(text), short = x.toPrecision(7);
-      return short.includes("e") ? text : short.replace(/\.?0+$/, "");
+      return short.includes("e") ? text : short.includes(".") ? short.replace(/\.?0+$/, "") : grouped(short);
     }
     return grouped(text);
   };
@@ -307,10 +307,11 @@
     set($("d-title"), !numeric ? "" : (about.chart === "rate" ? "Change a second, in the last " : "In the last ") + seconds(kept * frame.every / 1000));
     set($("d-text"), numeric && !histogram ? "" : o.text);
     $("d-text").hidden = !$("d-text").textContent;
-    if (plotOf !== about.k) {
+    const shape = about.k + (numeric ? " number" : " text"); // NaN is shown as a text
+    if (plotOf !== shape) {
       if (plot) plot.destroy();
       plot = numeric ? large($("d-chart"), $("d-chart").clientWidth, about) : null;
-      plotOf = about.k;
+      plotOf = shape;
     }
     if (plot) { const h = histories.get(about.k) || { t: [], y: [] }; plot.setData([h.t, h.y]); }
     const bars = o.bars || [], most = Math.max(0, ...bars.map((b) => Math.abs(b.long))) || 1;
