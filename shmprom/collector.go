@@ -10,7 +10,7 @@ import (
 // Options say what a Collector shows. The zero value, and nil, are useful.
 type Options struct {
 	Namespace string            // goes before the names of all values, with an underscore
-	Labels    prometheus.Labels // of all series
+	Labels    prometheus.Labels // of all series; a label of the value that has such a name gets an underscore behind it
 	MaxSeries int               // of one value; what is beyond is left out and counted; 0 means 1000
 
 	// Rule says how a value, or a field of one, is shown. Nil is the rule of the package

@@ -340,6 +340,26 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
+// TestLabelsOfAllSeries gives all series labels of which the values have some as well.
+func TestLabelsOfAllSeries(t *testing.T) {
+	s := open(t)
+	a, err := shm.NewArray[int32](s, "a", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Store(1, 6)
+	families := gather(t, shmprom.New(s.Name(), &shmprom.Options{Labels: prometheus.Labels{"segment": "x", "index": "y"}}))
+	for series, want := range map[string]float64{
+		`a{index="y",index_="1",segment="x"}`:                                            float64(a.Load(1)),
+		fmt.Sprintf(`shm_segment_up{index="y",segment="x",segment_=%q}`, s.Name()):       1,
+		fmt.Sprintf(`shm_segment_left_out{index="y",segment="x",segment_=%q}`, s.Name()): 0,
+	} {
+		if got := sample(t, families, series); got != want {
+			t.Errorf("%s is %v, want %v", series, got, want)
+		}
+	}
+}
+
 // TestMany shows two segments with the same values, of which one is of another type, and
 // one that cannot be read.
 func TestMany(t *testing.T) {

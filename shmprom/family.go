@@ -1,6 +1,7 @@
 package shmprom
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -131,7 +132,7 @@ func escape(namespace, name, unit string, counter bool) string {
 		name = namespace + "_" + name
 	}
 	// A name that needs no escape is left as it is, so it gets a character that does.
-	return model.EscapeName(end(valid(name)+".", unit, counter), model.ValueEncodingEscaping)
+	return model.EscapeName(end(strings.ToValidUTF8(name, "\uFFFD")+".", unit, counter), model.ValueEncodingEscaping)
 }
 
 // unseen reports whether no series has these labels so far.
@@ -150,7 +151,23 @@ func (f *families) desc(name, help, unit string, l labels) *prometheus.Desc {
 	if unit != "" {
 		options = append(options, prometheus.WithUnit(unit))
 	}
-	return prometheus.V2.NewDesc(name, help, prometheus.UnconstrainedLabels(l.names()), f.constant, options...)
+	return prometheus.V2.NewDesc(name, help, prometheus.UnconstrainedLabels(f.labelNames(l)), f.constant, options...)
+}
+
+// labelNames returns the names of labels. One that a label of all series has gets an
+// underscore behind it, as in labels.with.
+func (f *families) labelNames(l labels) (all []string) {
+	names := l.names()
+	for i, name := range names {
+		for {
+			if _, constant := f.constant[name]; !constant && !slices.Contains(all, name) && !slices.Contains(names[i+1:], name) {
+				break
+			}
+			name += "_"
+		}
+		all = append(all, name)
+	}
+	return all
 }
 
 // send shows a number, and reports whether it could.

@@ -1,6 +1,7 @@
 package shmprom
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 )
@@ -108,5 +109,26 @@ func labelName(name, other string) string {
 	return name
 }
 
-// valid returns a text as the value of a label or a help text, which have to be UTF-8.
-func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+// valid returns a text as the value of a label or a help text, which have to be UTF-8. People
+// look at metrics on a terminal, so characters that it would obey are written as \u001b is.
+func valid(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if !strings.ContainsFunc(text, obeyed) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if obeyed(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// obeyed reports whether a terminal does something else with a character than to show it. The
+// text formats have an escape for the line feed.
+func obeyed(r rune) bool {
+	return r != '\n' && r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
+}

@@ -67,6 +67,9 @@ func TestLabels(t *testing.T) {
 	if got := l.names(); len(got) != 3 || got[1] != "a_" || got[2] != "a__" || l.values()[2] != "\uFFFD" {
 		t.Errorf("%v", l)
 	}
+	if got, want := valid("a\x1b[2J\u009b\u202e\x7f\n\té\xff"), `a\u001b[2J\u009b\u202e\u007f`+"\n\té\uFFFD"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
 	for name, want := range map[string]string{"Row": "row", "9": "_9", "é": "other"} {
 		if got := labelName(name, "other"); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
