@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -118,6 +119,9 @@ Examples:
 				row := l.row()
 				if !c.Bool("n") {
 					if row, err = l.apply(ctx, s, c.Duration("timeout")); err != nil {
+						if part, ok := l.part(); ok {
+							r.Add(part)
+						}
 						if !r.Empty() { // what is loaded by now stays, so it is told
 							err = errors.Join(err, printerFor(c).Report(r))
 						}
@@ -256,8 +260,26 @@ func (l loading) row() form.Row {
 	return form.Row{Cells: []string{form.Name(e.Name), show(was), show(value.Compact(l.to.Value))}, Data: changeData{form.Name(e.Name), was, l.to.Value}}
 }
 
+// part returns what a Table was and is of which some rows were set before an error. Each
+// row has a lock of its own.
+func (l loading) part() (row form.Row, ok bool) {
+	if !isTable(l.entry) {
+		return row, false
+	}
+	now := l.entry.Any()
+	if _, failed := now.(error); failed {
+		return row, false
+	}
+	was, is := value.Exact(l.old, l.entry.Layout, l.entry.Hint), value.Exact(now, l.entry.Layout, l.entry.Hint)
+	if bytes.Equal(was, is) {
+		return row, false
+	}
+	l.to.Value = is
+	return l.row(), true
+}
+
 // apply sets the value.
-func (l loading) apply(ctx context.Context, s *shm.Segment, timeout time.Duration) (form.Row, error) {
+func (l *loading) apply(ctx context.Context, s *shm.Segment, timeout time.Duration) (form.Row, error) {
 	limit, cancel := limited(ctx, timeout)
 	defer cancel()
 	err := l.entry.UpdateContext(limit, func(old any) (string, error) {

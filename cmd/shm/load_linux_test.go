@@ -214,3 +214,41 @@ func TestCheckOfSeveral(t *testing.T) {
 		}
 	}
 }
+
+// Each row of a Table has a lock. If load gives up on one, it prints the rows that it has set.
+func TestLoadOfRows(t *testing.T) {
+	seg := filepath.Join(t.TempDir(), "rows")
+	s, err := shm.Open(seg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	rows, err := shm.NewTable[struct{ N int64 }](s, "rows", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := seg + ".json"
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(shmTool(t, "dump", seg).stdout, `"N": 0`, `"N": 7`)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	holder := rows.Row(1).Mutex()
+	holder.Lock()
+	r := shmTool(t, "load", "-timeout", "50ms", "-o", "text", seg, file)
+	if want := "rows\t[{\"N\":0},{\"N\":0},{\"N\":0}]\t[{\"N\":7},{\"N\":0},{\"N\":0}]\n"; r.status != statusLocked || r.stdout != want {
+		t.Errorf("%+v, want %s", r, want)
+	}
+	const gaveUp = "gave up on the lock of rows[1], which is held by "
+	if !strings.Contains(r.stderr, gaveUp) || !strings.Contains(r.stderr, "this row was not changed") {
+		t.Error(r.stderr)
+	}
+	if r := shmTool(t, "set", "-timeout", "50ms", seg, "rows[1].N=3"); r.status != statusLocked || !strings.Contains(r.stderr, gaveUp) {
+		t.Errorf("set: %+v", r)
+	}
+	if r := shmTool(t, "load", "-timeout", "50ms", "-o", "text", seg, file); r.status != statusLocked || r.stdout != "" {
+		t.Errorf("when the rows before are as in the dump: %+v", r)
+	}
+	holder.Unlock()
+	if r := shmTool(t, "load", seg, file); r.status != 0 || rows.Row(2).Load().N != 7 {
+		t.Errorf("%+v", r)
+	}
+}

@@ -185,8 +185,8 @@ func withHolder(s *shm.Segment, e shm.Entry, err error) error {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	l, ok := e.Lock()
-	if !ok || !l.Held {
+	name, l, ok := heldLock(e)
+	if !ok {
 		return err
 	}
 	held := l.String()
@@ -197,8 +197,32 @@ func withHolder(s *shm.Segment, e shm.Entry, err error) error {
 			}
 		}
 	}
-	return statusError{error: fmt.Errorf("gave up on the lock of %s, which is %s: it was not changed", form.Name(e.Name), held), status: statusLocked}
+	what := "it"
+	if isTable(e) { // of which the rows before may be changed
+		what = "this row"
+	}
+	return statusError{error: fmt.Errorf("gave up on the lock of %s, which is %s: %s was not changed", name, held, what), status: statusLocked}
 }
+
+// heldLock returns the name and the state of the lock that a process waits for in vain: of a
+// Table it is the lock of a row.
+func heldLock(e shm.Entry) (name string, l shm.LockInfo, ok bool) {
+	for i, lock := range e.Locks() {
+		if !lock.Held || ok && !lock.Waiting {
+			continue
+		}
+		name, l, ok = form.Name(e.Name), lock, true
+		if isTable(e) {
+			name = fmt.Sprintf("%s[%d]", name, i)
+		}
+		if lock.Waiting { // as this process has
+			break
+		}
+	}
+	return name, l, ok
+}
+
+func isTable(e shm.Entry) bool { return strings.HasPrefix(e.Type(), "Table[") }
 
 // addCommand returns the command that adds to a number.
 func addCommand() *cli.Command {
