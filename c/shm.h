@@ -5765,11 +5765,12 @@ SHM_USE_ SHM_SLOW_ int shm_answer(shm_segment *s, int64_t ns)
 	int64_t until = shm_until_(ns), now = shm_now_(), next = __atomic_load_n(&s->answered, __ATOMIC_RELAXED) + SHM_ANSWER_NS_;
 	if (s->read_only)
 		return -EROFS;
+	int state = shm_hold_off_();
 	if (now < next && next - now <= SHM_ANSWER_NS_) {
 		struct timespec pause = {0, (long)(next - now)};
 		nanosleep(&pause, NULL);
 	}
-	int state = shm_hold_off_(), err = shm_answer_all_(s); /* also those whose ring was lost */
+	int err = shm_answer_all_(s); /* also those whose ring was lost */
 	shm_permit_(state);
 	__atomic_store_n(&s->answered, shm_now_(), __ATOMIC_RELAXED);
 	if (err != 0 || shm_now_() >= until)

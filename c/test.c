@@ -1447,6 +1447,18 @@ static void *await_slowly(void *s)
 	return NULL;
 }
 
+static bool answered; /* by a thread that is to be cancelled */
+
+/* A thread that answers is not cancelled inside, also while it pauses between two answers. */
+static void *answer_twice(void *s)
+{
+	(void)!shm_answer((shm_segment *)s, 0);
+	pthread_cancel(pthread_self());
+	(void)!shm_answer((shm_segment *)s, 0);
+	answered = true;
+	return NULL;
+}
+
 static void asks(const char *name, shm_segment *s)
 {
 	shm_segment *ro;
@@ -1458,6 +1470,7 @@ static void asks(const char *name, shm_segment *s)
 	MUST(shm_new_number(s, "asked", SHM_I64, NULL, &v));
 	MUST(shm_attach(&ro, name, &o));
 	WANT(shm_answer(ro, 0) == -EROFS && shm_answer(s, 0) == -ETIMEDOUT);
+	WANT(pthread_create(&answerer, NULL, answer_twice, s) == 0 && pthread_join(answerer, NULL) == 0 && answered);
 	struct waiter one = {ro, 1, -1}, two = {ro, 2, -1}, three = {ro, 0, -1};
 	WANT(pthread_create(&threads[0], NULL, await_here, &one) == 0 && pthread_create(&threads[1], NULL, await_here, &two) == 0);
 	__atomic_store_n(&stop_moving, false, __ATOMIC_RELAXED);
