@@ -73,20 +73,7 @@ func sharedMemory() []Finding {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return []Finding{{dir, Bad, err.Error(), "names without a slash need it: mount a tmpfs there, or use paths in another one"}}
 	}
-	size, free := int64(st.Blocks)*int64(st.Bsize), int64(st.Bavail)*int64(st.Bsize)
-	space := Finding{dir, Fine, fmt.Sprintf("%s, %s free", form.Bytes(size), form.Bytes(free)), ""}
-	switch {
-	case st.Type != unix.TMPFS_MAGIC:
-		space.Verdict, space.Means = Note, "it is no tmpfs: segments are on a disk, and writing back costs time"
-	case free < 1<<20 || free < size/20:
-		space.Verdict, space.Means = Bad, "new values get ENOSPC: remove segments (shm rm -unused -n), or make it larger (mount -o remount,size=…)"
-	case size <= 64<<20:
-		space.Verdict, space.Means = Note, "the small default of containers: docker run --shm-size, or an emptyDir with medium Memory"
-	}
-	if st.Type != unix.TMPFS_MAGIC && size == 0 {
-		space.Found = "a filesystem without a size"
-	}
-	all := []Finding{space}
+	all := []Finding{space(dir, &st)}
 	if unix.Access(dir, unix.W_OK) != nil {
 		all = append(all, Finding{dir + " writable", Bad, "not by this user", "Open cannot make a segment there"})
 	}
@@ -101,6 +88,25 @@ func sharedMemory() []Finding {
 		all = append(all, Finding{"/proc", Fine, "mounted", ""})
 	}
 	return all
+}
+
+// space says how large a filesystem is, and how much of it is free.
+func space(dir string, st *unix.Statfs_t) Finding {
+	size, free := int64(st.Blocks)*int64(st.Bsize), int64(st.Bavail)*int64(st.Bsize)
+	f := Finding{dir, Fine, fmt.Sprintf("%s, %s free", form.Bytes(size), form.Bytes(free)), ""}
+	if size == 0 { // a tmpfs has none with the option size=0
+		f.Found = "a filesystem without a size"
+	}
+	switch {
+	case st.Type != unix.TMPFS_MAGIC:
+		f.Verdict, f.Means = Note, "it is no tmpfs: segments are on a disk, and writing back costs time"
+	case size == 0:
+	case free < 1<<20 || free < size/20:
+		f.Verdict, f.Means = Bad, "new values get ENOSPC: remove segments (shm rm -unused -n), or make it larger (mount -o remount,size=…)"
+	case size <= 64<<20:
+		f.Verdict, f.Means = Note, "the small default of containers: docker run --shm-size, or an emptyDir with medium Memory"
+	}
+	return f
 }
 
 // limits looks at the limits of processes that this one starts.
