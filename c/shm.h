@@ -6581,6 +6581,7 @@ SHM_SLOW_ int shm_send_(shm_segment *s)
 
 static inline void shm_pass_end(shm_passing *p)
 {
+	int state = shm_hold_off_();
 	if (p->fd >= 0)
 		close(p->fd);
 	if (p->socket >= 0)
@@ -6588,6 +6589,7 @@ static inline void shm_pass_end(shm_passing *p)
 	free(p->variable);
 	p->fd = p->socket = -1;
 	p->variable = NULL;
+	shm_permit_(state);
 }
 
 static inline int shm_describe_passing_(shm_segment *s, shm_passing *p)

@@ -317,6 +317,19 @@ static void *attach_and_go(void *name)
 	return NULL;
 }
 
+/* The thread has been cancelled by the time that it ends to pass the segment on. */
+static void *pass_and_go(void *arg)
+{
+	shm_passing p;
+	(void)arg;
+	if (shm_pass(segment, &p) != 0)
+		return NULL;
+	pthread_cancel(pthread_self());
+	shm_pass_end(&p);
+	pthread_testcancel();
+	return NULL;
+}
+
 static int open_files(void)
 {
 	int n = 0;
@@ -367,6 +380,10 @@ static void cancelled(const char *name)
 		pthread_join(t[0], NULL);
 	}
 	WANT(open_files() == before + 2); /* fd and ctl of the segment */
+	void *how = NULL;
+	MUST(pthread_create(&t[0], NULL, pass_and_go, NULL));
+	MUST(pthread_join(t[0], &how));
+	WANT(how == PTHREAD_CANCELED && open_files() == before + 2);
 	MUST(shm_new_number(segment, "three", SHM_I64, NULL, &v));
 	IS(shm_trylock(&v), 0);
 	MUST(shm_unlock(&v));
