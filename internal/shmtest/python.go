@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,10 +36,13 @@ type Interpreter struct {
 }
 
 // Command returns the command that runs Python with arguments. It finds this
-// module's Python packages and writes no compiled files beside them.
+// module's Python packages and writes no compiled files beside them. Variables that
+// change how Python works, such as PYTHONUNBUFFERED, are not passed on: a test does
+// the same on each machine.
 func (in Interpreter) Command(args ...string) *exec.Cmd {
 	cmd := exec.Command(in.Path, args...)
-	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PYTHON") && !strings.HasPrefix(v, "PYTHONHOME=") })
+	cmd.Env = append(cmd.Env, "PYTHONDONTWRITEBYTECODE=1")
 	if in.native != "" {
 		cmd.Env = append(cmd.Env, "PYTHONPATH="+in.native, "SHM_PURE=0")
 	} else if dir, err := root(); err == nil {

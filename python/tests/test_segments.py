@@ -324,7 +324,7 @@ class Opening(Case):
 
             self.assertEqual(self.reap(self.child(body)), 0, step)
             self.assertGreater(len(seg), n + 100)
-            other = self.python("import sys, shm\nseg = shm.open(sys.argv[1])\nprint(len(list(seg)))\nsys.stdin.readline()\n")
+            other = self.python("import sys, shm\nseg = shm.open(sys.argv[1])\nprint(len(list(seg)), flush=True)\nsys.stdin.readline()\n")
             self.assertEqual(int(other.line()), len(seg))
             seg.value(f"{step} after", "q")
             self.assertEqual(header.unseal(m.values.value), len(seg))
@@ -948,7 +948,7 @@ class Hostile(Case):
         with m[0], m[1]:
             me = seg.processes()[0]
             other = self.python(
-                "import sys, shm\nseg = shm.open(sys.argv[1])\nwith seg['ms'][0], seg['ms'][1]:\n  pass\nprint(seg['v'].add(0))\nsys.stdin.read()"
+                "import sys, shm\nseg = shm.open(sys.argv[1])\nwith seg['ms'][0], seg['ms'][1]:\n  pass\nprint(seg['v'].add(0), flush=True)\nsys.stdin.read()"
             )
             waits = {
                 "wait_for": lambda t: v.wait_for(lambda x: False, t), "name": lambda t: seg.wait_for("none", t),
