@@ -7,7 +7,6 @@ import fcntl
 import os
 import platform
 import random
-import select
 import stat
 import struct
 import sys
@@ -78,36 +77,15 @@ def identify(fd, path):
     return st
 
 
-# Returns an object that has a descriptor: its close, and its end, close that once. They do it
-# in C, so no exception of a handler comes between, or is lost in a finalizer. The class is that of
-# epoll, which does no more than that with a descriptor that it is given.
-owner = select.epoll.fromfd
-
-
-def owned(opener, *args):
-    """Return the owner of the descriptor that a function in C returns. No handler comes between the two."""
-    return next(map(owner, map(opener, *zip(args))))
-
-
-def beyond_stdio_owned(own):
-    """Do as beyond_stdio does, for the owner of a descriptor."""
-    if own.fileno() > 2:
-        return own
-    try:
-        return owned(fcntl.fcntl, own.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
-    finally:
-        own.close()
-
-
 def open_existing(path, read_only, mode):
-    """Open an existing file to attach to it, if it is safe; return the owner of the descriptor.
+    """Open an existing file to attach to it, if it is safe; return the descriptor.
 
     It does not follow symbolic links. Raises InsecureError if another user may have
     put the file there, or if more users can write to it than mode grants.
     """
     flags = os.O_RDONLY if read_only else os.O_RDWR
     try:
-        own = owned(os.open, path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as e:
         if e.errno == errno.ELOOP:
             raise InsecureError(f"{path}: a symbolic link, which is not followed: use the path it leads to") from None
@@ -115,7 +93,6 @@ def open_existing(path, read_only, mode):
             raise InsecureError(f"{path}: not a regular file, as a segment is") from None
         raise
     try:
-        fd = own.fileno()
         st = identify(fd, path)
         if st.st_nlink == 0:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -141,9 +118,9 @@ def open_existing(path, read_only, mode):
                 f"users may write, pass mode={now:#o}, and otherwise chmod {mode:o} {path}"
             )
     except BaseException:
-        own.close()  # at once, though the exception may live for long
+        os.close(fd)
         raise
-    return own
+    return fd
 
 
 def _trusted_owner(st, read_only, mode):
@@ -184,17 +161,16 @@ def stranger(id, what):
 
 
 def create_anonymous(max_size):
-    """Make a new segment without a name; return the owner of its descriptor. It is sealed, so that nobody can cut it off."""
-    own = owned(os.memfd_create, "shm", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    """Make a new segment without a name; return its descriptor. It is sealed, so that nobody can cut it off."""
+    fd = os.memfd_create("shm", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        fd = own.fileno()
         _build(fd, 0o600, max_size)
         shrink, seal = 2, 1
         with contextlib.suppress(OSError):
             fcntl.fcntl(fd, 1033, shrink | seal)  # F_ADD_SEALS
-        return own
+        return fd
     except BaseException:
-        own.close()
+        os.close(fd)
         raise
 
 

@@ -16,10 +16,9 @@ class Foreign:
     after close.
     """
 
-    def __init__(self, name, path, own, read_only):
+    def __init__(self, name, path, fd, read_only):
         self.name, self._path, self._read_only = name, path, read_only
-        self._owner = own
-        self._fd = fd = own.fileno()
+        self._fd = None
         size = os.fstat(fd).st_size
         if size == 0:
             raise ArgumentError(f"{path}: the file is empty, so nothing can be in it")
@@ -27,11 +26,16 @@ class Foreign:
             self._memory = memory.map_shared(fd, size, size, read_only)
         except OSError as e:
             raise OSError(e.errno, e.strerror, path) from None
+        self._fd = fd
 
     def close(self):
         """End this attachment. A second call does nothing."""
-        self._memory = None
-        self._owner.close()
+        fd, self._fd, self._memory = self._fd, None, None
+        if fd is not None:
+            os.close(fd)
+
+    def __del__(self):
+        self.close()
 
     def __enter__(self):
         return self
@@ -40,7 +44,7 @@ class Foreign:
         self.close()
 
     def __repr__(self):
-        return f"<Foreign {self.name!r}{', closed' if self._owner.closed else ''}>"
+        return f"<Foreign {self.name!r}{'' if self._fd is not None else ', closed'}>"
 
     @property
     def size(self):
@@ -71,7 +75,7 @@ class Foreign:
         mapped, offset = self._attached(), operator.index(offset)
         need = layout.size * (1 if count is None else count)
         # The file may have become shorter since it was mapped.
-        end = min(os.fstat(self._owner.fileno()).st_size, len(mapped))
+        end = min(os.fstat(self._fd).st_size, len(mapped))
         if count is not None and count < 1 or offset < 0 or offset + need > end:
             raise ArgumentError(f"{self._path}: {need} bytes at byte {offset} are not inside its {end}")
         if offset % layout.align:
@@ -93,9 +97,9 @@ def open_foreign(name, *, readonly=False, mode=0o600):
     name = file.check_name(name)
     path = file.path_of(name)
     with file.naming_missing(path):
-        own = file.beyond_stdio_owned(file.open_existing(path, readonly, mode))
+        fd = file.beyond_stdio(file.open_existing(path, readonly, mode))
     try:
-        return Foreign(name, path, own, readonly)
+        return Foreign(name, path, fd, readonly)
     except BaseException:
-        own.close()
+        os.close(fd)
         raise

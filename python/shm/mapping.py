@@ -10,7 +10,7 @@ from . import ask, header, lease, memory
 from .change import Change
 from .directory import Directory
 from .errors import ArgumentError, ArgumentTypeError, NotFoundError
-from .file import beyond_stdio_owned, home_of, in_memory, open_again, owner, read_header
+from .file import beyond_stdio, home_of, in_memory, open_again, read_header
 from .reentry import Exclusion
 
 _attached = {}  # (device, inode, read_only) to a weak reference, so that each file is mapped once
@@ -25,8 +25,7 @@ class Mapping:
     the bytes that the directory has verified are in the file.
     """
 
-    def __init__(self, own, path, st, start, read_only):
-        fd = own.fileno()
+    def __init__(self, fd, path, st, start, read_only):
         self.path, self.read_only, self.identity = path, read_only, start.identity
         self.in_memory, self.mine = in_memory(fd), home_of(fd, start.identity)  # mine: the home as this process sees it
         try:
@@ -38,7 +37,7 @@ class Mapping:
             raise OSError(e.errno, text, path) from None
         self.size = len(self.memory)  # bytes of address space
         self._base = ctypes.addressof(self.memory)
-        self.fd, self._owner = fd, own  # which closes it
+        self.fd = fd
         self.allocated, self.used, self.indexed, self.dirty, self.next_id, self.home, self.index, self.values = (
             self.at(ctypes.c_uint64, offset)
             for offset in (
@@ -53,6 +52,7 @@ class Mapping:
         self.holds = {}  # offset of a lock cell to its one Hold, which is kept as long as the mapping
         self.claims = {}  # offset of a value with cells to its one Claim
         self.start_anew()
+        weakref.finalize(self, os.close, fd).atexit = False
 
     def listen(self):
         """From now on, answer processes that may only read and ask to be told of changes."""
@@ -134,32 +134,31 @@ def _answer(mapping):
 
 
 def attach(fd, path, read_only):
-    """Return the Mapping of a segment, of which it gets the descriptor, or the owner of one.
+    """Return the Mapping of a descriptor's segment.
 
     The Mapping owns the descriptor. If there is an error or the file is mapped already,
     attach closes the descriptor. Raises FormatError, VersionError, OSError.
     """
-    own = beyond_stdio_owned(owner(fd) if isinstance(fd, int) else fd)
-    m, unfit = _lock.run(_attach, own, path, read_only)
+    m, unfit = _lock.run(_attach, beyond_stdio(fd), path, read_only)
     m.directory.attach(unfit)
     return m
 
 
-def _attach(own, path, read_only):
-    m = None
+def _attach(fd, path, read_only):
     try:
-        st, start = read_header(own.fileno(), path)
+        st, start = read_header(fd, path)
         key = st.st_dev, st.st_ino, read_only
         m = _attached.get(key, lambda: None)()
         if m is None:
-            m = Mapping(own, path, st, start, read_only)
+            m = Mapping(fd, path, st, start, read_only)
+            fd = None
             # A handler may have attached in between. The first Mapping is the one.
             ref = weakref.ref(m, lambda ref: _attached.get(key) is ref and _attached.pop(key))
             m = _attached.setdefault(key, ref)() or m
         return m, start.unfit
     finally:
-        if m is None or m._owner is not own:
-            own.close()
+        if fd is not None:
+            os.close(fd)
 
 
 def _attach_again(path, device, inode, read_only, identity):

@@ -266,33 +266,6 @@ class Interrupts(Case):
             del edit
             self.assertEqual(lock._hold.level(), 0)
 
-    def test_exception_at_every_step_of_opening(self):
-        """No descriptor stays open: not even after an exception between the call of the system and the next step."""
-
-        def descriptors():
-            return len(os.listdir("/proc/self/fd"))
-
-        self.seg.close()
-        self.addCleanup(setattr, sys, "unraisablehook", sys.unraisablehook)
-        sys.unraisablehook = lambda _: None  # of exceptions that come in a finalizer
-        for opening in (
-            lambda: shm.open(self.name + "-other", readonly=True).close(),
-            lambda: shm.anonymous(max_size=1 << 16).close(),
-            lambda: shm.open_foreign(self.name + "-other").close(),
-        ):
-            shm.open(self.name + "-other", create=True, max_size=1 << 16).close()
-            self.addCleanup(lambda: os.path.exists(shm.path(self.name + "-other")) and shm.remove(self.name + "-other"))
-            opening()
-            before, tried = descriptors(), 0
-            for step in steps(STRIDE):
-                try:
-                    if at_step(step, interrupt, opening) is None:
-                        break
-                except Interrupt:
-                    tried += 1
-                self.assertEqual(descriptors(), before, step)
-            self.assertGreater(tried, 10)
-
     def first_adds(self):
         """Return counters and what tells their sum, with the addition of 1."""
         c, d, h = self.seg.counter("count"), self.seg.counter("counts", "d"), self.seg.histogram("h", [5])
