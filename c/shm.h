@@ -6287,8 +6287,6 @@ static inline int shm_create_unnamed_(const char *path, mode_t mode, uint64_t ma
 	return err;
 }
 
-static inline int shm_open_trusted_(const char *path, const shm_options *o);
-
 /* Makes a file with a temporary name, and gives it the real one. */
 static inline int shm_create_beside_(const char *path, mode_t mode, uint64_t max_size, int *made)
 {
@@ -6307,16 +6305,8 @@ static inline int shm_create_beside_(const char *path, mode_t mode, uint64_t max
 	if (err != 0)
 		return err;
 	/* Some filesystems that are programs take two names for two files, which share no
-	 * memory. All others open the real name. Somebody may have put another file there since,
-	 * so it is trusted no more than any. If the name is gone, the file itself serves. */
-	shm_options o;
-	memset(&o, 0, sizeof o);
-	o.mode = mode;
-	int again = linked ? shm_open_trusted_(path, &o) : -ENOENT;
-	if (again == SHM_EINSECURE) {
-		close(fd);
-		return again;
-	}
+	 * memory. All others open the real name. */
+	int again = linked ? shm_open_existing_(path, false) : -1;
 	if (again >= 0) {
 		close(fd);
 		fd = again;

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"testing"
 
-	"example.org/shm/internal/errs"
 	"example.org/shm/internal/shmtest"
 	"example.org/shm/internal/sys"
 )
@@ -108,30 +107,6 @@ func TestCreateNamedTogether(t *testing.T) {
 			t.Fatal("the name leads to another file")
 		}
 		check(t, errors.Join(f.Close(), seen.Close()))
-	}
-}
-
-// A name that was given by a link is opened anew, and may lead to another file by then. One
-// to which others may write is refused.
-func TestNameIsOpenedAnew(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "segment")
-	for mode, want := range map[fs.FileMode]error{0o600: nil, 0o666: errs.Insecure} {
-		own := shmtest.Opened(os.Create(path))(t)
-		check(t, os.Remove(path))
-		other := shmtest.Opened(os.Create(path))(t)
-		check(t, other.Chmod(mode))
-		f, err := sys.OpenNamed(own, path, 0o600)
-		if !errors.Is(err, want) || want == nil && first(sys.Identify(f, path))(t) != first(sys.Identify(other, path))(t) {
-			t.Errorf("mode %v: %v", mode, err)
-		}
-		if err == nil {
-			check(t, f.Close())
-		}
-		check(t, errors.Join(other.Close(), os.Remove(path)))
-	}
-	f := shmtest.Must(sys.OpenNamed(shmtest.Opened(os.Create(path+"2"))(t), path, 0o600))(t)
-	if f.Name() != path+"2" {
-		t.Errorf("the name is gone, and %s was opened", f.Name())
 	}
 }
 

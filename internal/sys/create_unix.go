@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-
-	"example.org/shm/internal/errs"
 )
 
 // CreateNamed creates a file at path with size reserved bytes, of which the first
@@ -50,26 +48,11 @@ func createBeside(path string, mode fs.FileMode, header []byte, size int64) (*os
 		return nil, CloseAfter(f, err)
 	}
 	if linked {
-		return openNamed(f, path, mode)
-	}
-	unlockCreation(f)
-	return f, nil
-}
-
-// openNamed opens the name that f was given. Some filesystems that are programs (FUSE)
-// take two names for two files, which share no memory, and all others open the real name.
-// Somebody may have put another file there since, so it is trusted no more than any. If
-// the name is gone, f serves.
-func openNamed(f *os.File, path string, mode fs.FileMode) (*os.File, error) {
-	again, err := OpenExisting(path, false)
-	if err == nil {
-		if err = CheckNamed(again, path, mode, false); err == nil {
+		// Some filesystems that are programs (FUSE) take two names for two files, which
+		// share no memory. All others open the real name.
+		if again, err := OpenExisting(path, false); err == nil {
 			return again, f.Close()
 		}
-		err = CloseAfter(again, err)
-	}
-	if errors.Is(err, errs.Insecure) {
-		return nil, CloseAfter(f, err)
 	}
 	unlockCreation(f)
 	return f, nil

@@ -11,7 +11,6 @@ var (
 	Rename       = rename
 	OpenBeside   = openBeside
 	CreateBeside = createBeside
-	OpenNamed    = openNamed
 	CoversAll    = coversAll
 )
 

@@ -212,9 +212,8 @@ def create(path, mode, max_size):
         temporary = None
         if linked:
             # Some filesystems that are programs take two names for two files, which share no
-            # memory. All others open the real name. Somebody may have put another file there
-            # since, so it is trusted no more than any.
-            new = open_existing(path, False, mode)
+            # memory. All others open the real name.
+            new = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             os.close(fd)
             fd = new
         else:

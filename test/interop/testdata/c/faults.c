@@ -30,7 +30,6 @@ static struct {
 	int interrupt;             /* so many of the next calls that can be are interrupted by a signal */
 	int tmpfile, link, rename; /* the error with which the call is refused, or 0 */
 	long type;                 /* of all filesystems, or 0 */
-	bool replaced;             /* another file, to which all may write, comes under a name that was just linked */
 	bool cow;                  /* the filesystem has the switch for copy-on-write */
 	char log[256];             /* a letter for each call of interest */
 	const char *path;          /* of the segment that is made */
@@ -74,13 +73,7 @@ static int hooked_linkat(int from_dir, const char *from, int to_dir, const char 
 		return -1;
 	}
 	note('l');
-	int result = linkat(from_dir, from, to_dir, to, flags);
-	if (result == 0 && hook.replaced) {
-		int fd = unlink(to) != 0 ? -1 : open(to, O_CREAT | O_EXCL | O_RDWR, 0600);
-		result = fd < 0 || fchmod(fd, 0666) != 0 ? -1 : 0;
-		close(fd);
-	}
-	return result;
+	return linkat(from_dir, from, to_dir, to, flags);
 }
 
 static int hooked_fsync(int fd)
@@ -1111,12 +1104,6 @@ static void creation(const char *dir)
 	unlink(temp);
 	unlink(path);
 	shm_detach(s);
-	/* The name that it gave by a link leads to a file of somebody else by now. */
-	hook.replaced = true;
-	IS(shm_attach(&s, path, &exclusive), SHM_EINSECURE);
-	WANT(s == NULL && entries(dir) == 1);
-	unlink(path);
-	hook.replaced = false;
 	/* A creator that lives keeps its temporary name. */
 	struct flock l;
 	snprintf(temp, sizeof temp, "%s/.segment.0123abcd.new-segment", dir);
