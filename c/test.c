@@ -1262,8 +1262,9 @@ static void texts_of_values(shm_segment *s)
 	WANT(shm_make(s, "no", &type, &v) == -EINVAL && shm_find(s, "no", &v) == -ENOENT);
 	free(hello);
 	/* Powers of two, whose neighbours are not equally far. */
-	float half = 1.2621774483536189e-29f; /* 2^-96 */
-	MUST(shm_new_raw(s, "2^-24", SHM_F64, (double[]){5.9604644775390625e-08}, &v));
+	double small = 5.9604644775390625e-08; /* 2^-24 */
+	float half = 1.2621774483536189e-29f;  /* 2^-96 */
+	MUST(shm_new_raw(s, "2^-24", SHM_F64, &small, &v));
 	is_text(&v, "5.960464477539063e-08");
 	MUST(shm_new_raw(s, "2^-96", SHM_F32, &half, &v));
 	is_text(&v, "1.2621775e-29");
