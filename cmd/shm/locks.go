@@ -178,7 +178,7 @@ func lockDataOf(segment, name string, info shm.LockInfo, byID map[uint32]proc.Pr
 // locksOf yields the name and the state of each lock of a value. One of Mutexes, or of the
 // rows of a Table, has its index in the name.
 func locksOf(e shm.Entry) iter.Seq2[string, shm.LockInfo] {
-	many := strings.HasPrefix(e.Type(), "Mutexes") || strings.HasPrefix(e.Type(), "Table[")
+	many := strings.HasPrefix(e.Type(), "Mutexes") || isTable(e)
 	return func(yield func(string, shm.LockInfo) bool) {
 		for i, info := range e.Locks() {
 			name := e.Name
