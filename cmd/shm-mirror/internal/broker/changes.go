@@ -13,9 +13,9 @@ import (
 const unusedFor = 30 * time.Second
 
 // Changes calls changed with each key that matches a pattern and its value, and then with
-// each change of one, in a goroutine of its own, until stop is called. A call
-// may still be running then. changed may keep the value. What the channel gives is why no
-// more changes arrive.
+// each change of one, in a goroutine of its own. changed may keep the value. After stop no
+// call begins, but one may still be running. ended gives an error after which changes may
+// be missing: the caller stops then, and begins again.
 //
 // It asks the server for as many bytes as one message may have, and for more once half
 // of them have been taken. A change that is replaced before it is asked for is not sent at
