@@ -130,10 +130,14 @@ func TestFUSE(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount filesystems")
 	}
-	for _, program := range []string{"bindfs", "mergerfs"} {
-		t.Run(program, func(t *testing.T) {
+	for _, mount := range [][]string{
+		{"bindfs"},
+		// By default it makes no file where less than 4 GiB are free.
+		{"mergerfs", "-o", "minfreespace=0"},
+	} {
+		t.Run(mount[0], func(t *testing.T) {
 			back, dir := t.TempDir(), t.TempDir()
-			run(t, program, back, dir)
+			run(t, mount[0], append(mount[1:], back, dir)...)
 			t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 			path := filepath.Join(dir, "segment")
 			s := shmtest.Opened(shm.Open(path, nil))(t)
