@@ -10,9 +10,9 @@ type Access uint8
 // The kinds of access.
 const (
 	AccessRaw       Access = 1 // plain memory, unsynchronised
-	AccessAtomic    Access = 2 // lock-free: every access is one atomic operation
-	AccessLocked    Access = 3 // a lock, and a value that its holder changes in place: Value, Array and Mutex
-	AccessPublished Access = 4 // a lock, and two slots of which the holder publishes one: Struct and String
+	AccessAtomic    Access = 2 // no lock, only atomic operations: Atomic, AtomicArray, Counter, Gauge and Histogram
+	AccessLocked    Access = 3 // a lock, and a value that its holder changes in place: Value, Array, Mutex and Mutexes
+	AccessPublished Access = 4 // a lock, and slots of which the holder publishes one: Struct, String, Table and Ring
 )
 
 // String returns raw, atomic, locked or published.

@@ -165,12 +165,24 @@ func bindAdvice(t reflect.Type) string {
 		} else if isHandle(e) {
 			return "use an shm.Table or an AtomicArray with len= in the tag, or unexport the field and call the constructor for each element, with a name of its own such as name.0; for numbers under one lock use an shm.Array"
 		}
-		if number(t.Elem()) {
-			return fmt.Sprintf("use an shm.Array[%s], or a RawArray, with len= in the tag", t.Elem())
+		if e := t.Elem(); e.Kind() == reflect.Int || e.Kind() == reflect.Uint {
+			return fmt.Sprintf("use an shm.Array[%s64], or a RawArray, with len= in the tag", e.Kind())
+		} else if e.Kind() == reflect.Complex128 {
+			return fmt.Sprintf("use an shm.RawArray[%s] with len= in the tag", e)
+		} else if number(e) {
+			return fmt.Sprintf("use an shm.Array[%s], or a RawArray, with len= in the tag", e)
 		}
 		return "use an shm.Struct of an array type"
-	case number(t):
+	case t.Kind() == reflect.Bool:
+		return fmt.Sprintf("use an shm.Struct[%s], or an shm.Atomic[uint32] that is 0 or 1", t)
+	case t.Kind() == reflect.Complex128:
+		return fmt.Sprintf("use an shm.Struct[%s]", t)
+	case t.Kind() == reflect.Int || t.Kind() == reflect.Uint:
+		return fmt.Sprintf("its size differs between machines: use an shm.Value[%[1]s64] or an Atomic[%[1]s64]", t.Kind())
+	case t.Kind() == reflect.Int32 || t.Kind() == reflect.Int64 || t.Kind() == reflect.Uint32 || t.Kind() == reflect.Uint64:
 		return fmt.Sprintf("use an shm.Value[%s] or an Atomic", t)
+	case number(t):
+		return fmt.Sprintf("use an shm.Value[%s]", t)
 	case t.Kind() == reflect.String:
 		return "use an shm.String with len= in the tag"
 	case t.Kind() == reflect.Struct:

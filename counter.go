@@ -28,13 +28,13 @@ type CounterNumber interface {
 //
 // Load returns at least what was added by each Add that returned before the call, and at
 // most what was added by each that began before Load returned. If nobody adds less than 0,
-// no Load returns less than one before it. Integers wrap around. Sums of float64 are
-// rounded, as in each process so over all of them.
+// no Load returns less than one before it. Integers wrap around. Each addition of float64
+// is rounded.
 //
-// A process takes its number with its first Add. There are 64. While so many processes are
-// alive that have none to spare, further ones share one more number, and so does a process
-// that can get no lease: nothing is lost, but Add costs them what it costs with an Atomic.
-// A process that only calls Load takes none.
+// A process takes one of 64 numbers with its first Add. If 64 living processes have taken
+// one, further processes share one more number, and so does a process that can get no
+// lease. Nothing is lost then, but Add costs them as much as with an Atomic. A process that
+// only calls Load takes no number.
 //
 // A Counter works after Close of its segment. In a read-only attachment Load works, and
 // Add panics with ErrReadOnly.

@@ -33,11 +33,12 @@
 //	locks                                  Mutexes
 //	count                                  Counter[T CounterNumber], Gauge[T], Histogram
 //
-// The methods' names say what they promise, so that a reviewer can search for
-// unsynchronised access. Get, Set, Ptr, Slice and Bytes are plain memory and promise
-// nothing. Load, Store, Swap, CompareAndSwap, Add, Update, Await and Changes promise
-// whole values. StoreContext, UpdateContext and WithLockContext give up waiting for the
-// lock when their context is done.
+// The name of a method says what it promises, so that a reviewer can search for
+// unsynchronised access. Load, Store, Swap, CompareAndSwap, Add, Update, Await and
+// Changes promise whole values. The methods of the raw types access plain memory and
+// promise nothing: Get, Set, All, Ptr, Slice and Bytes, and Value, SetValue, Raw and
+// SetRaw of a CharArray. StoreContext, UpdateContext and WithLockContext give up waiting
+// for the lock when their context is done.
 //
 // Each change of an Atomic is one atomic operation and never waits. A Value is a
 // number with a lock of its own; its Load takes no lock. A Struct and a String have

@@ -25,10 +25,10 @@ import (
 // one, NewGauge returns an error that wraps ErrFull. A process that only reads takes none
 // if it attaches with Options.ReadOnly.
 //
-// A Gauge works after Close of its segment, as long as a handle of the segment can be
-// reached: then the process keeps its lease, and its number counts. In a read-only
-// attachment the methods that read work until Close, and then go on to count who has died
-// since; Set and Add panic with ErrReadOnly.
+// A Gauge works after Close of its segment: the process keeps its lease, and its number
+// counts, as long as a handle of the segment can be reached. In a read-only attachment Set
+// and Add panic with ErrReadOnly, and the other methods work. After Close of a read-only
+// attachment they still count processes that die later, because they can no longer probe.
 //
 // Source: the multiprocess mode of client_python of Prometheus has gauges of the living
 // (livesum, livemax), which a parent process has to tell of each death.

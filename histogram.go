@@ -23,12 +23,12 @@ import (
 // has buckets of its own, so Observe costs the same whatever the number of processes, and
 // what a process has observed stays when it dies.
 //
-// Observe adds to the sum first and then to a bucket. A process killed in between leaves
-// one observation in the sum that is in no bucket. A Load at that moment may see the same.
-// The number of observations is the sum of the buckets, so the two never differ.
+// Observe adds to the sum first and then to a bucket. If a process is killed in between,
+// its last observation is in the sum and in no bucket. A Load between the two additions
+// sees that too. The number of observations is not stored: it is the sum of the buckets.
 //
-// What is said of a Counter is true of a Histogram too: of the number of processes, of
-// Close, and of read-only attachments.
+// The limits of a Counter apply: the number of processes, Close, and read-only
+// attachments.
 //
 // Source: the histograms of Prometheus. Their buckets are cumulative; these are not.
 type Histogram struct{ h *histogram }

@@ -8,9 +8,9 @@ import (
 	"example.org/shm/internal/robust"
 )
 
-// Mutexes is a fixed number of locks in shared memory, each of which is a Mutex. With
-// LockAny they are places of workers, slots for jobs, or leases: whoever holds one has
-// the place, and if it dies the place goes to the next that asks.
+// Mutexes is a fixed number of locks in shared memory, each of which is a Mutex. Use them
+// with LockAny as numbers of workers or as claims on jobs: the process that holds a lock
+// has that number, and if it dies, the next process that asks gets it.
 //
 //	place, err := places.LockAny(ctx)
 //	if err != nil {

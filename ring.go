@@ -77,12 +77,12 @@ func (v Ring[T]) Append(x T) (seq uint64) {
 }
 
 // Last returns a copy of the newest value and its number. ok is false if nothing was
-// appended yet. A copy is good unless Len values were appended meanwhile, so of a ring that
-// keeps two values or more the first copy is good, unless this goroutine was interrupted.
-// If none of 64 copies is good, Last takes the lock for a copy, but waits for it no longer
-// than 10 ms. In a read-only attachment, which cannot take it, Last copies until it is not
-// interrupted, and of a ring of one value, beside a writer that never pauses, until there
-// is a gap.
+// appended yet.
+//
+// A copy is outdated if Len values were appended while it was made; then Last copies again.
+// That is rare in a ring of two values or more. After 64 outdated copies Last takes the lock
+// for one copy, and waits at most 10 ms for it. A read-only attachment cannot take the lock
+// and copies until it succeeds.
 func (v Ring[T]) Last() (x T, seq uint64, ok bool) {
 	s := v.s
 	if seq, ok = s.Newest(mem.BytesOf(&x)); !ok {

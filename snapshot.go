@@ -79,14 +79,14 @@ var snapshotAtMost = 10 * time.Second
 // leave them as they were, so they cannot be read together with others.
 //
 // Snapshot takes no lock at first. If values changed during each of 64 calls, it takes the
-// locks of those for the next call, but waits for each no longer than 10 ms. In a read-only
-// attachment it can take none, and tries until no value changes for as long as a call of
-// read takes. If that has not come after 10 s, the error wraps os.ErrDeadlineExceeded, and
-// what read has loaded may not belong together. In read, do not wait for a goroutine that
+// locks of those values for the next call, but waits for each lock no longer than 10 ms. In
+// a read-only attachment it can take no lock, and calls read until no value changes during
+// the call. If that has not happened after 10 s, the error wraps os.ErrDeadlineExceeded, and
+// what read has loaded may not belong together. read must not wait for a goroutine that
 // changes one of the values.
 //
-// The error wraps ErrFormat if another program has cut a file off. A panic of read goes
-// on.
+// The error wraps ErrFormat if another program has truncated a file. If read panics, so does
+// Snapshot.
 func Snapshot(read func(), vs ...Versioned) error {
 	var room [16]versionOf
 	all := room[:0]

@@ -273,9 +273,9 @@ func put[T Word](told numberRace, p *T, x T) {
 // An idle waiter costs next to nothing for the first 10,000 or so different values
 // that a process awaits (16 before Linux 5.16), with a thread for each 127 of them.
 // Beyond that, one goroutine looks at the values a hundred times a second. A read-only
-// attachment cannot announce that it waits, and asks a Go process that attached for
-// writing to do so. If there is none, or its system is older than Linux 5.16, it looks
-// four times a second.
+// attachment cannot announce that it waits. It asks a process that attached for writing
+// to do so, in Go or in Python, or in C if it calls shm_answer. If no process answers, as
+// before Linux 5.16, Await looks at the value four times a second.
 //
 // Await learns nothing of the segment's name. If the name is removed and another
 // segment gets it, nothing changes here any more: see Segment.Replaced.

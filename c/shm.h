@@ -205,7 +205,7 @@ typedef struct shm_options {
 /* What a value is, for shm_make. Clear it with memset before you set its fields. */
 typedef struct shm_type {
 	enum shm_access access;
-	enum shm_kind kind;
+	enum shm_kind kind;   /* SHM_COUNTER_KIND and SHM_GAUGE_KIND; SHM_COUNTER and SHM_GAUGE are hints */
 	const char *format;   /* of an element; NULL or "" for a mutex */
 	uint64_t count;       /* elements, rows, locks, bytes of a C string, values of a ring, bounds of a histogram; 0 for a single value */
 	const void *init;     /* the first value, or the bounds; NULL: zeros. Of a C string, the bytes up to a NUL or to count. NULL for mutexes, tables, rings, counters and gauges */
@@ -474,9 +474,9 @@ typedef struct shm_entry {
  *     int shm_wait_for(seg, name, ns, v);   shm_find, once a process has made the value
  *
  * A process that attached for reading only cannot announce that it waits. It asks those who
- * may write to do so; if nobody answers, it looks four times a second. Go programs answer. A
- * C program answers if a thread of it calls shm_answer again and again; it sleeps until
- * somebody asks, or for ns nanoseconds.
+ * may write to do so; if nobody answers, it looks four times a second. Programs in Go and in
+ * Python answer. A C program answers while one of its threads calls shm_answer in a loop.
+ * shm_answer sleeps until a process asks, or for ns nanoseconds.
  *
  *     int shm_answer(seg, int64_t ns);      0, or -ETIMEDOUT; both mean: again
  *
@@ -4421,9 +4421,13 @@ SHM_SLOW_ int shm_describe(const shm_value *v, char *buffer, size_t n)
 	if (err != 0)
 		return err;
 	/* Others have written the texts: a terminal must not obey them. */
-	shm_print_(&to, "%s %s of ", access[r.shape.access], kind[r.shape.kind]);
-	shm_escape_(&to, r.shape.format, r.shape.format_length, false);
-	shm_print_(&to, ", %llu bytes each, count %lld%s, made by ", (unsigned long long)r.shape.size, (long long)r.shape.count,
+	shm_print_(&to, "%s %s", access[r.shape.access], kind[r.shape.kind]);
+	if (r.shape.format_length > 0) { /* a mutex has none */
+		shm_print_(&to, " of ");
+		shm_escape_(&to, r.shape.format, r.shape.format_length, false);
+		shm_print_(&to, ", %llu bytes each", (unsigned long long)r.shape.size);
+	}
+	shm_print_(&to, ", count %lld%s, made by ", (long long)r.shape.count,
 		r.hint < sizeof hint / sizeof hint[0] ? hint[r.hint] : "");
 	shm_escape_(&to, r.program, strlen(r.program), false);
 	shm_print_(&to, " (pid %u)", (unsigned)r.pid);

@@ -18,7 +18,8 @@
 //	Array, AtomicArray, RawArray                        a series for each element, with the label index
 //	Table                                               a series for each row, with the label row
 //	String, CharArray, hint=text                        left out, except with Rule.Info
-//	Mutex, Mutexes, Ring, complex numbers               left out
+//	Mutex, Mutexes                                      counted in shm_segment_locks
+//	Ring, complex numbers                               left out, and counted in shm_segment_left_out
 //
 // Options.Rule changes that for single values and fields.
 //

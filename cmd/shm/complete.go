@@ -89,6 +89,7 @@ Examples:
    source <(shm completion zsh)                                   # in .zshrc
    shm completion fish > ~/.config/fish/completions/shm.fish`
 	for _, shell := range c.Commands {
+		shell.Hidden = shell.Name == "pwsh" // nobody has tested that script
 		if shell.Name == "bash" {
 			shell.Action = func(_ context.Context, c *cli.Command) error {
 				_, err := io.WriteString(c.Root().Writer, bashCompletion)

@@ -21,10 +21,10 @@ func psCommand() *cli.Command {
 		Usage:     "list the processes that are attached to segments",
 		ArgsUsage: "[SEG]",
 		Description: `Ps lists each process that has a segment mapped, its id in the segment, whether it can write
-to it, and the locks that it holds and waits for. Processes that are not to be seen are listed
-as well, if they use locks: the dead that still hold one, which the next program gets, and those
-in other pid namespaces or of other users. What a process waits for is the word in memory on
-which one of its threads sleeps at this moment; only its own user and root see that.
+to it, and the locks that it holds and waits for. It also lists processes whose mappings it cannot
+see, if they use locks: dead processes that still hold a lock, processes in other pid namespaces,
+and processes of other users. What a process waits for is the lock or value on whose word one of its
+threads sleeps at this moment; only its own user and root see that.
 
 Examples:
    shm ps

@@ -94,7 +94,7 @@ func receive(socket int, key Key, flags int) (fd int, err error) {
 	for _, fd := range fds {
 		_ = unix.Close(fd)
 	}
-	return 0, errors.Join(fmt.Errorf("%w: in descriptor %d waits no descriptor of the segment", fs.ErrNotExist, socket), err)
+	return 0, errors.Join(fmt.Errorf("%w: socket %d has no message with a descriptor of the segment", fs.ErrNotExist, socket), err)
 }
 
 // descriptorsIn returns the descriptors that came with a message.

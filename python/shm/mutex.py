@@ -226,7 +226,7 @@ class Mutex(native.Handle):
             raise
 
     def release(self):
-        """Release the lock. Raises RuntimeError, and changes nothing, if this thread does not hold it."""
+        """Release the lock. Raises UsageError, and changes nothing, if this thread does not hold it."""
         self.__exit__()
 
     def locked(self):
@@ -242,7 +242,7 @@ class Mutex(native.Handle):
 
         If so, the memory that the lock guards may be half changed. It returns True for
         every later holder, until one that has called it releases the lock. Raises
-        RuntimeError if this thread does not hold the lock.
+        UsageError if this thread does not hold the lock.
         """
         hold = self._hold
         if not (hold.owned() and (hold.held or hold.depth)):

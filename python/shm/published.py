@@ -157,7 +157,7 @@ class Struct(Awaited, Locked):
         """Take the lock, yield a copy, and commit it at the end: `with s.edit() as p: p.x += 1`.
 
         If the block raises, nothing is committed. Other changes of the struct by this
-        thread inside the block raise RuntimeError, since the copy would replace them.
+        thread inside the block raise UsageError, since the copy would replace them.
         """
         return _Edit(self)
 
@@ -270,8 +270,8 @@ class String(Awaited, Locked):
     def store(self, text):
         """Commit bytes, or a str in UTF-8.
 
-        Raises TypeError for anything else, TooLongError for more than len(self) bytes, and
-        ValueError for a NUL, at which the string would end. Nothing is changed then.
+        Raises ArgumentTypeError for anything else, TooLongError for more than len(self) bytes,
+        and ArgumentError for a NUL, at which the string would end. Nothing is changed then.
         """
         if isinstance(text, str):
             try:

@@ -316,7 +316,7 @@ class Segment(Mapping):
 
         size_or_values is the number of elements, which start as zeros, or the elements
         themselves. 0 means the length of the existing array, as in Go, and raises
-        FileNotFoundError if there is none. An array of characters is a char_array, as
+        NoValueError if there is none. An array of characters is a char_array, as
         with multiprocessing's RawArray('c', 8).
         """
         return self._array(name, type, RAW, size_or_values, unit, help, hint)
@@ -415,8 +415,8 @@ class Segment(Mapping):
     def histogram(self, name, bounds=None, *, unit="", help="", hint=""):
         """Attach to, or make, a histogram with these bounds, which ascend; return the Histogram.
 
-        Without bounds it takes those of the existing one, and raises FileNotFoundError if
-        there is none. Raises LayoutError if the existing one has other bounds.
+        Without bounds it takes those of the existing one, and raises NoValueError if there
+        is none. Raises LayoutError if the existing one has other bounds.
         """
         first = None if bounds is None else checked(bounds)
         count = -1 if bounds is None else len(first) or 0

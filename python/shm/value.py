@@ -133,7 +133,7 @@ class Value(Awaited, Locked):
     def update(self, f):
         """Set the number x to f(x) and return it. If f raises, the number stays as it was.
 
-        Changes of the number by f raise RuntimeError, since the number that f returns
+        Changes of the number by f raise UsageError, since the number that f returns
         would replace them.
         """
         return self._mutex.change(self._update, f)
