@@ -52,13 +52,15 @@ Examples:
 				return err
 			}
 			defer conn.Close()
-			return all(ctx, args, func(ctx context.Context, arg string) error {
-				name := as
-				if name == "" {
-					name = origins[arg].Replica()
-				}
-				logger("%s is replicated in %s", arg, shm.Path(name))
-				return replica.Run(ctx, conn, replica.Options{Origin: origins[arg], Name: name, Log: logger})
+			return conn.Use(ctx, func(ctx context.Context) error {
+				return all(ctx, args, func(ctx context.Context, arg string) error {
+					name := as
+					if name == "" {
+						name = origins[arg].Replica()
+					}
+					logger("%s is replicated in %s", arg, shm.Path(name))
+					return replica.Run(ctx, conn, replica.Options{Origin: origins[arg], Name: name, Log: logger})
+				})
 			})
 		},
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -221,4 +222,51 @@ func TestCommitsAreShown(t *testing.T) {
 	if n := commitOf("limit"); n != before+1 {
 		t.Errorf("the commit is %d after the agent has started again, and was %d", n, before+1)
 	}
+}
+
+// A Gauge has the numbers of living processes, so that of a replica ends with the agent.
+// The next agent sets it again, though the owner's has not changed.
+func TestGaugeAfterTheAgentWasKilled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.writer.kill()
+	w.is("no writer")
+	s, err := shm.Open(w.segment, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	level, err := shm.NewGauge[int64](s, "level")
+	if err != nil {
+		t.Fatal(err)
+	}
+	level.Set(41)
+	there := func() string {
+		if n := bound[copied](t, w.replica).Level.Load(); n != 41 {
+			return fmt.Sprintf("the gauge of the replica is %d", n)
+		}
+		return ""
+	}
+	eventually(t, there)
+	w.follow.kill()
+	eventually(t, func() string {
+		if n := bound[copied](t, w.replica).Level.Load(); n != 0 {
+			return fmt.Sprintf("the gauge is %d after the death of the process that had set it", n)
+		}
+		return ""
+	})
+	w.startFollow()
+	w.is("live")
+	eventually(t, there)
+}
+
+// The owner's agent is no writer after it has set a value for somebody.
+func TestAgentIsNoWriter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "-writable", "limit")
+	if out, status := run(t, "set", "-nats", w.nats, w.origin, "limit=7"); status != 0 {
+		t.Fatalf("status %d: %s", status, out)
+	}
+	w.writer.kill()
+	w.is("no writer")
 }

@@ -109,12 +109,14 @@ func serve(ctx context.Context, c *cli.Command) error {
 		return err
 	}
 	defer conn.Close()
-	return all(ctx, segments, func(ctx context.Context, segment string) error {
-		origin := originOf(segment, host)
-		logger("publishing %s as %s", segment, origin)
-		return owner.Run(ctx, conn, owner.Options{
-			Origin: origin, Path: segment, Allow: c.StringSlice("allow"), Raw: c.StringSlice("raw"), Writable: c.StringSlice("writable"),
-			Interval: interval, Log: logger,
+	return conn.Use(ctx, func(ctx context.Context) error {
+		return all(ctx, segments, func(ctx context.Context, segment string) error {
+			origin := originOf(segment, host)
+			logger("publishing %s as %s", segment, origin)
+			return owner.Run(ctx, conn, owner.Options{
+				Origin: origin, Path: segment, Allow: c.StringSlice("allow"), Raw: c.StringSlice("raw"), Writable: c.StringSlice("writable"),
+				Interval: interval, Log: logger,
+			})
 		})
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -36,29 +37,36 @@ type Options struct {
 // ErrBucket says that a bucket holds something else.
 var ErrBucket = errors.New("the bucket was not made by shm-mirror")
 
+// ErrEnded says that the server has ended a connection for good: for a reason that the
+// client of NATS does not know, so that it does not connect again.
+var ErrEnded = errors.New("the connection to NATS has ended and does not come back")
+
 const description = "values of shared memory, by shm-mirror"
 
 // Conn is a connection to NATS, and a bucket.
 type Conn struct {
-	NC *nats.Conn
-	JS jetstream.JetStream
-	o  Options
+	NC    *nats.Conn
+	JS    jetstream.JetStream
+	o     Options
+	ended chan struct{} // closed once the connection has ended for good
 }
 
 // Connect connects. It fails if there is no server at the moment, so that a mistake in the
-// URL is noticed; later the connection comes back by itself.
+// URL is noticed. Later the connection comes back by itself, also after the server has
+// refused the credentials: it may know them again a moment later. What ends the connection
+// for good, Use reports.
 func Connect(o Options) (*Conn, error) {
 	changed := o.Changed
 	if changed == nil {
 		changed = func(bool, error) {}
 	}
-	trouble := o.Trouble
-	if trouble == nil {
-		trouble = func(error) {}
-	}
+	trouble := seldom(o.Trouble)
+	ended := make(chan struct{})
 	options := []nats.Option{
 		nats.Name(o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.Timeout(5 * time.Second),
 		nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.IgnoreAuthErrorAbort(),
+		nats.ClosedHandler(func(*nats.Conn) { close(ended) }),
 		nats.ReconnectBufSize(-1), // what cannot be sent is not kept: the newest is sent later
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { changed(false, err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { trouble(err) }),
@@ -89,7 +97,52 @@ func Connect(o Options) (*Conn, error) {
 		nc.Close()
 		return nil, err
 	}
-	return &Conn{nc, js, o}, nil
+	return &Conn{nc, js, o, ended}, nil
+}
+
+// sameAfter is for how long an error with the same text is not told again: with the wrong
+// password there is one at each attempt to connect.
+const sameAfter = time.Minute
+
+// seldom returns a function that calls tell, which may be nil, unless it did so with the
+// same error a short time ago.
+func seldom(tell func(error)) func(error) {
+	var mu sync.Mutex
+	var text string
+	var at time.Time
+	return func(err error) {
+		if tell == nil {
+			return
+		}
+		mu.Lock()
+		same := err.Error() == text && time.Since(at) < sameAfter
+		if !same {
+			text, at = err.Error(), time.Now()
+		}
+		mu.Unlock()
+		if !same {
+			tell(err)
+		}
+	}
+}
+
+// Use calls f with a context that also ends when the connection has ended for good. If it
+// has, the error wraps ErrEnded.
+func (c *Conn) Use(ctx context.Context, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-c.ended:
+			cancel(ErrEnded)
+		}
+	}()
+	err := f(ctx)
+	if errors.Is(context.Cause(ctx), ErrEnded) {
+		return fmt.Errorf("%w: %w; start the agent again", ErrEnded, c.NC.LastError())
+	}
+	return err
 }
 
 // redacted returns URLs without their passwords.

@@ -1,12 +1,18 @@
 package broker
 
 import (
+	"bufio"
+	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // An embedded server that can be reached from elsewhere needs credentials on each of its
@@ -100,5 +106,114 @@ func TestPasswordsAreNotShown(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "cret") || !strings.Contains(err.Error(), want+":") {
 			t.Errorf("%q: %v", given, err)
 		}
+	}
+}
+
+// A server that refuses the credentials for a while does not end a connection, and is told
+// once.
+func TestCredentialsAreRefusedForAWhile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	embed := func(addr, password string) *Embedded {
+		t.Helper()
+		config := filepath.Join(dir, password+".conf")
+		if err := os.WriteFile(config, []byte("authorization { user: u, password: "+password+" }\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Embed(addr, filepath.Join(dir, "data"), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	right := embed("127.0.0.1:0", "right")
+	given, err := url.Parse(right.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	given.User = url.UserPassword("u", "right")
+	var told atomic.Int32
+	there := make(chan struct{}, 1)
+	conn, err := Connect(Options{
+		URL: given.String(), Bucket: "shm", Trouble: func(error) { told.Add(1) },
+		Changed: func(now bool, _ error) {
+			if now {
+				there <- struct{}{}
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	err = conn.Use(t.Context(), func(ctx context.Context) error {
+		right.Close()
+		wrong := embed(given.Host, "wrong")
+		time.Sleep(2 * time.Second) // about ten attempts
+		wrong.Close()
+		right = embed(given.Host, "right")
+		select {
+		case <-there:
+		case <-ctx.Done():
+			t.Error("the connection has ended")
+		case <-time.After(20 * time.Second):
+			t.Error("there is no connection 20 s later")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	right.Close()
+	if n := told.Load(); n != 1 {
+		t.Errorf("the same error was told %d times", n)
+	}
+}
+
+// A connection that the client of NATS gives up ends what uses it, with the reason.
+func TestConnectionEnds(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	end := make(chan struct{})
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		fmt.Fprint(c, "INFO {\"max_payload\":1048576}\r\n")
+		in := bufio.NewScanner(c)
+		for in.Scan() && in.Text() != "PING" {
+		}
+		fmt.Fprint(c, "PONG\r\n")
+		<-end
+		fmt.Fprint(c, "-ERR 'Enough Of You'\r\n")
+		for in.Scan() {
+		}
+	}()
+	conn, err := Connect(Options{URL: "nats://" + l.Addr().String(), Bucket: "shm"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	own := errors.New("of the function")
+	if err := conn.Use(t.Context(), func(context.Context) error { return own }); err != own {
+		t.Error(err)
+	}
+	err = conn.Use(t.Context(), func(ctx context.Context) error {
+		close(end)
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Second):
+			t.Error("the context goes on")
+		}
+		return ctx.Err()
+	})
+	if !errors.Is(err, ErrEnded) || !strings.Contains(err.Error(), "Enough Of You") {
+		t.Error(err)
 	}
 }

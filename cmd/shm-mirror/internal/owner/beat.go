@@ -13,6 +13,7 @@ import (
 	"example.org/shm"
 	"example.org/shm/cmd/shm-mirror/internal/broker"
 	"example.org/shm/cmd/shm-mirror/internal/wire"
+	"example.org/shm/internal/sys"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -82,10 +83,11 @@ func (r *run) beat() (wire.Beat, map[*item]uint64) {
 		Published: r.stats.published, Conflated: r.stats.conflated, Again: r.stats.again,
 	}
 	for p := range r.segment.Processes() {
-		if p.Alive() {
-			b.Living++
-		} else {
+		switch {
+		case !p.Alive():
 			b.Dead++
+		case !itself(p):
+			b.Living++
 		}
 	}
 	sure := map[*item]uint64{}
@@ -96,6 +98,10 @@ func (r *run) beat() (wire.Beat, map[*item]uint64) {
 	}
 	return b, sure
 }
+
+// itself reports whether a living process is this agent, which has attached for writing if
+// it was asked to set a value.
+func itself(p shm.Process) bool { return p.Pid == os.Getpid() && p.Namespace == sys.PidNamespace() }
 
 // errOlder says that the server does not know this epoch any more.
 var errOlder = errors.New("the server has an older state")

@@ -10,8 +10,8 @@
 //
 // A slow connection gets fewer changes: pace bounds the bytes that wait in it.
 //
-// The package imports wire, broker, internal/format, internal/glob and package shm of this
-// project.
+// The package imports wire, broker, internal/format, internal/glob, internal/sys and
+// package shm of this project.
 package owner
 
 import (

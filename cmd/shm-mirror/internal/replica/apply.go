@@ -39,7 +39,7 @@ func (a *agent) apply(key string, b []byte, now time.Time) {
 	k := a.part(key)
 	err = a.prepare(key, k, &v)
 	if err == nil {
-		if !k.ring && v.Commit < k.number.Load() {
+		if !k.ring && k.has(v.Commit) {
 			return
 		}
 		err = a.set(k, &v, now)
@@ -58,6 +58,13 @@ func (a *agent) apply(key string, b []byte, now time.Time) {
 	}
 	a.st.Applied.Add(1)
 	a.st.Lag.Observe(now.Sub(v.Sent).Seconds())
+}
+
+// has reports whether the replica has this commit, or a newer one. Of a Gauge that this
+// agent has not set so far, it has the number of the commit and not its value.
+func (k *kept) has(commit uint64) bool {
+	number := k.number.Load() // one more than the newest commit
+	return commit < number && !(k.lost && commit+1 == number)
 }
 
 func (a *agent) part(key string) *kept {
@@ -98,6 +105,7 @@ func (a *agent) prepare(key string, k *kept, v *wire.Value) error {
 			return err
 		}
 		k.entry, k.about = e, string(v.Description)
+		k.lost = strings.HasPrefix(e.Type(), "Gauge[")
 	}
 	if n := k.entry.Parts(); n != v.Parts {
 		return fmt.Errorf("value %q: %d parts, and %d at the owner", k.entry.Name, n, v.Parts)
@@ -118,6 +126,7 @@ func (a *agent) set(k *kept, v *wire.Value, now time.Time) error {
 	if err := k.entry.SetBytes(ctx, v.Part, v.Bytes); err != nil {
 		return err
 	}
+	k.lost = false
 	k.number.Store(v.Commit + 1) // an agent killed before it stores the value once more
 	return nil
 }

@@ -45,6 +45,10 @@ type kept struct {
 	refused bool // counted in Status.Refused
 	ring    bool
 
+	// lost says that the value ended with the agent before this one, although number is
+	// right: a Gauge has the numbers of living processes.
+	lost bool
+
 	// number is one more than the commit that the replica has in this epoch. Of a ring, it
 	// is the difference between the numbers at the owner and here: an append makes one
 	// store that counts, so an agent killed within it leaves nothing out and appends nothing
