@@ -19,13 +19,19 @@ import (
 // listeners. None of these starts one.
 func TestEmbeddedServerIsClosed(t *testing.T) {
 	const users = "authorization { user: u, password: p }\n"
+	const anybody = "accounts { A { users: [{user: u, password: p}] } }\nno_auth_user: u\n"
 	for _, c := range []struct{ addr, config, where string }{
 		{"0.0.0.0:0", "", "clients"},
 		{":0", "", "clients"},
-		{"0.0.0.0:0", "accounts { A { users: [{user: u, password: p}] } }\nno_auth_user: u\n", "clients"},
+		{"0.0.0.0:0", anybody, "clients"},
 		{"127.0.0.1:0", "websocket { listen: \"0.0.0.0:18080\", no_tls: true }\n", "websocket"},
 		{"127.0.0.1:0", "server_name: s\nmqtt { listen: \"0.0.0.0:11883\" }\n", "mqtt"},
 		{"127.0.0.1:0", "leafnodes { listen: \"0.0.0.0:17422\" }\n", "leafnodes"},
+		{"127.0.0.1:0", "leafnodes { listen: \"0.0.0.0:17422\" }\n" + anybody, "leafnodes"},
+		{"127.0.0.1:0", users + "http: \"0.0.0.0:18222\"\n", "http on"},
+		{"127.0.0.1:0", users + "https: \"0.0.0.0:18222\"\n", "https on"},
+		{"0.0.0.0:0", users + "http: 18222\n", "http on"},
+		{"0.0.0.0:0", users + "prof_port: 18223\n", "prof_port on"},
 		{"127.0.0.1:0", users + "cluster { name: c, listen: \"0.0.0.0:16222\" }\n", "cluster"},
 		{"127.0.0.1:0", users + "gateway { name: c, listen: \"0.0.0.0:17222\" }\n", "gateway"},
 	} {
@@ -54,7 +60,7 @@ func TestEmbeddedServerIsClosed(t *testing.T) {
 func TestEmbeddedServerWithCredentials(t *testing.T) {
 	for _, c := range []struct{ config, given string }{
 		{"authorization { user: u, password: \"p @/\" }\n", "nats://127.0.0.1:4222"},
-		{"authorization { token: secret }\n", ""},
+		{"authorization { token: secret }\nhttp: \"127.0.0.1:-1\"\n", ""},
 		{"authorization { users: [{user: a, password: b}, {user: c, password: d}] }\n", "nats://c:d@elsewhere"},
 	} {
 		dir := t.TempDir()

@@ -26,7 +26,8 @@ type Embedded struct {
 // Embed starts a NATS server with JetStream that listens on addr and keeps its data below
 // dir. config, which may be "", is a file in the format of the NATS server: credentials,
 // TLS, a cluster. Without credentials in it the server refuses to listen on anything but
-// loopback, for clients or others, and the error wraps ErrOpen.
+// loopback, for clients or others, and the error wraps ErrOpen. It always refuses to show
+// its state elsewhere.
 func Embed(addr, dir, config string) (*Embedded, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -49,7 +50,10 @@ func Embed(addr, dir, config string) (*Embedded, error) {
 	o.NoSigs, o.NoLog = true, config == ""
 	o.JetStream, o.StoreDir = true, dir
 	if where := open(o); where != "" {
-		return nil, fmt.Errorf("%w: %s; give a configuration with credentials, or listen on 127.0.0.1", ErrOpen, where)
+		return nil, fmt.Errorf("%w: %s; give a configuration with credentials and without no_auth_user, or listen on 127.0.0.1", ErrOpen, where)
+	}
+	if where := shown(o); where != "" {
+		return nil, fmt.Errorf("%w: %s, which asks nobody for credentials; let it listen on 127.0.0.1", ErrOpen, where)
 	}
 	s, err := server.NewServer(o)
 	if err != nil {
@@ -130,11 +134,35 @@ func open(o *server.Options) string {
 		{"clients", o.Host, o.Port, guarded(o) && o.NoAuthUser == ""},
 		{"websocket", o.Websocket.Host, o.Websocket.Port, (guarded(o) || o.Websocket.Username != "" || o.Websocket.Token != "") && o.NoAuthUser == "" && o.Websocket.NoAuthUser == ""},
 		{"mqtt", o.MQTT.Host, o.MQTT.Port, (guarded(o) || o.MQTT.Username != "" || o.MQTT.Token != "") && o.NoAuthUser == "" && o.MQTT.NoAuthUser == ""},
-		{"leafnodes", o.LeafNode.Host, o.LeafNode.Port, guarded(o) || o.LeafNode.Username != "" || o.LeafNode.Nkey != "" || len(o.LeafNode.Users) > 0},
+		{"leafnodes", o.LeafNode.Host, o.LeafNode.Port, guarded(o) && o.NoAuthUser == "" || o.LeafNode.Username != "" || o.LeafNode.Nkey != "" || len(o.LeafNode.Users) > 0},
 		{"cluster", o.Cluster.Host, o.Cluster.Port, o.Cluster.Username != "" || verifies(o.Cluster.TLSConfig)},
 		{"gateway", o.Gateway.Host, o.Gateway.Port, o.Gateway.Username != "" || verifies(o.Gateway.TLSConfig)},
 	} {
 		if l.port != 0 && !loopback(l.host) && !l.guarded {
+			return fmt.Sprintf("%s on %s", l.what, net.JoinHostPort(l.host, strconv.Itoa(max(l.port, 0))))
+		}
+	}
+	return ""
+}
+
+// shown returns an address on which a server with these options would show its state to
+// everybody from elsewhere, or "". The pages for monitoring and for profiles never ask for
+// credentials, also under TLS.
+func shown(o *server.Options) string {
+	monitor := o.HTTPHost
+	if monitor == "" {
+		monitor = o.Host // as the server has it
+	}
+	for _, l := range []struct {
+		what string
+		host string
+		port int
+	}{
+		{"http", monitor, o.HTTPPort},
+		{"https", monitor, o.HTTPSPort},
+		{"prof_port", o.Host, o.ProfPort},
+	} {
+		if l.port != 0 && !loopback(l.host) {
 			return fmt.Sprintf("%s on %s", l.what, net.JoinHostPort(l.host, strconv.Itoa(max(l.port, 0))))
 		}
 	}
