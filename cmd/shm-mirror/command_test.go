@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"example.org/shm"
+	"example.org/shm/cmd/shm-mirror/internal/wire"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -39,7 +40,9 @@ func TestSetFromAfar(t *testing.T) {
 	set(1, "no -writable", w.origin, "n=1")
 	set(4, "limit", w.origin, "limit=many")
 	set(4, "limit", w.origin, "limit=99999999999")
-	set(1, "not 1", "-if", "1", w.origin, "a point={X: 1, Y: -1}")
+	epoch := commitOf(t, w.replica, "limit").Epoch
+	number := func(n uint64) string { return wire.Commit{Number: n, Epoch: epoch}.String() }
+	set(1, "not "+number(1), "-if", number(1), w.origin, "a point={X: 1, Y: -1}")
 	set(4, "Mutex", w.origin, "mutex=1")
 	set(3, "nobody takes requests for host.b/"+w.segment+": its agent does not run, or has no -writable\n", "host.b/"+w.segment, "limit=1")
 	set(2, "HOST/SEG", w.segment, "limit=1")
@@ -58,7 +61,6 @@ func TestSetFromAfar(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	number := func(n uint64) string { b, _ := json.Marshal(n); return string(b) }
 	set(0, "commit "+number(commit+1), "-if", number(commit), w.origin, "a point={X: 1, Y: -1}")
 	set(1, "not "+number(commit), "-if", number(commit), w.origin, "a point={X: 2, Y: -2}")
 
@@ -132,6 +134,7 @@ func TestMistakes(t *testing.T) {
 		{1, "in use", []string{"serve", "-embed", addr, "-store", store, name}},
 		{1, "directory", []string{"serve", "-embed", "127.0.0.1:0", "-store", config, name}},
 		{2, "HOST/SEG", []string{"follow", name}},
+		{2, "is not NUMBER@EPOCH", []string{"set", "-nats", good, "-if", "41", "host.a/" + name, "n=1"}},
 		{2, "is for one segment", []string{"follow", "-as", "x", "a/b", "a/c"}},
 		{1, "connecting", []string{"follow", "-nats", nobody, "host.a/" + name}},
 		{4, "is no replica", []string{"follow", "-nats", good, "-as", name, "host.a/" + name}},

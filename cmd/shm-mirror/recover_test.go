@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"example.org/shm"
-	"example.org/shm/cmd/shm-mirror/internal/replica"
 	"example.org/shm/cmd/shm-mirror/internal/wire"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -189,38 +188,25 @@ func TestCommitsAreShown(t *testing.T) {
 	w := newWorld(t, "-writable", "limit")
 	w.writer.kill()
 	w.is("no writer")
-	commitOf := func(name string) (commit uint64) {
-		all, err := replica.Commits(w.replica)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, c := range all {
-			if c.Name == name {
-				return c.Commit
-			}
-		}
-		t.Fatalf("no commit of %q in %v", name, all)
-		return 0
-	}
-	before := commitOf("limit")
-	number, _ := json.Marshal(before)
-	if out, status := run(t, "set", "-nats", w.nats, "-if", string(number), w.origin, "limit=7"); status != 0 {
+	before := commitOf(t, w.replica, "limit")
+	if out, status := run(t, "set", "-nats", w.nats, "-if", before.String(), w.origin, "limit=7"); status != 0 {
 		t.Fatalf("status %d: %s", status, out)
 	}
+	after := wire.Commit{Number: before.Number + 1, Epoch: before.Epoch}
 	eventually(t, func() string {
-		if n := commitOf("limit"); n != before+1 {
-			return "the commit is another one"
+		if n := commitOf(t, w.replica, "limit"); n != after {
+			return "the commit is " + n.String()
 		}
 		return ""
 	})
 	w.follow.kill()
 	w.startFollow()
 	w.is("no writer")
-	if out, status := run(t, "status", "-commits", w.replica); status != 0 || !strings.Contains(out, "limits/low") || !strings.Contains(out, "rows[2]") {
+	if out, status := run(t, "status", "-commits", w.replica); status != 0 || !strings.Contains(out, "limits/low") || !strings.Contains(out, "rows[2]") || !strings.Contains(out, after.String()) {
 		t.Errorf("status %d: %s", status, out)
 	}
-	if n := commitOf("limit"); n != before+1 {
-		t.Errorf("the commit is %d after the agent has started again, and was %d", n, before+1)
+	if n := commitOf(t, w.replica, "limit"); n != after {
+		t.Errorf("the commit is %v after the agent has started again, and was %v", n, after)
 	}
 }
 

@@ -103,7 +103,11 @@ func table(reports []replica.Report) error {
 			if c.Row != nil {
 				name += fmt.Sprintf("[%d]", *c.Row)
 			}
-			fmt.Fprintf(w, "%s\t%d\n", name, c.Commit)
+			commit := "-"
+			if c.Commit != nil {
+				commit = c.Commit.String()
+			}
+			fmt.Fprintf(w, "%s\t%s\n", name, commit)
 		}
 		if err := w.Flush(); err != nil {
 			return errors.New("standard output: " + err.Error())

@@ -5,124 +5,131 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"strconv"
+	"sync"
 	"time"
 
-	"example.org/shm"
 	"example.org/shm/cmd/shm-mirror/internal/wire"
 	"github.com/nats-io/nats.go"
 )
 
-// lockWithin is how long a request waits for the lock of a value.
-const lockWithin = 2 * time.Second
+const (
+	lockWithin = 2 * time.Second // so long a request waits for the lock of a value
+	askWithin  = 5 * time.Second // so long who asks waits, if the request does not say
 
-var errConflict = errors.New("the value has changed meanwhile")
+	maxWaiting = 64   // requests for one value
+	maxBusy    = 1024 // values
+)
+
+// desk takes requests to set values. Those for one value are handled in order, and those
+// for other values at the same time: a value whose lock is held holds up no other one.
+type desk struct {
+	r    *run
+	ctx  context.Context
+	work sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	waiting map[string][]asked // a name is there while a goroutine handles its requests
+}
+
+// asked is a request that waits.
+type asked struct {
+	m     *nats.Msg
+	q     wire.Request
+	until time.Time // nobody waits for an answer any more
+}
 
 // answer handles requests to set a value, until stop is called.
 func (r *run) answer() (stop func(), err error) {
-	requests := make(chan *nats.Msg, 64)
-	sub, err := r.conn.NC.ChanSubscribe(r.o.Origin.Requests(), requests)
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &desk{r: r, ctx: ctx, waiting: map[string][]asked{}}
+	sub, err := r.conn.NC.Subscribe(r.o.Origin.Requests(), d.take)
 	if err != nil {
+		cancel()
 		return nil, fmt.Errorf("taking requests: %w", err)
 	}
-	done := make(chan struct{})
-	finished := make(chan struct{})
-	go func() {
-		defer close(finished)
-		for {
-			select {
-			case <-done:
-				return
-			case m := <-requests:
-				b, err := json.Marshal(r.set(m.Data))
-				if err == nil {
-					_ = m.Respond(b) // who asked has a time limit
-				}
-			}
-		}
-	}()
 	return func() {
 		_ = sub.Unsubscribe()
-		close(done)
-		<-finished
+		d.mu.Lock()
+		d.closed = true
+		d.mu.Unlock()
+		cancel()
+		d.work.Wait()
 	}, nil
 }
 
-// set does what a request asks for.
-func (r *run) set(data []byte) wire.Reply {
-	host, _ := os.Hostname() // "" says less
-	refuse := func(kind, by string, err error) wire.Reply {
-		return wire.Reply{Error: err.Error(), Kind: kind, By: by}
+// take puts a request behind those for the same value.
+func (d *desk) take(m *nats.Msg) {
+	a := asked{m: m}
+	if err := json.Unmarshal(m.Data, &a.q); err != nil {
+		respond(m, refuse("failed", fmt.Errorf("the request: %w", err)))
+		return
 	}
-	var q wire.Request
-	if err := json.Unmarshal(data, &q); err != nil {
-		return refuse("failed", host, fmt.Errorf("the request: %w", err))
+	if a.q.Within <= 0 {
+		a.q.Within = askWithin
 	}
-	if !matches(r.o.Writable, q.Name) {
-		return refuse("refused", host, fmt.Errorf("value %q of %s is not to be set from afar: no -writable of the owner's agent matches it", q.Name, r.o.Origin))
+	a.until = time.Now().Add(a.q.Within)
+	name := a.q.Name
+	if !matches(d.r.o.Writable, name) {
+		respond(m, refuse("refused", fmt.Errorf("value %q of %s is not to be set from afar: no -writable of the owner's agent matches it", name, d.r.o.Origin)))
+		return
 	}
-	// A second attachment, because the agent's own cannot write. It shares nothing with it.
-	s, err := shm.Open(r.o.Path, &shm.Options{MustExist: true})
-	if err != nil {
-		return refuse("failed", host, err)
-	}
-	defer s.Close()
-	e, ok := s.Lookup(q.Name)
-	if !ok {
-		return refuse("absent", host, fmt.Errorf("no value %q in %s: %w", q.Name, r.o.Origin, fs.ErrNotExist))
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), lockWithin)
-	defer cancel()
-	err = e.UpdateContext(ctx, func(any) (string, error) {
-		if q.If == nil {
-			return q.Text, nil
-		}
-		now, err := r.commit(e)
-		if err == nil && now != *q.If {
-			err = fmt.Errorf("%w: it is of commit %d, not %d", errConflict, now, *q.If)
-		}
-		return q.Text, err
-	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	before, busy := d.waiting[name]
 	switch {
-	case errors.Is(err, errConflict):
-		return refuse("conflict", host, err)
-	case errors.Is(err, context.DeadlineExceeded):
-		l, _ := e.Lock()
-		by := host
-		if l.Held {
-			by = l.Program + " (pid " + strconv.Itoa(l.Pid) + ")"
+	case d.closed:
+		respond(m, refuse("failed", errors.New("the owner's agent ends")))
+	case len(before) >= maxWaiting || !busy && len(d.waiting) >= maxBusy:
+		respond(m, refuse("locked", fmt.Errorf("value %q: too many requests wait already", name)))
+	default:
+		d.waiting[name] = append(before, a)
+		if !busy {
+			d.work.Go(func() { d.handle(name) })
 		}
-		return refuse("locked", by, fmt.Errorf("value %q: %s: %w", q.Name, l, err))
-	case errors.Is(err, fs.ErrInvalid), errors.Is(err, strconv.ErrRange), errors.Is(err, shm.ErrTooLong):
-		return refuse("layout", host, err)
-	case err != nil:
-		return refuse("failed", host, err)
 	}
-	now, err := r.commit(e)
-	if err != nil {
-		return refuse("failed", host, err)
-	}
-	return wire.Reply{Commit: now}
 }
 
-// commit returns the number of a value's commit, as a replica sees it: the value's own, or
-// of a value that has none, that of the agent, if what the agent saw is still there. A
-// change that the agent has not seen yet counts as one.
-func (r *run) commit(e shm.Entry) (uint64, error) {
-	b, own, err := e.Bytes(0)
-	if err != nil || published(e) {
-		return own, err
+// handle handles the requests for a value until there is none.
+func (d *desk) handle(name string) {
+	for {
+		d.mu.Lock()
+		all := d.waiting[name]
+		if len(all) == 0 {
+			delete(d.waiting, name)
+			d.mu.Unlock()
+			return
+		}
+		a := all[0]
+		d.waiting[name] = all[1:]
+		d.mu.Unlock()
+		respond(a.m, d.do(a))
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	it := r.items[r.o.Origin.Key(e.Name, 0, e.Parts())]
-	if it == nil {
-		return 0, nil
+}
+
+// do does what a request asks for, unless nobody waits for that any more.
+func (d *desk) do(a asked) wire.Reply {
+	if d.ctx.Err() != nil {
+		return refuse("failed", errors.New("the owner's agent ends"))
 	}
-	if it.seen && string(b) == string(it.last) {
-		return it.commit, nil
+	left := time.Until(a.until)
+	if left <= 0 {
+		return refuse("locked", fmt.Errorf("value %q: the requests before this one took longer than %v", a.q.Name, a.q.Within))
 	}
-	return it.commit + 1, nil
+	ctx, cancel := context.WithTimeout(d.ctx, min(left, lockWithin))
+	defer cancel()
+	return d.r.set(ctx, a.q)
+}
+
+func respond(m *nats.Msg, reply wire.Reply) {
+	if b, err := json.Marshal(reply); err == nil {
+		_ = m.Respond(b) // who asked has a time limit
+	}
+}
+
+// refuse is the reply to a request that the agent does not do.
+func refuse(kind string, err error) wire.Reply {
+	host, _ := os.Hostname() // "" says less
+	return wire.Reply{Error: err.Error(), Kind: kind, By: host}
 }

@@ -34,7 +34,7 @@ type run struct {
 	stats    *stats
 	pace     *pace
 
-	mu sync.Mutex // guards what requests read of items: sent, commit and last
+	mu sync.Mutex // guards what requests use: items, and last and count of each
 }
 
 // run publishes until the segment is replaced, and returns nil then.

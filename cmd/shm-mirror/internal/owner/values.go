@@ -25,8 +25,9 @@ type item struct {
 	sent   bool   // since all was to be sent
 	again  bool   // to be sent though it has not changed
 	large  int    // if not 0: it is larger than a message, of which the server takes so many bytes
-	seen   bool   // last and commit are valid
-	last   []byte // what was sent
+	seen   bool   // commit is valid
+	last   []byte // of a value without numbers of its own: what it was at the last look
+	count  uint64 // of such a value: how often it had changed then; 0 before the first look
 	commit uint64 // of what was sent; of a ring, the newest value that was sent
 	sure   uint64 // of a ring: the newest value that a server has for sure
 }
@@ -121,16 +122,10 @@ func (r *run) look(it *item) {
 		r.stream(it)
 		return
 	}
-	b, commit, err := it.entry.Bytes(it.part)
+	b, commit, err := r.bytes(it)
 	if err != nil {
 		r.once(it.key, "%v", err)
 		return
-	}
-	if !published(it.entry) { // it has no number of its own
-		commit = it.commit
-		if !it.seen || !bytes.Equal(b, it.last) {
-			commit++
-		}
 	}
 	if it.sent && !it.again && commit == it.commit {
 		return
@@ -141,9 +136,30 @@ func (r *run) look(it *item) {
 	if it.seen && commit > it.commit+1 {
 		r.stats.conflated += commit - it.commit - 1
 	}
+	it.sent, it.seen, it.again, it.commit = true, true, false, commit
+}
+
+// bytes returns what the value is and the number of its commit. A value without numbers of
+// its own has the number of changes that were seen.
+func (r *run) bytes(it *item) (b []byte, commit uint64, err error) {
+	if published(it.entry) {
+		return it.entry.Bytes(it.part)
+	}
 	r.mu.Lock()
-	it.sent, it.seen, it.again, it.commit, it.last = true, true, false, commit, b
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	if b, _, err = it.entry.Bytes(it.part); err != nil {
+		return nil, 0, err
+	}
+	return b, it.observe(b), nil
+}
+
+// observe takes note of what the value is, and returns its number.
+func (it *item) observe(b []byte) uint64 {
+	if it.count == 0 || !bytes.Equal(b, it.last) {
+		it.count++
+		it.last = b
+	}
+	return it.count
 }
 
 func published(e shm.Entry) bool { return e.Access == shm.AccessPublished }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -158,17 +160,43 @@ type Beat struct {
 	Again     uint64    `json:"again"`     // times that all was sent anew
 }
 
+// Commit says which state of a value is meant: the number of a commit, and the epoch in
+// which it has that number. Its text is NUMBER@EPOCH.
+type Commit struct {
+	Number uint64
+	Epoch  Epoch
+}
+
+// String returns NUMBER@EPOCH.
+func (c Commit) String() string { return strconv.FormatUint(c.Number, 10) + "@" + c.Epoch.String() }
+
+// MarshalText is String.
+func (c Commit) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText undoes MarshalText.
+func (c *Commit) UnmarshalText(b []byte) (err error) {
+	number, epoch, ok := strings.Cut(string(b), "@")
+	if !ok {
+		return fmt.Errorf("%.80q is not NUMBER@EPOCH", b)
+	}
+	if c.Number, err = strconv.ParseUint(number, 10, 64); err != nil {
+		return fmt.Errorf("%.80q is not NUMBER@EPOCH: %w", b, err)
+	}
+	return c.Epoch.UnmarshalText([]byte(epoch))
+}
+
 // Request asks an owner's agent to set a value.
 type Request struct {
-	Name string  `json:"name"`
-	Text string  `json:"text"`         // as Entry.Parse takes it
-	If   *uint64 `json:"if,omitempty"` // only if this is the commit number
+	Name   string        `json:"name"`
+	Text   string        `json:"text"`             // as Entry.Parse takes it
+	If     *Commit       `json:"if,omitempty"`     // only if the value is of this commit
+	Within time.Duration `json:"within,omitempty"` // so long who asks waits; a duration, because clocks differ
 }
 
 // Reply answers a Request.
 type Reply struct {
-	Commit uint64 `json:"commit"`
-	Error  string `json:"error,omitempty"`
-	Kind   string `json:"kind,omitempty"` // absent, refused, layout, locked, conflict or failed
-	By     string `json:"by,omitempty"`   // who refused: program and pid, or the agent's host
+	Commit *Commit `json:"commit,omitempty"` // that the request made; nil if nobody can know it
+	Error  string  `json:"error,omitempty"`
+	Kind   string  `json:"kind,omitempty"` // absent, refused, layout, locked, conflict or failed
+	By     string  `json:"by,omitempty"`   // who refused: program and pid, or the agent's host
 }

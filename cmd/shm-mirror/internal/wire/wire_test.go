@@ -102,6 +102,20 @@ func TestEpochText(t *testing.T) {
 	}
 }
 
+func TestCommitText(t *testing.T) {
+	c := Commit{1<<64 - 1, NewEpoch()}
+	text, _ := c.MarshalText()
+	var back Commit
+	if err := back.UnmarshalText(text); err != nil || back != c {
+		t.Errorf("%v came back as %v, %v", c, back, err)
+	}
+	for _, bad := range []string{"", "41", "@", "41@", "x@" + c.Epoch.String(), "-1@" + c.Epoch.String(), "41@" + c.Epoch.String() + "0"} {
+		if err := back.UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q is %v", bad, back)
+		}
+	}
+}
+
 func TestPast(t *testing.T) {
 	var p Past
 	var all []Epoch
