@@ -68,6 +68,17 @@ def watch(seg, name, times):
             time.sleep(0.1)
 
 
+def octal(text):
+    """Return the mode that an argument says."""
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a mode: use three octal digits, such as 660")
+    return mode
+
+
 def parser():
     p = argparse.ArgumentParser(prog="python -m shm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--version", action="version", version=f"shm {shm.__version__}")
@@ -86,7 +97,7 @@ def parser():
     look.add_argument("name", nargs="?")
     look.add_argument("--times", type=int, default=0, help="end after so many lines; 0: never")
     for verb in (ls, get, put, look):
-        verb.add_argument("--mode", type=lambda text: int(text, 8), default=0o600, help="which users may write to the segment, as in shm.open, such as 660")
+        verb.add_argument("--mode", type=octal, default=0o600, help="which users may write to the segment, as in shm.open, such as 660")
     return p
 
 

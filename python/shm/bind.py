@@ -9,13 +9,14 @@ from . import ctype, histogram as histograms
 from .array import Array
 from .atomicarray import AtomicArray
 from .counter import Counter, Gauge
-from .ctype import instance, layout_of
-from .errors import ArgumentError, ArgumentTypeError
+from .ctype import layout_of
+from .errors import ArgumentError, ArgumentTypeError, LayoutError, NoValueError, ReadOnlyError
 from .histogram import Histogram
 from .mutex import Mutex
 from .mutexes import Mutexes
 from .published import String, Struct
 from .ring import Ring
+from .segment import Trial, first_of
 from .table import Table
 from .value import Atomic, Value
 
@@ -26,7 +27,7 @@ class Field(_Field):
     """What an annotation of a class for bind says besides the class of the value: typing.Annotated[shm.Value, shm.Field("d")].
 
     type is as with the methods of Segment; size is the number of elements, rows, locks, values
-    or bytes; bounds are those of a Histogram; room is that of a Struct or a Table; name is that of the value, if it is not
+    or bytes; init is the first value, also of a raw array; bounds are those of a Histogram; room is that of a Struct or a Table; name is that of the value, if it is not
     the attribute's.
     """
 
@@ -65,26 +66,32 @@ def bind(segment, cls):
     underscore, and ClassVars, are left alone.
 
     All annotations are checked first. If one is wrong, or two have one name, ArgumentTypeError or
-    ArgumentError names it, and no value was made.
+    ArgumentError names it, and no value was made. So do LayoutError, NoValueError and ReadOnlyError
+    if one does not fit to what the segment has. Only FullError, LockError and OSError may come after some values
+    were made, which a second call then finds.
     """
     if not isinstance(cls, type):
         raise ArgumentTypeError(f"bind takes a class with annotations, not {cls!r}")
-    plans, names = [], {}
-    for attribute, hint in typing.get_type_hints(cls, include_extras=True).items():
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True)
+    except (NameError, TypeError, SyntaxError, AttributeError) as e:
+        raise ArgumentTypeError(f"{cls.__name__}: its annotations cannot be evaluated: {e}") from e
+    trial, plans, names = Trial(segment), [], {}
+    for attribute, hint in hints.items():
         if attribute.startswith("_") or typing.get_origin(hint) is typing.ClassVar or hint is typing.ClassVar:
             continue
         where = f"{cls.__name__}.{attribute}"
         try:
             name, method, args, options = _plan(attribute, hint)
-        except (ArgumentError, ArgumentTypeError) as e:
+            if name in names:
+                raise ArgumentError(f"{names[name]} has the name {name!r} too")
+            getattr(trial, method)(name, *args, **options)
+        except (ArgumentError, ArgumentTypeError, LayoutError, NoValueError, ReadOnlyError) as e:
             raise type(e)(f"{where}: {e}") from None
-        if name in names:
-            raise ArgumentError(f"{where}: {names[name]} has the name {name!r} too")
         names[name] = where
         plans.append((attribute, method, (name, *args), options))
     if not plans:
         raise ArgumentTypeError(f"{cls.__name__} has no annotated attributes that bind could fill")
-    segment.size  # noqa: B018 - raises ClosedError
     bound = cls()
     for attribute, method, args, options in plans:
         setattr(bound, attribute, getattr(segment, method)(*args, **options))
@@ -130,7 +137,7 @@ def _plan(attribute, hint):
     if field.init is not None and not first:
         raise ArgumentError(f"a {hint.__name__} has no first value")
     if field.init is not None:
-        args.append(instance(ctype.resolve(t), field.init))
+        args.append(first_of(t, field.init))
     if field.bounds is not None and hint is not Histogram:
         raise ArgumentError(f"a {hint.__name__} has no bounds")
     if hint is Histogram:
@@ -153,11 +160,25 @@ def _plan_raw(name, hint, inner, field, label):
             raise ArgumentTypeError("a raw array needs a type: ctypes.Array[ctypes.c_double]")
         if layout_of(t).code is None:
             raise ArgumentTypeError("a raw array has numbers; use ctypes types such as Point * 4 for others")
-        return name, "raw_array", [t, field.size or 0], label
+        return name, "raw_array", [t, _elements(field)], label
     if field.type is not None or field.size is not None:
         raise ArgumentError("the type of a raw value is the annotation")
     layout_of(hint)
+    first = None if field.init is None else first_of(hint, field.init)
     elem, dims = ctype.parts(hint)
     if len(dims) == 1 and layout_of(elem).code not in (None, "?"):
-        return name, "raw_array", [elem, dims[0]], label
-    return name, "raw_value", [hint, *([] if field.init is None else [instance(hint, field.init)])], label
+        return name, "raw_array", [elem, dims[0] if first is None else list(first)], label
+    return name, "raw_value", [hint, *([] if first is None else [first])], label
+
+
+def _elements(field):
+    """Return the length of a raw array, or its first elements if the Field has some."""
+    if field.init is None:
+        return field.size or 0
+    try:
+        values = list(field.init)
+    except TypeError:
+        raise ArgumentTypeError(f"the first value of a raw array is a list of its elements, and not {field.init!r}") from None
+    if field.size not in (None, 0, len(values)):
+        raise ArgumentError(f"a raw array of {field.size!r} elements cannot have {len(values)} elements as its first value")
+    return values

@@ -177,10 +177,12 @@ class Awaited:
 
         What it yields are pairs of a number and a value. Of a Struct and a String it is the
         number of the commit; of others it counts what was yielded. It ends once no change
-        has come for `timeout` seconds, once cancel, a Cancel, is set, or once the segment is closed.
+        has come for `timeout` seconds, once cancel, a Cancel, is set, or once the last Segment of the
+        file is closed, also if that happens while the caller handles a value.
         """
         check_cancel(cancel)
-        count, version = 0, None
+        change = self._mutex._change
+        count, version, closing = 0, None, change.lease.closing
         while True:
             found = []
 
@@ -192,7 +194,9 @@ class Awaited:
                 return True
 
             try:
-                if cancel is not None and cancel.is_set() or not self._mutex.wait_for(look, timeout, cancel):
+                if closing.is_set() or cancel is not None and cancel.is_set():
+                    return
+                if not change.wait_for(look, timeout, cancel, closing):
                     return
             except ClosedError:
                 return
@@ -267,15 +271,16 @@ class Change:
             if cas_4(self.word, w, w | AWAITED):
                 return w | AWAITED
 
-    def wait_for(self, look, timeout, cancel=None):
+    def wait_for(self, look, timeout, cancel=None, closing=None):
         """Sleep until look() is true, or until `timeout` seconds are over; return the last result of look().
 
         It calls look again after each change. A timeout of None means no time-out. It
         also returns if cancel, a Cancel, is set. Raises ClosedError if the mapping is closed
-        meanwhile.
+        meanwhile. What waits several times gives the Closing that the lease had at its start,
+        so that it also notices a close between two waits.
         """
         check_cancel(cancel)
-        closing = self.lease.closing
+        closing = self.lease.closing if closing is None else closing
         ends = (closing,) if cancel is None else (closing, cancel)
         for end in ends:
             end._waited.append(self)  # before it looks whether they are set, in _wait_for

@@ -303,9 +303,21 @@ def dtype_of(x):
     string in a struct is an S. Raises ImportError if the program has not imported numpy.
     """
     numpy = _numpy()
+    types = (type, str, memoryview) if numpy is None else (type, str, memoryview, numpy.dtype)
+    if isinstance(x, layouts.Layout):
+        layout = x
+    elif isinstance(x, types):
+        layout = layout_of(x)
+    else:
+        try:
+            layout = layout_of(type(x))
+        except ArgumentTypeError:
+            raise ArgumentTypeError(
+                f"dtype_of takes a type, a Layout or a ctypes object, and not {x!r}: of a value with a lock or with atomic "
+                "operations give what get_obj() or load() returns, or the layout of its Entry"
+            ) from None
     if numpy is None:
         raise ImportError("dtype_of needs numpy: import it first")
-    layout = x if isinstance(x, layouts.Layout) else layout_of(x if isinstance(x, (type, str, memoryview, numpy.dtype)) else type(x))
     return numpy.dtype(_dtype(layout))
 
 

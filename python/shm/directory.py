@@ -279,6 +279,21 @@ class Directory:
         NoValueError if the count is -1 and there is no value, ReadOnlyError,
         LockError, FullError, OSError.
         """
+        r, fits = self.expect(want)
+        if fits:
+            return r
+        if r is None and want.has_lock:
+            self.m.lease.take()  # first, so that a process that cannot lock makes no value with a lock
+        r = self.m.lease.allocating(self._create, want, init)
+        if not want.matches(r):
+            raise self._differs(want, r)
+        return r
+
+    def expect(self, want):
+        """Return the record of the value that `want` describes, or None, and whether place has nothing to append for it.
+
+        It makes nothing, and raises what place would raise because of `want`, or of what is there.
+        """
         r = self.find(want.name)
         if r is None and self.m.read_only:
             raise ReadOnlyError(
@@ -289,19 +304,20 @@ class Directory:
             raise NoValueError(
                 f"{self.m.path}: no value {want.name!r} whose length could be taken: give a length to make the value"
             )
-        if r is None and want.has_lock:
-            self.m.lease.take()  # first, so that a process that cannot lock makes no value with a lock
         if r is None or want.outgrows(r) and not self.m.read_only:
             if r is not None:
                 want.count = r.count
             want.check()
-            r = self.m.lease.allocating(self._create, want, init)
+            return r, False
         if not want.matches(r):
-            raise LayoutError(
-                f"{self.m.path}: value {r.name!r} is {r.describe()}, made by {r.program!r} (pid {r.pid}); "
-                f"wanted {want.describe()}: use another name, or remove the segment once its programs have ended"
-            )
-        return r
+            raise self._differs(want, r)
+        return r, True
+
+    def _differs(self, want, r):
+        return LayoutError(
+            f"{self.m.path}: value {r.name!r} is {r.describe()}, made by {r.program!r} (pid {r.pid}); "
+            f"wanted {want.describe()}: use another name, or remove the segment once its programs have ended"
+        )
 
     def asked(self, byte):
         """Return the change word that a byte stands for. It returns None if no value has one there.

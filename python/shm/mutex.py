@@ -214,7 +214,7 @@ class Mutex(native.Handle):
                 return True
             return self._acquire_again(blocking, until)
         try:
-            if not hold.acquire(blocking, -1 if until is None else max(0, until - futex.monotonic()) / 1e9):
+            if not hold.acquire(True if blocking else False, -1 if until is None else max(0, until - futex.monotonic()) / 1e9):
                 return False
             if hold.id and compare_exchange_4(hold.at, hold.free_ref, hold.id, SEQ_CST, SEQ_CST) or self._take(blocking, until):
                 hold.held = True

@@ -193,6 +193,9 @@ class Shape:
             if not INDEX_SLOTS <= self.count <= MAX_INDEX_SLOTS or self.count & self.count - 1:
                 raise ArgumentError(f"an index of {self.count} slots")
             return
+        if (self.layout is None) != (self.kind == MUTEX):
+            has = "no format" if self.layout is None else f"the format {self.layout.format!r}"
+            raise ArgumentError(f"value {self.name!r}: kind {self.kind} with {has}")
         if self.kind == HISTOGRAM and not 1 <= self.count <= MAX_BOUNDS:
             raise ArgumentError(
                 f"value {self.name!r}: a histogram of {self.count} bounds; it has at least one, and at most {MAX_BOUNDS}"

@@ -134,17 +134,22 @@ class Ring(Locked):
 class RingReader(Reader):
     """Reads the values of a ring, one after the other. Each thread needs one of its own.
 
-    `for x, seq in reader:` goes on for ever.
+    `for x, seq in reader:` goes on until the last Segment of the file is closed: it yields
+    what the ring still has, and then raises ClosedError. A copy, or a pickled reader, goes on from
+    where this one is.
     """
 
-    __slots__ = ()
+    __slots__ = ("_closing",)
 
     def __init__(self, ring, start):
         start = operator.index(start)
         if not 0 <= start <= _U64:
             raise ArgumentError(f"values of a ring have numbers from 1 to {_U64}, not {start}")
-        self._ring = ring
+        self._ring, self._closing = ring, ring._mutex._change.lease.closing
         self._at = start or self._oldest(ring), 0  # the number of the next value, and how many were missed
+
+    def __reduce__(self):
+        return _reader_again, (self._ring, *self._at)
 
     @property
     def missed(self):
@@ -158,15 +163,16 @@ class RingReader(Reader):
     def next(self, timeout=None, cancel=None):
         """Return the next value and its number. If there is none yet, sleep until one is appended.
 
-        It returns None after `timeout` seconds, or once cancel, a Cancel, is set.
+        It returns None after `timeout` seconds, or once cancel, a Cancel, is set. If there is
+        none and the last Segment of the file was closed since the reader was made, it raises ClosedError.
         """
         ring = self._ring
         commit, tries = ring._commit, 0
         while True:
             (seq, missed), newest = self._at, commit.value
             if seq > newest:
-                there = ring._mutex.wait_for(lambda: commit.value >= seq, timeout, cancel)
-                if not there:
+                change = ring._mutex._change
+                if not change.wait_for(lambda: commit.value >= seq, timeout, cancel, self._closing):
                     return None
                 continue
             if newest - seq < ring._count:
@@ -200,6 +206,12 @@ class RingReader(Reader):
 
     def __next__(self):
         return self.next()
+
+
+def _reader_again(ring, next, missed):
+    reader = RingReader(ring, next)
+    reader._at = next, missed
+    return reader
 
 
 if implementation == "native":

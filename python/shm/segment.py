@@ -262,18 +262,23 @@ class Segment(Mapping):
 
     # Making values.
 
-    def _place(self, name, t, access, kind, count=0, init=None, room=0, **label):
+    def _shape(self, name, t, access, kind, count=0, room=0, **label):
+        """Return the Shape of a value to make, and the layout of the caller's own type if the value can have it, or None."""
         # A name is never given back, so all that can be wrong is checked before it is taken.
-        m, room = self._attached(), operator.index(room)
+        room = operator.index(room)
         for text in (name, *label.values()):
             if not isinstance(text, str):
                 raise ArgumentTypeError(f"value {name!r}: a name, a unit and a help text are str, not {text!r}")
-        layout = own = layout_of(t) if t is not None else None
+        layout = own = layout_of(t) if kind != MUTEX else None
         typed = layout is not None and (kind == SINGLE or kind in (ARRAY, RING) and access == PUBLISHED)
         if typed and "c" in layout.format:
-            there = m.directory.find(name)
+            there = self._attached().directory.find(name)
             layout = layout if there is not None and there.layout == layout else _for_go(name, layout, access)
-        shape = Shape(name, layout, access, kind, count, **label, room=room)
+        return Shape(name, layout, access, kind, count, **label, room=room), own if typed else None
+
+    def _place(self, name, t, access, kind, count=0, init=None, room=0, **label):
+        m = self._attached()
+        shape, own = self._shape(name, t, access, kind, count, room, **label)
         first = None
         if init is not None:
             n = shape.layout.end if shape.grows else ctypes.sizeof(init)
@@ -281,14 +286,9 @@ class Segment(Mapping):
         try:
             r = m.directory.place(shape, first)
         except LayoutError:
-            r = m.directory.find(name)
-            raise LayoutError(
-                f"{m.path}: value {name!r} is {_described(r)}, made by {r.program!r} (pid {r.pid}); "
-                f"wanted {_described(shape)}: use another name, or remove the segment once its programs have ended"
-            ) from None
+            raise _differs(m, shape) from None
         # The caller's own type, so that this does not depend on what type_of can make.
-        code = own.code if typed else "none"
-        if code == "c" or code is None and not m.read_only:
+        if own is not None and (own.code == "c" or own.code is None and not m.read_only):
             return self._value_of(m, r, ctype.resolve(t))
         return self[name]
 
@@ -306,7 +306,7 @@ class Segment(Mapping):
         numpy. init is an argument of the type's constructor, or a tuple of a struct's
         fields. A character is a uint8 for Go, and an array of them is a char_array.
         """
-        first = _first(type, init)
+        first = first_of(type, init)
         if isinstance(first, ctypes.Array) and first._type_ is ctypes.c_char:
             return self._place(name, ctypes.c_char, RAW, CHARS, len(first), first, unit=unit, help=help, hint=hint)
         return self._place(name, type, RAW, SINGLE, init=first, unit=unit, help=help, hint=hint)
@@ -331,7 +331,7 @@ class Segment(Mapping):
     def value(self, name, type, init=None, *, unit="", help="", hint=""):
         """Attach to, or make, a number with a lock; return the Value."""
         self._number(name, type, "Value")
-        return self._place(name, type, LOCKED, SINGLE, init=_first(type, init), unit=unit, help=help, hint=hint)
+        return self._place(name, type, LOCKED, SINGLE, init=first_of(type, init), unit=unit, help=help, hint=hint)
 
     def array(self, name, type, size_or_values=0, *, unit="", help="", hint=""):
         """Attach to, or make, an array of numbers with one lock; return the Array.
@@ -348,7 +348,7 @@ class Segment(Mapping):
         The type has at most 4 GiB less one byte.
         """
         Shape(name, layout_of(type), PUBLISHED, SINGLE).check_shape()  # before a first value takes as much memory
-        first = _first(type, init)
+        first = first_of(type, init)
         return self._place(name, type, PUBLISHED, SINGLE, init=first, room=_room(name, room), unit=unit, help=help, hint=hint)
 
     def string(self, name, size=0, *, unit="", help="", hint=""):
@@ -361,7 +361,7 @@ class Segment(Mapping):
     def atomic(self, name, type, init=None, *, unit="", help="", hint=""):
         """Attach to, or make, an integer of 4 or 8 bytes with atomic operations; return the Atomic."""
         self._integer(name, type, "Atomic")
-        return self._place(name, type, ATOMIC, SINGLE, init=_first(type, init), unit=unit, help=help, hint=hint)
+        return self._place(name, type, ATOMIC, SINGLE, init=first_of(type, init), unit=unit, help=help, hint=hint)
 
     def mutex(self, name, *, unit="", help="", hint=""):
         """Attach to, or make, a lock that belongs to no value; return the Mutex."""
@@ -421,7 +421,7 @@ class Segment(Mapping):
         first = None if bounds is None else checked(bounds)
         count = -1 if bounds is None else len(first) or 0
         made = self._place(name, ctypes.c_double, ATOMIC, HISTOGRAM, count, first, unit=unit, help=help, hint=hint)
-        if first is not None and made.bounds != first[:]:
+        if first is not None and made is not None and made.bounds != first[:]:
             raise LayoutError(
                 f"{self._attached().path}: histogram {name!r} has the bounds {made.bounds}; wanted {first[:]}: "
                 "use another name, or no bounds, which means those that it has"
@@ -464,7 +464,12 @@ class Segment(Mapping):
             if count == 0:
                 raise ArgumentError(f"array {name!r} needs at least one element: give its values or its length") from None
             t = ctype.resolve(type)
-            init = (t * count)(*([instance(t, x) for x in values] if issubclass(t, ctypes.Structure) else values))
+            try:
+                init = (t * count)(*([instance(t, x) for x in values] if issubclass(t, ctypes.Structure) else values))
+            except ArgumentTypeError:
+                raise
+            except TypeError as e:
+                raise ArgumentTypeError(f"array {name!r}: {values!r} cannot be elements of the type {t.__name__}: {e}") from None
         return self._place(name, type, access, CHARS if code == "c" else ARRAY, count, init, unit=unit, help=help, hint=hint)
 
     @staticmethod
@@ -476,6 +481,22 @@ class Segment(Mapping):
                 f"{what} {name!r} cannot have the type {ctype.resolve(type).__name__}, "
                 f"which is not a number of up to 8 bytes: use {instead}"
             )
+
+
+class Trial(Segment):
+    """A Segment whose methods check their arguments and what is there, and make nothing. They return no values."""
+
+    def __init__(self, segment):
+        self.name, self._mapping, self._values = segment.name, segment._attached(), {}
+
+    def _place(self, name, t, access, kind, count=0, init=None, room=0, **label):
+        m = self._attached()
+        shape, _ = self._shape(name, t, access, kind, count, room, **label)
+        try:
+            r, _ = m.directory.expect(shape)
+        except LayoutError:
+            raise _differs(m, shape) from None
+        return self[name] if r is not None and kind == HISTOGRAM else None  # whose bounds are compared
 
 
 @locked.register_finder
@@ -580,6 +601,14 @@ def _described(shape):
     return f"{'an' if method[0] == 'a' else 'a'} {method}{of}{count}"
 
 
+def _differs(m, shape):
+    r = m.directory.find(shape.name)
+    return LayoutError(
+        f"{m.path}: value {r.name!r} is {_described(r)}, made by {r.program!r} (pid {r.pid}); "
+        f"wanted {_described(shape)}: use another name, or remove the segment once its programs have ended"
+    )
+
+
 def _count(name, n):
     """Return the size that a constructor was given as a Shape's count. Raises TypeError if it is not an integer."""
     try:
@@ -599,7 +628,7 @@ def _room(name, n):
         raise ArgumentTypeError(f"value {name!r}: room is a number of bytes, not {n!r}") from None
 
 
-def _first(type, init):
+def first_of(type, init):
     """Return an initial value as an object of exactly the type."""
     t = ctype.resolve(type)
     layout_of(t)  # first, as its error says what is wrong with the type

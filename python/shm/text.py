@@ -208,7 +208,7 @@ def parse(layout, text):
     dims, elem, chars = parts(layout)
     p.space()
     if chars and not dims and not text.startswith(('"', "`"), p.at):
-        p.put(0, chars, text.encode(errors="surrogateescape"))
+        p.put(0, chars, p.encoded(text, ""))
         return p.patches
     p.parts(0, dims, elem, chars, "")
     p.space()
@@ -249,6 +249,13 @@ class _Reader:
 
     def fail(self, path, what):
         raise ArgumentError(f"{path}: {what}" if path else what)
+
+    def encoded(self, text, path):
+        """Return a text as UTF-8. What stands for a byte that is not UTF-8 becomes that byte."""
+        try:
+            return text.encode(errors="surrogateescape")
+        except UnicodeEncodeError as e:
+            self.fail(path, f"the text has a lone surrogate, {text[e.start]!a}, which cannot be written as UTF-8")
 
     def write(self, offset, b):
         if self.patches and self.patches[-1][0] + len(self.patches[-1][1]) == offset:
@@ -369,7 +376,7 @@ class _Reader:
             if end < 0:
                 self.fail(path, f"expected a string in quotes, found {s[start:start + 40]!r}")
             self.at = end + 1
-            return s[start + 1 : end].replace("\r", "").encode(errors="surrogateescape")
+            return self.encoded(s[start + 1 : end].replace("\r", ""), path)
         out, i = bytearray(), start + 1
         try:
             if s[start] != '"':
@@ -378,7 +385,7 @@ class _Reader:
                 if s[i] == "\n":
                     raise IndexError
                 if s[i] != "\\":
-                    out += s[i].encode(errors="surrogateescape")
+                    out += self.encoded(s[i], path)
                     i += 1
                     continue
                 c = s[i + 1]

@@ -41,6 +41,8 @@ class Command(Case):
             error = self.run_shm(*args, code=1)
             self.assertTrue(error.startswith("shm: ") and says in error and "Traceback" not in error, error)
         self.assertIn("usage:", self.run_shm("nothing", code=2))
+        for mode in ("999", "x", "7777", "-1"):
+            self.assertIn(f"{mode!r} is not a mode: use three octal digits", self.run_shm("ls", self.name, f"--mode={mode}", code=2))
         self.assertEqual(self.run_shm("--version"), f"shm {shm.__version__}\n")
         self.assertEqual(seg["hits"].value, 7)
 

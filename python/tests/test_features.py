@@ -592,15 +592,58 @@ class Bind(Case):
             Annotated[shm.Histogram, shm.Field(bounds=[2, 1])], Annotated[shm.Value[int], shm.Field(room=8)],
             Annotated[shm.Value[int], shm.Field(unit=5)], Annotated[shm.Value[int], shm.Field(name="first")],
             Annotated[shm.Value[int], shm.Field(), shm.Field()], Annotated[ctypes.c_double, shm.Field("d")], shm.Struct[object],
-            Annotated[shm.Struct[Point], shm.Field(init=5)], ctypes.c_void_p, ctypes.Array,
+            Annotated[shm.Struct[Point], shm.Field(init=5)], ctypes.c_void_p, ctypes.Array, shm.String, shm.Mutexes, shm.Histogram,
+            *(Annotated[shm.String, shm.Field(size=n)] for n in ("x", -1, 1 << 60)), Annotated[shm.Array, shm.Field("i", 1 << 50)],
+            *(Annotated[shm.Array, shm.Field(t, 3)] for t in (ctypes.c_bool, Point)),
+            *(Annotated[shm.Value, shm.Field(t)] for t in (Point, shm.Complex128, "c")),
+            *(Annotated[t, shm.Field("h")] for t in (shm.Atomic, shm.Counter, shm.Gauge)),
+            *(Annotated[shm.Struct[Point], shm.Field(room=n)] for n in (-5, "x", 1)), Annotated[shm.Table[Point], shm.Field(size=2, room=1)],
+            *(Annotated[t, shm.Field("c", 3)] for t in (shm.Ring, shm.Table)), Annotated[shm.Struct, shm.Field("c")],
+            *(Annotated[shm.Value[int], shm.Field(**{k: x})] for k, x in (("unit", "x" * 300), ("hint", "zz"), ("help", "\ud800"), ("init", "x"))),
+            *(Annotated[shm.Value[int], shm.Field(name=n)] for n in ("a\n", "", "\ud800")), Annotated[ctypes.c_int, shm.Field(init="x")],
+            Annotated[shm.Struct[Point], shm.Field(init=(1, 2, b"", 4))], Annotated[shm.Histogram, shm.Field(bounds=range(2000))],
+            Annotated[ctypes.Array[ctypes.c_int], shm.Field(size=3, init=(1, 2))], Annotated[ctypes.Array[ctypes.c_int], shm.Field(init=5)],
+            Annotated[ctypes.Array[ctypes.c_int], shm.Field(init=["x"])], Annotated[ctypes.c_int * 2, shm.Field(init=(1, 2, 3))],
         ):  # fmt: skip
             cls = type("Wrong", (), {"__annotations__": {"first": shm.Value[int], "second": wrong}})
             with self.assertRaisesRegex(shm.Error, "^Wrong.second: ", msg=wrong):
                 shm.bind(seg, cls)
+            self.assertEqual(list(seg), [], wrong)
+        with self.assertRaisesRegex(shm.ArgumentTypeError, "^Wrong: its annotations"):
+            shm.bind(seg, type("Wrong", (), {"__annotations__": {"first": "nonsense"}}))
         for wrong in (5, Board(), type("Empty", (), {})):
             with self.assertRaises(shm.ArgumentTypeError):
                 shm.bind(seg, wrong)
         self.assertEqual(list(seg), [])
+
+    def test_what_does_not_fit(self):
+        """What the segment has already is looked at before the first value is made, too."""
+        seg = self.open()
+        seg.value("there", "q")
+        seg.histogram("bounds", [1, 2])
+        for wrong in (
+            Annotated[shm.Value[float], shm.Field(name="there")], Annotated[shm.Histogram, shm.Field(bounds=[1, 3], name="bounds")],
+            Annotated[shm.Array[int], shm.Field(size=3, name="there")],
+        ):  # fmt: skip
+            with self.assertRaisesRegex(shm.LayoutError, "^Wrong.second: .*wanted", msg=wrong):
+                shm.bind(seg, type("Wrong", (), {"__annotations__": {"first": shm.Value[int], "second": wrong}}))
+        with shm.open(self.name, readonly=True) as reading, self.assertRaisesRegex(shm.ReadOnlyError, "^Wrong.second: "):
+            shm.bind(reading, type("Wrong", (), {"__annotations__": {"there": shm.Value[int], "second": shm.Value[int]}}))
+        self.assertEqual(list(seg), ["there", "bounds"])
+
+    def test_first_values_of_raw_arrays(self):
+        class Firsts:
+            whole: Annotated[ctypes.c_int * 3, shm.Field(init=(1, 2, 3))]
+            short: Annotated[ctypes.c_int * 3, shm.Field(init=(1, 2))]
+            sized: Annotated[ctypes.Array[ctypes.c_int], shm.Field(size=3, init=(4, 5, 6))]
+            listed: Annotated[ctypes.Array[ctypes.c_double], shm.Field(init=[0.5, 1])]
+            grid: Annotated[ctypes.c_int * 2 * 2, shm.Field(init=((1, 2), (3, 4)))]
+            number: Annotated[ctypes.c_int, shm.Field(init=7)]
+            text: Annotated[ctypes.c_char * 4, shm.Field(init=b"abc")]
+
+        b = shm.bind(self.open(), Firsts)
+        self.assertEqual([b.whole[:], b.short[:], b.sized[:], b.listed[:]], [[1, 2, 3], [1, 2, 0], [4, 5, 6], [0.5, 1]])
+        self.assertEqual(([x[:] for x in b.grid], b.number.value, b.text.value), ([[1, 2], [3, 4]], 7, b"abc"))
 
 
 class Numpy(Case):
@@ -634,7 +677,55 @@ class Numpy(Case):
         self.assertEqual(shm.dtype_of(shm.Complex64), np.dtype("c8"))
 
 
+class NumpyTypes(Case):
+    def test_advice(self):
+        """Of a value that numpy cannot read in place, dtype_of says what to give instead."""
+        seg = self.open()
+        for v in (
+            seg.struct("s", Point), seg.array("a", "i", 3), seg.table("t", Point, 2), seg.ring("r", "q", 3), seg.value("v", "q"),
+            seg.string("text", 4), seg.mutex("m"), 5, None,
+        ):  # fmt: skip
+            with self.assertRaisesRegex(shm.ArgumentTypeError, r"load\(\)"):
+                shm.dtype_of(v)
+
+
 class Changes(Case):
+    def test_closed_while_a_value_is_handled(self):
+        """The loop ends also if the segment is closed between two waits."""
+        for kind in ("value", "struct", "string", "array", "ring"):
+            seg = shm.anonymous()
+            if kind == "ring":
+                v = seg.ring("v", "q", 3)
+                for x in (1, 2):
+                    v.append(x)
+                values = v.reader(1)
+            else:
+                v = seg.string("v", 8) if kind == "string" else getattr(seg, kind)("v", "q", *([3] if kind == "array" else []))
+                values = v.changes()
+            seen = []
+
+            def loop():
+                try:
+                    for pair in values:
+                        seen.append(pair)
+                        if len(seen) == 1:
+                            seg.close()
+                    seen.append("end")
+                except shm.ClosedError:
+                    seen.append("closed")
+
+            t = threading.Thread(target=loop, daemon=True)
+            t.start()
+            t.join(60)
+            self.assertFalse(t.is_alive(), kind)
+            # A ring's reader yields what is there before it says so.
+            self.assertEqual(seen[1:], [(2, 2), "closed"] if kind == "ring" else ["end"], kind)
+            # What begins after the close is not affected.
+            if kind == "ring":
+                self.assertIsNone(v.reader().next(timeout=0.01))
+            else:
+                self.assertEqual(len(list(v.changes(timeout=0.01))), 1)
+
     def test_changes(self):
         seg = self.open()
         v, s, a, t = seg.value("v", "q"), seg.struct("s", "d"), seg.array("a", "i", 2), seg.string("t", 8)

@@ -37,6 +37,14 @@ class Locks(Case):
 
         eventually("a waiter sleeps", ok)
 
+    def test_truth_of_blocking(self):
+        for blocking in (True, False, None, 1 << 31, 1 << 64, -(1 << 63), "", "x", [], [1], 1.5):
+            self.assertTrue(self.lock.acquire(blocking), blocking)
+            self.lock.release()
+            self.assertTrue(self.lock.acquire(blocking=blocking), blocking)
+            self.lock.release()
+        self.assertFalse(self.lock.locked())
+
     def test_excludes_go(self):
         go = self.agent()
         with self.lock:
@@ -50,6 +58,8 @@ class Locks(Case):
         self.assertFalse(self.lock.acquire(blocking=False))
         self.assertFalse(self.lock.acquire(timeout=0))
         self.assertFalse(self.lock.acquire(timeout=0.02))
+        for blocking in (0, None, "", []):  # its truth counts
+            self.assertFalse(self.lock.acquire(blocking))
         self.assertEqual(self.v.load(), 1)  # does not wait
         with self.assertRaisesRegex(RuntimeError, "a thread that does not hold it"):
             self.lock.release()

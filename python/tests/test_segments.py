@@ -19,7 +19,7 @@ import unittest
 import zlib
 
 import shm
-from shm import header, layout
+from shm import header, layout, record
 from shm.cell import OWNER_MASK
 from shm.ctype import layout_of, type_of
 
@@ -1016,6 +1016,8 @@ class Hostile(Case):
             *((lambda x=x: shm.open_fd(x), shm.ArgumentTypeError) for x in (None, "3", b"3", 1.5, [], pathlib.Path("x"))),
             *((lambda x=x: shm.open_fd(x), shm.ArgumentError) for x in (-1, 2**31, 2**70)),
             *((lambda x=x: seg.entry("v").parse(x), shm.ArgumentTypeError) for x in (None, 5, b"5", ["5"], {"v": 5}, {0: 1})),
+            *((lambda x=x: seg.entry("s").parse(x), shm.ArgumentError) for x in ("\ud800", "`\ud800`", '"\ud800"')),
+            *((lambda m=m: getattr(seg, m)("new", "i", ["x"]), shm.ArgumentTypeError) for m in ("array", "raw_array")),
             *((lambda x=x: seg.entry("s").parse(x), shm.ArgumentError) for x in ('"\\ 12"', '"\\1_2"', '"\\+12"', '"\\x\u0663\u0663"', '"\\400"', '"\\12"')),
             *((lambda x=x: seg.entry("v").update(lambda _: x), shm.ArgumentTypeError) for x in (None, 5, b"5", {0: 1})),
             *((lambda x=x: shm.type_of(x), shm.ArgumentTypeError) for x in (None, 5, "q", b"q", ctypes.c_int, memoryview(b"x"))),
@@ -1024,6 +1026,26 @@ class Hostile(Case):
         ):  # fmt: skip
             self.assertRaises(error, call)
         self.assertEqual((text.load(), v.value, list(seg)), (b"old", 3, ["s", "v"]))
+
+    def test_no_type(self):
+        """A value without a type is refused, and leaves the segment as it was, for other programs too."""
+        seg = self.open(create=True, max_size=1 << 20)
+        seg.value("v", "q")
+        for method in ("ring", "table", "atomic_array", "array", "raw_array", "raw_value", "value", "struct", "atomic", "counter", "gauge"):
+            for args in [(None,), *([(None, 2)] if method in ("ring", "table") or "array" in method else [])]:
+                with self.assertRaises(shm.ArgumentTypeError, msg=method):
+                    getattr(seg, method)("new", *args)
+        # Nor does the directory take such a description.
+        for access, kinds in record.KINDS.items():
+            for kind in set(kinds) - {record.MUTEX, record.INDEX}:
+                count = 2 if kind in (record.ARRAY, record.CHARS, record.RING, record.HISTOGRAM) else 0
+                with self.assertRaisesRegex(shm.ArgumentError, "no format", msg=(access, kind)):
+                    record.Shape("new", None, access, kind, count).check()
+        with self.assertRaisesRegex(shm.ArgumentError, "format"):
+            record.Shape("new", layout.parse(layout.ORDER + "q"), record.LOCKED, record.MUTEX).check()
+        with shm.open(self.name) as again:
+            again.check()
+            self.assertEqual(list(again), ["v"])
 
 
 if __name__ == "__main__":

@@ -322,6 +322,17 @@ class Shared(Case):
             one.append(i)
         self.assertEqual((one.last(), one.reader(0).next(), one.reader(1).next()), ((4, 5),) * 3)
 
+    def test_copied_reader(self):
+        """A copy of a reader, also a pickled one, goes on from where the reader is."""
+        r = self.seg.ring("r", "q", 2)
+        reader = r.reader()
+        for x in range(4):
+            r.append(x)
+        self.assertEqual((reader.next(), reader.missed), ((2, 3), 2))
+        for again in (copy.copy(reader), pickle.loads(pickle.dumps(reader))):
+            self.assertEqual((again.missed, again.next(), again.next(0)), (2, (3, 4), None))
+        self.assertEqual((reader.next(), reader.missed), ((3, 4), 2))
+
     def test_overtaken_reader(self):
         """A reader accepts no copy of a slot that may have been filled again meanwhile."""
         r = self.seg.ring("r", "q", 2)
