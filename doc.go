@@ -103,8 +103,9 @@
 //     to each later holder, until one calls it and then unlocks.
 //   - A value that was being made exists completely or not at all.
 //   - If a function given to Update panics or calls runtime.Goexit, nothing is
-//     committed, and the lock is released. If it has unlocked the value's own Mutex,
-//     Update panics and commits nothing.
+//     committed, and the lock is released. The function must not unlock the value's own
+//     Mutex. If it has, Update panics and commits nothing, unless another goroutine of
+//     this process has the lock by then: then what Update commits may be that one's.
 //
 // # Caveats
 //

@@ -28,7 +28,6 @@ import (
 // nothing refers to it any more, whether the Segment was closed or forgotten. What lend
 // was called for is kept until the last Close.
 type mapping struct {
-	open    int         // Segments that were not closed; guarded by attached
 	lent    atomic.Bool // the table in the variable attached keeps it
 	region  mem.Region
 	refusal error // what a change panics with; nil if changes are allowed
@@ -45,6 +44,7 @@ type mapping struct {
 
 // resources is what the cleanup gives back. It must not refer to the mapping.
 type resources struct {
+	open         int // Segments that were not closed; guarded by attached while the mapping can be reached
 	memory       []byte
 	control      lease.Control
 	endListening func() // ends listen; nil if nobody listens; guarded by attached while the mapping can be reached
@@ -63,6 +63,7 @@ var attached = struct {
 	sync.Mutex
 	inodes map[sys.Key]weak.Pointer[inode]
 	lent   map[*mapping]struct{} // pointers into these are with the user
+	kept   []*resources          // of mappings that were forgotten while they held a lock
 }{inodes: map[sys.Key]weak.Pointer[inode]{}, lent: map[*mapping]struct{}{}}
 
 // lend keeps the mapping until the last Close, because the user gets a pointer into it,
@@ -77,7 +78,7 @@ func (m *mapping) lend() {
 func (m *mapping) lendOnce() {
 	attached.Lock()
 	defer attached.Unlock()
-	if m.open > 0 { // else the pointer is not valid
+	if m.own.open > 0 { // else the pointer is not valid
 		attached.lent[m] = struct{}{}
 		m.lent.Store(true)
 	}
@@ -135,7 +136,7 @@ func pin(key sys.Key, readOnly bool, m *mapping) *mapping {
 			*known = weak.Make(m)
 		}
 	}
-	m.open++
+	m.own.open++
 	m.party.Reopen()
 	m.listen()
 	return m
@@ -171,7 +172,7 @@ func forget(key sys.Key) {
 func (m *mapping) detach() {
 	attached.Lock()
 	defer attached.Unlock()
-	if m.open--; m.open == 0 {
+	if m.own.open--; m.own.open == 0 {
 		delete(attached.lent, m)
 		m.lent.Store(false)
 		m.party.Shut()
@@ -210,8 +211,18 @@ func (r *resources) stopListening() {
 	}
 }
 
+// release gives all of that back. If every Segment was forgotten, and none closed last,
+// this process may still hold a lock, or count in a gauge. It lives, and nobody may take
+// it for dead, so the memory and the lease stay until it ends.
 func (r *resources) release() {
 	r.stopListening()
+	if id := r.control.ID(); r.open > 0 && id != 0 && directory.Holds(r.memory, id) {
+		attached.Lock()
+		defer attached.Unlock()
+		attached.kept = append(attached.kept, r)
+		sys.MappingIdle(-1)
+		return
+	}
 	// Unmap fails only for a slice that Map did not return, and this is the one
 	// that it returned.
 	_ = mem.Unmap(r.memory)

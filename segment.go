@@ -25,7 +25,8 @@ import (
 //
 // A Segment of which Close was forgotten is collected, as an os.File is. When nothing
 // reaches it or one of its handles any more, its descriptor is closed and its memory
-// is unmapped. A call of Ptr, Slice or Bytes keeps the memory until Close.
+// is unmapped. A call of Ptr, Slice or Bytes keeps the memory until Close. A lock that is
+// held then, and a number that was set in a Gauge, keep the memory until the process ends.
 type Segment struct {
 	name string
 	path string // absolute, of the name's file; "" if the segment was not found by a name

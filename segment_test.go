@@ -306,3 +306,51 @@ func TestForgottenClose(t *testing.T) {
 		t.Error(*lent)
 	}
 }
+
+// A lock that is held, and a number of a gauge that was set, outlive the Segment that was
+// forgotten: this process lives.
+func TestForgottenWhileHeld(t *testing.T) {
+	for what, hold := range map[string]func(*shm.Segment){
+		"lock":     func(s *shm.Segment) { shmtest.Must(shm.NewMutex(s, "mu"))(t).Lock() },
+		"any lock": func(s *shm.Segment) { shmtest.Must(shm.NewMutexes(s, "any", 3))(t).At(1).Lock() },
+		"row":      func(s *shm.Segment) { shmtest.Must(shm.NewTable[[2]int64](s, "rows", 3))(t).Row(2).Mutex().Lock() },
+		"gauge":    func(s *shm.Segment) { shmtest.Must(shm.NewGauge[int64](s, "level"))(t).Set(5) },
+		"released": func(s *shm.Segment) {
+			v := shmtest.Must(shm.NewValue(s, "n", int64(0)))(t)
+			v.Add(1)
+			shmtest.Must(shm.NewGauge[int64](s, "level"))(t)
+			shmtest.Must(shm.NewCounter[int64](s, "count"))(t).Add(1)
+		},
+		"closed": func(s *shm.Segment) {
+			shmtest.Must(shm.NewMutex(s, "mu"))(t).Lock()
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			name := shmtest.Name(t)
+			hold(shmtest.Must(shm.Open(name, nil))(t))
+			reader := shmtest.Opened(shm.Open(name, &shm.Options{ReadOnly: true}))(t)
+			alive := func() bool {
+				runtime.GC()
+				for p := range reader.Processes() {
+					if p.Alive() {
+						return true
+					}
+				}
+				return false
+			}
+			if what == "released" || what == "closed" {
+				shmtest.Eventually(t, "nothing is held, and the lease is given back", func() bool { return !alive() })
+				return
+			}
+			for range 5 {
+				if !alive() {
+					t.Fatal("the holder counts as dead")
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+}

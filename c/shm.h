@@ -434,8 +434,9 @@ typedef struct shm_entry {
  *
  * shm_update_T calls f with a copy of the number, under the lock, and stores what f makes of
  * it. If f returns something else than 0, nothing is stored and nobody is told, and that is
- * the result. The thread is not cancelled in f. f must not use this lock: if f unlocks it,
- * nothing is stored, and the result is -EPERM. ns limits the wait for the lock, not f: -ETIMEDOUT.
+ * the result. The thread is not cancelled in f. f must not use this lock: if f unlocks it
+ * and no other thread of this process has taken it since, nothing is stored, and the result is
+ * -EPERM. ns limits the wait for the lock, not f: -ETIMEDOUT.
  *
  * Published values. A read returns one commit as a whole. It does not wait, with one
  * exception: if 64 copies in a row were overtaken by commits, it asks for the lock, and
@@ -1829,24 +1830,25 @@ SHM_SLOW_ int shm_ready_(shm_segment *s)
  */
 
 /* Reports whether this thread is to probe the owner's lease now, on behalf of all
- * processes and threads. It is if the last probe is long enough ago. A time in the
- * future counts as long ago. */
-static inline bool shm_may_probe_(const shm_segment *s, struct shm_cell_ *c)
+ * processes and threads. It is if the last probe is at least so many nanoseconds ago. A
+ * time in the future counts as long ago. */
+static inline bool shm_may_probe_(const shm_segment *s, struct shm_cell_ *c, int64_t every)
 {
 	int64_t last = __atomic_load_n(&c->probed, __ATOMIC_SEQ_CST), now = shm_now_();
-	return now >= __atomic_load_n(&s->blind_until, __ATOMIC_RELAXED) && (uint64_t)now - (uint64_t)last >= (uint64_t)SHM_PROBE_NS_ &&
+	return now >= __atomic_load_n(&s->blind_until, __ATOMIC_RELAXED) && (uint64_t)now - (uint64_t)last >= (uint64_t)every &&
 		__atomic_compare_exchange_n(&c->probed, &last, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
 /* Takes over the lock if its owner is dead. The compare-and-swap is from the word that
  * was read before the lease was probed. If another process has taken the lock since, the
  * word has changed and the takeover fails. It sets SHM_KERNEL_WAITERS_, since waiters
- * may sleep. *dead is an owner that is known to be dead, and dead owners stay dead. */
-SHM_SLOW_ bool shm_take_over_(shm_segment *s, struct shm_cell_ *c, uint32_t w, uint32_t *dead)
+ * may sleep. *dead is an owner that is known to be dead, and dead owners stay dead. every
+ * is that of shm_may_probe_. */
+SHM_SLOW_ bool shm_take_over_(shm_segment *s, struct shm_cell_ *c, uint32_t w, uint32_t *dead, int64_t every)
 {
 	uint32_t owner = w & SHM_OWNER_MASK_;
 	if (owner != *dead) {
-		if (!shm_may_probe_(s, c))
+		if (!shm_may_probe_(s, c, every))
 			return false;
 		int leased = shm_leased_(s, owner);
 		if (leased < 0) /* after an error the owner counts as alive */
@@ -1903,7 +1905,7 @@ static inline int shm_wait_lock_(shm_segment *s, struct shm_cell_ *c, int64_t un
 				return 0;
 			continue;
 		}
-		if (owner != 0 && owner != id && shm_take_over_(s, c, w, &dead))
+		if (owner != 0 && owner != id && shm_take_over_(s, c, w, &dead, SHM_PROBE_NS_))
 			return 0;
 		bool moved = shm_moves_(c, w, owner == id ? 0 : 500, owner == id ? 30 : 4);
 		if (until != INT64_MAX && shm_now_() >= until) {
@@ -1950,9 +1952,9 @@ static inline int shm_try_lock_(shm_segment *s, struct shm_cell_ *c)
 	if (w == 0)
 		got = shm_cas_(&c->word, 0, shm_id_(s));
 	else if (owner == 0) /* a reservation that no waiter came for */
-		got = shm_may_probe_(s, c) && shm_cas_(&c->word, w, shm_id_(s) | SHM_KERNEL_WAITERS_);
+		got = shm_may_probe_(s, c, SHM_PROBE_NS_) && shm_cas_(&c->word, w, shm_id_(s) | SHM_KERNEL_WAITERS_);
 	else if (owner != shm_id_(s))
-		got = shm_take_over_(s, c, w, &dead);
+		got = shm_take_over_(s, c, w, &dead, 0); /* it does not try again, so a probe of before is no answer */
 	return got ? 0 : -EBUSY;
 }
 

@@ -65,6 +65,14 @@ func (c *Control) Close() {
 	}
 }
 
+// ID returns the id whose lease it is; 0: none.
+func (c *Control) ID() uint32 {
+	if c.lease == 0 {
+		return 0
+	}
+	return uint32(c.lease - format.LeaseBase)
+}
+
 // Owner is one mapping of a segment as an owner of locks. It is safe for
 // concurrent use. Init must be called before any other method.
 type Owner struct {

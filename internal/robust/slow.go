@@ -82,7 +82,7 @@ func (l *Lock) lockSlow(ctx context.Context, opening uint32) (err error) {
 		for i := 0; i < localSpin && w != 0; i++ {
 			w = c.Word.Load()
 		}
-	case owner != 0 && l.takeOver(w):
+	case owner != 0 && l.takeOver(w, probeEvery):
 		return nil
 	}
 	if w == 0 && c.Word.CompareAndSwap(0, l.id) {
@@ -144,7 +144,7 @@ func (l *Lock) wait(ctx context.Context, me *waiter) error {
 				return nil
 			}
 		default: // another process has it, or it is reserved
-			if owner != 0 && l.takeOver(w) {
+			if owner != 0 && l.takeOver(w, probeEvery) {
 				l.leave(me)
 				return nil
 			}

@@ -1,6 +1,8 @@
 package robust
 
 import (
+	"time"
+
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/killpoint"
 	"example.org/shm/internal/wait"
@@ -19,15 +21,16 @@ func (l *Lock) tryLockSlow() bool {
 	case owner == 0 || owner == l.id:
 		return false
 	}
-	return l.takeOver(w)
+	return l.takeOver(w, 0) // it does not try again, so a probe of before is no answer
 }
 
 // takeOver replaces a dead owner. It replaces the very word that was read before
 // the owner's lease was found free, so a process that has taken the lock since
-// is not robbed. KernelWaiters is set, because nobody knows who sleeps.
-func (l *Lock) takeOver(w uint32) bool {
+// is not robbed. KernelWaiters is set, because nobody knows who sleeps. It probes only if
+// the last probe was at least the duration every ago.
+func (l *Lock) takeOver(w uint32, every time.Duration) bool {
 	owner := w & format.OwnerMask
-	if !l.party.Dead(owner) && (!l.party.MayProbe(&l.cell.Probed, probeEvery) || l.party.Alive(owner)) {
+	if !l.party.Dead(owner) && (!l.party.MayProbe(&l.cell.Probed, every) || l.party.Alive(owner)) {
 		return false
 	}
 	return l.party.replace(l.cell, w)

@@ -63,7 +63,7 @@ func TestTakeOverOfAnOldWord(t *testing.T) {
 	cell.Word.Store(next.ID())
 	cell.Probed.Store(math.MinInt64)
 	before := s.CellBytes(0)
-	if mu.takeOver(old) {
+	if mu.takeOver(old, probeEvery) {
 		t.Error("it took the lock of one that lives, since it had seen a dead one's")
 	}
 	after := s.CellBytes(0)
@@ -85,20 +85,20 @@ func afterProbe(cell *format.LockCell, try func() bool) bool {
 	}
 }
 
-// An owner is probed by one process each few milliseconds. Who is known to be
-// dead needs no probe.
+// An owner is probed by one waiter each few milliseconds. TryLock does not try again, so
+// it probes all the same. Who is known to be dead needs no probe.
 func TestProbesAreRationed(t *testing.T) {
 	s, p, mu, cell := locked(t)
 	holder := newParty(t, s)
 	holder.lock(0).Lock()
 	holder.lock(1).Lock()
 	holder.die()
-	if taken := afterProbe(cell, mu.TryLock); taken || p.Dead(holder.ID()) {
+	waits := func() bool { return mu.takeOver(cell.Word.Load(), probeEvery) }
+	if taken := afterProbe(cell, waits); taken || p.Dead(holder.ID()) {
 		t.Error("it has probed right after another one")
 	}
-	cell.Probed.Store(math.MinInt64)
-	if !mu.TryLock() {
-		t.Error("nobody has probed for long, and it has not either")
+	if !afterProbe(cell, mu.TryLock) {
+		t.Error("TryLock has not probed right after another one")
 	}
 	mu.Unlock()
 	other, _ := s.Cell(1)

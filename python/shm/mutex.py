@@ -427,10 +427,10 @@ class Mutex(native.Handle):
                         return True
                     if w == 0 or slept:
                         continue
-                    if not blocking and self._may_probe() and cas_4(self._word, w, me | KERNEL_WAITERS):
+                    if not blocking and self._may_probe(_PROBE_EVERY) and cas_4(self._word, w, me | KERNEL_WAITERS):
                         return True  # no waiter came for the reservation
                 else:
-                    taken, probed = self._take_over(w)
+                    taken, probed = self._take_over(w, _PROBE_EVERY if blocking else 0)
                     if taken:
                         return True
                     # One process probes for all. The others sleep longer and longer.
@@ -457,24 +457,27 @@ class Mutex(native.Handle):
             self._wake_one(self._cell.starve)
         return False
 
-    def _may_probe(self):
-        """Report whether this thread is to probe the owner's lease now, on behalf of all processes."""
+    def _may_probe(self, every):
+        """Report whether this thread is to probe the owner's lease now, on behalf of all processes.
+
+        It is if the last probe is at least so many nanoseconds ago."""
         probed = ctypes.c_uint64.from_buffer(self._cell, LockCell.probed.offset)
         last, now = probed.value, futex.monotonic()
         # The difference is unsigned, so a time in the future counts as long ago.
-        old = now - last & 0xFFFFFFFFFFFFFFFF >= _PROBE_EVERY
+        old = now - last & 0xFFFFFFFFFFFFFFFF >= every
         return old and self._mapping.lease.may_probe() and cas_8(probed, last, now)
 
-    def _take_over(self, w):
+    def _take_over(self, w, every):
         """Take over the lock if its owner is dead; return whether it did, and whether it probed the lease.
 
         The compare-and-swap is from the word that was read before the lease was probed.
         If another process has taken the lock since, the word has changed and the
-        takeover fails. It sets KERNEL_WAITERS, since waiters may sleep.
+        takeover fails. It sets KERNEL_WAITERS, since waiters may sleep. every is that of
+        _may_probe: who does not wait does not try again, so a probe of before is no answer.
         """
         owner, lease = w & OWNER_MASK, self._mapping.lease
         if not lease.known_dead(owner):
-            if not self._may_probe():
+            if not self._may_probe(every):
                 return False, False
             if lease.alive(owner):
                 return False, True
