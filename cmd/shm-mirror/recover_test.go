@@ -256,3 +256,111 @@ func TestAgentIsNoWriter(t *testing.T) {
 	w.writer.kill()
 	w.is("no writer")
 }
+
+// A heartbeat of an agent that is not the current one says nothing.
+func TestHeartbeatOfAnotherEpoch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nc, err := nats.Connect(w.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(t.Context(), "shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := wire.ParseOrigin(w.origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		b, err := json.Marshal(wire.Beat{Epoch: wire.NewEpoch(), Sent: time.Now()})
+		if err == nil {
+			_, err = kv.Put(t.Context(), o.Beat(), b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	w.live()
+	w.follow.kill()
+	if log := w.follow.log.String(); strings.Contains(log, "no segment") {
+		t.Errorf("the agent of the replica said %q", log)
+	}
+}
+
+// An agent whose segment does not exist says so, and publishes the origin nevertheless: so
+// the agent that did so before ends, and the replica has one state.
+func TestAgentWithoutSegment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	path := t.TempDir() + "/" + w.segment
+	second := start(t, "mirror", "serve", "-nats", w.nats, "-host", "host.a", "-interval", "20ms", path)
+	select {
+	case <-w.serve.done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the first agent goes on beside the second")
+	}
+	if log := w.serve.log.String(); !strings.Contains(log, "another agent publishes") {
+		t.Errorf("the first agent said %q", log)
+	}
+	w.is("no segment")
+	s, err := shm.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	n, err := shm.NewValue(s, "n", int64(-5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.is("live")
+	eventually(t, func() string {
+		if got := bound[copied](t, w.replica).N.Load(); got != n.Load() {
+			return fmt.Sprintf("n is %d", got)
+		}
+		return ""
+	})
+	second.kill()
+	if log := second.log.String(); strings.Count(log, "there is no "+path+" yet") != 1 {
+		t.Errorf("the second agent said %q", log)
+	}
+	w.follow.kill()
+	if log := w.follow.log.String(); strings.Count(log, ": no segment") != 1 {
+		t.Errorf("the agent of the replica said %q", log)
+	}
+}
+
+// A replica hears of an owner's agent once a second, whatever the interval is, and the
+// values that are there at the start arrive at once.
+func TestLongInterval(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.serve.kill()
+	w.is("owner silent")
+	w.serveFlags = []string{"-interval", "1m"}
+	n := bound[copied](t, w.segment).N.Load()
+	w.startServe()
+	w.is("live")
+	began := time.Now()
+	eventually(t, func() string {
+		if got := bound[copied](t, w.replica).N.Load(); got < n {
+			return fmt.Sprintf("n is %d, and was %d at the start", got, n)
+		}
+		return ""
+	})
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("the first values arrived after %v", took)
+	}
+	time.Sleep(6 * time.Second)
+	w.follow.kill()
+	if log := w.follow.log.String(); strings.Count(log, "owner silent") != 1 {
+		t.Errorf("the agent of the replica said %q", log)
+	}
+}

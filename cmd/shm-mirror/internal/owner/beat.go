@@ -79,16 +79,11 @@ type beaten struct {
 
 func (r *run) beat() (wire.Beat, map[*item]uint64) {
 	b := wire.Beat{
-		Epoch: r.epoch, Sent: time.Now(), Attached: true, Values: len(r.order), TooLarge: r.large,
+		Epoch: r.epoch, Sent: time.Now(), Attached: r.segment != nil, Values: len(r.order), TooLarge: r.large,
 		Published: r.stats.published, Conflated: r.stats.conflated, Again: r.stats.again,
 	}
-	for p := range r.segment.Processes() {
-		switch {
-		case !p.Alive():
-			b.Dead++
-		case !itself(p):
-			b.Living++
-		}
+	if r.segment != nil {
+		b.Living, b.Dead = processes(r.segment)
 	}
 	sure := map[*item]uint64{}
 	for _, it := range r.order {
@@ -97,6 +92,19 @@ func (r *run) beat() (wire.Beat, map[*item]uint64) {
 		}
 	}
 	return b, sure
+}
+
+// processes counts the processes of a segment, without this one.
+func processes(s *shm.Segment) (living, dead int) {
+	for p := range s.Processes() {
+		switch {
+		case !p.Alive():
+			dead++
+		case !itself(p):
+			living++
+		}
+	}
+	return living, dead
 }
 
 // itself reports whether a living process is this agent, which has attached for writing if

@@ -6,7 +6,12 @@
 // server handles what one connection sends in order, so an acknowledged heartbeat says
 // that the values before it arrived. If there is any doubt, or the connection was lost
 // meanwhile, all values are sent again: a replica takes only what is newer than what it
-// has. All are sent again within sweepAfter in any case.
+// has. All are sent again within sweepAfter in any case, or once an interval if that is
+// longer.
+//
+// Each run on one segment is an epoch. The time in which there is no segment is one too,
+// without values: so an agent that waits for its segment is the one that publishes the
+// origin, and two agents for one origin notice each other.
 //
 // A slow connection gets fewer changes: pace bounds the bytes that wait in it.
 //
@@ -16,7 +21,6 @@ package owner
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"strconv"
@@ -64,27 +68,25 @@ func Run(ctx context.Context, conn *broker.Conn, o Options) error {
 		return err
 	}
 	for {
-		segment, err := shm.Open(o.Path, &shm.Options{ReadOnly: true})
-		if errors.Is(err, fs.ErrNotExist) {
-			if err = absent(ctx, conn, kv, o, &s); err == nil {
-				continue
-			}
-			if ctx.Err() != nil {
-				return nil
-			}
-		}
-		if err != nil {
-			return err
-		}
 		r := &run{
-			o: o, conn: conn, epoch: wire.NewEpoch(), past: past, segment: segment, items: map[string]*item{}, told: map[string]bool{},
+			o: o, conn: conn, epoch: wire.NewEpoch(), past: past, items: map[string]*item{}, told: map[string]bool{},
 			stats: &s, pace: newPace(conn.NC.FlushWithContext),
 		}
-		if r.identity, err = identity(segment); err == nil {
+		r.segment, err = shm.Open(o.Path, &shm.Options{ReadOnly: true})
+		switch {
+		case err == nil:
+			r.identity, err = identity(r.segment)
+		case errors.Is(err, fs.ErrNotExist):
+			o.Log("there is no %s yet", shm.Path(o.Path))
+			r.segment, err = nil, nil
+		}
+		if err == nil {
 			err = r.run(ctx, kv)
 		}
 		past = r.past.With(r.epoch)
-		_ = segment.Close()
+		if r.segment != nil {
+			_ = r.segment.Close()
+		}
 		if err != nil || ctx.Err() != nil {
 			return err
 		}
@@ -107,28 +109,6 @@ func firstMade(ctx context.Context, conn *broker.Conn, o Options) (jetstream.Key
 			return nil, ctx.Err()
 		case <-time.After(beatEvery):
 		}
-	}
-}
-
-// absent tells that there is no such segment, and waits a while.
-func absent(ctx context.Context, conn *broker.Conn, kv jetstream.KeyValue, o Options, s *stats) error {
-	limit, cancel := context.WithTimeout(ctx, beatWithin)
-	defer cancel()
-	b, err := json.Marshal(wire.Beat{Sent: time.Now(), Published: s.published, Conflated: s.conflated})
-	if err != nil {
-		return err
-	}
-	if _, err := kv.Put(limit, o.Origin.Beat(), b); err != nil {
-		// There may be no server, which passes, or it has lost the bucket.
-		if _, err := conn.Make(limit); errors.Is(err, broker.ErrBucket) {
-			return err
-		}
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(beatEvery):
-		return nil
 	}
 }
 

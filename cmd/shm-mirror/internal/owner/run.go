@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -13,13 +14,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// run is one epoch: from when the segment was attached until it is replaced.
+// run is one epoch: from when the segment was attached until it is replaced, or from when
+// there was none until there is one.
 type run struct {
 	o        Options
 	conn     *broker.Conn
 	epoch    wire.Epoch
 	past     wire.Past
-	segment  *shm.Segment
+	segment  *shm.Segment // nil: there is none
 	identity string
 	items    map[string]*item
 	order    []*item
@@ -37,7 +39,8 @@ type run struct {
 	mu sync.Mutex // guards what requests use: items, and last and count of each
 }
 
-// run publishes until the segment is replaced, and returns nil then.
+// run publishes until the segment is replaced, and returns nil then. Without a segment it
+// does so once there is one.
 func (r *run) run(ctx context.Context, kv jetstream.KeyValue) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -45,7 +48,7 @@ func (r *run) run(ctx context.Context, kv jetstream.KeyValue) error {
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	if len(r.o.Writable) > 0 {
+	if len(r.o.Writable) > 0 && r.segment != nil {
 		stop, err := r.answer()
 		if err != nil {
 			return err
@@ -55,20 +58,18 @@ func (r *run) run(ctx context.Context, kv jetstream.KeyValue) error {
 	ticks := time.NewTicker(r.o.Interval)
 	defer ticks.Stop()
 	beats := make(chan beaten, 1)
-	var beating bool
-	var nextBeat time.Time
+	// The heartbeat has a clock of its own: an interval may be longer than a replica waits
+	// for one.
+	seconds := time.NewTicker(beatEvery)
+	defer seconds.Stop()
+	due, beating := true, false
 	for {
-		now := time.Now()
-		if now.After(nextBeat) && !beating {
-			nextBeat = now.Add(beatEvery)
-			r.refresh()
-			if len(r.order) == 0 {
-				r.once("", "no value of %s is to be published yet", r.o.Path)
-			}
-			if replaced, err := r.segment.Replaced(); err == nil && replaced {
+		if due && !beating {
+			if r.over() {
 				return nil
 			}
-			beating = true
+			r.refresh()
+			due, beating = false, true
 			beat, sure := r.beat()
 			go func() { beats <- r.put(ctx, kv, beat, sure) }()
 		}
@@ -83,6 +84,8 @@ func (r *run) run(ctx context.Context, kv jetstream.KeyValue) error {
 				r.left = len(r.order)
 				r.sweep()
 			}
+		case <-seconds.C:
+			due = true
 		case a := <-r.pace.answers:
 			r.pace.answered(a)
 		case b := <-beats:
@@ -92,6 +95,19 @@ func (r *run) run(ctx context.Context, kv jetstream.KeyValue) error {
 			}
 		}
 	}
+}
+
+// over reports whether the segment was replaced, or is there now.
+func (r *run) over() bool {
+	if r.segment == nil {
+		s, err := shm.Open(r.o.Path, &shm.Options{ReadOnly: true})
+		if err == nil {
+			_ = s.Close()
+		}
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	replaced, err := r.segment.Replaced()
+	return err == nil && replaced
 }
 
 // begin makes this epoch the current one, as soon as there is a server.
@@ -163,7 +179,8 @@ func (r *run) again() {
 	}
 }
 
-// sweep has some values sent again, so that all are within sweepAfter.
+// sweep has some values sent again, so that all are within sweepAfter, or once an interval
+// if that is longer.
 func (r *run) sweep() {
 	n := len(r.order)
 	for range (n*int(r.o.Interval/time.Millisecond) + int(sweepAfter/time.Millisecond) - 1) / int(sweepAfter/time.Millisecond) {

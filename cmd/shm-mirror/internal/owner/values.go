@@ -73,9 +73,21 @@ func (r *run) idle() {
 	}
 }
 
-// refresh finds values that are new, or have grown.
+// refresh finds values that are new, or have grown. The new ones are sent at once.
 func (r *run) refresh() {
+	if r.segment == nil {
+		return
+	}
 	r.idle()
+	before := len(r.order)
+	defer func() {
+		switch n := len(r.order); {
+		case n == 0:
+			r.once("", "no value of %s is to be published yet", r.o.Path)
+		case n != before:
+			r.left = n
+		}
+	}()
 	for e := range r.segment.Entries() {
 		mirrored, torn, never := kindOf(e.Type())
 		if never || !(mirrored && matches(r.o.Allow, e.Name) || torn && matches(r.o.Raw, e.Name)) {

@@ -18,9 +18,11 @@ func (a *agent) apply(key string, b []byte, now time.Time) {
 		a.meta(b)
 		return
 	case a.beatKey:
-		if err := json.Unmarshal(b, &a.beat); err != nil {
-			return
+		var beat wire.Beat
+		if err := json.Unmarshal(b, &beat); err != nil || !a.known || beat.Epoch != a.epoch {
+			return // of an agent that is not the current one
 		}
+		a.beat = beat
 		// One that was kept by the server tells nothing of now: only its time could, and
 		// clocks differ. Two different ones do.
 		if sent := a.beat.Sent.UnixNano(); sent != a.lastBeat() {

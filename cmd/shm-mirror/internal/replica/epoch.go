@@ -68,7 +68,8 @@ func (a *agent) meta(b []byte) {
 func (a *agent) begin(m *wire.Meta) error {
 	// An agent killed within this begins the epoch again.
 	a.commits.forget()
-	if a.st.Segment.Load() != m.Segment { // its rings begin anew
+	// While the owner has no segment, nothing is known of the next one.
+	if m.Segment != "" && a.st.Segment.Load() != m.Segment { // its rings begin anew
 		for e := range a.segment.Entries() {
 			if !isRing(e) || own(e.Name) {
 				continue

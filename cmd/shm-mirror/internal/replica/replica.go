@@ -152,7 +152,7 @@ func (a *agent) follow(ctx context.Context) error {
 		return err
 	}
 	// Values may come before the epoch that they are of, so it is asked for. Without one,
-	// there may be a heartbeat: the owner's segment does not exist yet.
+	// nobody has published the origin so far.
 	meta, err := kv.Get(limit, a.o.Origin.Meta())
 	switch {
 	case err == nil:

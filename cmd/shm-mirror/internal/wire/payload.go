@@ -140,7 +140,7 @@ type Meta struct {
 	Past     Past          `json:"past,omitempty"` // epochs before this one
 	Boot     string        `json:"boot,omitempty"` // of the host, if it says
 	File     string        `json:"file"`           // path of the segment
-	Segment  string        `json:"segment"`        // identity of the segment: another one if it is made anew
+	Segment  string        `json:"segment"`        // identity of the segment: another one if it is made anew; "" while there is none
 	Started  time.Time     `json:"started"`
 	Interval time.Duration `json:"interval"` // between two looks at the values
 	Writable []string      `json:"writable,omitempty"`
