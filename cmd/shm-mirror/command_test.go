@@ -133,6 +133,7 @@ func TestMistakes(t *testing.T) {
 		{1, "HOST:PORT", []string{"serve", "-embed", "here", "-store", store, name}},
 		{1, "in use", []string{"serve", "-embed", addr, "-store", store, name}},
 		{1, "directory", []string{"serve", "-embed", "127.0.0.1:0", "-store", config, name}},
+		{1, "in use by another embedded server; give", []string{"serve", "-embed", "127.0.0.1:0", "-store", filepath.Join(dir, "data"), name}},
 		{2, "HOST/SEG", []string{"follow", name}},
 		{2, "is not NUMBER@EPOCH", []string{"set", "-nats", good, "-if", "41", "host.a/" + name, "n=1"}},
 		{2, "is for one segment", []string{"follow", "-as", "x", "a/b", "a/c"}},

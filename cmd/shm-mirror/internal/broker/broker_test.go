@@ -223,3 +223,33 @@ func TestConnectionEnds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Two servers do not use one directory, also if they are of two processes; the second
+// changes nothing there. Once the first has ended, another one can.
+func TestOneServerInADirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	first, err := Embed("127.0.0.1:0", dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Embed("127.0.0.1:0", dir, "")
+	if second != nil {
+		second.Close()
+	}
+	if !errors.Is(err, ErrStore) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "-store") {
+		t.Errorf("a second server: %v", err)
+	}
+	conn, err := Connect(Options{URL: first.Addr(), Bucket: "shm"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Make(t.Context()); err != nil {
+		t.Error(err)
+	}
+	conn.Close()
+	first.Close()
+	if second, err = Embed("127.0.0.1:0", dir, ""); err != nil {
+		t.Fatal("after the first has ended: ", err)
+	}
+	second.Close()
+}

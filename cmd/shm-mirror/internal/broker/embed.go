@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -20,14 +19,16 @@ var ErrOpen = errors.New("an embedded server that others can reach needs credent
 // Embedded is a NATS server within this process.
 type Embedded struct {
 	s                     *server.Server
-	user, password, token string // of the configuration
+	store                 *os.File // has the lock of the directory
+	user, password, token string   // of the configuration
 }
 
 // Embed starts a NATS server with JetStream that listens on addr and keeps its data below
 // dir. config, which may be "", is a file in the format of the NATS server: credentials,
 // TLS, a cluster. Without credentials in it the server refuses to listen on anything but
 // loopback, for clients or others, and the error wraps ErrOpen. It always refuses to show
-// its state elsewhere.
+// its state elsewhere. The error wraps ErrStore if another embedded server has its data in
+// dir.
 func Embed(addr, dir, config string) (*Embedded, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -61,34 +62,29 @@ func Embed(addr, dir, config string) (*Embedded, error) {
 	}
 	// The server ends its process if it cannot listen or cannot use its directory, so
 	// both are tried before.
-	if err := possible(addr, dir); err != nil {
+	if err := possible(addr); err != nil {
+		return nil, err
+	}
+	store, err := take(dir)
+	if err != nil {
 		return nil, err
 	}
 	go s.Start()
 	if !s.ReadyForConnections(20 * time.Second) {
 		s.Shutdown()
+		s.WaitForShutdown()
+		_ = store.Close()
 		return nil, fmt.Errorf("embedded server: it does not listen on %s after 20 s", addr)
 	}
-	return &Embedded{s, o.Username, o.Password, o.Authorization}, nil
+	return &Embedded{s, store, o.Username, o.Password, o.Authorization}, nil
 }
 
-func possible(addr, dir string) error {
+func possible(addr string) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("embedded server: %w", err)
 	}
-	if err := l.Close(); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("embedded server's directory: %w", err)
-	}
-	f, err := os.CreateTemp(dir, ".try-*")
-	if err != nil {
-		return fmt.Errorf("embedded server's directory: %w", err)
-	}
-	_ = f.Close()
-	return os.Remove(f.Name())
+	return l.Close()
 }
 
 // Addr is where clients reach the server.
@@ -115,6 +111,7 @@ func (e *Embedded) URL(given string) (string, error) {
 func (e *Embedded) Close() {
 	e.s.Shutdown()
 	e.s.WaitForShutdown()
+	_ = e.store.Close() // gives the lock up
 }
 
 func loopback(host string) bool {
@@ -175,17 +172,4 @@ func verifies(c *tls.Config) bool { return c != nil && c.ClientAuth == tls.Requi
 func guarded(o *server.Options) bool {
 	return o.Username != "" || o.Authorization != "" || len(o.Users) > 0 || len(o.Nkeys) > 0 ||
 		len(o.TrustedOperators) > 0 || len(o.TrustedKeys) > 0 || o.AuthCallout != nil || o.TLSVerify && o.TLSMap
-}
-
-// Store returns the usual directory of an embedded server's data.
-func Store() (string, error) {
-	base := os.Getenv("XDG_STATE_HOME")
-	if base == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", fmt.Errorf("no directory for the embedded server's data: %w; give one", err)
-		}
-		base = filepath.Join(home, ".local", "state")
-	}
-	return filepath.Join(base, "shm-mirror"), nil
 }
