@@ -7,6 +7,8 @@ GO ?= go
 FUZZTIME ?= 30000x
 # How long each storm runs. A storm kills processes at random for that time.
 STORM ?= 20s
+# Which interpreters run the tests in Python: few as in go test, the newest, or all.
+PYTHONS ?= all
 
 # The library with its tests, without the commands and the examples.
 LIBRARY := . ./internal/... ./test/...
@@ -97,8 +99,8 @@ vet: ## run gofmt, go vet here and for other systems, and staticcheck
 		GOOS=$$system GOARCH=amd64 $$dir/staticcheck $(SYSTEMCODE); \
 	done
 
-pythons: ## run the tests in Python by every interpreter on the search path, with and without the verbs in C
-	$(GO) test ./test/interop -count=1 -timeout 40m -run '^TestPython$$' -v -args -pythons
+pythons: ## run the tests in Python by all interpreters on the search path, or by PYTHONS=newest, with and without the verbs in C
+	$(GO) test ./test/interop -count=1 -timeout 40m -run '^TestPython$$' -v -args -pythons $(PYTHONS)
 
 modules: ## vet and test the modules of their own: the mirror, and a short league
 	@set -e; for module in $(MODULES); do \

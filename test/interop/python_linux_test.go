@@ -62,7 +62,7 @@ func TestPython(t *testing.T) {
 	}
 	var runs []*run
 	few := make(chan struct{}, 4*runtime.GOMAXPROCS(0)) // More than processors, because most of them wait.
-	for i, python := range chosen(withNative(t, pythons)) {
+	for i, python := range chosen(t, withNative(t, pythons)) {
 		length := *shmtest.StormLength
 		if i > 0 {
 			length /= 10
@@ -128,16 +128,12 @@ func abort(pid int) {
 	syscall.Kill(pid, syscall.SIGABRT)
 }
 
-// allPythons makes TestPython take each interpreter.
-var allPythons = flag.Bool("pythons", false, "run the tests in Python by all interpreters that are found, with and without the verbs in C")
+var whichPythons = flag.String("pythons", "few", "run the tests in Python by few interpreters, by the newest, or by all that are found, with and without the verbs in C")
 
-// chosen returns the interpreters that TestPython takes: all, or the first one on the
-// search path with the verbs in C, the oldest one without and the newest one with them.
-// The tests take a minute for each.
-func chosen(all []shmtest.Interpreter) (some []shmtest.Interpreter) {
-	if *allPythons {
-		return all
-	}
+// chosen returns the interpreters that TestPython takes. Few are the first one on the
+// search path with the verbs in C, and the oldest one without. The newest one has the verbs
+// in C. The tests take a minute for each.
+func chosen(t *testing.T, all []shmtest.Interpreter) (some []shmtest.Interpreter) {
 	byAge := slices.SortedStableFunc(slices.Values(all), func(a, b shmtest.Interpreter) int {
 		return slices.Compare(versionNumbers(a.Version), versionNumbers(b.Version))
 	})
@@ -145,12 +141,17 @@ func chosen(all []shmtest.Interpreter) (some []shmtest.Interpreter) {
 	if len(all) > 1 && all[1].Version == first.Version {
 		first = all[1]
 	}
-	for _, p := range all {
-		if p == first || p == byAge[0] || p == byAge[len(byAge)-1] {
-			some = append(some, p)
-		}
+	newest := byAge[len(byAge)-1]
+	switch *whichPythons {
+	case "all":
+		return all
+	case "newest":
+		return []shmtest.Interpreter{newest}
+	case "few":
+		return slices.DeleteFunc(all, func(p shmtest.Interpreter) bool { return p != first && p != byAge[0] })
 	}
-	return some
+	t.Fatalf("-pythons %s: it is few, newest or all", *whichPythons)
+	return nil
 }
 
 // versionNumbers returns the numbers of a version.
