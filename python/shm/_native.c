@@ -33,7 +33,7 @@
 #error "PyPy uses the Python code: the verbs here rely on CPython's GIL"
 #endif
 
-#define INTERFACE 4 /* native.py takes no other */
+#define INTERFACE 5 /* native.py takes no other */
 
 /* The lock cell, as in cell.py. */
 
@@ -2206,14 +2206,63 @@ static PyTypeObject Handle_Type = {
     .tp_getset = Handle_getset,
 };
 
-/* verbs(cls, kind): the verbs of a kind for a subclass of Handle or Reader, by their names.
+/* The text that tell(name) returns, or NULL with an exception. It is never freed, as a class keeps it. */
+static char *told(PyObject *tell, const char *name)
+{
+    PyObject *text = PyObject_CallFunction(tell, "s", name);
+    const char *utf8 = text == NULL ? NULL : PyUnicode_AsUTF8(text);
+    char *copy = utf8 == NULL ? NULL : strdup(utf8);
+    if (utf8 != NULL && copy == NULL)
+        PyErr_NoMemory();
+    Py_XDECREF(text);
+    return copy;
+}
+
+/* The verb of a class with the name, the signature and the docstring that tell has of it, or NULL with an exception. */
+static PyObject *told_method(PyTypeObject *cls, const PyMethodDef *verb, const char *name, PyObject *tell)
+{
+    char *text = told(tell, name);
+    if (text == NULL)
+        return NULL;
+    PyMethodDef *m = malloc(sizeof *m);
+    char *public = strndup(text, strcspn(text, "("));
+    if (m == NULL || public == NULL) {
+        free(m), free(public), free(text);
+        return PyErr_NoMemory();
+    }
+    *m = *verb;
+    m->ml_name = public;
+    m->ml_doc = text;
+    return PyDescr_NewMethod(cls, m);
+}
+
+/* The same for a property. */
+static PyObject *told_property(PyTypeObject *cls, const PyGetSetDef *verb, const char *name, PyObject *tell)
+{
+    char *text = told(tell, name);
+    if (text == NULL)
+        return NULL;
+    PyGetSetDef *g = malloc(sizeof *g);
+    if (g == NULL) {
+        free(text);
+        return PyErr_NoMemory();
+    }
+    *g = *verb;
+    g->name = name;
+    g->doc = text;
+    return PyDescr_NewGetSet(cls, g);
+}
+
+/* verbs(cls, kind, tell): the verbs of a kind for a subclass of Handle or Reader, by their names.
+ * tell(name) returns the signature and the docstring of one, or the docstring of a property.
  * They belong to the class itself, as CPython calls a method of the object's own class
  * faster. CPython calls none of them for an object of another class. */
 static PyObject *native_verbs(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyTypeObject *cls;
     const char *kind;
-    if (!PyArg_ParseTuple(args, "O!s:verbs", &PyType_Type, &cls, &kind))
+    PyObject *tell;
+    if (!PyArg_ParseTuple(args, "O!sO:verbs", &PyType_Type, &cls, &kind, &tell))
         return NULL;
     int reader = PyType_IsSubtype(cls, &Reader_Type);
     if (!reader && !PyType_IsSubtype(cls, &Handle_Type)) {
@@ -2225,7 +2274,7 @@ static PyObject *native_verbs(PyObject *Py_UNUSED(module), PyObject *args)
     for (PyMethodDef *m = reader ? reader_methods : verb_methods; found != NULL && m->ml_name != NULL; m++) {
         if (strncmp(m->ml_name, kind, n) || m->ml_name[n] != '_')
             continue;
-        PyObject *verb = PyDescr_NewMethod(cls, m);
+        PyObject *verb = told_method(cls, m, m->ml_name + n + 1, tell);
         if (verb == NULL || PyDict_SetItemString(found, m->ml_name + n + 1, verb) < 0)
             Py_CLEAR(found);
         Py_XDECREF(verb);
@@ -2233,7 +2282,7 @@ static PyObject *native_verbs(PyObject *Py_UNUSED(module), PyObject *args)
     for (PyGetSetDef *g = verb_getset; found != NULL && !reader && g->name != NULL; g++) {
         if (strncmp(g->name, kind, n) || g->name[n] != '_')
             continue;
-        PyObject *verb = PyDescr_NewGetSet(cls, g);
+        PyObject *verb = told_property(cls, g, g->name + n + 1, tell);
         if (verb == NULL || PyDict_SetItemString(found, g->name + n + 1, verb) < 0)
             Py_CLEAR(found);
         Py_XDECREF(verb);

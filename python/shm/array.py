@@ -46,7 +46,8 @@ class Array(Awaited, Locked):
     def __len__(self):
         return len(self._obj)
 
-    def __getitem__(self, i):
+    def __getitem__(self, i, /):
+        """Return element i, or a list of the elements of a slice."""
         x = self._obj[i]
         if WEAK:
             fence()
@@ -54,7 +55,7 @@ class Array(Awaited, Locked):
             return [y.value for y in x] if isinstance(i, slice) else x.value
         return x
 
-    def __setitem__(self, i, x):
+    def __setitem__(self, i, x, /):
         """Set an element, or all elements of a slice. If one of them does not fit, nothing is changed."""
         obj, mutex = self._obj, self._mutex
         if not isinstance(i, slice):
@@ -87,7 +88,7 @@ class Array(Awaited, Locked):
 
     load, store = __getitem__, __setitem__
 
-    def add(self, i, delta):
+    def add(self, i, delta, /):
         """Add delta to element i and return the sum. Integers wrap around."""
         return self._mutex.change(self._add, i, addend(self._obj._type_, delta))
 

@@ -41,6 +41,7 @@ class AtomicArray:
         return atomic
 
     def __getitem__(self, i):
+        """Return element i, or a list of the elements of a slice."""
         if isinstance(i, slice):
             elements = self._mapping.at(self._type * self._len, self._start)
             fence()
@@ -50,6 +51,7 @@ class AtomicArray:
         return self.at(i).load()
 
     def __setitem__(self, i, x):
+        """Set element i."""
         self.at(i).store(x)
 
     load, store = __getitem__, __setitem__

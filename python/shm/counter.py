@@ -77,7 +77,7 @@ class Gauge(_Celled):
 
     __slots__ = ()
 
-    def set(self, x):
+    def set(self, x, /):
         """Set this process's part."""
         x = self._wrap(x).value
         mine = self._claim.mine or self._cells.first_change(x)

@@ -31,6 +31,7 @@ class Complex64(ctypes.Structure):
 
     @property
     def value(self):
+        """The number, as a complex of Python."""
         return complex(*struct.unpack("2f", struct.pack("Q", ctypes.c_uint64.from_buffer(self).value)))
 
     @value.setter
@@ -50,6 +51,7 @@ class Complex128(ctypes.Structure):
 
     @property
     def value(self):
+        """The number, as a complex of Python."""
         return complex(self.real, self.imag)
 
     @value.setter

@@ -67,7 +67,7 @@ class Histogram(Handle):
     def __reduce__(self):
         return pickled(self._mapping, self.name)
 
-    def observe(self, x):
+    def observe(self, x, /):
         """Count x."""
         x = addend(ctypes.c_double, x)
         mine = self._claim.mine or self._cells.mine()

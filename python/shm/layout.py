@@ -55,6 +55,7 @@ class Layout:
 
     @property
     def is_struct(self):
+        """Whether it is the layout of a struct, and not of a number or an array."""
         return self.format.startswith("T{")
 
     @property

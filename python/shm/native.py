@@ -11,7 +11,7 @@ If the environment variable SHM_PURE is set, and is not 0, the module in C is no
 import importlib
 import os
 
-_INTERFACE = 4  # of _native.c
+_INTERFACE = 5  # of _native.c
 
 
 def _find():
@@ -112,7 +112,27 @@ def late(**makers):
     return decorate
 
 
+_VARARGS = 4  # a flag of a code object
 _DUNDER = {"enter", "exit", "getitem", "setitem"}
+
+
+def _told(cls, name):
+    """Return the signature and the docstring of a verb in Python, as a function in C tells them, or those of a property."""
+    there = f"__{name}__" if name in _DUNDER else name
+    verb = vars(cls)[there]
+    code = getattr(verb, "__code__", None)
+    if code is None:
+        return verb.__doc__ or ""
+    names = list(code.co_varnames[: code.co_argcount])
+    defaults = verb.__defaults__ or ()
+    for i, x in enumerate(defaults, len(names) - len(defaults)):
+        names[i] += f"={x!r}"
+    names[0] = "$self"
+    if code.co_posonlyargcount:
+        names.insert(code.co_posonlyargcount, "/")
+    if code.co_flags & _VARARGS:
+        names.append("*" + code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
+    return f"{there}({', '.join(names)})\n--\n\n{verb.__doc__ or ''}"
 
 
 def compiled(kind):
@@ -120,7 +140,7 @@ def compiled(kind):
 
     def decorate(cls):
         if _module is not None:
-            for name, verb in _module.verbs(cls, kind).items():
+            for name, verb in _module.verbs(cls, kind, lambda name: _told(cls, name)).items():
                 there = f"__{name}__" if name in _DUNDER else name
                 setattr(cls, "_slow_" + name, vars(cls)[there])
                 setattr(cls, there, verb)

@@ -147,7 +147,7 @@ class Struct(Awaited, Locked):
         x = self._slots.read(self._type.from_buffer_copy)
         return x.value if self._number else x
 
-    def store(self, x):
+    def store(self, x, /):
         """Commit an object of the type, or an argument of its constructor, such as a tuple of fields."""
         self._mutex.change(self._commit, instance(self._type, x))
 
@@ -161,7 +161,7 @@ class Struct(Awaited, Locked):
         """
         return _Edit(self)
 
-    def update(self, f):
+    def update(self, f, /):
         """Call f with a copy, and commit the copy as f has changed it. If f raises, nothing is committed."""
         self._mutex.change(self._update, f)
 
@@ -267,7 +267,7 @@ class String(Awaited, Locked):
         """Return the string as bytes."""
         return self._slots.read(bytes)[: self._size].partition(b"\0")[0]
 
-    def store(self, text):
+    def store(self, text, /):
         """Commit bytes, or a str in UTF-8.
 
         Raises ArgumentTypeError for anything else, TooLongError for more than len(self) bytes,

@@ -46,7 +46,7 @@ class Ring(Locked):
         """How many values the ring keeps, not how many it has now."""
         return self._count
 
-    def append(self, x):
+    def append(self, x, /):
         """Append a value; return its number."""
         return self._mutex.change(self._append, instance(self._type, x))
 

@@ -24,6 +24,7 @@ class Table:
 
     @property
     def name(self):
+        """The name of the table."""
         return self._record.name
 
     def __reduce__(self):

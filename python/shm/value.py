@@ -65,7 +65,7 @@ class Value(Awaited, Locked):
             fence()
         return x
 
-    def store(self, x):
+    def store(self, x, /):
         """Set the number as ctypes does: an integer wraps around, and another type raises TypeError."""
         mutex = self._mutex
         hold = mutex._hold
@@ -86,7 +86,7 @@ class Value(Awaited, Locked):
 
     value = property(load, store, doc="The number: load and store.")
 
-    def swap(self, x):
+    def swap(self, x, /):
         """Set the number and return the old one."""
         return self._mutex.change(self._swap, x)
 
@@ -95,7 +95,7 @@ class Value(Awaited, Locked):
         self._obj.value = x
         return old
 
-    def compare_and_swap(self, old, new):
+    def compare_and_swap(self, old, new, /):
         """Set the number to new if it equals old; return whether it did. It compares bits, so a NaN equals itself."""
         t = type(self._obj)
         return self._mutex.change(self._compare_and_swap, bytes(t(old)), t(new).value)
@@ -106,7 +106,7 @@ class Value(Awaited, Locked):
             self._obj.value = new
         return same
 
-    def add(self, delta):
+    def add(self, delta, /):
         """Add delta and return the sum. Integers wrap around."""
         mutex, obj, fetch_add = self._mutex, self._obj, self._fetch_add
         delta = addend(type(obj), delta)
@@ -130,7 +130,7 @@ class Value(Awaited, Locked):
             mutex.return_to(level)
             raise
 
-    def update(self, f):
+    def update(self, f, /):
         """Set the number x to f(x) and return it. If f raises, the number stays as it was.
 
         Changes of the number by f raise UsageError, since the number that f returns
@@ -202,33 +202,33 @@ class Atomic(Handle):
         fence()
         return x
 
-    def store(self, x):
+    def store(self, x, /):
         """Set the integer."""
         self._call("exchange", x)
 
     value = property(load, store, doc="The integer: load and store.")
 
-    def swap(self, x):
+    def swap(self, x, /):
         """Set the integer and return the old one."""
         return self._call("exchange", x)
 
-    def compare_and_swap(self, old, new):
+    def compare_and_swap(self, old, new, /):
         """Set the integer to new if it equals old; return whether it did."""
         if self._read_only:
             raise self._refusal()
         f = compare_exchange_8 if ctypes.sizeof(self._type) == 8 else compare_exchange_4
         return f(self._ref, ctypes.byref(self._type(old)), self._type(new), SEQ_CST, SEQ_CST)
 
-    def add(self, delta):
+    def add(self, delta, /):
         """Add delta and return the sum."""
         delta = operator.index(delta)  # before the number changes
         return self._type(self._call("fetch_add", delta) + delta).value
 
-    def and_(self, mask):
+    def and_(self, mask, /):
         """Clear the bits that mask does not have; return the old integer."""
         return self._call("fetch_and", mask)
 
-    def or_(self, mask):
+    def or_(self, mask, /):
         """Set the bits that mask has; return the old integer."""
         return self._call("fetch_or", mask)
 

@@ -4,6 +4,7 @@ import ast
 import glob
 import importlib.metadata
 import inspect
+import json
 import os
 import pathlib
 import re
@@ -45,7 +46,7 @@ class Wheels(unittest.TestCase):
             license = z.read(f"shm-{shm.__version__}.dist-info/licenses/LICENSE")
             record = z.read(f"shm-{shm.__version__}.dist-info/RECORD").decode()
         self.assertIn(f"\nVersion: {shm.__version__}\n", metadata)
-        self.assertTrue({"shm/__init__.py", "shm/__init__.pyi", "shm/py.typed", "shm/__main__.py"} <= names)
+        self.assertTrue({"shm/__init__.py", "shm/__init__.pyi", "shm/native.pyi", "shm/py.typed", "shm/__main__.py"} <= names)
         self.assertEqual({line.split(",")[0] for line in record.splitlines()}, names)
         with open(os.path.join(ROOT, "LICENSE"), "rb") as f:
             self.assertEqual(f.read(), license)
@@ -110,7 +111,62 @@ def public(names):
     return {n for n in names if not n.startswith("_")}
 
 
-@unittest.skipIf(shm.implementation == "native", "verbs in C do not tell their parameters")
+def told():
+    """Return what each public function, method and property says of itself: its parameters, and its docstring."""
+    found = {}
+    for name in shm.__all__:
+        x = getattr(shm, name)
+        if not inspect.isclass(x):
+            members = {name: x} if callable(x) else {}
+        elif not x.__module__.startswith("shm"):
+            members = {}
+        else:
+            members = {f"{name}.{m}": getattr(x, m) for m in public(dir(x)) if any(m in vars(c) for c in x.__mro__ if c.__module__.startswith("shm"))}
+            members[name] = None
+        for where, member in members.items():
+            if member is None:
+                found[where] = ["", x.__doc__]
+            elif callable(member):
+                of = inspect.signature(member)
+                # The parameters by which a method in C gets its object cannot be named.
+                found[where] = [[[p.name, p.name == "self" or int(p.kind), repr(p.default)] for p in of.parameters.values()], inspect.getdoc(member)]
+            elif isinstance(member, property) or inspect.isgetsetdescriptor(member):
+                found[where] = ["", inspect.getdoc(member)]
+    return found
+
+
+class Told(unittest.TestCase):
+    """What help() and editors show of the package."""
+
+    def test_docstrings(self):
+        self.assertEqual([name for name, (_, doc) in told().items() if not doc], [])
+        self.assertGreater(len(told()), 150)
+
+    @unittest.skipUnless(shm.implementation == "native", "there are no verbs in C")
+    def test_verbs_in_c(self):
+        """The verbs in C say what those in Python say, under the same names, and take the same arguments."""
+        code = "import json, tests.test_package as t; print(json.dumps(t.told()))"
+        out = subprocess.run(
+            [sys.executable, "-c", code], cwd=os.path.join(os.path.dirname(shm.__file__), ".."), capture_output=True, text=True,
+            env={**os.environ, "SHM_PURE": "1", "PYTHONPATH": ROOT},
+        )  # fmt: skip
+        self.assertEqual(out.returncode, 0, out.stderr)
+        theirs, ours = json.loads(out.stdout), told()
+        self.assertEqual(set(ours), set(theirs))
+        for name in ours:
+            self.assertEqual(ours[name], theirs[name], name)
+        with shm.anonymous() as seg, self.assertRaisesRegex(TypeError, r"^Value\.add\(\)"):
+            seg.value("v", "q").add(delta=1)
+
+    def test_positional(self):
+        """Arguments that the verbs in C do not take by their names have no names in the verbs in Python either."""
+        with shm.anonymous() as seg:
+            v = seg.value("v", "q")
+            for call in (lambda: v.add(delta=1), lambda: v.store(x=1), lambda: v.compare_and_swap(old=0, new=1), lambda: v.update(f=abs)):
+                self.assertRaises(TypeError, call)
+            self.assertEqual(v.value, 0)
+
+
 class Stubs(unittest.TestCase):
     """shm/__init__.pyi has the types. It says what the modules have, no less and no more."""
 
@@ -154,15 +210,20 @@ class Stubs(unittest.TestCase):
         return functions, attributes
 
     def compare(self, where, nodes, function):
-        """Compare parameters: names, which of them are keyword-only, and which have a default value."""
+        """Compare parameters: names, which of them are keyword-only or positional-only, and which have a default value."""
         parameters = list(inspect.signature(function).parameters.values())
-        have = [(p.name, p.kind == p.KEYWORD_ONLY, p.default is not p.empty) for p in parameters]
+        kinds = {inspect.Parameter.KEYWORD_ONLY: "keyword", inspect.Parameter.POSITIONAL_ONLY: "positional"}
+        have = [(p.name, kinds.get(p.kind, "") if p.name != "self" else "", p.default is not p.empty) for p in parameters]
         for node in nodes:
             a = node.args
             missing = [None] * (len(a.posonlyargs + a.args) - len(a.defaults))
-            stated = [(x.arg, False, d is not None) for x, d in zip(a.posonlyargs + a.args, [*missing, *a.defaults])]
-            stated += [(a.vararg.arg, False, False)] if a.vararg else []
-            stated += [(x.arg, True, d is not None) for x, d in zip(a.kwonlyargs, a.kw_defaults)]
+            only = [x.arg for x in a.posonlyargs if x.arg != "self"]
+            stated = [
+                (x.arg, "positional" if x.arg in only else "", d is not None)
+                for x, d in zip(a.posonlyargs + a.args, [*missing, *a.defaults])
+            ]
+            stated += [(a.vararg.arg, "", False)] if a.vararg else []
+            stated += [(x.arg, "keyword", d is not None) for x, d in zip(a.kwonlyargs, a.kw_defaults)]
             self.assertEqual([x[:2] for x in stated], [x[:2] for x in have], where)
             for mine, theirs in zip(stated, have):
                 if len(nodes) == 1:
@@ -196,10 +257,17 @@ class Stubs(unittest.TestCase):
                 self.assertRegex(inspect.getsource(sys.modules[cls.__module__]), rf"self\.{attribute}\b", f"{name}.{attribute}")
             for method in public(functions):
                 self.compare(f"{name}.{method}", functions[method], getattr(cls, method))
-                self.assertTrue(inspect.getdoc(getattr(cls, method)) or method in ("load", "store"), f"{name}.{method} has no docstring")
+                self.assertTrue(inspect.getdoc(getattr(cls, method)), f"{name}.{method} has no docstring")
                 checked += 1
             self.assertTrue(cls.__doc__, name)
         self.assertGreater(checked, 80)
+
+    def test_native(self):
+        """shm.native has a stub too, with what README.md names."""
+        with open(os.path.join(os.path.dirname(shm.__file__), "native.pyi"), encoding="utf-8") as f:
+            stated = {node.target.id for node in ast.parse(f.read()).body if isinstance(node, ast.AnnAssign)}
+        self.assertEqual(stated, {"implementation", "missing"})
+        self.assertEqual((shm.native.implementation, shm.native.missing is None), (shm.implementation, shm.implementation == "native"))
 
     def test_all_is_annotated(self):
         for node in ast.walk(self.tree):
@@ -215,7 +283,8 @@ class Checkers(unittest.TestCase):
 
     def files(self):
         here = os.path.dirname(__file__)
-        return [os.path.join(ROOT, "shm", "__init__.pyi"), os.path.join(here, "typed.py")]
+        stubs = [os.path.join(ROOT, "shm", name) for name in ("__init__.pyi", "native.pyi")]
+        return [*stubs, os.path.join(here, "typed.py")]
 
     def test_mypy(self):
         for python in (sys.executable, "/usr/bin/python3"):

@@ -75,6 +75,7 @@ def others(seg: shm.Segment) -> List[str]:
 
 def main() -> None:
     with shm.anonymous(max_size=1 << 20) as seg:
+        print(shm.implementation, shm.native.missing or "compiled")
         print(values(seg), asyncio.run(waits(seg)), len(others(seg)))
 
 

@@ -1,0 +1,2 @@
+implementation: str
+missing: str | None
