@@ -3116,8 +3116,10 @@ SHM_USE_ SHM_SLOW_ int shm_make(shm_segment *s, const char *name, const shm_type
 			if (t.count > SHM_BOUNDS_MAX_ || b == NULL || !(b[i] - b[i] < 1) || (i > 0 && !(b[i - 1] < b[i])))
 				return -EINVAL;
 		}
-	if (t.kind == SHM_MUTEX || t.format == NULL)
+	if (t.format == NULL)
 		t.format = "";
+	if (t.kind == SHM_MUTEX && *t.format != 0) /* a lock has no type */
+		return -EINVAL;
 	if (t.kind < SHM_SINGLE || t.kind > SHM_HISTOGRAM || t.kind == SHM_GROWTH_ || t.kind == SHM_INDEX_ || t.access < SHM_RAW || t.access > SHM_PUBLISHED ||
 	    t.hint > SHM_GAUGE || (t.kind == SHM_ARRAY && t.access != SHM_PUBLISHED && !shm_numeric_(t.format)))
 		return -EINVAL;
@@ -5421,7 +5423,7 @@ static inline size_t shm_utf8_of_(uint32_t r, char *to)
 /* Reads an escape after its backslash. Returns the bytes that it stands for, or 0. */
 static inline size_t shm_read_escape_(const char **p, char *to)
 {
-	static const char letters[] = "abfnrtv\\\"", plain[] = "\a\b\f\n\r\t\v\\\"";
+	static const char letters[] = "abfnrtv\\\"/", plain[] = "\a\b\f\n\r\t\v\\\"/";
 	const char *known = strchr(letters, **p);
 	uint32_t r = 0;
 	if (**p == 0)
@@ -5440,6 +5442,19 @@ static inline size_t shm_read_escape_(const char **p, char *to)
 		if (d < 0 || (octal && d > 7) || r > UINT32_MAX >> 4)
 			return 0;
 		r = r * (octal ? 8 : 16) + (uint32_t)d;
+	}
+	if (c == 'u' && r >> 10 == 0xd800 >> 10 && (*p)[0] == '\\' && (*p)[1] == 'u') { /* two surrogates are one character, as in JSON */
+		uint32_t low = 0;
+		*p += 2;
+		for (int i = 0; i < 4; i++, (*p)++) {
+			int d = shm_hex_(**p);
+			if (d < 0)
+				return 0;
+			low = low * 16 + (uint32_t)d;
+		}
+		if (low >> 10 != 0xdc00 >> 10)
+			return 0;
+		r = 0x10000 + ((r & 0x3ff) << 10) + (low & 0x3ff);
 	}
 	if (digits == 0 || (octal && r > 255) || (digits > 3 && (r > 0x10ffff || (r >= 0xd800 && r < 0xe000))))
 		return 0;

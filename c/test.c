@@ -1254,6 +1254,12 @@ static void texts_of_values(shm_segment *s)
 	type.access = SHM_LOCKED;
 	type.kind = SHM_MUTEX;
 	WANT(shm_make(s, "no", &type, &v) == -EINVAL);
+	type.init = NULL; /* and a lock has no type */
+	type.count = 0;
+	WANT(shm_make(s, "no", &type, &v) == -EINVAL);
+	type.count = 2;
+	WANT(shm_make(s, "no", &type, &v) == -EINVAL);
+	type.init = hello;
 	type.access = SHM_ATOMIC;
 	type.count = 0;
 	type.kind = SHM_COUNTER_KIND;

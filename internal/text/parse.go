@@ -208,7 +208,7 @@ func (p *parser) field(elem layout.Layout) (layout.Field, error) {
 	}
 	p.rest = rest
 	name = strings.TrimRight(name, " \t\r\n")
-	if plain, err := strconv.Unquote(name); err == nil {
+	if plain, n, err := literal(name); err == nil && n == len(name) {
 		for _, f := range elem.Fields {
 			if f.Name == plain {
 				return f, nil
@@ -246,15 +246,11 @@ func (p *parser) word() (word string) {
 // quoted reads a string literal into size bytes.
 func (p *parser) quoted(off, size int) error {
 	p.space()
-	literal, err := strconv.QuotedPrefix(p.rest)
+	text, n, err := literal(p.rest)
 	if err != nil {
 		return errs.Invalid("expected a string in quotes, found %q", p.rest)
 	}
-	p.rest = p.rest[len(literal):]
-	text, err := strconv.Unquote(literal)
-	if err != nil {
-		return errs.Invalid("%s is not a string literal", literal)
-	}
+	p.rest = p.rest[n:]
 	return p.put(off, size, text)
 }
 

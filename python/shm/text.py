@@ -224,7 +224,8 @@ _HEX_FLOAT = re.compile(r"[+-]?0[xX][0-9a-fA-F]*\.?[0-9a-fA-F]*[pP][+-]?[0-9]+")
 _NAN = re.compile(r"NaN\((0x[0-9a-f]+)\)")
 _COMPLEX = re.compile(r"(?P<re>[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf|nan))?(?P<im>[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf|nan)?)i", re.IGNORECASE)
 _BOOLS = {**dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True), **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False)}
-_UNESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, '"': 34}
+_UNESCAPES = {"/": 47, "a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, '"': 34}
+_LOW = re.compile(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _NUMBERED = {"x": 2, "u": 4, "U": 8}
 
 
@@ -397,6 +398,10 @@ class _Reader:
                     if len(digits) != _NUMBERED[c] or not (digits.isascii() and digits.isalnum()):
                         raise IndexError
                     n = int(digits, 16)
+                    low = _LOW.match(s, i + 6) if c == "u" and n >> 10 == 0xD800 >> 10 else None
+                    if low is not None:  # two surrogates are one character, as in JSON
+                        n = 0x10000 + ((n & 0x3FF) << 10) + (int(low.group(1), 16) & 0x3FF)
+                        i += len(low.group(0))
                     out += bytes([n]) if c == "x" else chr(n).encode()
                     i += 2 + len(digits)
                 else:

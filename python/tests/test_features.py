@@ -3,6 +3,7 @@
 import collections.abc
 import ctypes
 import importlib
+import json
 import math
 import os
 import pathlib
@@ -821,6 +822,8 @@ class Texts(Case):
             ("array", "[1: 7]", [1, 7, 3]), ("point", '{ n : 8 , "tag": "x" }', {"x": 1.5, "n": 8, "tag": b"x"}),
             ("point", "{}", {"x": 1.5, "n": 8, "tag": b"x"}), ("table", "[0: {x: 1e3}]", None), ("grid", "[0: [1: -1]]", [[0, -1], [7, 0]]),
             ("string", "plain text", b"plain text"), ("string", '"\\u00e9\\x41\\t\\101"', "é".encode() + b"A\tA"), ("string", "`a\\`", b"a\\"),
+            ("string", json.dumps("\U0001f600/").replace("/", "\\/"), "\U0001f600/".encode()), ("string", '"\\uD83D\\uDE00x"', "\U0001f600x".encode()),
+            ("point", json.dumps({"tag": "\U0001f600"}), {"x": 1.5, "n": 8, "tag": "\U0001f600".encode()}), ("point", '{tag: "x"}', None),
             ("q", " 0x1f ", 31), ("q", "+0b11", 3), ("q", "007", 7), ("bool", "False", False), ("d", "-inf", -math.inf),
             ("c64", "3i", 3j), ("c64", "complex(3, -4)", 3 - 4j), ("c128", "(1e2-0.5i)", 100 - 0.5j), ("c128", "-i", -1j),
             ("atomics", "[5, 6, 7]", [5, 6, 7]), ("raw", "[0: 1, 2: 3]", [1, 2, 3]), ("f", "0x1p-2", 0.25),
@@ -841,7 +844,10 @@ class Texts(Case):
             ("array", "[1: 1, 1: 2]", "twice"), ("array", "[1: 1, 2]", "index and a colon"), ("array", "1", r"expected \["),
             ("array", "[99999999999999999999: 1]", "none with index"), ("point", "{x: 1, x: 1}", "twice"), ("point", "{y: 1}", "'y'"),
             ("point", "{x: 1, n: 1.5}", "n: "), ("point", "{x: 1", "expected ,"), ("point", '{tag: abc}', "quotes"),
-            ("point", '{n: 5, tag: "toolong"}', "tag: 7 bytes"), ("string", "a\0", "NUL"), ("string", '"open', "quotes"),
+            ("point", '{n: 5, tag: "toolong"}', "tag: 7 bytes"), ("string", "a\0", "NUL"),
+            *(("string", f'"{x}"', "quotes") for x in (r"\ud83d", r"\ude00\ud83d", r"\ud83d\u0041", r"\ud83d\ude0", r"\ud83d\Ude00")),
+            ("string", "\ud800", "lone surrogate"), ("string", "`\ud800`", "lone surrogate"), ("point", "{tag: `\ud800`}", "tag: .*lone surrogate"),
+            ("string", '"open', "quotes"),
             ("string", "x" * 17, "17 bytes"), ("table", '[{x: 1}, {n: q}]', r"\[1\].n"),
         ):  # fmt: skip
             before = seg.entry(name).text()

@@ -187,7 +187,8 @@ func TestCTexts(t *testing.T) {
 		both(t, s, p, "bytes", text)
 	}
 	for _, text := range []string{
-		"{}", "{name: \"x\"}", "{name: x}", "{name: `r\"aw`}", "{name: \"\\x41\\101\\u00e9\"}", "{name: \"toolong\"}", "{name: \"\\000\"}", "{Grid: [[1,2],[3,4]]}", "{Grid: [1: [0: 5]]}",
+		"{}", "{name: \"x\"}", "{name: x}", "{name: `r\"aw`}", "{name: \"\\x41\\101\\u00e9\"}", "{name: \"\\ud83d\\uDE00\"}", "{name: \"a\\/b\"}", "{name: \"\\ud83d\"}", "{name: \"\\ude00\"}", "{name: \"\\ud83d\\u0041\"}", "{name: \"\\ud83d\\ude0\"}",
+		"{name: \"toolong\"}", "{name: \"\\000\"}", "{Grid: [[1,2],[3,4]]}", "{Grid: [1: [0: 5]]}",
 		"{Grid: [[1,2],[3]]}", "{Flag: true, Last: 3}", "{Flag: maybe}", "{Last: -1}", "{Last: 1, Last: 2}", "{\"Last\": 5}", "{Inner: [0: {A: 3, B: (1-2i)}]}", "{Inner: [0: {A: 40000}]}",
 		"{words: [\"ab\", \"c\"]}", "{Flag: T, Last: 7}", "{Flag: 1}", "{Flag: FALSE}", "{Grid: [0: [1e50, 1]]}", "{Grid: [0: [1e-50, inf]]}", "{Grid: [0: [nan, -Infinity]]}", "{Grid: [0: [1.5.5, 1]]}",
 		"{Inner: [1: {B: 3}]}", "{Inner: [1: {B: 2i}]}", "{Inner: [1: {B: 1e3-2.5e-3i}]}", "{Last 1}", "{Last:1,}", "{,}", "{Last:1} ", "{nothing: 1}",
