@@ -84,18 +84,18 @@ func (s *Segment) Entries() iter.Seq[Entry] {
 	}
 }
 
-// Check reads the descriptions of all values, and returns what is wrong with the first
-// damaged one. Entries ends before it. The error wraps ErrFormat, ErrClosed or
-// ErrForeign.
+// Check reads the descriptions of all values and the index of their names, and returns
+// what is wrong with the first damaged description, or with the index. Entries ends before
+// a damaged description. It needs no index, and Lookup of a name that a damaged index does
+// not have returns false. Processes may add values meanwhile. The error wraps ErrFormat,
+// ErrClosed or ErrForeign.
 func (s *Segment) Check() error {
 	m, err := s.namedMapping()
 	if err != nil {
 		return err
 	}
-	for _, err := range m.dir.All(s.file) {
-		if err != nil {
-			return errs.Path("check", m.region.Path, s.closedError(err))
-		}
+	if err := m.dir.CheckAll(s.file); err != nil {
+		return errs.Path("check", m.region.Path, s.closedError(err))
 	}
 	return nil
 }

@@ -9,7 +9,8 @@
 // killpoint. From below to above: table.go has the slots of an index, directory.go
 // reads records, index.go finds them by the index, find.go finds and lists values.
 // append.go appends records, enter.go enters them in the index, repair.go puts a file
-// in order that outlived its system, add.go adds values, ask.go answers who may only read.
+// in order that outlived its system, sound.go checks all of it, add.go adds values, ask.go answers
+// who may only read.
 //
 // Invariants:
 //   - A record never changes. If a struct grows, a new record has its name.

@@ -64,8 +64,24 @@ func killedAt(t *testing.T, point killpoint.Point, after int) bool {
 	if err != nil && !killed {
 		t.Fatalf("after %d passes: victim: %v", after, err)
 	}
-	inOrder(t, fmt.Sprintf("after %d passes", after), path)
+	where := fmt.Sprintf("after %d passes", after)
+	checksBeforeRepair(t, where, path)
+	inOrder(t, where, path)
 	return killed
+}
+
+// checksBeforeRepair checks that a process which reads takes what a killed process has left
+// for no damage, unless no process has repaired the file yet: then the index lacks a name.
+func checksBeforeRepair(t *testing.T, where, path string) {
+	t.Helper()
+	s, err := shm.Open(path, &shm.Options{ReadOnly: true})
+	if err != nil {
+		return // the sizes in the header do not fit each other before a process has attached for writing
+	}
+	defer s.Close()
+	if err := s.Check(); err != nil && !strings.Contains(err.Error(), "makes the index anew") {
+		t.Errorf("%s: %v", where, err)
+	}
 }
 
 // pastBoot makes a file look as an earlier boot of the system, and a process that
@@ -224,6 +240,9 @@ func inOrder(t *testing.T, where, path string) {
 		if !listed[name] {
 			fail("%q is not listed", name)
 		}
+	}
+	if err := s.Check(); err != nil {
+		fail("%v", err)
 	}
 	fresh, err := shm.NewRawArray[byte](s, "fresh", 4096)
 	if err != nil {
