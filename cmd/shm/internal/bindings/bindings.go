@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"example.org/shm"
 	"example.org/shm/c"
@@ -103,7 +104,7 @@ func (r *Result) compare(entries []shm.Entry, old []content, answers []answer) {
 			continue
 		}
 		for field, want := range fieldsOf(e) {
-			if got, said := a.Fields[field]; said && fmt.Sprint(got) != fmt.Sprint(want) {
+			if got, said := a.Fields[field]; said && shown(got) != shown(want) {
 				r.Different = append(r.Different, Difference{e.Name, fmt.Sprintf("its %s is %v, and %s says %v", field, want, r.Language, got)})
 			}
 		}
@@ -120,6 +121,17 @@ func (r *Result) compare(entries []shm.Entry, old []content, answers []answer) {
 			r.Different = append(r.Different, Difference{e.Name, fmt.Sprintf("its bytes are %s, and %s reads %s", short(now.bytes), r.Language, short(a.Contents))})
 		}
 	}
+}
+
+// shown returns what is to be compared of a field. A unit, a help text and a program may be
+// any bytes. What is not UTF-8 has other numbers of replacement characters in each language.
+func shown(field any) string {
+	const replacement = string(utf8.RuneError)
+	text := strings.ToValidUTF8(fmt.Sprint(field), replacement)
+	for before := ""; before != text; {
+		before, text = text, strings.ReplaceAll(text, replacement+replacement, replacement)
+	}
+	return text
 }
 
 // short returns bytes in hexadecimal, the first ones if there are many.

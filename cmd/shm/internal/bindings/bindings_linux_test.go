@@ -88,6 +88,99 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// numbers are values that change as a whole and are one number. Python loads them as
+// its own numbers.
+type numbers struct {
+	Twelve   shm.Struct[uint64]     `shm:"twelve,unit=m"`
+	Large    shm.Struct[uint64]     `shm:"large"`
+	Negative shm.Struct[int16]      `shm:"negative"`
+	Single   shm.Struct[float32]    `shm:"single"`
+	Double   shm.Struct[float64]    `shm:"double"`
+	Complex  shm.Struct[complex64]  `shm:"complex"`
+	Wide     shm.Struct[complex128] `shm:"wide"`
+	Bool     shm.Struct[bool]       `shm:"bool"`
+	Array    shm.Struct[[3]int32]   `shm:"array"`
+	Rows     shm.Table[int64]       `shm:"rows,len=2"`
+	Waves    shm.Table[complex128]  `shm:"waves,len=2"`
+}
+
+// TestCompareNumbers compares numbers that change as a whole, texts that are not UTF-8, and
+// characters that are an array and no C string.
+func TestCompareNumbers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "segment")
+	s, err := shm.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var b numbers
+	if err := shm.Bind(s, &b); err != nil {
+		t.Fatal(err)
+	}
+	b.Twelve.Store(12)
+	b.Large.Store(1 << 45)
+	b.Negative.Store(-3)
+	b.Single.Store(1.5)
+	b.Double.Store(-0.1)
+	b.Complex.Store(complex(1, -2))
+	b.Wide.Store(complex(0.1, -2))
+	b.Bool.Store(true)
+	b.Array.Store([3]int32{1, -2, 3})
+	b.Rows.Row(1).Store(-7)
+	b.Waves.Row(0).Store(complex(-1, 0.3))
+	for _, d := range []shm.Description{
+		// Python replaces three bytes that are no character by one to three replacement characters.
+		{Name: "texts", Type: "RawValue", Layout: layoutOf[int32](t).Format, Unit: "\xf0\x9f\x92 \xff\xfe", Help: "\xff\xfeé\ufffd\xe2\x82"},
+		{Name: "characters", Type: "RawArray", Layout: strings.Replace(layoutOf[int32](t).Format, "i", "c", 1), Len: 8},
+	} {
+		if _, err := s.Make(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e, ok := s.Lookup("characters"); !ok || kindOf(e) != 2 {
+		t.Errorf("the array of characters is a %s", e.Type())
+	}
+	for _, r := range Compare(t.Context(), s, path) {
+		t.Run(r.Language, func(t *testing.T) {
+			if r.Skipped != "" {
+				t.Skip(r.Skipped)
+			}
+			if r.Values != 13 || r.Contents != 13 || len(r.Different) > 0 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// layoutOf returns the layout of a type that can be shared.
+func layoutOf[T any](t *testing.T) shm.Layout {
+	t.Helper()
+	l, err := shm.LayoutOf[T]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// TestShown brings texts together that differ in replacement characters alone.
+func TestShown(t *testing.T) {
+	for _, same := range [][2]any{
+		{"a\xff\xfeb", "a\ufffd\ufffdb"},
+		{"\xe2\x82", "\ufffd"},
+		{"\xf0\x9f\x92", "\ufffd\ufffd\ufffd"},
+		{7, "7"},
+	} {
+		if shown(same[0]) != shown(same[1]) {
+			t.Errorf("%q is shown as %q, and %q as %q", same[0], shown(same[0]), same[1], shown(same[1]))
+		}
+	}
+	for _, other := range [][2]any{{"a\xff", "a"}, {"a", "b"}, {"a\xffb\xff", "a\xffb"}} {
+		if shown(other[0]) == shown(other[1]) {
+			t.Errorf("%q and %q are both shown as %q", other[0], other[1], shown(other[0]))
+		}
+	}
+}
+
 // TestCompareFindsDifferences gives answers that are not those of Go.
 func TestCompareFindsDifferences(t *testing.T) {
 	s, err := shm.Anonymous(nil)

@@ -13,6 +13,15 @@ sys.path.insert(0, sys.argv[1])
 import shm  # noqa: E402
 
 
+def encoded(v, format, size):
+    """Return the bytes of a number, of characters, or of an object of ctypes."""
+    if isinstance(v, complex):
+        return struct.pack("=2" + format[-1], v.real, v.imag)
+    if isinstance(v, (int, float)):  # a bool is an int
+        return struct.pack("=" + format[-1], v)
+    return bytes(v).ljust(size, b"\0")  # characters end before the first NUL
+
+
 def contents(seg, e):
     """Return the bytes of a value, or None if it has none that can be compared."""
     v = seg[e.name]
@@ -20,7 +29,7 @@ def contents(seg, e):
     if kind in ("mutex", "mutexes", "ring"):
         return None
     if kind in ("counter", "gauge"):
-        return struct.pack("=" + e.format[-1], v.load())
+        return encoded(v.load(), e.format, e.size)
     if kind == "histogram":
         bounds, counts, total = v.load()
         return struct.pack(f"={len(bounds)}d{len(counts)}Qd", *bounds, *counts, total)
@@ -30,11 +39,11 @@ def contents(seg, e):
         n = e.size // e.length
         return b"".join(x.to_bytes(n, sys.byteorder, signed=e.format[-1] in "iq") for x in v[:])
     if kind == "struct":
-        return bytes(v.load())
+        return encoded(v.load(), e.format, e.size)
     if kind == "string":
         return v.load().ljust(e.length, b"\0")
     if kind == "table":
-        return b"".join(bytes(v[i].load()) for i in range(e.length))
+        return b"".join(encoded(v[i].load(), e.format, e.size // e.length) for i in range(e.length))
     if kind in ("value", "array"):
         return bytes(v.get_obj())
     return bytes(v)  # raw: an object of ctypes
