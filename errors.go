@@ -88,9 +88,9 @@ func handleType(kind format.Kind, a Access, l layout.Layout, long bool) string {
 		name = "Gauge"
 	case kind == format.KindArray && a == AccessPublished:
 		name = "Table"
-	case l.IsText() && long && a == AccessRaw:
+	case (kind == format.KindChars || kind == 0 && l.IsText() && long) && a == AccessRaw:
 		return "CharArray"
-	case l.IsText() && long && a == AccessPublished:
+	case (kind == format.KindChars || kind == 0 && l.IsText() && long) && a == AccessPublished:
 		return "String"
 	case a == AccessAtomic && long:
 		name = "AtomicArray"

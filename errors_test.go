@@ -111,6 +111,24 @@ func TestLayoutError(t *testing.T) {
 	}
 }
 
+// Characters are a C string only if the directory says so. Another program may make an
+// array of them.
+func TestArrayOfCharacters(t *testing.T) {
+	s := shmtest.Opened(shm.Anonymous(nil))(t)
+	order := map[bool]string{true: "<", false: ">"}[binary.NativeEndian.Uint16([]byte{1, 0}) == 1]
+	e := shmtest.Must(s.Make(shm.Description{Name: "id", Type: "RawArray", Layout: order + "c", Len: 8}))(t)
+	if d := shmtest.Must(e.Description())(t); e.Type() != "RawArray[char]" || d.Type != "RawArray" {
+		t.Errorf("it is a %s, and described as a %s", e.Type(), d.Type)
+	}
+	if _, err := shm.NewCharArray(s, "id", 8); err == nil || !strings.Contains(err.Error(), "is a RawArray[char] of 8 elements") || !strings.Contains(err.Error(), "wanted a CharArray of 8 bytes") {
+		t.Errorf("as a C string: %v", err)
+	}
+	shmtest.Must(shm.NewCharArray(s, "text", 8))(t)
+	if e, _ := s.Lookup("text"); e.Type() != "CharArray" {
+		t.Errorf("a C string is a %s", e.Type())
+	}
+}
+
 // An error says what to do, and its text has the prefix once.
 func TestErrorsAdvise(t *testing.T) {
 	s := shmtest.Opened(shm.Anonymous(nil))(t)

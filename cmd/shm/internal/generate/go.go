@@ -45,6 +45,8 @@ func goSource(segment string, values []named) (string, error) {
 		case name == "Mutex":
 			t = "*shm.Mutex"
 		case name == "CharArray", name == "String", name == "Histogram", v.t == nil:
+		case v.t.code == "c" && len(v.t.dims) == 0:
+			return "", fmt.Errorf("%w: value %s has single characters, which Go does not have", fs.ErrInvalid, form.Name(v.Name))
 		default:
 			t += "[" + w.typ(v.t, v.Name) + "]"
 			if v.Hint == "duration" && strings.HasSuffix(t, "[int64]") {

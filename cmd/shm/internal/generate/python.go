@@ -42,6 +42,9 @@ func pythonSource(segment string, values []named) string {
 		}
 		attribute, method := attributes.name(v.Name), pythonMethods[handle(v)]
 		args := []string{pythonString(v.Name)}
+		if method == "raw_array" && v.t.code == "c" && len(v.t.dims) == 0 {
+			method = "" // raw_array makes a C string of characters
+		}
 		switch method {
 		case "":
 			fmt.Fprintf(&b, "        self.%s = seg[%s]  # %s\n", attribute, args[0], comment(v.Type()))
