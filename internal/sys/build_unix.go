@@ -12,13 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// build gives an empty file its attributes, its mode, its space and its header, and
-// has them written to disk.
+// build gives an empty file its attributes, its group, its mode, its space and its header,
+// and has them written to disk.
 func build(f *os.File, path string, mode fs.FileMode, header []byte, size int64) error {
 	if err := suits(f, path); err != nil {
 		return err
 	}
 	keepInPlace(f)
+	if err := setGroup(f, path, mode); err != nil {
+		return err
+	}
 	if err := setMode(f, path, mode); err != nil {
 		return err
 	}

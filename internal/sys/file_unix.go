@@ -45,7 +45,7 @@ func OpenExisting(path string, readOnly bool) (*os.File, error) {
 		return os.NewFile(uintptr(fd), path), nil
 	case linkErrno:
 		return nil, errs.Path("open", path, fmt.Errorf("%w: a symbolic link", errs.Insecure))
-	case unix.EISDIR, unix.ENXIO, unix.ENODEV:
+	case unix.EISDIR, unix.ENXIO, unix.ENODEV, unix.EOPNOTSUPP: // the last for sockets, on macOS and FreeBSD
 		return nil, errs.Path("open", path, fmt.Errorf("%w: not a regular file (%w)", errs.Insecure, err))
 	}
 	return nil, errs.Path("open", path, err)

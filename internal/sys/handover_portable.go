@@ -3,6 +3,8 @@
 package sys
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,8 +17,9 @@ import (
 
 // Send puts a descriptor of f, and one of its lease file, into a new socket, for a process
 // that this one starts, and returns the end of the socket from which Receive takes them.
-// They wait there until then, or until that end is closed everywhere. No other descriptor
-// of the socket exists. The error is an *fs.PathError. It never blocks.
+// The bytes beside them say which file it is. They wait there until then, or until that end is
+// closed everywhere. No other descriptor of the socket exists. The error is an *fs.PathError.
+// It never blocks.
 func Send(f *os.File) (*os.File, error) {
 	st, err := stat(f, f.Name())
 	if err != nil {
@@ -44,7 +47,7 @@ func Send(f *os.File) (*os.File, error) {
 	end := os.NewFile(uintptr(ends[0]), f.Name())
 	err = withDescriptor(f, func(fd int) error {
 		return withDescriptor(p.file, func(lease int) error {
-			return unix.Sendmsg(ends[1], []byte{0}, unix.UnixRights(fd, lease), nil, unix.MSG_DONTWAIT)
+			return unix.Sendmsg(ends[1], handoverText(keyOf(&st)), unix.UnixRights(fd, lease), nil, unix.MSG_DONTWAIT)
 		})
 	})
 	if failed := unix.Close(ends[1]); err == nil {
@@ -56,35 +59,77 @@ func Send(f *os.File) (*os.File, error) {
 	return end, nil
 }
 
+// handoverText is what Send sends beside the descriptors of the file of a key.
+func handoverText(key Key) []byte {
+	b := binary.NativeEndian.AppendUint64([]byte("SHMHANDS"), key.Dev)
+	return binary.NativeEndian.AppendUint64(b, key.Ino)
+}
+
 // Receive takes from a socket the descriptors that Send has put there, under the name
 // path, and closes the socket, which has the number fd. It is for a process to which
 // its parent has passed the socket. No child inherits the descriptors.
 //
-// If anything but a descriptor for reading and writing of the regular file of the key
-// waits there, Receive leaves everything as it is: the number may be another file's by
-// now. The error wraps fs.ErrNotExist then. It is not an *fs.PathError. It never
-// blocks.
+// If anything but what Send has sent for the key waits there, Receive leaves everything as
+// it is: the number may be another file's by now. The error wraps fs.ErrNotExist then. It is
+// not an *fs.PathError. It never blocks.
 func Receive(fd int, key Key, path string) (*os.File, error) {
-	peeked, lease, err := receive(fd, key, unix.MSG_PEEK)
+	// The bytes decide. With MSG_PEEK some systems return numbers that are no descriptors
+	// of this process: 0 on macOS, and addresses of the kernel on FreeBSD.
+	text := handoverText(key)
+	var n int
+	got := make([]byte, len(text)+1)
+	err := retry(func() (err error) {
+		n, _, _, _, err = unix.Recvmsg(fd, got, nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return err
+	})
+	if err != nil || !bytes.Equal(got[:n], text) {
+		return nil, errors.Join(fmt.Errorf("%w: in descriptor %d wait no descriptors of the segment", fs.ErrNotExist, fd), err)
+	}
+	room, standard, err := roomForTwo(fd)
+	defer closeAll(standard)
+	closeAll(room)
 	if err != nil {
 		return nil, err
 	}
-	// Their numbers are free for the next: ones that cannot be had then would be lost. No
-	// process has locks in a file that it has just received, unless it is open already.
-	_ = unix.Close(peeked)
-	p := adoptPlace(lease, path)
-	own, again, err := receive(fd, key, 0)
+	own, lease, err := receive(fd, key, len(text))
 	if err != nil { // another process that has the socket was faster
 		return nil, err
 	}
 	_ = unix.Close(fd) // It is the socket, and what it was for is done.
-	places.Lock()
-	defer places.Unlock()
-	kept = append(kept, os.NewFile(uintptr(again), "lease file")) // a close would drop the locks
-	if p != nil {
+	if p := adoptPlace(lease, path); p != nil {
+		places.Lock()
 		places.of[key] = p
+		places.Unlock()
 	}
 	return os.NewFile(uintptr(own), path), nil
+}
+
+// roomForTwo returns two duplicates of a descriptor, to be closed before two others come:
+// ones that cannot be had when a message is taken are lost. It also returns descriptors that
+// take the free numbers below 3 until then, for the reason that beyondStandard has.
+func roomForTwo(fd int) (room, standard []int, err error) {
+	for len(room) < 2 {
+		var one int
+		err = retry(func() (err error) {
+			one, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+			return err
+		})
+		if err != nil {
+			return room, standard, err
+		}
+		if one < 3 {
+			standard = append(standard, one)
+		} else {
+			room = append(room, one)
+		}
+	}
+	return room, standard, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd) // They are duplicates, or nothing was done with them.
+	}
 }
 
 // adoptPlace keeps a received lease file.
@@ -104,17 +149,18 @@ func adoptPlace(fd int, path string) *place {
 	return p
 }
 
-// receive returns descriptors of the file of the key and of a lease file, which wait in a
-// socket. With MSG_PEEK the message stays there.
-func receive(socket int, key Key, flags int) (fd, lease int, err error) {
-	var text [2]byte // a message of Send has one
+// receive takes a message of so many bytes from a socket, and returns the descriptors that
+// came with it: of the file of the key, and of a lease file.
+func receive(socket int, key Key, size int) (fd, lease int, err error) {
+	text := make([]byte, size)
 	rights := make([]byte, unix.CmsgSpace(3*4))
-	var n, length, got int
+	var n, got int
 	fds := []int{}
 	err = retry(func() error {
 		syscall.ForkLock.RLock()
 		defer syscall.ForkLock.RUnlock()
-		n, length, got, _, err = unix.Recvmsg(socket, text[:], rights, flags|unix.MSG_DONTWAIT)
+		var length int
+		n, length, got, _, err = unix.Recvmsg(socket, text, rights, unix.MSG_DONTWAIT)
 		if err != nil {
 			return err
 		}
@@ -122,29 +168,17 @@ func receive(socket int, key Key, flags int) (fd, lease int, err error) {
 		for _, fd := range fds {
 			unix.CloseOnExec(fd)
 		}
-		if n == 1 && len(fds) < 2 && got&unix.MSG_CTRUNC != 0 {
-			for _, fd := range fds {
-				_ = unix.Close(fd)
-			}
-			fds = nil
-			return unix.EMFILE // The system does not say why it kept a descriptor.
-		}
 		return nil
 	})
-	if OutOfDescriptors(err) {
-		return 0, 0, err
-	}
 	var st unix.Stat_t
-	if err == nil && n == 1 && len(fds) == 2 && got&unix.MSG_CTRUNC == 0 && unix.Fstat(fds[0], &st) == nil {
+	if err == nil && n == size && len(fds) == 2 && got&unix.MSG_CTRUNC == 0 && unix.Fstat(fds[0], &st) == nil {
 		mode, err := unix.FcntlInt(uintptr(fds[0]), unix.F_GETFL, 0)
 		if err == nil && mode&unix.O_ACCMODE == unix.O_RDWR && keyOf(&st) == key && st.Mode&unix.S_IFMT == unix.S_IFREG {
 			return fds[0], fds[1], nil
 		}
 	}
-	for _, fd := range fds {
-		_ = unix.Close(fd)
-	}
-	return 0, 0, errors.Join(fmt.Errorf("%w: in descriptor %d wait no descriptors of the segment", fs.ErrNotExist, socket), err)
+	closeAll(fds)
+	return 0, 0, errors.Join(fmt.Errorf("%w: with the message in descriptor %d came no descriptors of the segment", fs.ErrNotExist, socket), err)
 }
 
 // descriptorsIn returns the descriptors that came with a message.

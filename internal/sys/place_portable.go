@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 
 	"example.org/shm/internal/errs"
@@ -131,16 +132,10 @@ func openPlace(path string, uid, gid int, mode fs.FileMode) (*place, error) {
 			return p, nil
 		}
 	}
-	writes := true
-	f, err := OpenExisting(path, false)
-	if errors.Is(err, fs.ErrPermission) {
-		writes = false
-		f, err = OpenExisting(path, true)
-	}
+	f, writes, err := openLeases(path)
 	if err != nil {
 		return nil, err
 	}
-	// From here on f must not be closed if it is a file in which this process has locks.
 	st, err := stat(f, path)
 	if err == nil {
 		if int(st.Uid) != uid && st.Uid != 0 || fs.FileMode(st.Mode)&0o666&^mode != 0 {
@@ -153,16 +148,34 @@ func openPlace(path string, uid, gid int, mode fs.FileMode) (*place, error) {
 	return keepPlace(f, path, gid, mode, writes)
 }
 
+// openLeases opens a lease file, for reading only if this process may not write to it. Only
+// closeUnknown may close what it returns: this process may have locks in the file.
+func openLeases(path string) (f *os.File, writes bool, err error) {
+	f, err = OpenExisting(path, false)
+	if err == nil || !errors.Is(err, fs.ErrPermission) {
+		return f, true, err
+	}
+	f, err = OpenExisting(path, true)
+	return f, false, err
+}
+
 // closeUnknown is CloseAfter, unless f is a lease file of this process.
 func closeUnknown(f *os.File, err error) error {
-	if st, failed := stat(f, f.Name()); failed == nil {
-		for _, p := range places.byNumber {
-			if p.key == keyOf(&st) {
-				return err // the descriptor stays, in place of the leases
-			}
-		}
+	if st, failed := stat(f, f.Name()); failed == nil && isPlace(keyOf(&st)) {
+		kept = append(kept, f)
+		return err
 	}
 	return CloseAfter(f, err)
+}
+
+// isPlace reports whether this process has a lease file open. places is locked.
+func isPlace(key Key) bool {
+	for _, p := range places.byNumber {
+		if p.key == key && p.alive() == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // keepPlace keeps an open lease file. places is locked.
@@ -236,8 +249,16 @@ func Settle(f *os.File, path string, number uint64, vacant bool) (uint64, error)
 	mode := leaseMode(fs.FileMode(st.Mode))
 	uid, gid := int(st.Uid), int(st.Gid)
 	p, err := openPlace(leasePath(uid, gid, mode), uid, gid, mode)
-	if (err != nil && errors.Is(err, fs.ErrNotExist) || err == nil && p.number != number) && !vacant {
-		return 0, errs.Path("open", path, fmt.Errorf("%w: its lease file %s was removed, so this process cannot know who uses the segment: end the processes that do (fuser lists them), and remove the segment", errs.Version, leasePath(uid, gid, mode)))
+	if (err != nil || p.number != number) && !vacant {
+		// The segment may have had another mode or group when it was made.
+		if found := findPlace(uid, number); found != nil {
+			p, err = found, nil
+		} else if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return 0, errs.Path("open", path, fmt.Errorf("%w: this process finds no lease file %s.shm-leases-%d-… with the segment's number, so it cannot know who uses the segment: the file was removed, or the segment had another mode, group or owner when it was made, and this process may not read the lease file of these: end the processes that use the segment (fuser lists them), and remove it", errs.Version, sharedDir, uid))
+		}
+	}
+	if err == nil && !p.writes && mode&^p.mode&0o222 != 0 && writable(f) {
+		return 0, errs.Path("open", path, fmt.Errorf("its lease file %s lets fewer users write than its mode %#o, because the segment had another mode when it was made: attach with Options.ReadOnly, or remove the segment and make it anew with the Options.Mode that you want: %w", p.path, mode, fs.ErrPermission))
 	}
 	if err != nil && errors.Is(err, fs.ErrNotExist) {
 		p, err = ownPlace(uid, gid, mode)
@@ -247,6 +268,44 @@ func Settle(f *os.File, path string, number uint64, vacant bool) (uint64, error)
 	}
 	places.of[keyOf(&st)] = p
 	return p.number, nil
+}
+
+// findPlace looks for the lease file of a user that has a number, whatever mode and group its
+// name says. It returns nil if this process can read none. places is locked.
+func findPlace(uid int, number uint64) *place {
+	prefix := fmt.Sprintf(".shm-leases-%d-", uid)
+	entries, _ := os.ReadDir(sharedDir) // A directory that cannot be read has none that could be told.
+	for _, e := range entries {
+		path := sharedDir + e.Name()
+		var st unix.Stat_t
+		if !strings.HasPrefix(e.Name(), prefix) || retry(func() error { return unix.Lstat(path, &st) }) != nil || isPlace(keyOf(&st)) {
+			continue // This process knows the numbers of the files that it has open.
+		}
+		f, writes, err := openLeases(path)
+		if err != nil {
+			continue
+		}
+		if st, err = stat(f, path); err == nil && (int(st.Uid) == uid || st.Uid == 0) {
+			if have, err := placeNumber(f, path); err == nil && have == number {
+				if p, err := keepPlace(f, path, int(st.Gid), fs.FileMode(st.Mode)&0o666, writes); err == nil {
+					return p
+				}
+				continue
+			}
+		}
+		_ = closeUnknown(f, nil) // nothing was written
+	}
+	return nil
+}
+
+// writable reports whether a descriptor permits writing.
+func writable(f *os.File) bool {
+	flags := 0
+	err := withDescriptor(f, func(fd int) (err error) {
+		flags, err = unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		return err
+	})
+	return err == nil && flags&unix.O_ACCMODE != unix.O_RDONLY
 }
 
 // Unsettle forgets what Settle was told of a file. Nothing in this process uses the file

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -147,6 +148,13 @@ func TestTrust(t *testing.T) {
 			t.Errorf("a directory is a file: %v", err)
 		}
 		_ = f.Close()
+	}
+	socket := filepath.Join(shmtest.SharedDir(), shmtest.Name(t)+"s")
+	if l, err := net.Listen("unix", socket); err == nil {
+		if f, err := sys.OpenExisting(socket, false); sys.Backend != "windows" && !errors.Is(err, errs.Insecure) {
+			t.Errorf("a socket is a file: %v, %v", f, err)
+		}
+		_ = l.Close()
 	}
 	if err := os.Chmod(s.path, 0o622); err == nil {
 		if st, err := os.Stat(s.path); err == nil && st.Mode().Perm() == 0o622 {
