@@ -17,6 +17,9 @@ func lockCreation(f *os.File) (bool, error) { return TryLock(f, creationByte) }
 
 func unlockCreation(f *os.File) { Unlock(f, creationByte) }
 
+// isTemporary reports whether a name is a temporary one that begins with a prefix.
+func isTemporary(name, prefix string) bool { return isBeside(name, prefix, newSuffix) }
+
 // renameExclusive gives a file another name, and fails if that exists.
 func renameExclusive(from, to string) error {
 	return attempt(callRenameat2, func() error {

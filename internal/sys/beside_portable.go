@@ -4,6 +4,7 @@ package sys
 
 import (
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,14 @@ func lockCreation(f *os.File) (bool, error) {
 
 func unlockCreation(f *os.File) {
 	_ = withDescriptor(f, func(fd int) error { return unix.Flock(fd, unix.LOCK_UN) })
+}
+
+// isTemporary reports whether a name is a temporary one that begins with a prefix, in any
+// case: to the filesystems of macOS Board and board are one name. Callers still ask which
+// file it leads to.
+func isTemporary(name, prefix string) bool {
+	at := len(name) - len(newSuffix) - 8
+	return at >= 0 && strings.EqualFold(name[:at], prefix) && isBeside(name[at:], "", newSuffix)
 }
 
 // renameExclusive is refused: rename(2) replaces what has the name. A link does not.
