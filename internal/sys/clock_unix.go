@@ -9,9 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Monotonic returns CLOCK_MONOTONIC in nanoseconds. All processes of a system
-// share that clock. It costs what time.Since costs and never blocks. In a bubble of
-// package testing/synctest it is the same clock, and costs a system call.
+// Monotonic returns the clock systemClock in nanoseconds. All processes of a system
+// share that clock, and Go's time.Since reads it too. It costs what time.Since costs and
+// never blocks. In a bubble of package testing/synctest it is the same clock, and costs a
+// system call.
 func Monotonic() int64 {
 	now, _ := Clock()
 	return now
@@ -26,7 +27,7 @@ func Clock() (now int64, bubbled bool) {
 	}
 	var spec unix.Timespec
 	// It cannot fail for this clock and a valid pointer.
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &spec)
+	_ = unix.ClockGettime(systemClock, &spec)
 	return spec.Nano(), true
 }
 
@@ -40,7 +41,7 @@ func inBubble(since time.Duration) bool {
 	return uint64(since) > uint64(tenYears)
 }
 
-// monotonicBase is CLOCK_MONOTONIC at monotonicStart, which has Go's reading of
+// monotonicBase is systemClock at monotonicStart, which has Go's reading of
 // the same clock.
 var monotonicBase, monotonicStart = func() (base int64, start time.Time) {
 	// The two clocks are read one after the other. The process may lose its
@@ -49,9 +50,9 @@ var monotonicBase, monotonicStart = func() (base int64, start time.Time) {
 	for range 8 {
 		var before, after unix.Timespec
 		// It cannot fail for this clock and a valid pointer.
-		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &before)
+		_ = unix.ClockGettime(systemClock, &before)
 		now := time.Now()
-		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &after)
+		_ = unix.ClockGettime(systemClock, &after)
 		if gap := after.Nano() - before.Nano(); gap < closest {
 			closest, base, start = gap, before.Nano()+gap/2, now
 		}

@@ -42,5 +42,8 @@ func Unmap(b []byte) error {
 // Preconditions: b begins where a mapping does.
 func Flush(b []byte) error {
 	m := mmap.MMap(b)
-	return m.Flush()
+	if err := m.Flush(); err != nil {
+		return err
+	}
+	return flushed(b)
 }

@@ -14,6 +14,7 @@ import (
 type mappedFile struct {
 	start, end uintptr
 	file       Key
+	storage    *os.File // of flushed, if the system needs one
 }
 
 // mappings has all that Map has returned.
@@ -28,10 +29,14 @@ func mapped(b []byte, f *os.File) error {
 	if err != nil {
 		return err
 	}
+	storage, err := storageOf(f)
+	if err != nil {
+		return err
+	}
 	// SAFETY: addresses are only compared.
 	start := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
 	changeMappings(func(all []mappedFile) []mappedFile {
-		return append(all, mappedFile{start, start + uintptr(len(b)), keyOf(&st)})
+		return append(all, mappedFile{start, start + uintptr(len(b)), keyOf(&st), storage})
 	})
 	return nil
 }
@@ -40,7 +45,12 @@ func unmapping(b []byte) {
 	// SAFETY: as in mapped.
 	start := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
 	changeMappings(func(all []mappedFile) []mappedFile {
-		return slices.DeleteFunc(all, func(m mappedFile) bool { return m.start == start })
+		return slices.DeleteFunc(all, func(m mappedFile) bool {
+			if m.start == start && m.storage != nil {
+				_ = m.storage.Close() // nothing was written through it
+			}
+			return m.start == start
+		})
 	})
 }
 

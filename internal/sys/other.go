@@ -112,6 +112,7 @@ func CloseLocks(f *os.File) error { return f.Close() }
 
 func mapped([]byte, *os.File) error { return errPlatform }
 func unmapping([]byte)              {}
+func flushed([]byte) error          { return errPlatform }
 
 // Remove fails on this system.
 func Remove(path string) error { return errs.Path("remove", path, errPlatform) }

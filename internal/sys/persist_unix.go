@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"example.org/shm/internal/errs"
-	"golang.org/x/sys/unix"
 )
 
 // persist has a file written to its disk, and returns when it is there. It does
@@ -17,7 +16,7 @@ func persist(f *os.File, path string) error {
 		return nil
 	}
 	err := withDescriptor(f, func(fd int) error {
-		return attempt(callFsync, func() error { return unix.Fsync(fd) })
+		return attempt(callFsync, func() error { return onDisk(fd) })
 	})
 	if err != nil && !refused(err) { // a filesystem without that call keeps its own order
 		return errs.Path("sync", path, err)

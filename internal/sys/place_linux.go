@@ -45,6 +45,9 @@ func CloseLocks(f *os.File) error { return f.Close() }
 func mapped([]byte, *os.File) error { return nil }
 func unmapping([]byte)              {}
 
+// flushed has nothing to do: msync has written to the disk.
+func flushed([]byte) error { return nil }
+
 // Backend names this set of files: linux, portable (what POSIX has and little more), or
 // none, which only compiles.
 const Backend = "linux"
