@@ -18,7 +18,7 @@ func lockCreation(f *os.File) (bool, error) { return TryLock(f, creationByte) }
 func unlockCreation(f *os.File) { Unlock(f, creationByte) }
 
 // isTemporary reports whether a name is a temporary one that begins with a prefix.
-func isTemporary(name, prefix string) bool { return isBeside(name, prefix, newSuffix) }
+func isTemporary(name, prefix, suffix string) bool { return isBeside(name, prefix, suffix) }
 
 // renameExclusive gives a file another name, and fails if that exists.
 func renameExclusive(from, to string) error {

@@ -27,9 +27,9 @@ func unlockCreation(f *os.File) {
 // isTemporary reports whether a name is a temporary one that begins with a prefix, in any
 // case: to the filesystems of macOS Board and board are one name. Callers still ask which
 // file it leads to.
-func isTemporary(name, prefix string) bool {
-	at := len(name) - len(newSuffix) - 8
-	return at >= 0 && strings.EqualFold(name[:at], prefix) && isBeside(name[at:], "", newSuffix)
+func isTemporary(name, prefix, suffix string) bool {
+	at := len(name) - len(suffix) - 8
+	return at >= 0 && strings.EqualFold(name[:at], prefix) && isBeside(name[at:], "", suffix)
 }
 
 // renameExclusive is refused: rename(2) replaces what has the name. A link does not.

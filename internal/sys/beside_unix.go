@@ -47,7 +47,7 @@ func besides(path string) (names []string) {
 	// A directory that cannot be read has none that could be told.
 	entries, _ := os.ReadDir(filepath.Clean(dir + "."))
 	for _, e := range entries {
-		if isTemporary(e.Name(), prefix) {
+		if isTemporary(e.Name(), prefix, newSuffix) {
 			names = append(names, dir+e.Name())
 		}
 	}
