@@ -70,9 +70,6 @@ func openUnnamed(dir, path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// setGroup leaves a file the group that the system has given it: locks are on its own bytes.
-func setGroup(*os.File, string, fs.FileMode) error { return nil }
-
 // CreateAnonymous creates a file without a name, with the contents that
 // CreateNamed gives one. On Linux it is a memfd, sealed against shrinking. Where
 // the system refuses memfds, it is a file in the directory of POSIX shared memory
