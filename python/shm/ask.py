@@ -84,7 +84,12 @@ class _Listener:
     def start(self):
         self.ended = ended = allocate_lock()
         ended.acquire()
-        start_new_thread(self._run, (ended,))
+        try:
+            start_new_thread(self._run, (ended,))
+        except RuntimeError:
+            # The interpreter ends, or the system has no more threads for this user. Those
+            # who ask then look by themselves. The next mapping tries again.
+            self.ended = None
 
     def stop(self):
         """End the thread, for the time of a fork; return whether there was one."""
@@ -132,7 +137,7 @@ _listener = _Listener()
 
 def listen(mapping, bell, answer):
     """Call answer(mapping) after each ring of the mapping's bell. The mapping is referred to weakly."""
-    if futex.can_wait_any and not unavailable:
+    if futex.can_wait_any() and not unavailable:
         _listener.add(mapping, bell, answer)
 
 

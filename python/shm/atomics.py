@@ -22,7 +22,7 @@ import ctypes
 import os
 import platform
 
-from . import futex, memory
+from . import calls, futex, memory
 from .errors import LockError
 
 SEQ_CST = 5
@@ -65,7 +65,7 @@ class MachineCode:
             offsets[name] = len(text)
             text += bytes.fromhex(_ENDBR + instructions)
             text += b"\xcc" * (-len(text) % 16)
-        fd = os.memfd_create("shm atomics")
+        fd = calls.attempt("memfd_create", os.memfd_create, "shm atomics")
         try:
             os.write(fd, text)
             base = memory.map(fd, len(text), memory.READ | memory.EXEC, memory.PRIVATE)  # never unmapped

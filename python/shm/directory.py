@@ -127,6 +127,7 @@ class Directory:
             )
         if end > self._verified:
             self._verified = require(self.m.fd, self.m.path, end)
+            self.m.in_file(self._verified)
 
     def _record(self, offset, end):
         """Return the record at an offset, which ends at `end` or before. Raises FormatError."""
@@ -394,10 +395,15 @@ class Directory:
         """Allocate the file's first `end` bytes. Raises OSError, FullError."""
         m = self.m
         allocated = load_lines(m.allocated, m.path)
+        if end > m.max_size:
+            raise FullError(
+                f"{m.path}: {end} bytes needed, and its creator's max_size is {m.max_size}: "
+                "make the segment anew with a larger max_size"
+            )
         if end > m.size:
             raise FullError(
-                f"{m.path}: {end} bytes needed, and its creator's max_size is {m.size}: "
-                "make the segment anew with a larger max_size"
+                f"{m.path}: {end} bytes needed, but this process could map only {m.size} of {m.max_size} "
+                "for lack of address space: give this process more (ulimit -v)"
             )
         if end > allocated:
             # A process that died while it reserved space has left some above allocated.

@@ -11,7 +11,7 @@ import stat
 import struct
 import sys
 
-from . import header, record
+from . import calls, header, record
 from .errors import ArgumentError, ArgumentTypeError, ExistsError, FormatError, InsecureError, NotFoundError
 
 SHM_DIR = "/dev/shm/"
@@ -162,16 +162,44 @@ def stranger(id, what):
 
 def create_anonymous(max_size):
     """Make a new segment without a name; return its descriptor. It is sealed, so that nobody can cut it off."""
-    fd = os.memfd_create("shm", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        _build(fd, 0o600, max_size)
+        fd = calls.attempt("memfd_create", os.memfd_create, "shm", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as e:
+        if not calls.refused(e):
+            raise
+        fd = _open_nameless(SHM_DIR + "anonymous")
+    try:
+        _build(fd, None, max_size)
         shrink, seal = 2, 1
         with contextlib.suppress(OSError):
-            fcntl.fcntl(fd, 1033, shrink | seal)  # F_ADD_SEALS
+            calls.attempt("F_ADD_SEALS", fcntl.fcntl, fd, 1033, shrink | seal)
         return fd
     except BaseException:
         os.close(fd)
         raise
+
+
+def _open_nameless(path):
+    """Open a new file without a name on the filesystem of a path. It may have a temporary name for a moment."""
+    try:
+        return _open_tmpfile(os.path.dirname(path), 0o600)
+    except OSError as e:
+        if not calls.refused(e):
+            raise
+    for name in _temporaries(path):
+        _remove_abandoned(name)
+    fd, temporary = _open_temporary(path)
+    try:
+        os.unlink(temporary)
+    except BaseException:
+        os.close(fd)
+        raise
+    _unlock_creation(fd)
+    return fd
+
+
+def _open_tmpfile(directory, mode):
+    return calls.attempt("O_TMPFILE", os.open, directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode)
 
 
 def create(path, mode, max_size):
@@ -183,9 +211,9 @@ def create(path, mode, max_size):
     """
     directory = os.path.dirname(path) or "."
     try:
-        fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fd = _open_tmpfile(directory, mode)
     except OSError as e:
-        if e.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+        if not calls.refused(e):
             raise
         fd = None  # a filesystem, or a kernel, without files that have no name
     if fd is not None:
@@ -193,13 +221,13 @@ def create(path, mode, max_size):
             _build(fd, mode, max_size)
             # If src_dir_fd is given, Python calls linkat, which follows the link in
             # /proc. linkat ignores the descriptor, as the path is absolute.
-            os.link(f"/proc/self/fd/{fd}", os.path.abspath(path), src_dir_fd=fd, follow_symlinks=True)
+            target = os.path.abspath(path)
+            calls.attempt("linkat", os.link, f"/proc/self/fd/{fd}", target, src_dir_fd=fd, follow_symlinks=True)
             _sync_directory(fd, directory)
             return fd
         except BaseException as e:
             os.close(fd)
-            refused = errno.EACCES, errno.EPERM, errno.EXDEV, errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS
-            if not isinstance(e, OSError) or isinstance(e, Unfit) or e.errno not in refused:
+            if not isinstance(e, OSError) or isinstance(e, Unfit) or e.errno != errno.ENOENT and not calls.refused(e):
                 raise
     # The system has no files without a name, or does not let them be named. Under a
     # temporary name the file is complete before it gets its own.
@@ -213,11 +241,11 @@ def create(path, mode, max_size):
         if linked:
             # Some filesystems that are programs take two names for two files, which share no
             # memory. All others open the real name.
-            new = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            os.close(fd)
-            fd = new
-        else:
-            _lock_creation(fd, fcntl.F_UNLCK)
+            with contextlib.suppress(OSError):
+                new = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+                old, fd = fd, new
+                os.close(old)
+        _unlock_creation(fd)
         _sync_directory(fd, directory)
     except BaseException:
         os.close(fd)
@@ -238,6 +266,11 @@ _END = b".new-segment"
 
 def _lock_creation(fd, kind):
     fcntl.fcntl(fd, 37, struct.pack("hhqqi4x", kind, os.SEEK_SET, _CREATION, 1, 0))  # F_OFD_SETLK
+
+
+def _unlock_creation(fd):
+    with contextlib.suppress(OSError):  # as where the filesystem has no locks
+        _lock_creation(fd, fcntl.F_UNLCK)
 
 
 def _leads_to(path, fd):
@@ -307,14 +340,16 @@ class Unfit(OSError):
 
 
 def _build(fd, mode, max_size):
-    """Give an empty file its mode, its space and its first bytes."""
-    os.fchmod(fd, mode)  # the umask does not apply
+    """Give an empty file its mode, its space and its first bytes. The mode is None for a file that never has a name."""
+    _keep_in_place(fd)
+    if mode is not None:
+        _set_mode(fd, mode)
     index = record.Shape("", None, record.RAW, record.INDEX, header.INDEX_SLOTS)
     meta, size = index.encode(index.slot_size)
     identity = int.from_bytes(os.urandom(8), sys.byteorder)
     first = header.new(max_size, home_of(fd, identity), identity, header.SIZE + size)
     try:
-        os.posix_fallocate(fd, 0, header.FIRST_ALLOCATION)
+        reserve(fd, 0, header.FIRST_ALLOCATION)
         os.pwrite(fd, meta, header.SIZE)
         os.pwrite(fd, first, 0)
     except OSError as e:
@@ -328,61 +363,107 @@ def _build(fd, mode, max_size):
     # What a name leads to is on the disk before the name is. A power failure then
     # leaves no name with zeros behind it.
     if not in_memory(fd):
-        os.fsync(fd)
+        try:
+            calls.attempt("fsync", os.fsync, fd)
+        except OSError as e:
+            if not calls.refused(e):
+                raise
+
+
+def _set_mode(fd, mode):
+    """Give a file exactly these permission bits, whatever the umask."""
+    failed = None
+    try:
+        calls.attempt("fchmod", os.fchmod, fd, mode)
+    except OSError as e:
+        failed = e
+    have = os.fstat(fd).st_mode & 0o777
+    if have != mode:  # some filesystems keep no modes, and return no error
+        raise Unfit(
+            failed.errno if failed else errno.EOPNOTSUPP,
+            f"a new file here has mode {have:#o}, and it cannot be given mode {mode:#o}"
+            f"{f' ({failed.strerror})' if failed else ''}: pass mode={have:#o} if that suits you, or use a path on another filesystem",
+        )
+
+
+def _keep_in_place(fd):
+    """Switch copy-on-write off for an empty file, where the filesystem has it. It would undo the reservation of space.
+
+    overlayfs may be on top of btrfs.
+    """
+    if _filesystem(fd) not in _COPYING:
+        return
+    with contextlib.suppress(OSError):
+        (flags,) = struct.unpack("i4x", calls.attempt("ioctl", fcntl.ioctl, fd, _GETFLAGS, bytes(8)))
+        if not flags & _NOCOW:
+            calls.attempt("ioctl", fcntl.ioctl, fd, _SETFLAGS, struct.pack("i4x", flags | _NOCOW))
 
 
 def _sync_directory(fd, directory):
-    """Make the new name outlive a power failure, as far as the filesystem can do that."""
+    """Make the new name outlive a power failure, as far as the system lets this process do that.
+
+    The segment is complete, whether or not that succeeds. The directory may be one that this
+    user may write to and not read.
+    """
     if in_memory(fd):
         return
-    d = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(d)
-    except OSError as e:
-        if e.errno not in (errno.EINVAL, errno.EROFS, errno.EOPNOTSUPP):
-            raise
-    finally:
-        os.close(d)
+    with contextlib.suppress(OSError):
+        d = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            calls.attempt("fsync", os.fsync, d)
+        finally:
+            os.close(d)
 
 
 def _rename_new(old, new):
     """Rename a file; return whether that took a link. Raises FileExistsError if the new name exists."""
     at_cwd, noreplace = -100, 1
+    refusal = OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    with contextlib.suppress(AttributeError):  # an old C library
+        if not calls.avoided("renameat2"):
+            if _libc.renameat2(at_cwd, os.fsencode(old), at_cwd, os.fsencode(new), noreplace) == 0:
+                return False
+            e = ctypes.get_errno()
+            refusal = OSError(e, os.strerror(e), new)
+    if not calls.refused(refusal):
+        raise refusal
     try:
-        renamed = _libc.renameat2(at_cwd, os.fsencode(old), at_cwd, os.fsencode(new), noreplace)
-        e = ctypes.get_errno()
-    except AttributeError:  # an old C library
-        renamed, e = -1, errno.ENOSYS
-    if renamed == 0:
-        return False
-    if e not in (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP):
-        raise OSError(e, os.strerror(e), new)
-    try:
-        os.link(old, new)  # fails if the name exists, as the rename does
+        calls.attempt("linkat", os.link, old, new)  # fails if the name exists, as the rename does
     except OSError as link:
         if link.errno == errno.EEXIST:
             raise
         raise OSError(
             link.errno,
             f"the filesystem gives a complete file no new name, neither by a rename without replacement "
-            f"({os.strerror(e)}) nor by a link ({link.strerror}): use a path on another filesystem",
+            f"({refusal.strerror}) nor by a link ({link.strerror}): use a path on another filesystem",
             new,
         ) from None
-    os.unlink(old)
+    with contextlib.suppress(OSError):  # the next process that opens the segment removes it
+        os.unlink(old)
     return True
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _MEMORY = 0x01021994, 0x858458F6, 0x958458F6  # f_type of tmpfs, ramfs and hugetlbfs
+_COPYING = 0x9123683E, 0x794C7630  # f_type of btrfs and overlayfs
+_GETFLAGS, _SETFLAGS = (  # FS_IOC_GETFLAGS and FS_IOC_SETFLAGS
+    (0x40086601, 0x80086602) if platform.machine().startswith("ppc64") else (0x80086601, 0x40086602)
+)
+_NOCOW = 0x00800000  # FS_NOCOW_FL
+
+
+def _filesystem(fd):
+    """Return the type of a file's filesystem, or 0 if the system does not tell it."""
+    b = ctypes.create_string_buffer(256)  # a struct statfs, which starts with f_type
+    if calls.avoided("fstatfs") or _libc.fstatfs(fd, b):
+        return 0
+    number = ctypes.c_uint if platform.machine() == "s390x" else ctypes.c_ulong
+    return number.from_buffer(b).value & 0xFFFFFFFF
 
 
 def in_memory(fd):
     """Report whether a file is on a filesystem that no file outlives the system on."""
-    b = ctypes.create_string_buffer(256)  # a struct statfs, which starts with f_type
-    if _libc.fstatfs(fd, b):
-        return False
-    number = ctypes.c_uint if platform.machine() == "s390x" else ctypes.c_ulong
-    return number.from_buffer(b).value & 0xFFFFFFFF in _MEMORY
+    return _filesystem(fd) in _MEMORY
 
 
 def home_of(fd, identity):
@@ -401,13 +482,30 @@ def reserve(fd, start, end):
     """Reserve bytes of a file on its filesystem, in steps, as a signal undoes a whole call. Raises OSError."""
     step = 16 << 20
     for at in range(start, end, step):
-        os.posix_fallocate(fd, at, min(step, end - at))
+        n = min(step, end - at)
+        try:
+            calls.attempt("fallocate", os.posix_fallocate, fd, at, n)
+        except OSError as e:
+            if not calls.refused(e):
+                raise
+            _fill(fd, at, at + n)
+
+
+def _fill(fd, start, end):
+    """Write zeros from where the file ends, which takes the space as well. Nobody uses these bytes yet."""
+    zeros, at = bytes(64 << 10), max(start, os.fstat(fd).st_size)
+    while at < end:
+        n = os.pwrite(fd, zeros[: end - at], at)
+        if n == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        at += n
 
 
 def give_back(fd, start, n):
     """Give back the space of some bytes of a file, if the filesystem can do that. The file keeps its length."""
     punch_hole_and_keep_size = 3
-    _libc.fallocate(fd, punch_hole_and_keep_size, ctypes.c_long(start), ctypes.c_long(n))
+    if not calls.avoided("fallocate"):
+        _libc.fallocate(fd, punch_hole_and_keep_size, ctypes.c_long(start), ctypes.c_long(n))
 
 
 def beyond_stdio(fd):

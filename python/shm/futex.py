@@ -2,8 +2,11 @@
 
 import ctypes
 import errno
+import functools
 import platform
 import time
+
+from . import calls
 
 WAIT_BITSET = 9
 WAKE_BITSET = 10
@@ -60,13 +63,13 @@ _WAITV, _SIZE_U32, _MONOTONIC = 449, 2, 1
 MOST_WORDS = 128  # that the system lets a thread sleep on
 
 
-def _has_waitv():
+@functools.cache
+def can_wait_any():
+    """Report whether the system can sleep on several words, which came with Linux 5.16."""
+    if calls.avoided("futex_waitv"):
+        return False
     _waiting(_WAITV, None, 0, 0, None, None, 0)
     return ctypes.get_errno() == errno.EINVAL
-
-
-#: Whether the system can sleep on several words, which came with Linux 5.16.
-can_wait_any = _has_waitv()
 
 
 def wait_any(own, value, addresses, until):

@@ -7,7 +7,7 @@ import fcntl
 import os
 import socket
 
-from . import file, lease
+from . import calls, file, lease
 from .errors import ArgumentError, NotFoundError
 
 ANONYMOUS = "anonymous segment"
@@ -56,7 +56,7 @@ def _send(mapping):
     try:
         if not mapping.lease.leads_here(fd):
             return None
-        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        mine, theirs = calls.attempt("socketpair", socket.socketpair, socket.AF_UNIX, socket.SOCK_STREAM)
         with mine, theirs:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
             mine.sendmsg([b"\0"], rights, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)

@@ -35,8 +35,10 @@ class Mapping:
                 raise
             text = "its filesystem cannot map memory that processes share: use a segment on another filesystem"
             raise OSError(e.errno, text, path) from None
-        self.size = len(self.memory)  # bytes of address space
+        self.size, self.max_size = len(self.memory), start.max_size  # bytes of address space, had and wanted
         self._base = ctypes.addressof(self.memory)
+        self._dumped = -(-st.st_size // memory.PAGE) * memory.PAGE  # bytes that a core dump has
+        memory.omit_from_dumps(self._base + self._dumped, self.size - self._dumped, omit=True)
         self.fd = fd
         self.allocated, self.used, self.indexed, self.dirty, self.next_id, self.home, self.index, self.values = (
             self.at(ctypes.c_uint64, offset)
@@ -60,6 +62,13 @@ class Mapping:
             self.listens = True
             ask.listen(self, self.bell, _answer)
             _answer(self)
+
+    def in_file(self, size):
+        """Have in core dumps what the file has by now, which is `size` bytes."""
+        before, now = self._dumped, min(-(-size // memory.PAGE) * memory.PAGE, self.size)
+        if now > before:
+            memory.omit_from_dumps(self._base + before, now - before, omit=False)
+            self._dumped = now
 
     def start_anew(self):
         """Make new locks and a new directory, as at the start and in a child process.

@@ -5,6 +5,8 @@ import errno
 import os
 import weakref
 
+from . import calls
+
 READ, WRITE, EXEC = 1, 2, 4
 SHARED, PRIVATE = 1, 2
 PAGE = os.sysconf("SC_PAGESIZE")
@@ -19,6 +21,9 @@ _mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, 
 _munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _msync.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _MS_SYNC = 4
+_madvise = _libc.madvise
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_MADV_DONTDUMP, _MADV_DODUMP = 16, 17
 
 
 def map(fd, size, protection, flags):
@@ -50,6 +55,17 @@ def map_shared(fd, size, need, read_only):
     # It is not unmapped at exit, as threads may still use it.
     weakref.finalize(memory, _munmap, address, size).atexit = False
     return memory
+
+
+def omit_from_dumps(address, size, omit):
+    """Keep memory out of core dumps of this process, or with omit false let it be in them again.
+
+    The kernel takes the mapping of a file without a name for the process's own memory,
+    and writes each page of it. The address is that of a page. If the system refuses,
+    nothing changes.
+    """
+    if size > 0 and not calls.avoided("madvise"):
+        _madvise(address, size, _MADV_DONTDUMP if omit else _MADV_DODUMP)
 
 
 def sync(memory, size):

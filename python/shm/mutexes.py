@@ -92,7 +92,7 @@ class Mutexes:
 
     def _await(self, end, cancel, closing):
         """Sleep until a lock can be had, or there is no time left; return its number, or None."""
-        watched = list(self)[: futex.MOST_WORDS] if futex.can_wait_any else []
+        watched = list(self)[: futex.MOST_WORDS] if futex.can_wait_any() else []
         addresses = [ctypes.addressof(mutex._change_word) for mutex in watched]
         start = futex.monotonic()
         while True:

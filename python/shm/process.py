@@ -6,7 +6,7 @@ import select
 import time
 
 from .cell import OWNER_MASK
-from . import futex
+from . import calls, futex
 from .change import check_cancel, deadline, given_up
 from .errors import ArgumentError, FormatError, FullError
 
@@ -90,7 +90,7 @@ def _open(process):
     try:
         if process.namespace == 0 or process.namespace != os.stat("/proc/self/ns/pid").st_ino:
             return None
-        fd = os.pidfd_open(process.pid)
+        fd = calls.attempt("pidfd_open", os.pidfd_open, process.pid)
     except OSError:
         return None
     poll = select.poll()

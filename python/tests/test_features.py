@@ -152,7 +152,7 @@ class AskingToBeWoken(Case):
         "    else: print(seg['n'].wait_for(lambda n: n == int(words[1])), flush=True)\n"
     )
 
-    @unittest.skipUnless(shm.futex.can_wait_any, "the system cannot sleep on several words")
+    @unittest.skipUnless(shm.futex.can_wait_any(), "the system cannot sleep on several words")
     def test_python_answers(self):
         """The bit that only a process with the right to write can set is there, though only a reader waits."""
         seg = self.open()
@@ -174,7 +174,7 @@ class AskingToBeWoken(Case):
         seg.value("new", "q")
         self.assertEqual(reader.line(), "there")
 
-    @unittest.skipUnless(shm.futex.can_wait_any, "the system cannot sleep on several words")
+    @unittest.skipUnless(shm.futex.can_wait_any(), "the system cannot sleep on several words")
     def test_go_answers(self):
         go = self.agent()
         self.assertEqual(go.tell("add 0"), "added")
@@ -229,7 +229,7 @@ class AskingToBeWoken(Case):
         seg = shm.anonymous(max_size=1 << 20)
         seg.value("n", "q").add(1)
         key = id(seg._attached())
-        self.assertEqual(key in listener.answering, shm.futex.can_wait_any)
+        self.assertEqual(key in listener.answering, shm.futex.can_wait_any())
         seg.close()
         del seg
         self.assertNotIn(key, listener.answering)
