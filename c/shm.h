@@ -125,6 +125,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -1452,6 +1453,12 @@ static inline int shm_reach_(shm_segment *s, uint64_t end)
 SHM_SLOW_ int shm_reserve_(int fd, uint64_t off, uint64_t end)
 {
 	const uint64_t step = 16 << 20; /* small, as a signal undoes a whole call of fallocate */
+	struct rlimit most;
+	struct stat had;
+	/* Beyond the limit the system would end the process, by SIGXFSZ. */
+	if (getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur != RLIM_INFINITY && end > most.rlim_cur &&
+	    fstat(fd, &had) == 0 && end > (uint64_t)had.st_size)
+		return -EFBIG;
 	for (uint64_t at = off; at < end; at += step) {
 		uint64_t n = shm_min_(step, end - at);
 		int err;
@@ -3869,7 +3876,7 @@ SHM_SLOW_ void shm_wait_any_(const shm_value *v, const uint32_t *seen, size_t n,
 			all[i].flags = 2; /* FUTEX_32 */
 			all[i].zero = 0;
 		}
-		if (syscall(SYS_futex_waitv, all, (unsigned)n, 0, at, CLOCK_MONOTONIC) >= 0 || (errno != ENOSYS && errno != EPERM))
+		if (syscall(SYS_futex_waitv, all, (unsigned)n, 0, at, CLOCK_MONOTONIC) >= 0 || !shm_refused_(errno))
 			return;
 	}
 #endif
@@ -6078,8 +6085,9 @@ static inline int shm_write_(int fd, const void *bytes, size_t n, uint64_t off)
 }
 
 /* Gives a new file its mode, its space and its header, and brings them to the disk. So
- * after a power failure a name never leads to a file of zeros. */
-SHM_SLOW_ int shm_build_(int fd, mode_t mode, uint64_t max_size)
+ * after a power failure a name never leads to a file of zeros. A file that gets no name
+ * may keep another mode. */
+SHM_SLOW_ int shm_build_(int fd, mode_t mode, uint64_t max_size, bool named)
 {
 	struct shm_header_ header;
 	struct shm_shape_ index;
@@ -6099,7 +6107,7 @@ SHM_SLOW_ int shm_build_(int fd, mode_t mode, uint64_t max_size)
 	err = fchmod(fd, mode) != 0 ? -errno : 0; /* the umask does not apply */
 	if (fstat(fd, &st) != 0)
 		return -errno;
-	if ((st.st_mode & 0777) != mode) /* some filesystems keep no modes */
+	if (named && (st.st_mode & 0777) != mode) /* some filesystems keep no modes */
 		return err != 0 ? err : SHM_EFILESYSTEM;
 	if (shm_file_lock_(fd, F_OFD_GETLK, F_WRLCK, 0, 1, &l) != 0)
 		return SHM_EFILESYSTEM;
@@ -6298,7 +6306,7 @@ static inline int shm_create_unnamed_(const char *path, mode_t mode, uint64_t ma
 	int fd = shm_open_unnamed_(path);
 	if (fd < 0)
 		return fd == -EISDIR || shm_refused_(-fd) ? 1 : fd;
-	int err = shm_build_(fd, mode, max_size);
+	int err = shm_build_(fd, mode, max_size, true);
 	if (err == 0)
 		err = shm_link_(fd, path);
 	if (err != 0)
@@ -6315,7 +6323,7 @@ static inline int shm_create_beside_(const char *path, mode_t mode, uint64_t max
 	struct flock l;
 	bool linked = false;
 	shm_besides_(path, shm_remove_if_dead_, -1);
-	int fd = shm_open_beside_(path, &temp), err = fd < 0 ? fd : shm_build_(fd, mode, max_size);
+	int fd = shm_open_beside_(path, &temp), err = fd < 0 ? fd : shm_build_(fd, mode, max_size, true);
 	if (err == 0)
 		err = shm_rename_(temp, path, &linked);
 	if (err != 0 && fd >= 0) {
@@ -6704,7 +6712,7 @@ static inline int shm_anonymous_file_(const shm_options *o)
 		fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	int err = shm_build_((int)fd, o->mode, o->max_size);
+	int err = shm_build_((int)fd, o->mode, o->max_size, false);
 	if (err == 0 && fcntl((int)fd, 1033 /* F_ADD_SEALS */, 0x2 | 0x1 /* F_SEAL_SHRINK, F_SEAL_SEAL */) != 0 && !shm_refused_(errno))
 		err = -errno;
 	if (err == 0)

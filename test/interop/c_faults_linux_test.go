@@ -33,6 +33,7 @@ func TestCFaults(t *testing.T) {
 	for _, mode := range []string{
 		"grown", "refused", "cancelled", "closed", "signals", "unprivileged", "blocked", "trusted", "dump", "gives back",
 		"indexes", "full", "completes", "repairs", "waits briefly", "power", "killed", "threads", "stdio",
+		"second ways",
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

@@ -29,6 +29,8 @@
 static struct {
 	int interrupt;             /* so many of the next calls that can be are interrupted by a signal */
 	int tmpfile, link, rename; /* the error with which the call is refused, or 0 */
+	int chmod, waitv;          /* likewise, of fchmod and futex_waitv */
+	int waits;                 /* calls of futex_waitv */
 	long type;                 /* of all filesystems, or 0 */
 	bool cow;                  /* the filesystem has the switch for copy-on-write */
 	char log[256];             /* a letter for each call of interest */
@@ -64,6 +66,15 @@ static int hooked_open(const char *path, int flags, ...)
 		return -1;
 	}
 	return open(path, flags, mode);
+}
+
+static int hooked_fchmod(int fd, mode_t mode)
+{
+	if (hook.chmod != 0) {
+		errno = hook.chmod;
+		return -1;
+	}
+	return fchmod(fd, mode);
 }
 
 static int hooked_linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
@@ -128,11 +139,19 @@ static long hooked_syscall(long number, ...)
 	}
 	if (number == SYS_renameat2)
 		note('r');
+#ifdef SYS_futex_waitv
+	if (number == SYS_futex_waitv && hook.waitv != 0) {
+		hook.waits++;
+		errno = hook.waitv;
+		return -1;
+	}
+#endif
 	return syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 #define open hooked_open
 #define linkat hooked_linkat
+#define fchmod hooked_fchmod
 #define fsync hooked_fsync
 #define fstatfs hooked_fstatfs
 #define ioctl hooked_ioctl
@@ -1037,6 +1056,65 @@ static void threads(const char *name)
 	shm_detach(segment);
 }
 
+/* What has a second way, or an error that says what is wrong, where the system refuses it. */
+static void second_ways(const char *name)
+{
+	static const int refusals[] = {ENOSYS, EPERM, EACCES, EINVAL, EOPNOTSUPP};
+	shm_segment *s, *anonymous;
+	shm_value v, m;
+	uint64_t i;
+	struct stat st;
+	/* A file without a name may keep the mode that it has, and others may not. */
+	umask(0);
+	const shm_options group = {0660, 1 << 20, false, false, true};
+	for (size_t k = 0; k < sizeof refusals / sizeof refusals[0]; k++) {
+		hook.chmod = refusals[k];
+		MUST(shm_anonymous(&anonymous, NULL));
+		MUST(shm_new_number(anonymous, "n", SHM_I64, NULL, &v));
+		shm_detach(anonymous);
+		s = attach(name);
+		shm_detach(s);
+		MUST(shm_remove(name));
+		IS(shm_attach(&s, name, &group), -hook.chmod);
+		IS(shm_remove(name), -ENOENT);
+	}
+	hook.chmod = 0;
+	/* A process without futex_waitv waits for locks by sleeping, and does not spin. */
+	s = attach(name);
+	MUST(shm_new_mutexes(s, "locks", 2, &v));
+	pid_t holder = fork();
+	if (holder == 0) {
+		for (i = 0; i < 2; i++) {
+			MUST(shm_mutex_at(&v, i, &m));
+			MUST(shm_lock(&m));
+		}
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	WANT(holder > 0 && waitpid(holder, NULL, WUNTRACED) == holder);
+	for (size_t k = 0; k < sizeof refusals / sizeof refusals[0]; k++) {
+		hook.waitv = refusals[k];
+		hook.waits = 0;
+		IS(shm_lock_any(&v, 300000000, &i), -ETIMEDOUT);
+		WANT(hook.waits <= 100);
+	}
+	hook.waitv = 0;
+	kill(holder, SIGKILL);
+	WANT(waitpid(holder, NULL, 0) == holder);
+	shm_detach(s);
+	/* At the limit for files there is an error, and no signal. */
+	s = attach(name);
+	WANT(fstat(s->fd, &st) == 0);
+	struct rlimit limit = {(rlim_t)st.st_size, RLIM_INFINITY};
+	WANT(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+	IS(shm_new_raw_array(s, "large", SHM_I64, (uint64_t)st.st_size / 8, &v), -EFBIG);
+	MUST(shm_new_number(s, "small", SHM_I64, NULL, &v));
+	limit.rlim_cur = 1;
+	WANT(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+	IS(shm_anonymous(&anonymous, NULL), -EFBIG);
+	shm_detach(s);
+}
+
 static int entries(const char *dir)
 {
 	int n = 0;
@@ -1155,7 +1233,7 @@ int main(int argc, char **argv)
 	static const struct { const char *mode; void (*run)(const char *); } modes[] = {
 		{"grown", grown}, {"refused", refused}, {"cancelled", cancelled}, {"closed", closed}, {"signals", signals}, {"unprivileged", unprivileged},
 		{"blocked", blocked}, {"trusted", trusted}, {"dump", dump}, {"gives back", gives_back}, {"creation", creation},
-		{"indexes", indexes}, {"full", full}, {"completes", completes}, {"repairs", repairs}, {"waits briefly", waits_briefly}, {"power", power}, {"killed", killed}, {"threads", threads}, {"stdio", stdio}};
+		{"indexes", indexes}, {"full", full}, {"completes", completes}, {"repairs", repairs}, {"waits briefly", waits_briefly}, {"power", power}, {"killed", killed}, {"threads", threads}, {"stdio", stdio}, {"second ways", second_ways}};
 	for (size_t i = 0; argc == 3 && i < sizeof modes / sizeof modes[0]; i++)
 		if (strcmp(argv[1], modes[i].mode) == 0) {
 			modes[i].run(argv[2]);
