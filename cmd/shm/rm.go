@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"example.org/shm"
 	"example.org/shm/cmd/shm/internal/form"
@@ -143,7 +144,15 @@ func unused(name string, file segments.File, maps *proc.Maps) error {
 		return inUse("a process out of sight holds a lease on it")
 	}
 	if maps.Hidden > 0 && file.Mode.Perm()&0o077 != 0 {
-		return inUse("this user may not see the mappings of %s, and the mode lets other users attach: ask root", form.Count(maps.Hidden, "other process", "other processes"))
+		return inUse("this user may not see the mappings of %s, and the mode lets other users attach: %s", form.Count(maps.Hidden, "other process", "other processes"), whoSees(os.Geteuid()))
 	}
 	return nil
+}
+
+// whoSees returns the advice for a user who may not see the mappings of some processes.
+func whoSees(uid int) string {
+	if uid == 0 { // as in a container without the capability
+		return "run it with the capability CAP_SYS_PTRACE, in the pid namespace of those processes"
+	}
+	return "ask root"
 }
