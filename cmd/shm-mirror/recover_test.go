@@ -364,3 +364,32 @@ func TestLongInterval(t *testing.T) {
 		t.Errorf("the agent of the replica said %q", log)
 	}
 }
+
+// The server's disk is lost while nobody writes: a new replica has the values of a Ring
+// nevertheless, because the owner's agent sends them again.
+func TestRingAfterTheDiskIsLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.writer.kill()
+	w.is("no writer")
+	w.server.kill()
+	w.is("no connection", "owner silent")
+	if err := os.RemoveAll(w.dir); err != nil {
+		t.Fatal(err)
+	}
+	w.startServer()
+	w.is("no writer")
+	want, _, _ := bound[copied](t, w.segment).Ring.Last()
+	w.follow.kill()
+	if err := shm.Remove(w.replica); err != nil {
+		t.Fatal(err)
+	}
+	w.startFollow()
+	w.is("no writer")
+	eventually(t, func() string {
+		if got, _, _ := bound[copied](t, w.replica).Ring.Last(); got != want {
+			return fmt.Sprintf("the newest value of the ring is %v, not %v", got, want)
+		}
+		return ""
+	})
+}

@@ -146,6 +146,9 @@ func (r *run) remake(ctx context.Context, kv jetstream.KeyValue) (jetstream.KeyV
 		return kv, nil // no server at the moment: the next heartbeat tries again
 	}
 	if older, err := r.current(limit, again); err == nil && older {
+		for _, it := range r.order {
+			it.sure = 0 // what the server had of a ring is lost with the epoch
+		}
 		_ = r.tell(limit, again) // if it fails, the next heartbeat does
 	}
 	return again, nil
