@@ -117,6 +117,7 @@ func TestMistakes(t *testing.T) {
 		{2, "name a segment", []string{"serve"}},
 		{2, "interval", []string{"serve", "-interval", "0s", name}},
 		{2, "replicas", []string{"serve", "-replicas", "2", name}},
+		{1, "replicas > 1 not supported", []string{"serve", "-nats", good, "-bucket", "three", "-replicas", "3", name}},
 		{2, "[a", []string{"serve", "-allow", "[a", name}},
 		{2, "are for -embed", []string{"serve", "-store", store, name}},
 		{1, "connecting", []string{"serve", "-nats", nobody, name}},
@@ -128,7 +129,9 @@ func TestMistakes(t *testing.T) {
 		{2, "named twice", []string{"follow", "a/b", "a/b"}},
 		{3, "no such file", []string{"serve", "-nats", good, "-creds", filepath.Join(dir, "none"), name}},
 		{4, "orders", []string{"serve", "-nats", good, "-bucket", "other", name}},
-		{1, "bucket", []string{"serve", "-nats", good, "-bucket", "a b", name}},
+		{2, "letters, digits", []string{"serve", "-nats", good, "-bucket", "a b", name}},
+		{2, "letters, digits", []string{"follow", "-nats", good, "-bucket", "a b", "host.a/" + name}},
+		{2, "letters, digits", []string{"set", "-nats", good, "-bucket", "", "host.a/" + name, "n=1"}},
 		{1, "credentials", []string{"serve", "-embed", "0.0.0.0:0", "-store", store, name}},
 		{1, "HOST:PORT", []string{"serve", "-embed", "here", "-store", store, name}},
 		{1, "in use", []string{"serve", "-embed", addr, "-store", store, name}},
@@ -187,8 +190,8 @@ func TestOneAgentEach(t *testing.T) {
 	}
 	w.live()
 	w.follow.kill()
-	if out, status := run(t, "status", w.replica); status != 0 || !strings.Contains(out, "agent has stopped") {
-		t.Errorf("status %d: %s", status, out)
+	if out, status := run(t, "status", w.replica); status != 0 || !strings.Contains(out, "agent has stopped  20") {
+		t.Errorf("status %d, and since when it is stale is not shown: %s", status, out)
 	}
 	out, status := run(t, "status", "-o", "json", w.replica)
 	var report struct {

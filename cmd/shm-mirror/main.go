@@ -137,7 +137,7 @@ func natsFlags() []cli.Flag {
 		&cli.StringFlag{Name: "tlsca", Usage: "`FILE` with the authorities that sign the server's certificate"},
 		&cli.StringFlag{Name: "tlscert", Usage: "`FILE` with this client's certificate"},
 		&cli.StringFlag{Name: "tlskey", Usage: "`FILE` with its key"},
-		&cli.StringFlag{Name: "bucket", Value: "shm", Usage: "`NAME` of the bucket that has the values"},
+		&cli.StringFlag{Name: "bucket", Value: "shm", Usage: "`NAME` of the bucket that has the values", Validator: broker.CheckBucket},
 	}
 }
 

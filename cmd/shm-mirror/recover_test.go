@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.org/shm"
+	"example.org/shm/cmd/shm-mirror/internal/replica"
 	"example.org/shm/cmd/shm-mirror/internal/wire"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -149,14 +150,119 @@ func TestForgedMessages(t *testing.T) {
 	forge("limit", func() { v.Description = []byte(`{"name":"mirror/state"}`) })
 	forge("text", func() { v.Description = []byte("{") })
 	forge("atomic", func() { v.Order ^= '<' ^ '>' })
+	for name, about := range map[string]string{
+		"forged array": `"type":"AtomicArray","layout":"<q","len":16777216`,
+		"forged text":  `"type":"String","layout":"<c","len":16777216`,
+		"forged table": `"type":"Table","layout":"T{<q:x:}","len":16777216`,
+		"forged mutex": `"type":"Mutex"`,
+		"forged locks": `"type":"Mutexes","len":100000`,
+	} {
+		forge("n", func() { v.Part, v.Parts, v.Description = 0, 1, []byte(`{"name":"`+name+`",`+about+`}`) })
+		if _, err := kv.Put(ctx, o.Key(name, 0, 1), v.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	st := w.is("no writer")
 	eventually(t, func() string {
-		if n := st.Refused.Load(); n != 7 {
+		if n := st.Refused.Load(); n != 12 {
 			data, _ := json.Marshal(n)
 			return "refused: " + string(data) + " " + st.Why.Load()
 		}
 		return ""
 	})
+	s, err := shm.Open(w.replica, &shm.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for e := range s.Entries() {
+		if strings.HasPrefix(e.Name, "forged") {
+			t.Errorf("a message that was refused has left %s", e.Name)
+		}
+	}
+	if f, err := s.File().Stat(); err != nil || f.Size() > 32<<20 {
+		t.Errorf("the replica's file: %v, %v", f, err)
+	}
+}
+
+// While the owner's agent is silent, the replica's says so once and does not ask the server
+// for all values again.
+func TestSilentOwnerIsNotAskedAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nc, err := nats.Connect(w.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	w.serve.kill()
+	w.is("owner silent")
+	consumers, err := nc.SubscribeSync("$JS.EVENT.ADVISORY.CONSUMER.CREATED.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(9 * time.Second)
+	if n, _, err := consumers.Pending(); n != 0 || err != nil {
+		t.Errorf("the agent has begun %d times again, %v", n, err)
+	}
+	w.startServe()
+	w.live()
+	w.follow.kill()
+	_, log, said := strings.Cut(w.follow.log.String(), "owner silent")
+	if !said || strings.Contains(log, "again") || strings.Contains(log, "silent") {
+		t.Errorf("the agent has said: %s", w.follow.log)
+	}
+}
+
+// A server that takes larger messages is given larger values.
+func TestLargerMessages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a server")
+	}
+	t.Parallel()
+	dir, addr, name := t.TempDir(), freePort(t), segmentName(t)
+	t.Cleanup(func() { _ = shm.Remove(name); _ = shm.Remove(name + "@host.a") })
+	s, err := shm.Open(name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, size := range []int{3_000_000, 5_000_000} {
+		words, err := shm.NewAtomicArray[uint64](s, fmt.Sprint(size), size/8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		words.At(size/8 - 1).Store(uint64(size))
+	}
+	start(t, "server", addr, dir+"/data", write1(t, dir+"/nats.conf", "max_payload: 4MB\n"))
+	serve := start(t, "mirror", "serve", "-nats", "nats://"+addr, "-host", "host.a", name)
+	start(t, "mirror", "follow", "-nats", "nats://"+addr, "host.a/"+name)
+	eventually(t, func() string {
+		r, err := replica.Look(name + "@host.a")
+		if err != nil {
+			return err.Error()
+		}
+		if r.Values != 1 || r.TooLarge != 1 {
+			return fmt.Sprintf("%d values, %d too large", r.Values, r.TooLarge)
+		}
+		return ""
+	})
+	words := bound[struct {
+		Large shm.AtomicArray[uint64] `shm:"3000000,len=375000"`
+	}](t, name+"@host.a")
+	eventually(t, func() string {
+		if n := words.Large.At(375_000 - 1).Load(); n != 3_000_000 {
+			return fmt.Sprint("the last word is ", n)
+		}
+		return ""
+	})
+	if out, status := run(t, "status", name+"@host.a"); status != 0 || !strings.Contains(out, "TOO LARGE") {
+		t.Errorf("status %d: %s", status, out)
+	}
+	serve.kill()
+	if log := serve.log.String(); !strings.Contains(log, `"5000000" has 5000000 bytes`) || strings.Contains(log, `"3000000"`) {
+		t.Errorf("the owner's agent has said: %s", log)
+	}
 }
 
 // An agent tells what the server objects to, and does not wait for ever in silence.

@@ -78,14 +78,14 @@ func table(reports []replica.Report) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "REPLICA\tORIGIN\tSTATE\tSTALE SINCE\tLAG P99\tVALUES\tAPPLIED\tCONFLATED\tMISSED\tREFUSED")
+	fmt.Fprintln(w, "REPLICA\tORIGIN\tSTATE\tSTALE SINCE\tLAG P99\tVALUES\tAPPLIED\tCONFLATED\tTOO LARGE\tMISSED\tREFUSED")
 	for _, r := range reports {
 		stale := "-"
 		if r.Stale != nil {
 			stale = r.Stale.Format(time.DateTime)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\n", line(r.Replica), line(r.Origin), line(r.State), stale,
-			"≤ "+time.Duration(r.Lag*float64(time.Second)).String(), r.Values, r.Applied, r.Conflated, r.Missed, r.Refused)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", line(r.Replica), line(r.Origin), line(r.State), stale,
+			"≤ "+time.Duration(r.Lag*float64(time.Second)).String(), r.Values, r.Applied, r.Conflated, r.TooLarge, r.Missed, r.Refused)
 	}
 	if err := w.Flush(); err != nil {
 		return errors.New("standard output: " + err.Error())

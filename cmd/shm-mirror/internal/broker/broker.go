@@ -43,6 +43,16 @@ var ErrEnded = errors.New("the connection to NATS has ended and does not come ba
 
 const description = "values of shared memory, by shm-mirror"
 
+// CheckBucket returns why no bucket can have a name, or nil.
+func CheckBucket(name string) error {
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	}) {
+		return fmt.Errorf("bucket %q: a name consists of letters, digits, - and _", name)
+	}
+	return nil
+}
+
 // Conn is a connection to NATS, and a bucket.
 type Conn struct {
 	NC    *nats.Conn
@@ -223,12 +233,15 @@ func (c *Conn) Bucket(ctx context.Context) (jetstream.KeyValue, error) {
 	return kv, nil
 }
 
+// notClustered is the server's number of "replicas > 1 not supported in non-clustered mode".
+const notClustered jetstream.ErrorCode = 10074
+
 // MayPass reports whether an error of Make may be gone a moment later, as while the
 // servers of a cluster look for a leader.
 func MayPass(err error) bool {
 	var api *jetstream.APIError
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
-		errors.As(err, &api) && api.Code >= 500
+		errors.As(err, &api) && api.Code >= 500 && api.ErrorCode != notClustered
 }
 
 func (c *Conn) explain(doing string, err error) error {

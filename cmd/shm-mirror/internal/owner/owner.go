@@ -96,6 +96,7 @@ func Run(ctx context.Context, conn *broker.Conn, o Options) error {
 // firstMade is conn.Make at the start, when the servers of a cluster may have no leader
 // yet. It tries for startWithin.
 func firstMade(ctx context.Context, conn *broker.Conn, o Options) (jetstream.KeyValue, error) {
+	told := map[string]bool{}
 	for end := time.Now().Add(startWithin); ; {
 		limit, cancel := context.WithTimeout(ctx, beatWithin)
 		kv, err := conn.Make(limit)
@@ -103,7 +104,10 @@ func firstMade(ctx context.Context, conn *broker.Conn, o Options) (jetstream.Key
 		if err == nil || ctx.Err() != nil || time.Now().After(end) || !broker.MayPass(err) {
 			return kv, err
 		}
-		o.Log("%v: trying again", err)
+		if text := err.Error(); !told[text] {
+			told[text] = true
+			o.Log("%s: trying again", text)
+		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()

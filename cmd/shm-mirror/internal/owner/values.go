@@ -176,6 +176,9 @@ func (it *item) observe(b []byte) uint64 {
 
 func published(e shm.Entry) bool { return e.Access == shm.AccessPublished }
 
+// maxBatch is how many bytes of a ring are in a message, unless a single value has more.
+const maxBatch = 1 << 20
+
 // stream sends what was appended to a ring since the last look, or as much of it as fits
 // in some messages.
 func (r *run) stream(it *item) {
@@ -197,7 +200,7 @@ func (r *run) stream(it *item) {
 		if seq != newest+1 && !flush(newest) { // the numbers in a message have no gap
 			return
 		}
-		if len(batch)+size > r.room(it) && !flush(newest) {
+		if len(batch)+size > min(maxBatch, r.room(it)) && !flush(newest) {
 			return
 		}
 		batch = append(batch, b...)
@@ -208,7 +211,7 @@ func (r *run) stream(it *item) {
 
 // room returns how many bytes of a value fit in a message.
 func (r *run) room(it *item) int {
-	return max(min(wire.MaxBytes, r.conn.Limit()-4096)-len(it.about), 0)
+	return max(r.conn.Limit()-wire.Overhead-len(it.about), 0)
 }
 
 // send sends a value, unless it does not fit in a message, and reports whether it did.

@@ -91,6 +91,9 @@ func (a *agent) prepare(key string, k *kept, v *wire.Value) error {
 		if own(d.Name) {
 			return fmt.Errorf("value %q: names of a replica's own values cannot be copied; a replica of a replica is made from the owner", d.Name)
 		}
+		if err := fits(&d, v); err != nil {
+			return err
+		}
 		if v.Torn && !strings.Contains(d.Help, tornHelp) {
 			d.Help = strings.TrimSpace(d.Help + " " + tornHelp)
 		}

@@ -8,10 +8,11 @@
 // What it has stored of which epoch stands in the replica, so that an agent that starts
 // again takes nothing older either.
 //
-// The package imports wire, broker and package shm of this project.
+// The package imports wire, broker, internal/layout and package shm of this project.
 package replica
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -160,13 +161,17 @@ func (a *agent) follow(ctx context.Context) error {
 	case !errors.Is(err, jetstream.ErrKeyNotFound):
 		return fmt.Errorf("reading the epoch: %w", err)
 	}
-	var mu sync.Mutex // guards a, quiet and over
+	var mu sync.Mutex // guards a and what follows
 	quiet, over := time.Now(), false
+	var lastBeat []byte
 	ended, stop, err := a.conn.Changes(ctx, a.o.Origin.All(), func(key string, value []byte) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !over {
-			quiet = time.Now()
+			quiet, a.trouble = time.Now(), ""
+			if key == a.beatKey {
+				lastBeat = value
+			}
 			a.apply(key, value, quiet)
 		}
 	})
@@ -179,27 +184,58 @@ func (a *agent) follow(ctx context.Context) error {
 		mu.Unlock()
 		stop() // ends the consumer at the server, too
 	}()
-	a.trouble = ""
 	ticks := time.NewTicker(lookEvery)
 	defer ticks.Stop()
-	look := func() error {
+	look := func() (silent bool, err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if time.Since(quiet) > silentAfter {
-			return errors.New("nothing has arrived for long")
-		}
-		return a.look()
+		return time.Since(quiet) > silentAfter, a.look()
 	}
+	asked, answers := time.Time{}, make(chan error, 1)
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-ended:
 			return err
-		case <-ticks.C:
-			if err := look(); err != nil {
+		case err := <-answers:
+			if err != nil {
 				return err
+			}
+			asked = time.Now()
+		case <-ticks.C:
+			silent, err := look()
+			if err != nil {
+				return err
+			}
+			// Either the owner is silent, or the stream of changes has stalled. The bucket
+			// knows: a new stream would only send all values again.
+			if silent && time.Since(asked) > silentAfter {
+				asked = time.Now().Add(time.Hour) // until there is an answer
+				mu.Lock()
+				beat := lastBeat
+				mu.Unlock()
+				go func() { answers <- a.stalled(ctx, kv, beat) }()
 			}
 		}
 	}
+}
+
+// stalled returns an error if the bucket has another heartbeat than the one that has
+// arrived last, which is nil if none has, or if the bucket gives no answer.
+func (a *agent) stalled(ctx context.Context, kv jetstream.KeyValue, arrived []byte) error {
+	limit, cancel := context.WithTimeout(ctx, silentAfter)
+	defer cancel()
+	e, err := kv.Get(limit, a.o.Origin.Beat())
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		if arrived == nil {
+			return nil
+		}
+	case err != nil:
+		return fmt.Errorf("reading the heartbeat: %w", err)
+	case bytes.Equal(e.Value(), arrived):
+		return nil
+	}
+	return errors.New("nothing has arrived for long, and there is another heartbeat")
 }

@@ -17,6 +17,7 @@ func (a *agent) noteBeat(sent int64) {
 	a.st.Living.Store(uint32(max(a.beat.Living, 0)))
 	a.st.Dead.Store(uint32(max(a.beat.Dead, 0)))
 	a.st.Conflated.Store(a.beat.Conflated)
+	a.st.TooLarge.Store(uint64(max(a.beat.TooLarge, 0)))
 	a.tell(a.state())
 }
 

@@ -34,6 +34,7 @@ type Status struct {
 	Dead      shm.Atomic[uint32] `shm:"mirror/dead,hint=gauge,help=processes at the owner that died and still hold a lock"`
 	Applied   shm.Atomic[uint64] `shm:"mirror/applied,hint=counter,help=changes that were applied"`
 	Conflated shm.Atomic[uint64] `shm:"mirror/conflated,hint=counter,help=commits of the owner that were left out because a newer one came"`
+	TooLarge  shm.Atomic[uint64] `shm:"mirror/too large,hint=gauge,help=values at the owner that do not fit in a message"`
 	Missed    shm.Atomic[uint64] `shm:"mirror/missed,hint=counter,help=values of rings that never arrived"`
 	Refused   shm.Atomic[uint64] `shm:"mirror/refused,hint=gauge,help=values that cannot be kept here"`
 	Why       shm.String         `shm:"mirror/why,len=2000,help=the first of them and the reason"`
@@ -104,6 +105,7 @@ type Report struct {
 	Values    int        `json:"values"`
 	Applied   uint64     `json:"applied"`
 	Conflated uint64     `json:"conflated"`
+	TooLarge  uint64     `json:"too_large"`
 	Missed    uint64     `json:"missed"`
 	Refused   uint64     `json:"refused"`
 	Why       string     `json:"why,omitempty"`
@@ -128,7 +130,7 @@ func Look(name string) (Report, error) {
 	}
 	r := Report{
 		Replica: name, Origin: st.Origin.Load(), State: st.State.Load(), Applied: st.Applied.Load(), Conflated: st.Conflated.Load(),
-		Missed: st.Missed.Load(), Refused: st.Refused.Load(), Why: st.Why.Load(), Living: st.Living.Load(), Dead: st.Dead.Load(),
+		TooLarge: st.TooLarge.Load(), Missed: st.Missed.Load(), Refused: st.Refused.Load(), Why: st.Why.Load(), Living: st.Living.Load(), Dead: st.Dead.Load(),
 		Stale: timeOf(st.Stale.Load()), Heard: timeOf(st.Heard.Load()), Lag: quantile(st.Lag.Load(), 0.99),
 	}
 	for e := range s.Entries() {
@@ -139,6 +141,9 @@ func Look(name string) (Report, error) {
 	if e, _ := s.Lookup(agentName); true {
 		if l, _ := e.Lock(); !l.Held || !l.Alive {
 			r.State = Stopped
+			if r.Stale == nil { // it was killed, and could not say so
+				r.Stale = r.Heard
+			}
 		}
 	}
 	return r, nil

@@ -75,11 +75,10 @@ var NativeOrder = func() byte {
 	return '>'
 }()
 
-// Limits on what a payload may have. A server takes messages of up to 1 MiB unless it is
-// told otherwise.
+// Limits on what a payload may have.
 const (
 	Version        = 1
-	MaxBytes       = 1<<20 - 8192
+	Overhead       = 4096 // more than a message has beside the description and the bytes
 	maxDescription = 1 << 16
 	fixed          = 1 + 1 + 1 + 1 + 16 + 8 + 8 + 4 + 4 + 4
 )
