@@ -90,12 +90,18 @@ func curves() []*curve {
 	}
 }
 
+// upTo returns the steps of a curve up to a limit, which does not concern bytes.
+func (cu *curve) upTo(most int) []int {
+	n := len(cu.steps)
+	for n > 0 && cu.steps[n-1] > most && !cu.bytes {
+		n--
+	}
+	return cu.steps[:n]
+}
+
 // each measures all steps of a curve up to a limit.
 func (k *course) each(cu *curve, most int) error {
-	for _, n := range cu.steps {
-		if n > most {
-			break
-		}
+	for _, n := range cu.upTo(most) {
 		fmt.Fprintf(os.Stderr, "\r%-60s", fmt.Sprintf("%s: %d", cu.Title, n))
 		ys, err := cu.measure(k, n)
 		if err != nil {
@@ -112,7 +118,7 @@ func (k *course) each(cu *curve, most int) error {
 func runCurves(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("league curves", flag.ContinueOnError)
 	span := flags.Duration("span", time.Second, "what the measurement of one point takes")
-	most := flags.Int("most", 1<<20, "leave out points above `N`")
+	most := flags.Int("most", 1<<20, "leave out points above `N` processes, goroutines or values; sizes in bytes are all measured")
 	only := flags.String("only", "", "comma-separated `KEYS`: processes, awaiting, idle, values, structs, attached")
 	write := flags.String("write", "", "write SCALING.md's generated parts, scaling.json and pictures/scaling-*.svg in `DIR`")
 	if err := flags.Parse(args); err != nil {
