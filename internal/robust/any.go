@@ -133,7 +133,7 @@ func (s *Set) await(ctx context.Context, me *waiter) (int, error) {
 			return i, nil
 		}
 		if me.bubbled != nil { // it looks again soon
-			wait.AnyIn(ctx, me.bubbled, words, firstSweep)
+			wait.AnyIn(ctx, me.bubbled, words, !look.elsewhere, firstSweep)
 			continue
 		}
 		switch spent := time.Duration(sys.Monotonic() - began); {
@@ -158,6 +158,7 @@ func (s *Set) take(look *sweep) int {
 				return i
 			}
 		case w&format.OwnerMask == 0: // reserved for one that waits for just this lock
+			look.elsewhere = true
 			if s.party.MayProbe(&c.Probed, probeEvery) && c.Word.CompareAndSwap(w, s.party.ID()|w) {
 				killpoint.At(killpoint.LockedAnyReserved)
 				return i
@@ -178,6 +179,7 @@ type sweep struct {
 	everyOwner bool          // whenever the last probe was
 	every      time.Duration // time since the last probe by any process
 	owners     map[uint32]bool
+	elsewhere  bool // another process has one of the locks, or one is reserved
 }
 
 // dead reports whether the owner of a cell is dead. The process that sweeps is alive.
@@ -185,6 +187,7 @@ func (s *sweep) dead(owner uint32, c *format.LockCell) bool {
 	if owner == s.party.ID() {
 		return false
 	}
+	s.elsewhere = true
 	dead, asked := s.owners[owner]
 	if asked {
 		return dead

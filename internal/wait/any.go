@@ -40,10 +40,21 @@ func Any(ctx context.Context, words []sys.Word, wake chan struct{}, d time.Durat
 	sleepInGo(ctx, wake, d)
 }
 
-// AnyIn is Any for a goroutine in a bubble.
-func AnyIn(ctx context.Context, b *Bubbled, words []sys.Word, d time.Duration) {
+// AnyIn is Any for a goroutine in a bubble. If only goroutines of this process can change
+// the words, here is true, and the bubble's clock may go on faster than the system's, as in
+// SleepOn. It returns at once if a word was changed.
+func AnyIn(ctx context.Context, b *Bubbled, words []sys.Word, here bool, d time.Duration) {
 	for _, w := range words {
 		defer joinBubbled(w.Addr, b)()
 	}
-	b.SleepRemote(ctx, words[0].Addr, words[0].Seen, sys.AnyBit, d)
+	for _, w := range words {
+		if w.Addr.Load() != w.Seen { // before the goroutine had joined
+			return
+		}
+	}
+	if first := words[0]; here {
+		b.SleepOn(ctx, first.Addr, first.Seen, sys.AnyBit)
+	} else {
+		b.SleepRemote(ctx, first.Addr, first.Seen, sys.AnyBit, d)
+	}
 }

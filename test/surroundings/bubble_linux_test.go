@@ -167,6 +167,31 @@ func TestBubbleSeesItsOwnChanges(t *testing.T) {
 	})
 }
 
+// A goroutine that waits for any of its own bubble's locks lets the bubble's clock go on, as
+// one that waits for a certain lock does: else ten minutes would be ten minutes of the system.
+func TestBubbleReleasesAnyOfItsLocks(t *testing.T) {
+	_, s, _, _ := bubbleSegment(t)
+	locks := shmtest.Must(shm.NewMutexes(s, "locks", 3))(t)
+	for i := range locks.Len() {
+		locks.At(i).Lock()
+	}
+	finishes(t, func(t *testing.T) {
+		for i := range locks.Len() { // the change word of each ends the wait
+			start := time.Now()
+			time.AfterFunc(10*time.Minute, locks.At(i).Unlock)
+			got, err := locks.LockAny(t.Context())
+			if d := time.Since(start); got != i || err != nil || d != 10*time.Minute {
+				t.Errorf("LockAny took %d with %v after %v, want %d after ten minutes", got, err, d, i)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		if _, err := locks.LockAny(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a time-out of ten minutes: %v", err)
+		}
+	})
+}
+
 func TestBubbleSeesOtherProcesses(t *testing.T) {
 	name, s, _, v := bubbleSegment(t)
 	p := shmtest.Start(t, bubblePeer, name)
