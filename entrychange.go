@@ -3,6 +3,7 @@ package shm
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"hash/maphash"
 	"math"
 	"runtime"
@@ -131,10 +132,9 @@ func (e Entry) swapNumber(p text.Patch, old []byte) (swapped bool) {
 
 // Await sleeps until ok returns true for what Any returns. It calls ok again after each
 // change that announces itself, as those of a Value, Struct, String, Ring and Array do,
-// and those of each row of a Table. A value without a lock announces nothing, and what
-// consists of several parts announces nothing as a whole, so Await looks at those ten
-// times a second, and at a Table of more than 512 rows, for which the system's sleep has
-// no room. About a read-only attachment, see Value.Await.
+// and those of each row of a Table. A value without a lock announces nothing, so Await
+// looks at those ten times a second, and at a Table of more than 512 rows, for which the
+// system's sleep has no room. About a read-only attachment, see Value.Await.
 //
 // If ctx is done first, the error wraps the context's. The error wraps fs.ErrInvalid
 // for a Mutex, and otherwise is that of Value.Await, or that of Any.
@@ -150,7 +150,7 @@ func (e Entry) Await(ctx context.Context, ok func(value any) bool) error {
 		return ok(v), nil
 	}
 	table := e.record.IsTable()
-	if !e.record.HasLock() || !table && e.inParts() || table && e.record.Count > maxAwaitedRows {
+	if !e.record.HasLock() || table && e.record.Count > maxAwaitedRows {
 		return e.poll(ctx, look)
 	}
 	return e.m.region.Guarded(func() error {
@@ -189,10 +189,12 @@ func (e Entry) awaitRows(ctx context.Context, look func() (bool, error)) error {
 	defer rows.Wait()
 	defer cancel()
 	changed, failed := make(chan struct{}, 1), make(chan error, 1)
+	row := 0
 	for off := range e.record.Locks {
 		version := mem.At[format.LockCell](&e.m.region, off).Commit.Load
-		seen := version() // before the first look
-		lock := e.m.lockAt(off, e.record.Name)
+		seen := version()                                     // before the first look
+		lock := e.m.lockAt(off, partName(e.record.Name, row)) // the first name of a lock stays
+		row++
 		rows.Go(func() {
 			err := e.m.region.Guarded(func() error {
 				for {
@@ -219,6 +221,9 @@ func (e Entry) awaitRows(ctx context.Context, look func() (bool, error)) error {
 		select {
 		case <-changed:
 		case err := <-failed:
+			if cause := errors.Unwrap(err); cause != nil && (cause == ErrClosed || cause == ctx.Err()) {
+				return errs.Wrap(cause, "awaiting %q in %s", e.record.Name, e.m.region.Path) // err names the row
+			}
 			return err
 		}
 	}
@@ -247,7 +252,7 @@ func (e Entry) poll(ctx context.Context, look func() (bool, error)) error {
 // version returns a function whose result changes with the value, which has a lock.
 func (e Entry) version() func() uint64 {
 	if e.record.Access == format.Published {
-		return e.m.readSlotsOf(e.record).Cell.Commit.Load
+		return mem.At[format.LockCell](&e.m.region, e.record.Data).Commit.Load
 	}
 	seed := maphash.MakeSeed()
 	return func() uint64 {

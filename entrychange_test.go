@@ -236,6 +236,65 @@ func TestSegmentCheck(t *testing.T) {
 	}
 }
 
+// Await of a Ring sleeps until a value is appended, and calls its function for nothing else.
+func TestEntryAwaitRing(t *testing.T) {
+	name := shmtest.Name(t)
+	s := open(t, name, nil)
+	ring := shmtest.Must(shm.NewRing[int64](s, "ring", 100))(t)
+	for what, s := range map[string]*shm.Segment{"read-write": s, "read-only": open(t, name, &shm.Options{ReadOnly: true})} {
+		last := ring.Append(1)
+		var newest, calls atomic.Int64
+		done := make(chan error, 1)
+		go func() {
+			done <- lookup(t, s, "ring").Await(t.Context(), func(x any) bool {
+				kept := x.([]int64)
+				calls.Add(1)
+				newest.Store(kept[len(kept)-1])
+				return newest.Load() < 0
+			})
+		}()
+		for i := range int64(10) {
+			ring.Append(i + 1)
+		}
+		shmtest.Eventually(t, what+": all values are seen", func() bool { return newest.Load() == 10 })
+		shmtest.Eventually(t, what+": no calls while nothing changes", func() bool {
+			before := calls.Load()
+			time.Sleep(300 * time.Millisecond)
+			return calls.Load() == before
+		})
+		if got := ring.Append(-1); got != last+11 {
+			t.Errorf("%s: value %d, want %d", what, got, last+11)
+		}
+		shmtest.Within(t, what+": the last value", func() {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// The locks of a Table have the names of their rows also if an Await of all rows has made
+// them. What ends an Await of all rows is told of the Table.
+func TestEntryAwaitTableNamesTheRows(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	rows := shmtest.Must(shm.NewTable[int64](s, "table", 3))(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- lookup(t, s, "table").Await(ctx, func(any) bool { cancel(); return false })
+	}()
+	if err := <-done; !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), `"table"`) {
+		t.Errorf("Await of the table: %v", err)
+	}
+	for i := range rows.Len() {
+		want := fmt.Sprintf(`"table[%d]"`, i)
+		err := rows.Row(i).UpdateContext(ctx, func(*int64) error { return nil })
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), want) {
+			t.Errorf("an update of row %d: %v, want an error that has %s", i, err, want)
+		}
+	}
+}
+
 // Await of a Table sleeps until a row changes, and calls its function for nothing else.
 func TestEntryAwaitTable(t *testing.T) {
 	name := shmtest.Name(t)
