@@ -4,13 +4,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"example.org/shm"
 )
 
-// A job's state. A worker that does a job holds the job's claim meanwhile; that a job is
+// A job's state. Who does a job, or prints it, holds the job's claim meanwhile; that a job is
 // under way is not a state of its own, so there is none to put back when a worker dies.
 const (
 	free int32 = iota
@@ -30,13 +32,23 @@ type job struct {
 // board has the values that the programs share.
 type board struct {
 	Jobs    shm.Table[job]    `shm:"jobs,len=64"`
-	Claims  shm.Mutexes       `shm:"claims,len=64,help=who does the job of the same number"`
+	Claims  shm.Mutexes       `shm:"claims,len=64,help=who does or prints the job of the same number"`
 	Changed shm.Value[uint64] `shm:"changed,help=changes when a job is posted or done"`
 }
 
-// sleep sleeps until the board is no longer as it was when Changed had the number seen.
+// askAgain is how long a program sleeps, unless the board changes, before it looks again: a
+// program that was killed behind a change of the board has told nobody.
+const askAgain = 100 * time.Millisecond
+
+// sleep sleeps until the board is no longer as it was when Changed had the number seen, but
+// no longer than askAgain. The error is that of ctx.
 func (b *board) sleep(ctx context.Context, seen uint64) error {
-	_, err := b.Changed.Await(ctx, func(n uint64) bool { return n != seen })
+	soon, cancel := context.WithTimeout(ctx, askAgain)
+	defer cancel()
+	_, err := b.Changed.Await(soon, func(n uint64) bool { return n != seen })
+	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
 	return err
 }
 
@@ -76,13 +88,17 @@ func (b *board) wait(ctx context.Context, w io.Writer, n int) error {
 	for printed := 0; ; {
 		seen, before, left := b.Changed.Load(), printed, 0
 		for i, j := range b.Jobs.All() {
-			switch j.State {
-			case ready:
-				left++
-			case done:
-				fmt.Fprintf(w, "%s: %s (attempts: %d)\n", cString(j.Text[:]), cString(j.Result[:]), j.Attempts)
-				b.Jobs.Row(i).Store(job{})
+			if j.State == free {
+				continue
+			}
+			took, err := b.take(i, w)
+			if err != nil {
+				return err
+			}
+			if took {
 				printed++
+			} else {
+				left++
 			}
 		}
 		if printed > before {
@@ -93,4 +109,25 @@ func (b *board) wait(ctx context.Context, w io.Writer, n int) error {
 			return err
 		}
 	}
+}
+
+// take prints job i and frees its place, if the job is done and nobody else has its claim.
+// While it has the claim itself, the place remains as it is. A program that is killed
+// behind the print leaves the job to the next, which prints it again.
+func (b *board) take(i int, w io.Writer) (took bool, err error) {
+	row, claim := b.Jobs.Row(i), b.Claims.At(i)
+	if row.Load().State != done || !claim.TryLock() {
+		return false, nil
+	}
+	defer claim.Unlock()
+	claim.Abandoned() // the row was changed as a whole, so there is nothing to repair
+	j := row.Load()
+	if j.State != done { // another program took it just now
+		return false, nil
+	}
+	if _, err := fmt.Fprintf(w, "%s: %s (attempts: %d)\n", cString(j.Text[:]), cString(j.Result[:]), j.Attempts); err != nil {
+		return false, err
+	}
+	row.Store(job{})
+	return true, nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -10,11 +9,10 @@ import (
 
 	"example.org/shm"
 	"example.org/shm/examples/internal/programs"
+	"example.org/shm/shmtest"
 )
 
-var bin string // directory of the program
-
-func TestMain(m *testing.M) { os.Exit(programs.Main(m, &bin, ".")) }
+func TestMain(m *testing.M) { shmtest.Main(m) }
 
 // attach opens a board of a name of its own.
 func attach(t *testing.T) (name string, b *board) {
@@ -31,16 +29,16 @@ func attach(t *testing.T) (name string, b *board) {
 	return name, b
 }
 
-func start(t *testing.T, name string, args ...string) *programs.Process {
-	return programs.Start(t, filepath.Join(bin, "jobs"), append([]string{"-name", name}, args...)...)
-}
-
 func TestEachJobIsDone(t *testing.T) {
 	t.Parallel()
 	name, b := attach(t)
+	program := filepath.Join(programs.Build(t, "."), "jobs")
+	start := func(args ...string) *programs.Process {
+		return programs.Start(t, program, append([]string{"-name", name}, args...)...)
+	}
 	workers := map[int]*programs.Process{}
 	work := func() {
-		p := start(t, name, "-pause", "20ms", "work")
+		p := start("-pause", "20ms", "work")
 		workers[p.Pid()] = p
 	}
 	for range 3 {
@@ -50,8 +48,8 @@ func TestEachJobIsDone(t *testing.T) {
 	for i := range 100 { // more than there are places
 		texts = append(texts, fmt.Sprintf("job %d", i))
 	}
-	poster := start(t, name, append([]string{"post"}, texts...)...)
-	results := start(t, name, "wait", fmt.Sprint(len(texts)))
+	poster := start(append([]string{"post"}, texts...)...)
+	results := start("wait", fmt.Sprint(len(texts)))
 	const kills = 5
 	for range kills {
 		// Kill a worker that has a job.

@@ -11,10 +11,6 @@ import (
 	"time"
 )
 
-// askAgain is how long a worker sleeps, unless the board changes, before it looks whether
-// a worker died with a job.
-const askAgain = 100 * time.Millisecond
-
 // work does jobs until ctx is done.
 func (b *board) work(ctx context.Context, pause time.Duration) error {
 	for ctx.Err() == nil {
@@ -23,10 +19,7 @@ func (b *board) work(ctx context.Context, pause time.Duration) error {
 			b.Changed.Add(1)
 			continue
 		}
-		soon, cancel := context.WithTimeout(ctx, askAgain)
-		err := b.sleep(soon, seen)
-		cancel()
-		if err != nil && soon.Err() == nil {
+		if err := b.sleep(ctx, seen); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}

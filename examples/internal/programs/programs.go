@@ -28,12 +28,30 @@ func Main(m *testing.M, dir *string, packages ...string) int {
 	}
 	defer os.RemoveAll(temp)
 	*dir = temp
-	args := append([]string{"build", "-o", temp + string(filepath.Separator)}, packages...)
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the programs: %v\n%s", err, out)
+	if err := build(temp, packages); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
+}
+
+// Build builds the programs of some packages into a directory that ends with the test, and
+// returns its name. It is for packages whose TestMain calls shmtest.Main.
+func Build(t testing.TB, packages ...string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := build(dir, packages); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func build(dir string, packages []string) error {
+	args := append([]string{"build", "-o", dir + string(filepath.Separator)}, packages...)
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("building the programs: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // Context returns the context of the test with a time-out that only a defect
