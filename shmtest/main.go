@@ -80,7 +80,7 @@ func runChild(work string) error {
 	}
 	if how == traced {
 		trace.Begin()
-		f(s)
+		runFunction(f, s)
 		trace.End()
 		return errors.New("nobody traces this process")
 	}
@@ -91,6 +91,24 @@ func runChild(work string) error {
 	if err := ready.Close(); err != nil {
 		return err
 	}
-	f(s)
+	runFunction(f, s)
 	return nil
+}
+
+// runFunction calls f. If f ends its goroutine, which is that of TestMain, it ends the process:
+// otherwise the process would be there as long as any other goroutine is.
+func runFunction(f func(*shm.Segment), s *shm.Segment) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if p := recover(); p != nil {
+			panic(p)
+		}
+		fmt.Fprintln(os.Stderr, "shmtest: the function called runtime.Goexit, as FailNow of a *testing.T does: it has to return, or to panic")
+		os.Exit(1)
+	}()
+	f(s)
+	returned = true
 }

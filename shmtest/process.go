@@ -29,8 +29,9 @@ type Proc struct {
 // this package says what f may use.
 //
 // The process is killed if it is still there when the test ends, or when this process
-// does, even if it is stopped. If f panics or ends the process with an exit status, the
-// test fails, in Wait or at its end. What the process prints is logged there.
+// does, even if it is stopped. If f panics, calls runtime.Goexit, or ends the process with
+// an exit status, the test fails, in Wait or at its end. What the process prints is logged
+// there.
 func Process(t testing.TB, s *shm.Segment, f func(s *shm.Segment)) *Proc {
 	t.Helper()
 	r, w, err := os.Pipe()

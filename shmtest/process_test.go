@@ -2,6 +2,7 @@ package shmtest_test
 
 import (
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -119,6 +120,12 @@ func TestCaptured(t *testing.T) {
 	byReference++
 }
 
+// exitsGoroutine ends its goroutine, as FailNow does, and leaves another one.
+func exitsGoroutine(*shm.Segment) {
+	go func() { time.Sleep(time.Hour) }()
+	runtime.Goexit()
+}
+
 func TestProcessFails(t *testing.T) {
 	s := shmtest.Segment(t, nil)
 	panics := func(*shm.Segment) { panic("this is wrong") }
@@ -126,6 +133,8 @@ func TestProcessFails(t *testing.T) {
 	wantFailure(t, report, "exit status 2", "this is wrong", "process_test.go")
 	report = failure(t, func(t testing.TB) { shmtest.Process(t, s, func(*shm.Segment) { os.Exit(3) }).Wait() })
 	wantFailure(t, report, "exit status 3")
+	report = failure(t, func(t testing.TB) { shmtest.Process(t, s, exitsGoroutine).Wait() })
+	wantFailure(t, report, "exit status 1", "runtime.Goexit")
 
 	// Nobody waits: the end of the test reports it.
 	inner := &fake{TB: t}

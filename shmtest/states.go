@@ -239,7 +239,7 @@ func callers(stack []uintptr) (places []string) {
 	for more := len(stack) > 0; more && len(places) < enough; {
 		var f runtime.Frame
 		f, more = frames.Next()
-		if f.Function == "" || strings.HasPrefix(f.Function, "example.org/shm/shmtest.runChild") {
+		if f.Function == "" || strings.HasPrefix(f.Function, "example.org/shm/shmtest.runFunction") {
 			break
 		}
 		inLibrary := strings.HasPrefix(f.Function, "runtime.") || strings.HasPrefix(f.Function, "internal/") ||

@@ -282,6 +282,9 @@ func TestStatesFindsTheDefect(t *testing.T) {
 			var n int
 			report := failure(t, func(t testing.TB) { n = kit(t, setup, transfer, naive) })
 			wantFailure(t, report, errSum.Error(), "shmtest_test.transfer", "states_test.go:")
+			if strings.Contains(report, "example.org/shm/shmtest.") {
+				t.Errorf("the report has lines of the kit: %s", report)
+			}
 			if n < 4 {
 				t.Errorf("only %d", n)
 			}
@@ -429,6 +432,8 @@ func TestSectionFails(t *testing.T) {
 	wantFailure(t, report, "exit status 2", "this is wrong", "states_test.go:")
 	report = failure(t, func(t testing.TB) { shmtest.Kill(t, nil, func(*shm.Segment) { os.Exit(3) }, check) })
 	wantFailure(t, report, "exit status 3")
+	report = failure(t, func(t testing.TB) { shmtest.States(t, nil, exitsGoroutine, check) })
+	wantFailure(t, report, "exit status 1", "runtime.Goexit")
 	captured := ""
 	report = failure(t, func(t testing.TB) { shmtest.States(t, nil, func(*shm.Segment) { captured += "x" }, check) })
 	wantFailure(t, report, "captures variables")
