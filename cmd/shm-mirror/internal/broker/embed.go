@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strconv"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 )
 
@@ -19,8 +19,8 @@ var ErrOpen = errors.New("an embedded server that others can reach needs credent
 // Embedded is a NATS server within this process.
 type Embedded struct {
 	s                     *server.Server
-	store                 *os.File // has the lock of the directory
-	user, password, token string   // of the configuration
+	store                 *flock.Flock // has the lock of the directory
+	user, password, token string       // of the configuration
 }
 
 // Embed starts a NATS server with JetStream that listens on addr and keeps its data below

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/gofrs/flock"
 )
 
 // ErrStore says that another server, of this process or another one, keeps its data in a
@@ -24,33 +26,33 @@ func Store() (string, error) {
 	return filepath.Join(base, "shm-mirror"), nil
 }
 
-// take makes a directory, if there is none, and takes the lock of it, which ends with the
-// file that take returns, or with the process. Two servers in one directory would write
-// the same files. The error wraps ErrStore if another server has the lock.
-func take(dir string) (*os.File, error) {
-	err := os.MkdirAll(dir, 0o700)
-	if err != nil {
-		return nil, fmt.Errorf("embedded server's directory: %w", err)
+// take makes a directory, if there is none, and takes the lock of it, which ends with Close
+// of what take returns, or with the process. Two servers in one directory would write the
+// same files. The error wraps ErrStore if another server has the lock.
+func take(dir string) (_ *flock.Flock, err error) {
+	defer func() {
+		if err != nil && !errors.Is(err, ErrStore) {
+			err = fmt.Errorf("embedded server's directory: %w", err)
+		}
+	}()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
 	}
-	f, err := lockFile(filepath.Join(dir, ".lock"))
-	if errors.Is(err, errLocked) {
+	lock := flock.New(filepath.Join(dir, ".lock"))
+	switch free, err := lock.TryLock(); {
+	case err != nil:
+		return nil, err
+	case !free:
 		return nil, fmt.Errorf("%s: %w; give this one a directory of its own with -store", dir, ErrStore)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("embedded server's directory: %w", err)
-	}
 	try, err := os.CreateTemp(dir, ".try-*")
+	if err == nil {
+		_ = try.Close()
+		err = os.Remove(try.Name())
+	}
 	if err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("embedded server's directory: %w", err)
+		_ = lock.Close()
+		return nil, err
 	}
-	_ = try.Close()
-	if err := os.Remove(try.Name()); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("embedded server's directory: %w", err)
-	}
-	return f, nil
+	return lock, nil
 }
-
-// errLocked says that another file object has the lock.
-var errLocked = errors.New("locked")
