@@ -26,8 +26,13 @@ import (
 //
 // An integer of an Atomic, or one element of several, changes by a compare-and-swap:
 // f is called again if another process has changed it meanwhile. Other values without
-// a lock, and a Table, are read and then written: a change by another process in between
-// may be lost, unless it is of another row.
+// a lock are read and then written: a change by another process in between may be lost.
+//
+// For a Table, f is called before a lock is taken, and the rows that its text changes
+// change one after another, each under its own lock. If another process has changed a row
+// since f saw it, f is called again, under the lock of that row; what it then returns for
+// rows that are stored already is left out. So no change of a row is lost. An error at a
+// later row leaves those before it changed.
 func (e Entry) UpdateContext(ctx context.Context, f func(old any) (text string, err error)) error {
 	var own error // of f
 	err := e.m.region.Guarded(func() error {
@@ -66,11 +71,7 @@ func (e Entry) update(ctx context.Context, change func(old []byte) ([]text.Patch
 		return e.s.closedError(err)
 	}
 	if r.IsTable() {
-		patches, err := change(e.loadBytes())
-		if err != nil {
-			return err
-		}
-		return e.storeRows(ctx, patches)
+		return e.updateRows(ctx, change)
 	}
 	mu := m.lockOf(r)
 	if err := mu.AcquireContext(ctx); err != nil {

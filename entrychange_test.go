@@ -105,6 +105,90 @@ func TestEntryUpdatesExclude(t *testing.T) {
 	}
 }
 
+// A change of a row by its holder, for which an update waits, is not lost, and is what the
+// update's function sees last.
+func TestEntryUpdatesRowsUnderTheirLocks(t *testing.T) {
+	type row struct{ N, Other int64 }
+	s := open(t, shmtest.Name(t), nil)
+	rows := shmtest.Must(shm.NewTable[row](s, "rows", 3))(t)
+	e := lookup(t, s, "rows")
+	nOf := func(old any, i int) int64 { return old.([]map[string]any)[i]["N"].(int64) }
+	holdRow := func(i int, change func(*row)) (release func()) {
+		t.Helper()
+		held, let, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			rows.Row(i).Update(func(r *row) { change(r); close(held); <-let })
+		}()
+		<-held
+		return func() { close(let); <-done }
+	}
+	// beside starts an update, lets the holder of a row commit after the update has seen the
+	// row, and returns the update's error.
+	beside := func(release func(), f func(old any) (string, error)) error {
+		t.Helper()
+		seen, done := make(chan struct{}, 10), make(chan error, 1)
+		go func() {
+			done <- e.UpdateContext(t.Context(), func(old any) (string, error) { seen <- struct{}{}; return f(old) })
+		}()
+		<-seen
+		release()
+		return <-done
+	}
+	increment := func(old any) (string, error) { return fmt.Sprintf("[2: {N: %d}]", nOf(old, 2)+5), nil }
+	if err := beside(holdRow(2, func(r *row) { r.N = 101; r.Other = 7 }), increment); err != nil || rows.Row(2).Load() != (row{106, 7}) {
+		t.Errorf("one row: %v, %v", err, rows.Row(2).Load())
+	}
+	differs := errors.New("differs")
+	compare := func(old any) (string, error) {
+		if nOf(old, 2) != 106 {
+			return "", differs
+		}
+		return "[2: {N: 500}]", nil
+	}
+	if err := beside(holdRow(2, func(r *row) { r.N = 107 }), compare); err != differs || rows.Row(2).Load() != (row{107, 7}) {
+		t.Errorf("a refused change: %v, %v", err, rows.Row(2).Load())
+	}
+	both := func(old any) (string, error) {
+		return fmt.Sprintf("[0: {N: %d}, 2: {N: %d}]", nOf(old, 0)+1, nOf(old, 2)+1), nil
+	}
+	if err := beside(holdRow(2, func(r *row) { r.N = 200 }), both); err != nil || rows.Row(0).Load().N != 1 || rows.Row(2).Load().N != 201 {
+		t.Errorf("two rows: %v, %v and %v", err, rows.Row(0).Load(), rows.Row(2).Load())
+	}
+	other := func(old any) (string, error) {
+		if nOf(old, 2) == 201 {
+			return "[2: {N: 1}]", nil
+		}
+		return "[1: {N: 1}]", nil
+	}
+	if err := beside(holdRow(2, func(r *row) { r.N = 300 }), other); err != nil || rows.Row(1).Load().N != 1 || rows.Row(2).Load().N != 300 {
+		t.Errorf("another row: %v, %v and %v", err, rows.Row(1).Load(), rows.Row(2).Load())
+	}
+	for i, l := range e.Locks() {
+		if l.Held {
+			t.Errorf("the lock of row %d is left held: %v", i, l)
+		}
+	}
+	// Nothing is lost beside others that do the same.
+	const goroutines, each = 4, 200
+	rows.Row(1).Store(row{})
+	var wg sync.WaitGroup
+	for range goroutines {
+		wg.Go(func() {
+			for range each {
+				if err := e.UpdateContext(t.Context(), func(old any) (string, error) { return fmt.Sprintf("[1: {N: %d}]", nOf(old, 1)+1), nil }); err != nil {
+					t.Error(err)
+				}
+				rows.Row(1).Update(func(r *row) { r.N++ })
+			}
+		})
+	}
+	wg.Wait()
+	if got := rows.Row(1).Load().N; got != 2*goroutines*each {
+		t.Errorf("%d additions are %d", 2*goroutines*each, got)
+	}
+}
+
 // A holder that is stopped does not hold up an update for longer than its context says.
 func TestEntryUpdateIsGivenUp(t *testing.T) {
 	s, v := agent.Locked(t)

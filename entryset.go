@@ -128,13 +128,9 @@ func (e Entry) storeHeld(patches []text.Patch) (changed bool) {
 	return changed
 }
 
-// storeRows makes a change in rows of a table, row by row. If ctx is done while it waits
-// for the lock of a row, those before it are changed.
-func (e Entry) storeRows(ctx context.Context, patches []text.Patch) error {
-	r, m := e.record, e.m
-	defer runtime.KeepAlive(m)
-	size := r.Layout.Size
-	rows := map[int][]text.Patch{}
+// rowsOf returns the changes in each row of a table. Their offsets are in the row.
+func (e Entry) rowsOf(patches []text.Patch) map[int][]text.Patch {
+	size, rows := e.record.Layout.Size, map[int][]text.Patch{}
 	for _, p := range patches {
 		for off, b := p.Off, p.Bytes; len(b) > 0; { // numbers of several rows may be one patch
 			n := min(len(b), size-off%size)
@@ -142,25 +138,124 @@ func (e Entry) storeRows(ctx context.Context, patches []text.Patch) error {
 			off, b = off+n, b[n:]
 		}
 	}
+	return rows
+}
+
+// rowLock returns the lock of a row of a table.
+func (e Entry) rowLock(i int) (mu *robust.Lock, off int64) {
+	off = e.record.Data + int64(i)*format.RowSize(e.record.Capacity)
+	return e.m.lockAt(off, partName(e.record.Name, i)), off
+}
+
+// storeRows makes a change in rows of a table, row by row. If ctx is done while it waits
+// for the lock of a row, those before it are changed.
+func (e Entry) storeRows(ctx context.Context, patches []text.Patch) error {
+	defer runtime.KeepAlive(e.m)
+	rows := e.rowsOf(patches)
 	for _, i := range slices.Sorted(maps.Keys(rows)) {
-		off := r.Data + int64(i)*format.RowSize(r.Capacity)
-		mu := m.lockAt(off, partName(r.Name, i))
+		mu, off := e.rowLock(i)
 		if err := mu.AcquireContext(ctx); err != nil {
 			return err
 		}
 		func() {
 			changed := false
 			defer func() { unlock(mu, changed) }()
-			row := slots.Behind(&m.region, off, r.Capacity, mu.Token)
-			row.Reach(uint32(min(int64(size), math.MaxUint32)))
-			changed = row.Amend(func(idle []byte) {
-				for _, p := range rows[i] {
-					copy(idle[p.Off:], p.Bytes)
-				}
-			})
+			changed = e.storeRow(mu, off, rows[i])
 		}()
 	}
 	return nil
+}
+
+// storeRow makes a change in the row at off, whose lock mu the caller holds. It reports
+// whether it changed a bit.
+func (e Entry) storeRow(mu *robust.Lock, off int64, patches []text.Patch) (changed bool) {
+	row := slots.Behind(&e.m.region, off, e.record.Capacity, mu.Token)
+	row.Reach(uint32(min(int64(e.record.Layout.Size), math.MaxUint32)))
+	return row.Amend(func(idle []byte) {
+		for _, p := range patches {
+			copy(idle[p.Off:], p.Bytes)
+		}
+	})
+}
+
+// rowsUpdate is a change of rows of a table that depends on what is there.
+type rowsUpdate struct {
+	e      Entry
+	change func(old []byte) ([]text.Patch, error)
+	old    []byte               // that change was last called with
+	rows   map[int][]text.Patch // that change has returned, without the rows that are stored
+	stored map[int]bool
+}
+
+// updateRows is update of a Table.
+func (e Entry) updateRows(ctx context.Context, change func(old []byte) ([]text.Patch, error)) error {
+	defer runtime.KeepAlive(e.m)
+	u := rowsUpdate{e: e, change: change, stored: map[int]bool{}}
+	if err := u.ask(); err != nil {
+		return err
+	}
+	for left := u.left(); len(left) > 0; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		again, err := u.row(ctx, left[0])
+		switch {
+		case err != nil:
+			return err
+		case again: // other rows may be to change
+			left = u.left()
+		default:
+			left = left[1:]
+		}
+	}
+	return nil
+}
+
+// ask calls change with the table as it is.
+func (u *rowsUpdate) ask() error {
+	u.old = u.e.loadBytes()
+	patches, err := u.change(u.old)
+	if err != nil {
+		return err
+	}
+	u.rows = u.e.rowsOf(patches)
+	maps.DeleteFunc(u.rows, func(i int, _ []text.Patch) bool { return u.stored[i] })
+	return nil
+}
+
+func (u *rowsUpdate) left() []int { return slices.Sorted(maps.Keys(u.rows)) }
+
+// row changes one row under its lock. It calls change again first, and reports that, if
+// the row is not what change has seen.
+func (u *rowsUpdate) row(ctx context.Context, i int) (again bool, err error) {
+	e, size := u.e, u.e.record.Layout.Size
+	mu, off := e.rowLock(i)
+	if err := mu.AcquireContext(ctx); err != nil {
+		return false, err
+	}
+	returned, changed := false, false
+	defer func() {
+		if changed {
+			mu.UnlockAfter(returned)
+		} else {
+			mu.ReleaseAfter(returned)
+		}
+	}()
+	pair := slots.Behind(&e.m.region, off, e.record.Capacity, mu.Token)
+	now := make([]byte, size)
+	pair.Read(func(slot []byte) { mem.CopyBytes(now, slot[:size]) })
+	if again = !bytes.Equal(now, u.old[i*size:][:size]); again {
+		if err = u.ask(); err == nil {
+			mu.MustHold("UpdateContext")
+		}
+	}
+	returned = true
+	if patches, ok := u.rows[i]; ok && err == nil {
+		changed = e.storeRow(mu, off, patches)
+		u.stored[i] = true
+		delete(u.rows, i)
+	}
+	return again, err
 }
 
 // unlock releases a lock, and wakes who awaits a change if there was one.

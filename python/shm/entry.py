@@ -99,11 +99,16 @@ class Entry(_Entry):
         """Set the value from the text that f returns. f gets what load returns, under the value's own lock.
 
         An integer of an atomic changes by a compare-and-swap: f is called again if another process
-        has changed it meanwhile. Other values without a lock, and tables, are read and then written.
+        has changed it meanwhile. Other values without a lock are read and then written. For a table,
+        f is called before a lock is taken, and each row changes under its own lock: f is called again,
+        under the lock of a row, if another process has changed that row since f saw it.
         """
         self._changeable()
         r = self._record
-        if r.has_lock and not r.is_table:
+        if r.is_table:
+            self._update_rows(f)
+            return
+        if r.has_lock:
             mutex_of(self._mapping, r).change(self._update, f)
             return
         while True:
@@ -122,6 +127,32 @@ class Entry(_Entry):
         patches = texts.parse(self._whole(), f(self.load()))
         mutex_of(self._mapping, self._record).still_changing()
         self._put(patches)
+
+    def _update_rows(self, f):
+        size, stored = self._record.layout.size, set()
+
+        def ask():
+            old = self._bytes()
+            rows = self._rows(texts.parse(self._whole(), f(texts.value(self._whole(), old))))
+            return old, {i: patches for i, patches in rows.items() if i not in stored}
+
+        def change(i, slots):
+            """Change a row, and return whether f was called again, which may change other rows."""
+            nonlocal old, rows
+            asked = bytes(slots.committed()[:size]) != old[i * size : (i + 1) * size]
+            if asked:
+                old, rows = ask()
+                slots.mutex.still_changing()
+            if i in rows:
+                self._publish(slots, rows.pop(i), size)
+                stored.add(i)
+            return asked
+
+        old, rows = ask()
+        left = sorted(rows)
+        while left:
+            slots = Slots(self._mapping, self._record, left[0])
+            left = sorted(rows) if slots.mutex.change(change, left[0], slots) else left[1:]
 
     def parts(self):
         """Return how many parts of the value change each by itself: the rows of a table, and 1 for any other value."""
@@ -324,13 +355,18 @@ class Entry(_Entry):
             slots.extend(size)
         slots.publish(ctypes.addressof(new), size)
 
-    def _store_rows(self, patches):
+    def _rows(self, patches):
+        """Return the changes in each row of a table, by its index. Their offsets are in the row."""
         size, rows = self._record.layout.size, {}
         for at, b in patches:
             while b:
                 n = min(len(b), size - at % size)
                 rows.setdefault(at // size, []).append((at % size, b[:n]))
                 at, b = at + n, b[n:]
+        return rows
+
+    def _store_rows(self, patches):
+        size, rows = self._record.layout.size, self._rows(patches)
         for i in sorted(rows):
             slots = Slots(self._mapping, self._record, i)
             slots.mutex.change(self._publish, slots, rows[i], size)

@@ -58,7 +58,7 @@ var exempts = map[string]exempt{
 	"shm.Struct.commit":    {1, idleSlot},
 	"shm.Struct.fill":      {1, idleSlot},
 	"shm.Entry.storeHeld":  {1, idleSlot},
-	"shm.Entry.storeRows":  {1, idleSlot},
+	"shm.Entry.storeRow":   {1, idleSlot},
 
 	"robust.neverFree": {1, ownMemory},
 	"sys.napper.enter": {1, ownMemory}, // on Windows
