@@ -10,14 +10,16 @@ import (
 	"example.org/shm/cmd/shm/internal/form"
 	"example.org/shm/cmd/shm/internal/proc"
 	"example.org/shm/cmd/shm/internal/segments"
+	"example.org/shm/cmd/shm/internal/value"
 )
 
-// withHolder says who holds the lock for which a change has waited in vain.
-func withHolder(s *shm.Segment, e shm.Entry, err error) error {
+// withHolder says who holds the lock for which a change of a part has waited in vain.
+func withHolder(s *shm.Segment, p value.Part, err error) error {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	name, l, ok := heldLock(e)
+	e := p.Entry
+	name, l, ok := heldLock(p)
 	if !ok {
 		return err
 	}
@@ -37,10 +39,15 @@ func withHolder(s *shm.Segment, e shm.Entry, err error) error {
 }
 
 // heldLock returns the name and the state of the lock that a process waits for in vain: of a
-// Table it is the lock of a row.
-func heldLock(e shm.Entry) (name string, l shm.LockInfo, ok bool) {
+// Table it is the lock of a row: of the one that the part is in, or else of one that is held
+// while others wait.
+func heldLock(p value.Part) (name string, l shm.LockInfo, ok bool) {
+	e := p.Entry
 	for i, lock := range e.Locks() {
 		if !lock.Held || ok && !lock.Waiting {
+			continue
+		}
+		if isTable(e) && len(p.Path) > 0 && i != p.Path[0].Index {
 			continue
 		}
 		name, l, ok = form.Name(e.Name), lock, true

@@ -225,7 +225,7 @@ func (l *loading) apply(ctx context.Context, s *shm.Segment, timeout time.Durati
 		return l.text, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		return form.Row{}, withHolder(s, l.entry, err)
+		return form.Row{}, withHolder(s, value.Part{Entry: l.entry}, err)
 	}
 	return l.row(), err
 }

@@ -45,8 +45,9 @@ func setCommand() *cli.Command {
 it was and is. VALUE is what get prints, or JSON. A duration may be 1.5s. A struct or an
 array keeps what VALUE leaves out: {Limit: 10}, [3: 7].
 
-With -if OLD the value is set only if it is OLD; otherwise the exit status is 1. For an
-integer without a lock (Atomic) this is one compare-and-swap. Raw values have neither a
+With -if OLD the value is set only if it is OLD; otherwise the exit status is 1. It is compared
+under the lock: of a Table, that of the row. For an integer without a lock (Atomic) this is one
+compare-and-swap. Raw values have neither a
 lock nor an atomic operation: a program that writes one at the same time may win or lose.
 
 If the lock is held for longer than -timeout, nothing is changed, the exit status is 5 and
@@ -158,7 +159,7 @@ func change(ctx context.Context, s *shm.Segment, timeout time.Duration, p value.
 		return p.Assignment(old, text)
 	})
 	if err != nil {
-		return form.Row{}, withHolder(s, p.Entry, err)
+		return form.Row{}, withHolder(s, p, err)
 	}
 	if is, l, err = p.Load(); err != nil {
 		return form.Row{}, err

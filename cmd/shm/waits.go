@@ -60,7 +60,7 @@ func waitsOf(s *shm.Segment, key proc.Key, attached []proc.Process) waits {
 }
 
 // valueAt returns the name of the value that has a lock cell with a word at an offset. Of
-// Mutexes it is the name of the one with its index.
+// Mutexes and of the rows of a Table it is the name with the index.
 func valueAt(entries []shm.Entry, off int64) (name string, ok bool) {
 	i, _ := slices.BinarySearchFunc(entries, off, func(e shm.Entry, off int64) int {
 		if e.Offset-cellSize <= off { // the first cell is before the data, or is what Offset says
@@ -75,8 +75,16 @@ func valueAt(entries []shm.Entry, off int64) (name string, ok bool) {
 	if _, ok := e.Lock(); !ok {
 		return "", false
 	}
-	if e.Type() == "Mutexes" {
+	switch {
+	case e.Type() == "Mutexes":
 		return fmt.Sprintf("%s[%d]", e.Name, (off-e.Offset)/cellSize), true
+	case isTable(e):
+		d, err := e.Description()
+		if err != nil {
+			return "", false
+		}
+		lines := (d.Room + cellSize - 1) / cellSize // of each of the two slots of a row
+		return fmt.Sprintf("%s[%d]", e.Name, (off-e.Offset+cellSize)/(cellSize+2*lines*cellSize)), true
 	}
 	return e.Name, true
 }

@@ -876,6 +876,38 @@ class Texts(Case):
         with self.assertRaises(shm.ArgumentError):
             seg.entry("mutex").wait_for(lambda x: True)
 
+    def test_update_of_rows(self):
+        seg = self.open()
+        self.all(seg)
+        row, e, calls = seg["table"][1], seg.entry("table"), []
+
+        def beside(change, f):
+            """Update the table, and change a row by itself after f has seen it for the first time."""
+            calls.clear()
+
+            def update(old):
+                if not calls:
+                    change()
+                calls.append(1)
+                return f(old)
+
+            e.update(update)
+
+        row.store((1.0, 0, b""))
+        beside(lambda: row.store((101.0, 7, b"")), lambda old: f"[1: {{x: {old[1]['x'] + 5}}}]")
+        self.assertEqual((row.load().x, row.load().n, len(calls)), (106.0, 7, 2))
+        with self.assertRaises(ZeroDivisionError):
+            beside(lambda: row.store((0.0, 7, b"")), lambda old: f"[1: {{x: {1 / old[1]['x']}}}]")
+        self.assertEqual((row.load().x, row.get_lock().locked()), (0.0, False))
+        seg["table"][0].store((1.0, 0, b""))
+        beside(lambda: row.store((5.0, 7, b"")), lambda old: f"[0: {{x: {old[0]['x'] + 1}}}, 1: {{x: {old[1]['x'] + 1}}}]")
+        self.assertEqual([r.x for r in seg["table"].load()], [2.0, 6.0])
+        beside(lambda: row.store((9.0, 7, b"")), lambda old: "[0: {x: 8}]" if old[1]["x"] == 9 else "[1: {x: 8}]")
+        self.assertEqual([r.x for r in seg["table"].load()], [8.0, 9.0])
+        with self.assertRaises(shm.UsageError):
+            beside(lambda: row.store((1.0, 7, b"")), lambda old: (row.get_lock().locked() and row.get_lock().release()) or "[1: {x: 3}]")
+        self.assertEqual(row.load().x, 1.0)
+
     def test_limits(self):
         layout = shm.parse_layout(f"(1000,1000)T{{<b:{'n' * 1000}:}}".replace("<", shm.layout.ORDER))
         self.assertIsNone(texts.text(layout, bytes(layout.size), 5000))
