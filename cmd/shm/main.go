@@ -47,6 +47,12 @@ func root() *cli.Command {
 	root.ExitErrHandler = func(context.Context, *cli.Command, error) {} // main handles errors
 	root.EnableShellCompletion = true
 	root.ConfigureShellCompletionCommand = configureCompletion
+	root.Before = func(ctx context.Context, c *cli.Command) (context.Context, error) {
+		if c.IsSet("o") && c.Args().Present() {
+			return ctx, usageError{fmt.Errorf("-o before %q is for the list of segments: give it after the command, if shm COMMAND -h lists it", c.Args().First())}
+		}
+		return ctx, nil
+	}
 	for _, command := range commands {
 		c := command()
 		switch c.Name {
@@ -68,10 +74,11 @@ func badUsage(_ context.Context, c *cli.Command, err error, _ bool) error {
 	return usageError{fmt.Errorf("%w; %s -h lists the flags", err, c.FullName())}
 }
 
-// formFlag returns the flag that says in which form a command prints.
+// formFlag returns the flag that says in which form a command prints. It is that of the one
+// command: those inside it have one of their own, or print in one form alone.
 func formFlag(standard string) cli.Flag {
 	return &cli.StringFlag{
-		Name: "o", Value: standard, Usage: "print as `FORM`: " + strings.Join(form.Forms, ", "),
+		Name: "o", Value: standard, Local: true, Usage: "print as `FORM`: " + strings.Join(form.Forms, ", "),
 		Validator: func(s string) error {
 			for _, f := range form.Forms {
 				if s == f {
