@@ -61,7 +61,7 @@ Examples:
 			r := &form.Report{Kind: "removed", Columns: form.Columns("segment", ">size", "result")}
 			var kept error
 			for _, name := range names {
-				data, err := remove(name, maps, c.Bool("n"))
+				data, err := remove(name, maps, c.Bool("n"), unused)
 				if errors.Is(err, fs.ErrNotExist) && unused {
 					continue
 				}
@@ -97,15 +97,16 @@ type removalData struct {
 	Error   string `json:"error,omitempty"`
 }
 
-// remove removes a segment that nobody uses, unless dry is true.
-func remove(name string, maps *proc.Maps, dry bool) (removalData, error) {
+// remove removes a segment that nobody uses, unless dry is true. If sound is true, it leaves
+// one that is damaged.
+func remove(name string, maps *proc.Maps, dry, sound bool) (removalData, error) {
 	d := removalData{Segment: name}
 	file, err := segments.Stat(name)
 	if err != nil {
 		return d, err
 	}
 	d.Memory = file.Used
-	if err := unused(name, file, maps); err != nil {
+	if err := unused(name, file, maps, sound); err != nil {
 		return d, err
 	}
 	// What was looked at must be what is removed.
@@ -123,8 +124,9 @@ func remove(name string, maps *proc.Maps, dry bool) (removalData, error) {
 	return d, nil
 }
 
-// unused returns why a segment is or may be in use, or nil.
-func unused(name string, file segments.File, maps *proc.Maps) error {
+// unused returns why a segment is or may be in use, or nil. If sound is true, it returns what
+// is damaged in it too.
+func unused(name string, file segments.File, maps *proc.Maps, sound bool) error {
 	inUse := func(format string, args ...any) error {
 		return statusError{error: fmt.Errorf(format, args...), status: statusLocked}
 	}
@@ -136,6 +138,11 @@ func unused(name string, file segments.File, maps *proc.Maps) error {
 		return err
 	}
 	defer s.Close()
+	if sound {
+		if err := s.Check(); err != nil {
+			return err
+		}
+	}
 	leased, err := s.Leased()
 	if err != nil {
 		return err

@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -185,6 +188,19 @@ func TestStatuses(t *testing.T) {
 	}
 	if r := shmTool(t, "check", damaged); r.status != statusDamaged || !strings.Contains(r.stdout, "record at byte") {
 		t.Errorf("check of a damaged directory: %+v", r)
+	}
+	// It is not sound, and so not removed unasked.
+	url, _ := served(t, damaged)
+	if a := get(t, "GET", url+"healthz"); a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(a.body, `"kind":"damaged"`) {
+		t.Errorf("healthz of a damaged directory: %d %s", a.StatusCode, a.body)
+	}
+	shared := shm.Path(fmt.Sprintf("shmtest-damaged-%d", os.Getpid()))
+	if err := os.WriteFile(shared, record, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(shared)
+	if r := shmTool(t, "rm", "-unused", "-n", "-o", "jsonl"); r.status != 0 || !regexp.MustCompile(`"segment":"`+filepath.Base(shared)+`"[^\n]*"result":"kept: `).MatchString(r.stdout) {
+		t.Errorf("rm -unused of a damaged directory: %+v", r)
 	}
 	// A file may claim more than any machine has.
 	if r := shmTool(t, "ls", sparse); r.status != 0 || !strings.Contains(r.stdout, "samples") {
