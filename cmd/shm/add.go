@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -23,7 +24,8 @@ func addCommand() *cli.Command {
 		Usage:     "add to a number",
 		ArgsUsage: "SEG NAME[.FIELD][[INDEX]] DELTA",
 		Description: `Add adds DELTA, which may be negative, to a number, under the number's own lock or by
-one atomic operation. A sum that does not fit is an error, and nothing is changed. To a Counter
+one atomic operation. A sum that does not fit is an error, and nothing is changed; so is one of a
+finite number that would be infinite or NaN. To a Counter
 it adds as a program does: what it adds stays. A Gauge has parts of living processes alone, so
 it cannot be added to. Flags come before the arguments. Otherwise it is as set.
 
@@ -102,6 +104,9 @@ func count[T shm.CounterNumber](s *shm.Segment, p value.Part, delta string, atta
 	return changed(p, old, c.Load(), p.Entry.Layout), nil
 }
 
+// finite reports whether a number is neither NaN nor infinite.
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
 // sum returns the text of a number plus a delta.
 func sum(old any, delta, hint string) (string, error) {
 	text, err := value.Unhinted(delta, hint)
@@ -146,7 +151,14 @@ func sum(old any, delta, hint string) (string, error) {
 		if err != nil {
 			return "", invalid(err)
 		}
-		return strconv.FormatFloat(n.Float()+d, 'g', -1, n.Type().Bits()), nil
+		s := n.Float() + d
+		if n.Type().Bits() == 32 {
+			s = float64(float32(s))
+		}
+		if !finite(s) && finite(n.Float()) {
+			return "", outside
+		}
+		return strconv.FormatFloat(s, 'g', -1, n.Type().Bits()), nil
 	}
 	return "", fmt.Errorf("%w: add is for integers and floating-point numbers, and this is a %T", fs.ErrInvalid, old)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"reflect"
 	"strings"
+	"time"
 
 	"example.org/shm"
 	"example.org/shm/cmd/shm/internal/form"
@@ -36,8 +37,8 @@ lock (Atomic and raw ones) announces nothing, so wait looks at it ten times a se
 this user may only read the segment, wait asks a program that may write it to announce that;
 if there is none, it looks four times a second.
 
-If EXPR is not true after -timeout the exit status is 5; if the segment does not exist, or
-its name leads elsewhere meanwhile, it is 3.
+If EXPR is not true after -timeout the exit status is 5. If the segment does not exist, or is
+removed or made anew meanwhile, it is 3. A Mutex has no value for EXPR.
 
 Examples:
    shm wait board requests 'requests >= 1000'
@@ -64,24 +65,32 @@ Examples:
 			defer s.Close()
 			limit, cancel := limited(ctx, c.Duration("timeout"))
 			defer cancel()
+			limit, ended := whileNamed(limit, s, args[0])
+			defer ended()
 			if _, there := s.Lookup(args[1]); !there && len(args) == 2 && strings.ContainsAny(args[1], "<>=!&|") {
 				return usageError{fmt.Errorf("%s is an expression: give the name of the value before it, as in shm wait SEG NAME '%[1]s'", form.Name(args[1]))}
 			}
+			if err := noPart(s, args[1]); err != nil {
+				return err
+			}
 			e, err := s.WaitFor(limit, args[1])
 			if err != nil {
-				return err
+				return goneOr(limit, err)
 			}
 			if len(args) == 3 {
 				v, _, err := value.Part{Entry: e}.Load()
 				if err != nil {
 					return err
 				}
+				if v == nil {
+					return usageError{fmt.Errorf("%s is a lock, which has no value: wait without EXPR until it exists, and shm locks -follow says who takes it", form.Name(args[1]))}
+				}
 				condition, err := conditionOf(args[1], args[2], v)
 				if err != nil {
 					return err
 				}
 				if err := await(limit, e, condition); err != nil {
-					return err
+					return goneOr(limit, err)
 				}
 			}
 			row, err := partRow(value.Part{Entry: e})
@@ -93,6 +102,40 @@ Examples:
 			return printerFor(c).Report(r)
 		},
 	}
+}
+
+// noPart returns an error if a text names no value, but a part of one that exists.
+func noPart(s *shm.Segment, text string) error {
+	p, err := value.Find(s, text)
+	if err != nil || len(p.Path) == 0 {
+		return nil
+	}
+	if _, _, err := p.Load(); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return usageError{fmt.Errorf("%s is a part of the value %s: wait for the value, and name the part in EXPR, as in value%s", form.Name(text), form.Name(p.Entry.Name), p.Path)}
+}
+
+// whileNamed returns a context that ends when the name of a segment leads to another file, or
+// to none. What waits for a value of the segment would not be told.
+func whileNamed(ctx context.Context, s *shm.Segment, name string) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		for pause(ctx, time.Second) == nil {
+			if err := segments.Replaced(s, name); errors.Is(err, shm.ErrReplaced) {
+				cancel(err)
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// goneOr returns why whileNamed has ended a context, or err.
+func goneOr(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, shm.ErrReplaced) {
+		return cause
+	}
+	return err
 }
 
 // await waits until a condition is true of a value, or cannot be asked.
@@ -112,12 +155,14 @@ func await(ctx context.Context, e shm.Entry, condition func(any) (bool, error)) 
 // which fields there are.
 func conditionOf(name, text string, v any) (func(any) (bool, error), error) {
 	t := typeOf(reflect.ValueOf(v))
-	program, err := expr.Compile(text, expr.AsBool(), expr.Env(types.Map{name: t, "value": t}))
+	options := append(comparisons(), expr.AsBool(), expr.Env(types.Map{name: t, "value": t}))
+	program, err := expr.Compile(text, options...)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("the expression %q: %w", text, err)}
 	}
 	return func(v any) (bool, error) {
-		result, err := vm.Run(program, map[string]any{name: v, "value": v})
+		seen := comparable64(v)
+		result, err := vm.Run(program, map[string]any{name: seen, "value": seen})
 		if err != nil {
 			return false, usageError{fmt.Errorf("the expression %q of a %T: %w", text, v, err)}
 		}
