@@ -3,12 +3,15 @@
 package value
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"example.org/shm"
 	"example.org/shm/cmd/shm/internal/form"
@@ -185,28 +188,11 @@ func (p Part) Load() (any, shm.Layout, error) {
 }
 
 // Assignment returns the text that Entry.Parse takes to set the part to text, which is
-// that of the part. old is the part as it is.
+// that of the part, as Bare or JSON writes it. old is the part as it is.
 func (p Part) Assignment(old any, text string) (string, error) {
-	switch old := old.(type) {
-	case string: // as the value of a part it needs quotes
-		if len(p.Path) > 0 && !strings.HasPrefix(text, `"`) && !strings.HasPrefix(text, "`") {
-			text = strconv.Quote(text)
-		}
-	case []uint8:
-		if p.Entry.Hint == "text" && !strings.HasPrefix(text, "[") {
-			if len(text) > len(old) {
-				return "", fmt.Errorf("%w: %d bytes, there is room for %d", shm.ErrTooLong, len(text), len(old))
-			}
-			b := make([]byte, len(old))
-			copy(b, text)
-			text = strings.ReplaceAll(fmt.Sprint(b), " ", ", ")
-		}
-	default:
-		number, err := Unhinted(text, p.Entry.Hint)
-		if err != nil {
-			return "", err
-		}
-		text = number
+	text, err := p.plain(old, text)
+	if err != nil {
+		return "", err
 	}
 	for i := len(p.Path) - 1; i >= 0; i-- {
 		if s := p.Path[i]; s.Field == "" {
@@ -216,6 +202,140 @@ func (p Part) Assignment(old any, text string) (string, error) {
 		}
 	}
 	return text, nil
+}
+
+// plain returns the text of a part as Entry.Parse takes it.
+func (p Part) plain(old any, text string) (string, error) {
+	hint := p.Entry.Hint
+	switch old := old.(type) {
+	case string:
+		literal, isLiteral, err := literalOf(text)
+		switch {
+		case err != nil:
+			return "", err
+		case isLiteral:
+			return strconv.Quote(literal), nil
+		case notUTF8(text):
+			return FromJSON(json.RawMessage(text), old, hint)
+		case len(p.Path) > 0: // as the value of a part it needs quotes
+			return strconv.Quote(text), nil
+		}
+		return text, nil
+	case []uint8:
+		if hint != "text" || isList(text) {
+			return text, nil
+		}
+		literal, isLiteral, err := literalOf(text)
+		if err != nil {
+			return "", err
+		}
+		if isLiteral {
+			text = literal
+		}
+		if len(text) > len(old) {
+			return "", fmt.Errorf("%w: %d bytes, there is room for %d", shm.ErrTooLong, len(text), len(old))
+		}
+		b := make([]byte, len(old))
+		copy(b, text)
+		return Text(b, noLayout), nil
+	}
+	if json.Valid([]byte(text)) {
+		// A text that JSON has, and Entry.Parse has not: of a NaN, a complex number, a list of bytes.
+		if parsed, err := FromJSON(json.RawMessage(text), old, hint); err == nil {
+			text = parsed
+		}
+	}
+	switch r := reflect.ValueOf(old); {
+	case r.CanInt() || r.CanUint() || r.CanFloat():
+		return Unhinted(text, hint)
+	case r.Kind() == reflect.Slice:
+		return unhintedElements(text, r.Type().Elem(), hint)
+	}
+	return text, nil
+}
+
+// literalOf returns what a text says that is a string literal of Go or of JSON, and whether it
+// is one: it begins with a quote.
+func literalOf(text string) (says string, is bool, err error) {
+	text = strings.Trim(text, " \t\r\n")
+	if !quoted(text) {
+		return "", false, nil
+	}
+	if says, err = strconv.Unquote(text); err != nil && json.Unmarshal([]byte(text), &says) != nil {
+		return "", true, fmt.Errorf("%w: %s begins with a quote, and is no string literal", fs.ErrInvalid, form.Text(text))
+	}
+	return says, true, nil
+}
+
+// quoted reports whether a text would be read as a string literal.
+func quoted(text string) bool {
+	text = strings.TrimLeft(text, " \t\r\n")
+	return strings.HasPrefix(text, `"`) || strings.HasPrefix(text, "`")
+}
+
+// isList reports whether a text is a list of bytes, with or without indices.
+func isList(text string) bool {
+	text = strings.TrimSpace(text)
+	inside, begins := strings.CutPrefix(text, "[")
+	inside, ends := strings.CutSuffix(inside, "]")
+	if !begins || !ends {
+		return false
+	}
+	for x := range strings.SplitSeq(inside, ",") {
+		if i, rest, indexed := strings.Cut(x, ":"); indexed {
+			if _, err := strconv.ParseUint(strings.TrimSpace(i), 10, 32); err != nil {
+				return false
+			}
+			x = rest
+		}
+		if _, err := strconv.ParseUint(strings.TrimSpace(x), 0, 8); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// notUTF8 reports whether a text is a list as which JSON writes bytes that are not UTF-8.
+func notUTF8(text string) bool {
+	var numbers []uint8
+	var list []json.Number
+	if !strings.HasPrefix(strings.TrimSpace(text), "[") || json.Unmarshal([]byte(text), &list) != nil {
+		return false
+	}
+	for _, x := range list {
+		n, err := strconv.ParseUint(x.String(), 10, 8)
+		if err != nil {
+			return false
+		}
+		numbers = append(numbers, uint8(n))
+	}
+	return !utf8.Valid(numbers)
+}
+
+// elementOfList is an element in the text of an array of numbers: an index and a colon, if
+// they are there, and the number.
+var elementOfList = regexp.MustCompile(`(\b\d+\s*:\s*)?([^\s\[\],]+)`)
+
+// unhintedElements is Unhinted of each element of an array.
+func unhintedElements(text string, elem reflect.Type, hint string) (out string, err error) {
+	for elem.Kind() == reflect.Slice {
+		elem = elem.Elem()
+	}
+	if elem.Kind() != reflect.Int64 && elem.Kind() != reflect.Uint64 || hint != "duration" && hint != "time" {
+		return text, nil
+	}
+	out = elementOfList.ReplaceAllStringFunc(text, func(x string) string {
+		if n, err := Unhinted(x, hint); err == nil { // a time, whose hour an index would not be
+			return n
+		}
+		parts := elementOfList.FindStringSubmatch(x)
+		n, wrong := Unhinted(parts[2], hint)
+		if wrong != nil && err == nil {
+			err = wrong
+		}
+		return parts[1] + n
+	})
+	return out, err
 }
 
 // ErrDiffers is wrapped by the error of a comparison that fails.

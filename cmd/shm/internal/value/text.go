@@ -2,6 +2,7 @@ package value
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"math"
@@ -15,16 +16,23 @@ import (
 	"example.org/shm/cmd/shm/internal/form"
 )
 
-// Bare returns a part for scripts: a text without quotes, a duration or a time as Go
+// Bare returns a part for scripts: a text without quotes, unless Part.Assignment would take
+// it for a string literal or for a list of bytes, a duration or a time as Go
 // writes it, and all else as Entry.Text does. Nothing in it is interpreted by a
 // terminal.
 func Bare(v any, l shm.Layout, hint string) string {
 	switch v := v.(type) {
 	case string:
+		if quoted(v) || notUTF8(v) { // it would be taken for another text
+			return strconv.Quote(v)
+		}
 		return form.Text(v)
 	case []uint8:
 		if hint == "text" {
 			text, _, _ := strings.Cut(string(v), "\x00")
+			if quoted(text) || isList(text) {
+				return strconv.Quote(text)
+			}
 			return form.Text(text)
 		}
 	case int64, uint64:
@@ -193,10 +201,15 @@ func Unhinted(text, hint string) (string, error) {
 func Is(v any, l shm.Layout, hint, text string) bool {
 	if s, ok := v.(string); ok {
 		plain, err := strconv.Unquote(text)
-		return text == s || err == nil && plain == s
+		return text == s || err == nil && plain == s || string(Compact(json.RawMessage(text))) == string(JSON(v, l, hint))
 	}
-	if text == Text(v, l) || text == Bare(v, l, hint) {
+	if text == Text(v, l) || text == Bare(v, l, hint) || string(Compact(json.RawMessage(text))) == string(JSON(v, l, hint)) {
 		return true
+	}
+	if b, ok := v.([]uint8); ok && hint == "text" {
+		literal, isLiteral, err := literalOf(text)
+		content, _, _ := strings.Cut(string(b), "\x00")
+		return isLiteral && err == nil && literal == content
 	}
 	r := reflect.ValueOf(v)
 	text, err := Unhinted(text, hint)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"math"
+	"strconv"
 	"testing"
 
 	"example.org/shm"
@@ -132,6 +133,120 @@ func TestIs(t *testing.T) {
 	} {
 		if got := Is(c.v, shm.Layout{}, c.hint, c.text); got != c.want {
 			t.Errorf("%v is %q: %v", c.v, c.text, got)
+		}
+	}
+}
+
+// What Bare and JSON write sets the same value, whatever is in it.
+func TestTextsRoundTrip(t *testing.T) {
+	s, err := shm.Anonymous(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var all struct {
+		Text     shm.String              `shm:"text,len=16"`
+		Chars    shm.CharArray           `shm:"chars,len=16"`
+		Struct   shm.Struct[pair]        `shm:"struct"`
+		Tag      shm.RawStruct[[16]byte] `shm:"tag,hint=text"`
+		Float    shm.Value[float32]      `shm:"float"`
+		Complex  shm.RawValue[complex64] `shm:"complex"`
+		Floats   shm.RawArray[float64]   `shm:"floats,len=2"`
+		Duration shm.Value[int64]        `shm:"duration,hint=duration"`
+		Delays   shm.Array[int64]        `shm:"delays,len=2,hint=duration"`
+	}
+	if err := shm.Bind(s, &all); err != nil {
+		t.Fatal(err)
+	}
+	all.Float.Store(float32(math.Inf(-1)))
+	all.Complex.Set(complex(3, float32(math.NaN())))
+	all.Floats.Set(1, math.NaN())
+	all.Duration.Store(15e8)
+	all.Delays.Store(1, 15e8)
+	check := func(name, what string) {
+		t.Helper()
+		p, err := Find(s, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, l, err := p.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := p.Entry.Text()
+		for _, to := range []string{Bare(v, l, p.Entry.Hint), string(JSON(v, l, p.Entry.Hint))} {
+			if !Is(v, l, p.Entry.Hint, to) {
+				t.Errorf("%s of %s: %s is not the value", name, what, to)
+			}
+			text, err := p.Assignment(v, to)
+			if err == nil {
+				err = p.Entry.Parse(text)
+			}
+			if after := p.Entry.Text(); err != nil || after != before {
+				t.Errorf("%s of %s set to %s is %s, was %s: %v", name, what, to, after, before, err)
+			}
+		}
+	}
+	for _, text := range []string{"", "hello", `"abc"`, "`abc`", `"open`, ` "x"`, "\x1b[", "[hello]", "[1, 2]", "[255]", "[0: 65]", "[]", "\xff\x00"[:1], "{x: 1}", "null", "1.5", "a/b\\"} {
+		if err := all.Text.Store(text); err != nil {
+			t.Fatal(err)
+		}
+		if err := all.Chars.SetValue(text); err != nil {
+			t.Fatal(err)
+		}
+		var tag [16]byte
+		copy(tag[:], text)
+		all.Tag.Set(tag)
+		var x pair
+		copy(x.Name[:], text)
+		all.Struct.Store(x)
+		for _, name := range []string{"text", "chars", "tag", "struct", "struct.name"} {
+			check(name, strconv.Quote(text))
+		}
+	}
+	for _, name := range []string{"float", "complex", "floats", "floats[1]", "duration", "delays", "delays[1]"} {
+		check(name, "a number")
+	}
+	for _, c := range []struct{ name, to, want string }{
+		{"tag", `"hello"`, `"hello"`},
+		{"tag", `"\x1b["`, `"\x1b["`},
+		{"tag", "[hello]", `"[hello]"`},
+		{"text", `"a\/\ud83d\ude00"`, `"a/😀"`},
+		{"text", "[255]", `"\xff"`},
+		{"text", "[1]", `"[1]"`},
+		{"struct.name", "[255]", `"\xff"`},
+		{"delays", "[0: 1m, 1: 2s]", "[60000000000, 2000000000]"},
+		{"delays", "[0:3m]", "[180000000000, 2000000000]"},
+	} {
+		p, err := Find(s, c.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, l, err := p.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := p.Assignment(v, c.to)
+		if err == nil {
+			err = p.Entry.Parse(text)
+		}
+		if v, l, _ = p.Load(); err != nil {
+			t.Errorf("%s=%s: %v", c.name, c.to, err)
+			continue
+		}
+		got := Text(v, l)
+		if p.Entry.Hint == "text" {
+			got = Human(v, l, "text", "")
+		}
+		if got != c.want {
+			t.Errorf("%s=%s is %s, want %s", c.name, c.to, got, c.want)
+		}
+	}
+	for _, to := range []string{`"open`, "`open", `"too long for the room"`} {
+		p, _ := Find(s, "tag")
+		v, _, _ := p.Load()
+		if text, err := p.Assignment(v, to); err == nil {
+			t.Errorf("tag=%s has no error, and is %s", to, text)
 		}
 	}
 }
