@@ -42,13 +42,14 @@ func setCommand() *cli.Command {
 		Usage:     "set values, or parts of them",
 		ArgsUsage: "SEG NAME[.FIELD][[INDEX]]=VALUE…",
 		Description: `Set changes each value under its own lock, in the order of the arguments, and prints what
-it was and is. VALUE is what get prints, or JSON. A duration may be 1.5s. A struct or an
-array keeps what VALUE leaves out: {Limit: 10}, [3: 7].
+it was and is. VALUE is what get prints, or JSON. A text that begins with a quote is a string
+literal, and a list of bytes that are no UTF-8 is those bytes. A duration may be 1.5s. A struct
+or an array keeps what VALUE leaves out: {Limit: 10}, [3: 7].
 
 With -if OLD the value is set only if it is OLD; otherwise the exit status is 1. It is compared
 under the lock: of a Table, that of the row. For an integer without a lock (Atomic) this is one
-compare-and-swap. Raw values have neither a
-lock nor an atomic operation: a program that writes one at the same time may win or lose.
+compare-and-swap. Raw values have neither a lock nor an atomic operation: a program that writes
+one at the same time may win or lose.
 
 If the lock is held for longer than -timeout, nothing is changed, the exit status is 5 and
 the message says who holds it. Set attaches as a program does: the segment has to be this
