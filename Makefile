@@ -15,6 +15,10 @@ LIBRARY := . ./internal/... ./test/...
 # The systems for which `make vet` type-checks everything, beside this one.
 SYSTEMS := linux/386 linux/arm linux/arm64 linux/s390x linux/ppc64le linux/riscv64 linux/loong64 \
 	darwin/arm64 windows/amd64 freebsd/amd64
+# Those for which it links the tool and the tests, and those for which it only compiles the
+# package, which can make no segment there.
+LINKED := darwin/arm64 darwin/amd64 freebsd/amd64
+COMPILED := openbsd netbsd
 # What differs between systems, for staticcheck: all of it takes minutes for each system.
 SYSTEMCODE := ./internal/sys/... ./internal/mem/... ./cmd/shm/...
 # What runs over the portable backend: all tests of the library in short mode, and short
@@ -86,6 +90,14 @@ vet: ## run gofmt, go vet here and for other systems, and staticcheck
 	@set -e; for system in $(SYSTEMS); do \
 		echo "GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) vet ./..."; \
 		GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) vet ./...; \
+	done
+	@set -e; for system in $(LINKED); do \
+		echo "GOOS=$${system%/*} GOARCH=$${system#*/} link the tool and the tests"; \
+		GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) build -o /dev/null ./cmd/shm; \
+		GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) test -c -o /dev/null .; \
+	done
+	@set -e; for system in $(COMPILED); do \
+		echo "GOOS=$$system $(GO) build ."; GOOS=$$system GOARCH=amd64 $(GO) build .; \
 	done
 	@# On mips Go's 64-bit atomics are locks in the memory of one process.
 	@if GOOS=linux GOARCH=mips $(GO) build . 2>/dev/null; then \
