@@ -46,7 +46,10 @@ func (b *board) sleep(ctx context.Context, seen uint64) error {
 	soon, cancel := context.WithTimeout(ctx, askAgain)
 	defer cancel()
 	_, err := b.Changed.Await(soon, func(n uint64) bool { return n != seen })
-	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+	if ctx.Err() != nil {
+		return ctx.Err() // err may be that of soon
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}
 	return err
