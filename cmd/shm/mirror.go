@@ -41,11 +41,7 @@ Examples:
 			} else if err != nil {
 				return err
 			}
-			args, err := mirrorArguments(c)
-			if err != nil {
-				return err
-			}
-			p := exec.CommandContext(ctx, program, args...)
+			p := exec.CommandContext(ctx, program, c.Args().Slice()...)
 			p.Stdin, p.Stdout, p.Stderr = os.Stdin, os.Stdout, os.Stderr
 			p.Cancel = func() error { return p.Process.Signal(os.Interrupt) } // it tells the replica that it stops
 			if err := p.Run(); err != nil {
@@ -57,19 +53,6 @@ Examples:
 			return nil
 		},
 	}
-}
-
-// mirrorArguments returns the arguments of the program: those behind "mirror", and the flag
-// -o if it is before that.
-func mirrorArguments(c *cli.Command) ([]string, error) {
-	args := c.Args().Slice()
-	if !c.Root().IsSet("o") || len(args) == 0 {
-		return args, nil
-	}
-	if args[0] != "status" {
-		return nil, usageError{fmt.Errorf("-o is for shm mirror status, and not for shm mirror %s", args[0])}
-	}
-	return append([]string{"status", "-o", c.Root().String("o")}, args[1:]...), nil
 }
 
 // findMirror returns the path of the program.

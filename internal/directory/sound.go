@@ -18,7 +18,14 @@ func (d *Directory) CheckAll(f *os.File) error {
 		// A process may have made the index anew meanwhile, which it does only once.
 		wrong, err = d.examine(f)
 	}
-	if wrong == "" || err != nil {
+	if wrong == "" && err == nil {
+		return nil
+	}
+	// Where a file was cut off, the rest of the page is zeros.
+	if cut := d.locked(func() error { d.verified = 0; return d.verify(f, d.used) }); cut != nil {
+		return cut
+	}
+	if err != nil {
 		return err
 	}
 	return d.region.Guarded(func() error {
