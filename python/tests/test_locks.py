@@ -124,9 +124,9 @@ class Locks(Case):
         held = self.lock._word.value
         self.v.get_obj().value = 1
         self.assertFalse(self.lock.acquire(blocking=False))  # has an id now
-        eventually("the owner may be probed", lambda: self.lock._take_over(seen)[1])
+        eventually("the owner may be probed", lambda: self.lock._take_over(seen, 0)[1])
         self.assertTrue(self.lock._mapping.lease.known_dead(seen & OWNER_MASK))
-        self.assertEqual(self.lock._take_over(seen), (False, True))
+        self.assertEqual(self.lock._take_over(seen, 0), (False, True))
         self.assertEqual(self.lock._word.value, held)
         # A probe through the description that holds the lease says that it is free.
         self.assertTrue(self.lock._mapping.lease.alive(self.lock._hold.id))
