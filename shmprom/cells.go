@@ -31,12 +31,7 @@ func gaugeOf[T shm.CounterNumber](w *walk, i item) {
 	ok := true
 	switch i.rule.Each {
 	case All:
-		n := 0
 		for p, x := range g.All() {
-			if n++; n > w.c.o.MaxSeries {
-				w.state.leftOut++
-				return
-			}
 			one := i
 			one.labels = i.labels.with("id", strconv.FormatUint(uint64(p.ID), 10)).with("pid", strconv.Itoa(p.Pid)).with("program", p.Program)
 			w.number(one, float64(x), false)

@@ -209,7 +209,7 @@ func TestRules(t *testing.T) {
 	b.Places.At(1).Lock()
 	defer b.Places.At(1).Unlock()
 	o := &shmprom.Options{
-		Namespace: "app", Labels: prometheus.Labels{"zone": "eu"}, MaxSeries: 1,
+		Namespace: "app", Labels: prometheus.Labels{"zone": "eu"},
 		Rule: func(s shmprom.Subject) shmprom.Rule {
 			switch s.Entry.Name + "." + s.Field {
 			case "requests.":
@@ -239,6 +239,35 @@ func TestRules(t *testing.T) {
 		},
 	}
 	golden(t, "rules", openMetrics(t, true, gather(t, shmprom.Of(s, o))))
+}
+
+// TestMaxSeries counts what is shown of one value, and what is left out, also of values that
+// consist of several levels.
+func TestMaxSeries(t *testing.T) {
+	s := open(t)
+	rows, err := shm.NewTable[struct{ A, B [3]int32 }](s, "rows", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shm.NewRawArray[int64](s, "numbers", 40); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shm.NewRawValue(s, "one", int64(1)); err != nil {
+		t.Fatal(err)
+	}
+	families := gather(t, shmprom.Of(s, &shmprom.Options{MaxSeries: 25}))
+	shown := map[string]int{}
+	for _, f := range families {
+		name, _, _ := strings.Cut(f.GetName(), "_")
+		shown[name] += len(f.GetMetric())
+	}
+	if shown["rows"] != 25 || shown["numbers"] != 25 || shown["one"] != 1 {
+		t.Error(shown)
+	}
+	want := float64(rows.Len()*6 - 25 + 40 - 25)
+	if left := sample(t, families, fmt.Sprintf("shm_segment_left_out{segment=%q}", s.Name())); left != want {
+		t.Errorf("%v are left out, want %v", left, want)
+	}
 }
 
 // TestOfUnnamed shows a segment without a name until it is closed.

@@ -18,6 +18,7 @@ type walk struct {
 	labels  labels
 	f       *families
 	state   *state
+	shown   int // series of the value, which are at most MaxSeries
 }
 
 // item is a value, or a field of one.
@@ -35,6 +36,7 @@ func (w *walk) value(e shm.Entry) {
 	if rule.Skip {
 		return
 	}
+	w.shown = 0
 	i := item{rule: rule, entry: e, of: e.Name, name: e.Name, labels: w.labels}
 	if rule.Name != "" {
 		i.of, i.name = "\x00"+rule.Name, rule.Name // values with one name are one metric
@@ -184,15 +186,10 @@ func (w *walk) each(i item, n int, at func(int) (v any, l labels, there bool), f
 		w.reduced(i, mode, n, at, field)
 		return
 	}
-	shown := 0
 	for k := range n {
 		v, l, there := at(k)
 		if !there {
 			continue
-		}
-		if shown++; shown > w.c.o.MaxSeries {
-			w.state.leftOut++
-			return
 		}
 		part := i
 		part.labels = l
@@ -317,8 +314,22 @@ func (w *walk) family(i item, kind Type) (*family, scale) {
 	return m, by
 }
 
+// room reports whether one more series of the value may be shown, and counts it: as shown,
+// or as left out.
+func (w *walk) room() bool {
+	if w.shown == w.c.o.MaxSeries {
+		w.state.leftOut++
+		return false
+	}
+	w.shown++
+	return true
+}
+
 // number shows a number.
 func (w *walk) number(i item, x float64, isBool bool) {
+	if !w.room() {
+		return
+	}
 	kind := i.typeOf(isBool)
 	if isBool { // of a struct that may have a unit
 		i.rule.Unit, i.entry.Unit, i.entry.Hint = "", "", ""
@@ -330,7 +341,7 @@ func (w *walk) number(i item, x float64, isBool bool) {
 
 // info shows a text, if the rule wants it.
 func (w *walk) info(i item, text string) {
-	if !i.rule.Info {
+	if !i.rule.Info || !w.room() {
 		return
 	}
 	help := cmp.Or(i.rule.Help, i.entry.Help)
