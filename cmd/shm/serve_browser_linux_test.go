@@ -321,7 +321,13 @@ func TestServePage(t *testing.T) {
 		return r.Value == "20" && !r.Dead && r.Mark == "abandoned" && p.Alert == ""
 	})
 
-	// The filter, and one value closely.
+	// A filter that no value has, and one value closely.
+	b.run(chromedp.SendKeys(chromedp.CSS("#filter"), "no such value"))
+	b.until("an empty list", func(p shownPage) bool { return len(p.Rows) == 0 && strings.HasPrefix(p.Count, "0 of ") })
+	if empty, err := chromedp.Run(b, chromedp.Text(chromedp.CSS("#empty"))); err != nil || empty != "No value has this in its name." {
+		t.Errorf("of no value the page says %q, %v", empty, err)
+	}
+	b.evaluate(`document.getElementById("filter").value = ""; document.getElementById("filter").dispatchEvent(new Event("input"))`)
 	b.run(chromedp.SendKeys(chromedp.CSS("#filter"), "CONFIG."))
 	b.until("the filter", func(p shownPage) bool {
 		return len(p.Rows) == 4 && strings.HasPrefix(p.Count, "4 of ") && strings.HasSuffix(p.Count, " rows")

@@ -75,7 +75,7 @@ type frameData struct {
 	At       int64         `json:"t"`     // milliseconds since 1970
 	Every    int64         `json:"every"` // milliseconds
 	Segments []segmentName `json:"segs"`
-	Rows     []any         `json:"rows,omitempty"` // number, text, change a second, flags
+	Rows     []any         `json:"rows"` // number, text, change a second, flags; null if there is no view
 	State    *stateData    `json:"state,omitempty"`
 	Open     *openData     `json:"open,omitempty"`
 	Error    string        `json:"error,omitempty"`

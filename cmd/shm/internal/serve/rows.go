@@ -141,8 +141,8 @@ type reader struct {
 	offset int64
 	name   string
 	any    any
-	flags  int
-	locks  int // that were looked at
+	flags  int   // of all locks
+	each   []int // of the locks that were looked at
 	held   int
 }
 
@@ -157,23 +157,27 @@ func (d *reader) read(r *row) look {
 			d.any = fmt.Errorf("%s, %s", form.Text(e.Type()), form.Bytes(e.Size))
 		}
 		for _, l := range e.Locks() {
-			if d.locks == mostLocks {
+			if len(d.each) == mostLocks {
 				break
 			}
-			d.locks++
+			flags := 0
 			if l.Held {
-				d.flags |= flagHeld
+				flags |= flagHeld
 				d.held++
 			}
 			if l.Held && !l.Alive {
-				d.flags |= flagDead
+				flags |= flagDead
 			}
 			if l.Abandoned {
-				d.flags |= flagAbandoned
+				flags |= flagAbandoned
 			}
+			d.each, d.flags = append(d.each, flags), d.flags|flags
 		}
 	}
 	l := look{number: math.NaN(), flags: d.flags}
+	if len(r.path) > 0 && r.path[0].Field == "" && r.path[0].Index < len(d.each) { // a row of a Table
+		l.flags = d.each[r.path[0].Index]
+	}
 	if err, failed := d.any.(error); failed {
 		l.text = cut(form.Line(strings.TrimPrefix(err.Error(), "shm: ")))
 		if e.Size <= largest {
@@ -182,11 +186,11 @@ func (d *reader) read(r *row) look {
 		return l
 	}
 	switch {
-	case d.any == nil && e.Len > d.locks:
-		l.text = fmt.Sprintf("%d of the first %d locks are held, of %d", d.held, d.locks, e.Len)
+	case d.any == nil && e.Len > len(d.each):
+		l.text = fmt.Sprintf("%d of the first %d locks are held, of %d", d.held, len(d.each), e.Len)
 		return l
 	case d.any == nil && e.Len > 0:
-		l.text = fmt.Sprintf("%d of %s held", d.held, form.Count(d.locks, "lock"))
+		l.text = fmt.Sprintf("%d of %s held", d.held, form.Count(len(d.each), "lock"))
 		return l
 	case d.any == nil:
 		l.text = cut(form.Line(e.Text()))
