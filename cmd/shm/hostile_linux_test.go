@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -214,6 +215,16 @@ func TestOtherUser(t *testing.T) {
 	}
 	if r := run(nobody, "set", seg, "config.Limit=1"); r.status != statusFailed || r.stderr == "" {
 		t.Errorf("a segment that it may not write: %+v", r)
+	}
+	secret := fmt.Sprintf("shmtest-tool-%d", os.Getpid())
+	if err := os.WriteFile("/dev/shm/"+secret, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove("/dev/shm/" + secret)
+	for _, args := range [][]string{nil, {"ps"}, {"locks"}} {
+		if r := run(nobody, args...); r.status != 0 || !strings.Contains(r.stdout+r.stderr, "cannot be read by this user") {
+			t.Errorf("shm %q hides files that it may not read: %+v", args, r)
+		}
 	}
 	as(0o600, nobody)
 	for _, command := range looking {

@@ -34,9 +34,7 @@ func (w *lockWatch) look() (locks []lockData, err error) {
 		if names, unread, err = segments.Names(); err != nil {
 			return nil, err
 		}
-		if unread > 0 {
-			w.notes = append(w.notes, form.Count(unread, "file")+" in "+segments.Dir+" cannot be read by this user, and may be segments")
-		}
+		w.notes = append(w.notes, unreadNote(unread)...)
 	}
 	maps, err := proc.Scan()
 	if err != nil {

@@ -35,9 +35,9 @@ Examples:
 			if err != nil {
 				return err
 			}
-			names := args
+			names, unread := args, 0
 			if len(names) == 0 {
-				if names, _, err = segments.Names(); err != nil {
+				if names, unread, err = segments.Names(); err != nil {
 					return err
 				}
 			}
@@ -63,6 +63,7 @@ Examples:
 			if r.Empty() {
 				r.Notes = append(r.Notes, "nobody is attached")
 			}
+			r.Notes = append(r.Notes, unreadNote(unread)...)
 			r.Notes = append(r.Notes, hiddenNote(maps)...)
 			return printerFor(c).Report(r)
 		},

@@ -100,11 +100,17 @@ func segmentsReport() (*form.Report, error) {
 	if len(names) == 0 {
 		r.Notes = append(r.Notes, "there is no segment in "+segments.Dir)
 	}
-	if unread > 0 {
-		r.Notes = append(r.Notes, form.Count(unread, "file")+" in "+segments.Dir+" cannot be read by this user, and may be segments")
-	}
+	r.Notes = append(r.Notes, unreadNote(unread)...)
 	r.Notes = append(r.Notes, hiddenNote(maps)...)
 	return r, nil
+}
+
+// unreadNote says that there are so many files of which this user cannot know what they are.
+func unreadNote(files int) []string {
+	if files == 0 {
+		return nil
+	}
+	return []string{form.Count(files, "file") + " in " + segments.Dir + " cannot be read by this user, and may be segments"}
 }
 
 // hiddenNote says that the list of processes may be incomplete.
