@@ -68,14 +68,27 @@ const bashCompletion = `_shm() {
   COMPREPLY=()
   while IFS= read -r line; do
     line=${line%%:*} # what follows is a description
+    [[ $cur == -[!-]* && $line == --* ]] && line=${line#-}
     [[ $line == "$cur"* ]] && COMPREPLY+=("$line")
   done < <("${words[@]}" --generate-shell-completion 2>/dev/null)
 }
 complete -o bashdefault -o default -F _shm shm
 `
 
+// fishCompletion is the script for fish. That of the library leaves out segments whose name
+// begins as that of the program does.
+const fishCompletion = `function __shm_words
+    set -l words (commandline -opc)
+    set -l current (commandline -ct)
+    string match -q -- '-*' $current; and set -a words $current
+    $words --generate-shell-completion 2>/dev/null | string replace ':' \t
+end
+complete -c shm -e
+complete -c shm -f -a '(__shm_words)'
+`
+
 // configureCompletion shows the command that prints the completion scripts. The library makes
-// those for other shells than bash.
+// that for zsh.
 func configureCompletion(c *cli.Command) {
 	c.Hidden = false
 	c.Usage = "print a completion script for bash, zsh or fish"
@@ -90,9 +103,9 @@ Examples:
    shm completion fish > ~/.config/fish/completions/shm.fish`
 	for _, shell := range c.Commands {
 		shell.Hidden = shell.Name == "pwsh" // nobody has tested that script
-		if shell.Name == "bash" {
+		if script := map[string]string{"bash": bashCompletion, "fish": fishCompletion}[shell.Name]; script != "" {
 			shell.Action = func(_ context.Context, c *cli.Command) error {
-				_, err := io.WriteString(c.Root().Writer, bashCompletion)
+				_, err := io.WriteString(c.Root().Writer, script)
 				return err
 			}
 		}
@@ -116,6 +129,7 @@ Examples:
 			if _, err := arguments(c, 0, 0); err != nil {
 				return err
 			}
+			tellMore(c.Root(), c.Root().Name)
 			page, err := docs.ToManWithSection(c.Root(), 1)
 			if err != nil {
 				return err
@@ -123,5 +137,15 @@ Examples:
 			_, err = fmt.Fprint(c.Root().Writer, page)
 			return err
 		},
+	}
+}
+
+// tellMore makes the man page have the arguments, the description and the examples of the
+// commands below one.
+func tellMore(c *cli.Command, called string) {
+	for _, sub := range c.Commands {
+		name := called + " " + sub.Name
+		sub.UsageText = strings.TrimSpace(name+" "+sub.ArgsUsage) + "\n\n" + sub.Description
+		tellMore(sub, name)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/shm"
 	"example.org/shm/cmd/shm/internal/doctor"
 )
 
@@ -73,7 +75,7 @@ func TestBashCompletes(t *testing.T) {
 	seg := fixture(t)
 	for line, want := range map[string]string{
 		tool + " wat": "watch", tool + " get " + seg + " req": "requests", tool + " get " + seg + " 'no such' lo": "load lots lock",
-		tool + " ls -": "-l -o --help", tool + " gen p": "python", tool + " get $(touch made) req": "",
+		tool + " ls -": "-l -o --help", tool + " locks --f": "--follow", tool + " locks -f": "-follow", tool + " gen p": "python", tool + " get $(touch made) req": "",
 	} {
 		script := shmTool(t, "completion", "bash").stdout + `
 read -r -a COMP_WORDS <<< "$1"
@@ -89,6 +91,32 @@ echo "${COMPREPLY[@]}"
 	}
 }
 
+// TestFishCompletes completes words in fish.
+func TestFishCompletes(t *testing.T) {
+	fish, err := exec.LookPath("fish")
+	if err != nil {
+		t.Skip("fish is not installed")
+	}
+	seg := fixture(t)
+	named := fmt.Sprintf("shmtest-tool-fish-%d", os.Getpid())
+	s, err := shm.Open(named, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = errorsOf(s.Close(), shm.Remove(named)) }()
+	for line, want := range map[string]string{
+		"shm wat": "watch", "shm get " + seg + " req": "requests", "shm ls shmtest-tool-fish": named, "shm locks --f": "--follow",
+	} {
+		cmd := exec.Command(fish, "--no-config", "-c", shmTool(t, "completion", "fish").stdout+`
+complete -C $argv[1]`, line)
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(tool)+":"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		if word, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\t"); err != nil || word != want {
+			t.Errorf("%s: %q, want %q: %v", line, out, want, err)
+		}
+	}
+}
+
 // TestMan checks that the man page has each command and the exit statuses.
 func TestMan(t *testing.T) {
 	r := shmTool(t, "man")
@@ -96,8 +124,8 @@ func TestMan(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	for _, c := range root().Commands {
-		if !strings.Contains(r.stdout, ".SH "+c.Name) {
-			t.Errorf("the man page has no %s", c.Name)
+		if !strings.Contains(r.stdout, ".SH "+c.Name) || !strings.Contains(r.stdout, strings.TrimSpace("shm "+c.Name+" "+c.ArgsUsage)) {
+			t.Errorf("the man page has no %s, or not its arguments", c.Name)
 		}
 	}
 	if !strings.Contains(r.stdout, "130 interrupted") {

@@ -51,9 +51,9 @@ under the lock: of a Table, that of the row. For an integer without a lock (Atom
 compare-and-swap. Raw values have neither a lock nor an atomic operation: a program that writes
 one at the same time may win or lose.
 
-If the lock is held for longer than -timeout, nothing is changed, the exit status is 5 and
-the message says who holds it. Set attaches as a program does: the segment has to be this
-user's, and set takes a lease while it runs.
+If the lock of a value is held for longer than -timeout, that value and those behind it are not
+changed, the exit status is 5 and the message says who holds the lock. Set attaches as a
+program does: the segment has to be this user's, and set takes a lease while it runs.
 
 Examples:
    shm set board config.Limit=10 config.Debug=true
