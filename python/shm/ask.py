@@ -6,10 +6,12 @@ futex word of the header. A process that attached for writing sleeps on the bell
 thread of this module, and sets the bit in its stead. All of that only saves time.
 
 The thread runs from the first lock or value that this process takes or makes on. It
-does not run during a fork, so a fork is that of a process with one thread less.
+does not run during a fork, so a fork is that of a process with one thread less. A
+subinterpreter has none, because CPython ends only one that has no other threads.
 """
 
 import ctypes
+import importlib
 import os
 import threading
 import time
@@ -54,6 +56,17 @@ def announce_others(word):
     futex.wake(word, futex.EVERYBODY)
 
 
+def _in_subinterpreter():
+    """Report whether this is not the interpreter that the process began with."""
+    for name in ("_interpreters", "_xxsubinterpreters"):
+        try:
+            interpreters = importlib.import_module(name)
+        except ImportError:
+            continue
+        return interpreters.get_current() != interpreters.get_main()
+    return False
+
+
 class _Listener:
     """The thread that sleeps on the bells of all mappings that answer."""
 
@@ -82,6 +95,8 @@ class _Listener:
         futex.wake(self.own, 1)
 
     def start(self):
+        if _in_subinterpreter():
+            return
         self.ended = ended = allocate_lock()
         ended.acquire()
         try:

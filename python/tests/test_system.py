@@ -53,6 +53,18 @@ class Threads(Case):
 
         self.assertEqual(self.reap(self.child(body)), 0)
 
+    def test_subinterpreter(self):
+        """A subinterpreter that has used a lock ends, and so does the process."""
+        inside = "import shm; s = shm.anonymous(max_size=1 << 20); v = s.value('v', 'q'); v.add(1); assert v.value == 1"
+        for name in ("_interpreters", "_xxsubinterpreters"):
+            program = f"import {name} as i\ntry: x = i.create(isolated=False)\nexcept TypeError: x = i.create()\nr = i.run_string(x, {inside!r})\nassert r is None, r\ni.destroy(x)\nprint('destroyed')"
+            ran = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            if "_ctypes does not support loading in subinterpreters" in ran.stdout:
+                self.skipTest("ctypes cannot be loaded in subinterpreters")
+            if "ModuleNotFoundError" not in ran.stdout or ran.returncode == 0:
+                self.assertEqual((ran.returncode, ran.stdout), (0, "destroyed\n"))
+                break
+
     @needs_root
     def test_limit_of_the_user(self):
         def body():
