@@ -222,7 +222,7 @@ func TestTextsRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, l, err := p.Load()
+		v, _, err := p.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -230,9 +230,13 @@ func TestTextsRoundTrip(t *testing.T) {
 		if err == nil {
 			err = p.Entry.Parse(text)
 		}
-		if v, l, _ = p.Load(); err != nil {
+		if err != nil {
 			t.Errorf("%s=%s: %v", c.name, c.to, err)
 			continue
+		}
+		v, l, err := p.Load()
+		if err != nil {
+			t.Fatal(err)
 		}
 		got := Text(v, l)
 		if p.Entry.Hint == "text" {
