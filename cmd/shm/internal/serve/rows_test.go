@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -11,7 +10,7 @@ import (
 // TestRowsOfATableHaveTheirOwnLock shows the lock of a Table's row at the fields of that row
 // alone.
 func TestRowsOfATableHaveTheirOwnLock(t *testing.T) {
-	s, err := shm.Open(filepath.Join(t.TempDir(), "board"), nil)
+	s, err := shm.Anonymous(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
