@@ -19,6 +19,7 @@ import (
 	"example.org/shm"
 	"example.org/shm/internal/race"
 	"example.org/shm/internal/shmtest"
+	"example.org/shm/internal/sys"
 	"example.org/shm/test/agent"
 )
 
@@ -341,11 +342,13 @@ func TestEntryAwaitRing(t *testing.T) {
 			ring.Append(i + 1)
 		}
 		shmtest.Eventually(t, what+": all values are seen", func() bool { return newest.Load() == 10 })
-		shmtest.Eventually(t, what+": no calls while nothing changes", func() bool {
-			before := calls.Load()
-			time.Sleep(300 * time.Millisecond)
-			return calls.Load() == before
-		})
+		if what == "read-write" || sys.Backend == "linux" { // elsewhere one that may only read is not woken, but looks
+			shmtest.Eventually(t, what+": no calls while nothing changes", func() bool {
+				before := calls.Load()
+				time.Sleep(300 * time.Millisecond)
+				return calls.Load() == before
+			})
+		}
 		if got := ring.Append(-1); got != last+11 {
 			t.Errorf("%s: value %d, want %d", what, got, last+11)
 		}
