@@ -65,7 +65,7 @@ func (e Entry) update(ctx context.Context, change func(old []byte) ([]text.Patch
 		return errs.Wrap(ErrTooLong, "%d bytes in too many parts", e.Size)
 	}
 	if !r.HasLock() {
-		return e.updateUnlocked(change)
+		return e.updateUnlocked(ctx, change)
 	}
 	if err := m.party.Take(e.s.file); err != nil {
 		return e.s.closedError(err)
@@ -99,8 +99,11 @@ func (e Entry) update(ctx context.Context, change func(old []byte) ([]text.Patch
 }
 
 // updateUnlocked is update of a value without a lock.
-func (e Entry) updateUnlocked(change func(old []byte) ([]text.Patch, error)) error {
+func (e Entry) updateUnlocked(ctx context.Context, change func(old []byte) ([]text.Patch, error)) error {
 	for {
+		if err := ctx.Err(); err != nil { // others may change the number all the time
+			return err
+		}
 		old := e.loadBytes()
 		patches, err := change(old)
 		if err != nil {

@@ -321,6 +321,22 @@ func TestSegmentCheck(t *testing.T) {
 	}
 }
 
+// An UpdateContext of an Atomic that others change all the time ends with its context.
+func TestEntryUpdateOfABusyAtomic(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	n := shmtest.Must(shm.NewAtomic(s, "n", int64(0)))(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := lookup(t, s, "n").UpdateContext(ctx, func(any) (string, error) {
+		if n.Add(1) == 3 {
+			cancel()
+		}
+		return "7", nil
+	})
+	if !errors.Is(err, context.Canceled) || n.Load() != 3 {
+		t.Errorf("%v, and it is %d", err, n.Load())
+	}
+}
+
 // Await of a Ring sleeps until a value is appended, and calls its function for nothing else.
 func TestEntryAwaitRing(t *testing.T) {
 	name := shmtest.Name(t)

@@ -13,10 +13,7 @@ import (
 	"example.org/shm/cmd/shm-mirror/internal/wire"
 )
 
-var (
-	errConflict = errors.New("the value has changed meanwhile")
-	errMoved    = errors.New("the value has changed between two looks at it")
-)
+var errConflict = errors.New("the value has changed meanwhile")
 
 // set does what a request asks for, if it gets the value's lock before ctx is done.
 func (r *run) set(ctx context.Context, q wire.Request) wire.Reply {
@@ -115,38 +112,27 @@ func (c *change) make(ctx context.Context) (*wire.Commit, error) {
 			c.r.mu.Unlock()
 		}
 	}()
-	for {
-		err := c.e.UpdateContext(ctx, c.text)
-		if errors.Is(err, errMoved) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if c.held && c.will != c.was {
-			c.it.count, c.it.last = c.will.Number, c.bytes
-		}
-		return &c.will, nil
+	if err := c.e.UpdateContext(ctx, c.text); err != nil {
+		return nil, err
 	}
+	if c.held && c.will != c.was {
+		c.it.count, c.it.last = c.will.Number, c.bytes
+	}
+	return &c.will, nil
 }
 
 // text returns the request's text, if the value is of the commit that the request names.
-// It is called under the value's lock; an Atomic has none, and is old.
+// It is called under the value's lock, or for an Atomic, which has none, before each
+// compare-and-swap from the integer old.
 func (c *change) text(old any) (string, error) {
 	counted := !published(c.e)
 	if counted && !c.held {
 		c.r.mu.Lock()
 		c.held = true
 	}
-	b, n, err := c.e.Bytes(0)
+	b, n, err := c.before(old)
 	if err != nil {
 		return "", err
-	}
-	if err := c.draft.e.SetBytes(context.Background(), 0, b); err != nil {
-		return "", err
-	}
-	if c.e.Access == shm.AccessAtomic && fmt.Sprint(c.draft.e.Any()) != fmt.Sprint(old) {
-		return "", errMoved
 	}
 	if counted {
 		n = c.it.observe(b)
@@ -166,6 +152,21 @@ func (c *change) text(old any) (string, error) {
 		c.will.Number++
 	}
 	return c.q.Text, nil
+}
+
+// before makes the draft what the value is, and returns its bytes, and the number of its
+// commit if it has one of its own.
+func (c *change) before(old any) (b []byte, n uint64, err error) {
+	if c.e.Access == shm.AccessAtomic { // it may be another one by now
+		if err := c.draft.e.Parse(fmt.Sprint(old)); err != nil {
+			return nil, 0, err
+		}
+		return c.draft.e.Bytes(0)
+	}
+	if b, n, err = c.e.Bytes(0); err == nil {
+		err = c.draft.e.SetBytes(context.Background(), 0, b)
+	}
+	return b, n, err
 }
 
 // draft is a value like another one, which only this process has.
