@@ -24,10 +24,10 @@ func addCommand() *cli.Command {
 		Usage:     "add to a number",
 		ArgsUsage: "SEG NAME[.FIELD][[INDEX]] DELTA",
 		Description: `Add adds DELTA, which may be negative, to a number, under the number's own lock or by
-one atomic operation. A sum that does not fit is an error, and nothing is changed; so is one of a
-finite number that would be infinite or NaN. To a Counter
-it adds as a program does: what it adds stays. A Gauge has parts of living processes alone, so
-it cannot be added to. Flags come before the arguments. Otherwise it is as set.
+one atomic operation. A sum that does not fit is an error, and nothing is changed. So is the sum
+of a finite number that would be infinite or NaN. To a Counter it adds as a program does: what it
+adds stays. A Gauge has parts of living processes alone, so it cannot be added to. Flags come
+before the arguments. Otherwise it is as set.
 
 Examples:
    shm add board requests 1

@@ -21,9 +21,9 @@ const (
 	maxBusy    = 1024 // values
 )
 
-// desk takes requests to set values. Those for one value are handled in order, and those
+// requests takes what others ask to set. Requests for one value are handled in order, and those
 // for other values at the same time: a value whose lock is held holds up no other one.
-type desk struct {
+type requests struct {
 	r    *run
 	ctx  context.Context
 	work sync.WaitGroup
@@ -43,7 +43,7 @@ type asked struct {
 // answer handles requests to set a value, until stop is called.
 func (r *run) answer() (stop func(), err error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	d := &desk{r: r, ctx: ctx, waiting: map[string][]asked{}}
+	d := &requests{r: r, ctx: ctx, waiting: map[string][]asked{}}
 	sub, err := r.conn.NC.Subscribe(r.o.Origin.Requests(), d.take)
 	if err != nil {
 		cancel()
@@ -60,7 +60,7 @@ func (r *run) answer() (stop func(), err error) {
 }
 
 // take puts a request behind those for the same value.
-func (d *desk) take(m *nats.Msg) {
+func (d *requests) take(m *nats.Msg) {
 	a := asked{m: m}
 	if err := json.Unmarshal(m.Data, &a.q); err != nil {
 		respond(m, refuse("failed", fmt.Errorf("the request: %w", err)))
@@ -92,7 +92,7 @@ func (d *desk) take(m *nats.Msg) {
 }
 
 // handle handles the requests for a value until there is none.
-func (d *desk) handle(name string) {
+func (d *requests) handle(name string) {
 	for {
 		d.mu.Lock()
 		all := d.waiting[name]
@@ -109,7 +109,7 @@ func (d *desk) handle(name string) {
 }
 
 // do does what a request asks for, unless nobody waits for that any more.
-func (d *desk) do(a asked) wire.Reply {
+func (d *requests) do(a asked) wire.Reply {
 	if d.ctx.Err() != nil {
 		return refuse("failed", errors.New("the owner's agent ends"))
 	}
