@@ -57,8 +57,9 @@ def in_child():
     global _taking
     ask.in_child()
     _taking = Exclusion()
-    for fd in [*_passed.values(), *_questions]:
+    for fd in [*_passed.values(), *_questions, *(fd for fd, passed, _ in _kept if not passed)]:
         os.close(fd)
+    _kept.clear()
     _passed.clear()
     _questions.clear()
 
@@ -122,6 +123,20 @@ def _end_lease(fd, passed):
         os.close(fd)
     elif fd in _passed.values():
         fcntl.fcntl(fd, _OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, BASE, MAX_ID + 1, 0))
+
+
+_kept = []  # the control descriptions of mappings that were forgotten while a lock of theirs was held, and what they need
+
+
+def _forget(fd, passed, holds, memory):
+    """End a lease whose mapping nothing refers to any more, unless a thread of this process holds one of its locks.
+
+    This process lives, so nobody may take it for dead: then the lease lasts until it ends.
+    """
+    if any(hold.held for hold in holds.values()):
+        _kept.append((fd, passed, memory))
+    else:
+        _end_lease(fd, passed)
 
 
 def _lock_byte(fd, command, kind, start, length=1):
@@ -204,7 +219,8 @@ class Lease:
         if self._once.setdefault("control", fd) != fd:
             os.close(fd)
             return
-        self._finalizer = weakref.finalize(self, _end_lease, fd, passed)
+        m = self._mapping()
+        self._finalizer = weakref.finalize(self, _forget, fd, passed, m.holds, m.memory)
         self._finalizer.atexit = False  # the end of the process frees it; until then threads may hold locks
 
     def leads_here(self, fd):
@@ -228,8 +244,9 @@ class Lease:
 
     def drop_inherited(self):
         """In a child, close the parent's description. It must not unlock, which would end the parent's lease."""
-        if self._finalizer is not None:
-            self._finalizer()
+        alive = None if self._finalizer is None else self._finalizer.detach()
+        if alive is not None:
+            _end_lease(*alive[2][:2])
         self.start_anew()
 
     def allocating(self, function, *args):

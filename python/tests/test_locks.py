@@ -229,6 +229,26 @@ class Locks(Case):
         lock.release()
         self.assertFalse(lock.locked())
 
+    def test_held_beyond_everything(self):
+        """A process that lives keeps a lock also if it forgets the segment and each of its handles; its child does not."""
+        program = (
+            "import gc, os, sys, shm\n"
+            "def hold():\n"
+            "    shm.open(sys.argv[1]).value('n', 'q').get_lock().acquire()\n"
+            "hold()\ngc.collect()\n"
+            "r, w = os.pipe()\n"
+            "if os.fork() == 0:\n"  # it lives on
+            "    os.close(w)\n    os.read(r, 1)\n    os._exit(0)\n"
+            "print('held', flush=True)\nsys.stdin.read()\nos._exit(0 * w)\n"
+        )
+        other = self.python(program)
+        self.assertEqual(other.line(), "held")
+        self.assertFalse(self.lock.acquire(timeout=0.1))
+        other.kill()
+        self.assertTrue(self.lock.acquire(timeout=20))
+        self.assertTrue(self.lock.abandoned())
+        self.lock.release()
+
     def test_works_after_close(self):
         self.lock.acquire()
         self.seg.close()
