@@ -46,6 +46,14 @@ Index = namedtuple("Index", "start data slots mask")
 Index.__doc__ = """An index: the offsets of its record and of its slots, these as a ctypes array, and their number less one."""
 
 
+def differs(path, r, described, wanted):
+    """Return the error for a record that is not what was wanted; both are described in words."""
+    return LayoutError(
+        f"{path}: value {r.name!r} is {described}, made by {r.program!r} (pid {r.pid}); "
+        f"wanted {wanted}: use another name, or remove the segment once its programs have ended"
+    )
+
+
 class Directory:
     """This process's view of the named values.
 
@@ -315,10 +323,7 @@ class Directory:
         return r, True
 
     def _differs(self, want, r):
-        return LayoutError(
-            f"{self.m.path}: value {r.name!r} is {r.describe()}, made by {r.program!r} (pid {r.pid}); "
-            f"wanted {want.describe()}: use another name, or remove the segment once its programs have ended"
-        )
+        return differs(self.m.path, r, r.describe(), want.describe())
 
     def asked(self, byte):
         """Return the change word that a byte stands for. It returns None if no value has one there.

@@ -11,6 +11,7 @@ from .atomicarray import AtomicArray
 from .change import given_up, in_thread
 from .counter import Counter, Gauge
 from .ctype import instance, layout_of
+from .directory import differs
 from .entry import Entry, entry_of
 from .errors import ArgumentError, ArgumentTypeError, ClosedError, FormatError, LayoutError, NoValueError
 from .handover import passing
@@ -603,10 +604,7 @@ def _described(shape):
 
 def _differs(m, shape):
     r = m.directory.find(shape.name)
-    return LayoutError(
-        f"{m.path}: value {r.name!r} is {_described(r)}, made by {r.program!r} (pid {r.pid}); "
-        f"wanted {_described(shape)}: use another name, or remove the segment once its programs have ended"
-    )
+    return differs(m.path, r, _described(r), _described(shape))
 
 
 def _count(name, n):
