@@ -5427,12 +5427,25 @@ static inline size_t shm_utf8_of_(uint32_t r, char *to)
 	return n;
 }
 
+/* Reads n digits. Reports false if there are fewer, or if they do not fit. */
+static inline bool shm_read_digits_(const char **p, int n, uint32_t base, uint32_t *r)
+{
+	*r = 0;
+	for (; n > 0; n--, (*p)++) {
+		int d = shm_hex_(**p);
+		if (d < 0 || (uint32_t)d >= base || *r > UINT32_MAX >> 4)
+			return false;
+		*r = *r * base + (uint32_t)d;
+	}
+	return true;
+}
+
 /* Reads an escape after its backslash. Returns the bytes that it stands for, or 0. */
 static inline size_t shm_read_escape_(const char **p, char *to)
 {
 	static const char letters[] = "abfnrtv\\\"/", plain[] = "\a\b\f\n\r\t\v\\\"/";
 	const char *known = strchr(letters, **p);
-	uint32_t r = 0;
+	uint32_t r;
 	if (**p == 0)
 		return 0;
 	char c = *(*p)++;
@@ -5444,22 +5457,12 @@ static inline size_t shm_read_escape_(const char **p, char *to)
 	bool octal = digits == 3;
 	if (octal)
 		(*p)--;
-	for (int i = 0; i < digits; i++, (*p)++) {
-		int d = shm_hex_(**p);
-		if (d < 0 || (octal && d > 7) || r > UINT32_MAX >> 4)
-			return 0;
-		r = r * (octal ? 8 : 16) + (uint32_t)d;
-	}
+	if (!shm_read_digits_(p, digits, octal ? 8 : 16, &r))
+		return 0;
 	if (c == 'u' && r >> 10 == 0xd800 >> 10 && (*p)[0] == '\\' && (*p)[1] == 'u') { /* two surrogates are one character, as in JSON */
-		uint32_t low = 0;
+		uint32_t low;
 		*p += 2;
-		for (int i = 0; i < 4; i++, (*p)++) {
-			int d = shm_hex_(**p);
-			if (d < 0)
-				return 0;
-			low = low * 16 + (uint32_t)d;
-		}
-		if (low >> 10 != 0xdc00 >> 10)
+		if (!shm_read_digits_(p, 4, 16, &low) || low >> 10 != 0xdc00 >> 10)
 			return 0;
 		r = 0x10000 + ((r & 0x3ff) << 10) + (low & 0x3ff);
 	}
