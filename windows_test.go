@@ -162,7 +162,7 @@ func TestNamesOnWindows(t *testing.T) {
 		t.Errorf("%s was made", e.Name())
 	}
 	for name := range shmtest.SharedNames() {
-		if !before[name] {
+		if !before[name] && !strings.Contains(name, "shmtest-") { // those are other tests'
 			t.Errorf("%s was made in the shared directory", name)
 		}
 	}

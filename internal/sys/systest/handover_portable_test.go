@@ -61,7 +61,7 @@ func TestReceiveLooksAtBytesOnly(t *testing.T) {
 		if f, err := sys.Receive(socket, key, "name"); f != nil || !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v, %v", what, f, err)
 		}
-		if after := descriptors(); after != before {
+		if after := descriptors(); after > before { // fewer: the garbage collector closed files of other tests
 			t.Errorf("%s: %d descriptors were open, and %d are", what, before, after)
 		}
 		got, rights := make([]byte, 100), make([]byte, unix.CmsgSpace(2*4))
@@ -76,7 +76,7 @@ func TestReceiveLooksAtBytesOnly(t *testing.T) {
 	if f, err := sys.Receive(socket, key, "name"); f != nil || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("another file: %v, %v", f, err)
 	}
-	if after := descriptors(); after != before {
+	if after := descriptors(); after > before { // fewer: the garbage collector closed files of other tests
 		t.Errorf("another file: %d descriptors were open, and %d are", before, after)
 	}
 	// A process that has closed its standard input keeps that number free.
