@@ -43,6 +43,7 @@ type plant struct {
 	Level  shm.Gauge[int64]       `shm:"level"`
 	Took   shm.Histogram          `shm:"took,bounds=1;10"`
 	Ring   shm.Ring[point]        `shm:"ring,len=4096"`
+	Empty  shm.Ring[point]        `shm:"empty,len=8"`
 	Rows   shm.Table[point]       `shm:"rows,len=3"`
 	Text   shm.String             `shm:"text,len=40"`
 	Atomic shm.Atomic[uint32]     `shm:"atomic"`
@@ -268,6 +269,7 @@ type copied struct {
 	Level  shm.Gauge[int64]       `shm:"level"`
 	Took   shm.Histogram          `shm:"took,bounds=1;10"`
 	Ring   shm.Ring[point]        `shm:"ring,len=4096"`
+	Empty  shm.Ring[point]        `shm:"empty,len=8"`
 	Rows   shm.Table[point]       `shm:"rows,len=3"`
 	Text   shm.String             `shm:"text,len=40"`
 	Atomic shm.Atomic[uint32]     `shm:"atomic"`
@@ -315,6 +317,9 @@ func (w *world) catchesUp() *copied {
 	})
 	if p := r.P.Load(); p.X != -p.Y {
 		w.t.Errorf("torn: %v", p)
+	}
+	if _, seq, ok := r.Empty.Last(); ok {
+		w.t.Errorf("the ring that nobody appends to has number %d", seq)
 	}
 	return r
 }

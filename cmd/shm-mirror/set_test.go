@@ -67,7 +67,7 @@ func (w *world) asker() func(q wire.Request) wire.Reply {
 func TestSetIfIsExact(t *testing.T) {
 	t.Parallel()
 	flags := []string{"-writable", "*"}
-	for _, name := range []string{"n", "a point", "count", "level", "took", "ring", "rows", "text", "atomic", "words", "limit"} {
+	for _, name := range []string{"n", "a point", "count", "level", "took", "ring", "empty", "rows", "text", "atomic", "words", "limit"} {
 		flags = append(flags, "-allow", name)
 	}
 	w := newWorld(t, flags...)

@@ -171,10 +171,9 @@ func (r *run) again() {
 	r.stats.again++
 	r.left = len(r.order)
 	for _, it := range r.order {
+		it.sent = false
 		if it.ring {
 			it.commit = it.sure
-		} else {
-			it.sent = false
 		}
 	}
 }

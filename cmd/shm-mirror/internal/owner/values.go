@@ -180,7 +180,7 @@ func published(e shm.Entry) bool { return e.Access == shm.AccessPublished }
 const maxBatch = 1 << 20
 
 // stream sends what was appended to a ring since the last look, or as much of it as fits
-// in some messages.
+// in some messages. Of a ring that is empty it sends the description, once.
 func (r *run) stream(it *item) {
 	size := it.entry.Layout.Size
 	var batch []byte
@@ -206,7 +206,9 @@ func (r *run) stream(it *item) {
 		batch = append(batch, b...)
 		newest = seq
 	}
-	flush(newest)
+	if flush(newest) && newest == 0 && !it.sent {
+		it.sent = r.send(it, 0, nil)
+	}
 }
 
 // room returns how many bytes of a value fit in a message.

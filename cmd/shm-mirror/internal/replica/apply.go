@@ -163,7 +163,7 @@ func (l *limit) end() {
 func (a *agent) append(ctx context.Context, k *kept, v *wire.Value) error {
 	size := k.entry.Layout.Size
 	n := uint64(len(v.Bytes) / size)
-	if len(v.Bytes)%size != 0 || n == 0 || n > v.Commit {
+	if len(v.Bytes)%size != 0 || n > v.Commit || n == 0 && v.Commit != 0 {
 		return fmt.Errorf("value %q: %d bytes for values of %d up to number %d", k.entry.Name, len(v.Bytes), size, v.Commit)
 	}
 	_, here, err := k.entry.Bytes(0)
@@ -171,7 +171,7 @@ func (a *agent) append(ctx context.Context, k *kept, v *wire.Value) error {
 		return err
 	}
 	first, done := v.Commit-n+1, here+k.number.Load()
-	for i := range n {
+	for i := range n { // none: the owner's is empty
 		at := first + i
 		if at <= done {
 			continue

@@ -29,7 +29,7 @@ func fits(d *shm.Description, v *wire.Value) error {
 		case "Table":
 			parts = max(d.Len, 1)
 		case "Ring":
-			count = max(len(v.Bytes)/max(size, 1), 1)
+			count = len(v.Bytes) / max(size, 1)
 		default:
 			count = max(d.Len, 1)
 		}
