@@ -197,10 +197,15 @@ func (s *Segment) Leased() (bool, error) {
 }
 
 // Remove removes the name. Processes that are attached keep the memory. The next
-// Open creates a new segment. The error is a *fs.PathError.
+// Open creates a new segment. The error is a *fs.PathError. It wraps [ErrInsecure] if the
+// name is of a directory, a device, a pipe or a socket, which stay.
 func Remove(name string) error {
 	if err := sys.CheckName(name); err != nil {
 		return errs.Path("remove", name, err)
+	}
+	const others = fs.ModeDir | fs.ModeDevice | fs.ModeNamedPipe | fs.ModeSocket
+	if st, err := os.Lstat(Path(name)); err == nil && st.Mode()&others != 0 {
+		return errs.Path("remove", Path(name), fmt.Errorf("%w: not a regular file", ErrInsecure))
 	}
 	return sys.Remove(Path(name))
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -53,6 +54,32 @@ func TestOpenAsTheOptionsAsk(t *testing.T) {
 		if _, err := shm.Open(shmtest.Name(t), &o); !errors.Is(err, fs.ErrInvalid) {
 			t.Fatalf("%+v: %v", o, err)
 		}
+	}
+}
+
+// What no segment can be stays.
+func TestRemoveOfOtherFiles(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "socket")
+	shmtest.Opened(net.Listen("unix", socket))(t)
+	directory := filepath.Join(dir, "directory")
+	if err := os.Mkdir(directory, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{socket, directory, os.DevNull} {
+		if err := shm.Remove(path); !errors.Is(err, shm.ErrInsecure) || !shmtest.IsPathError(err, path) {
+			t.Errorf("%s: %v", path, err)
+		}
+		if _, err := os.Lstat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(directory, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := shm.Remove(link); err != nil {
+		t.Errorf("a symbolic link: %v", err)
 	}
 }
 

@@ -241,7 +241,7 @@ func TestRefusedOnWindows(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(filepath.Join(dir, "directory"), shm.ErrInsecure, "not a regular file")
-	if err := shm.Remove(filepath.Join(dir, "directory")); !errors.Is(err, fs.ErrPermission) {
+	if err := shm.Remove(filepath.Join(dir, "directory")); !errors.Is(err, shm.ErrInsecure) {
 		t.Errorf("a directory is removed: %v", err)
 	}
 	shmtest.WriteFile(t, filepath.Join(dir, "file"), []byte("a letter to somebody"))

@@ -288,7 +288,7 @@ typedef struct shm_entry {
  *     int shm_attach(shm_segment **, const char *name, const shm_options *);
  *     int shm_attach_fd(shm_segment **, int fd, const shm_options *);  the caller keeps the descriptor
  *     void shm_detach(shm_segment *);                                   NULL is allowed
- *     int shm_remove(const char *name);                                 attached processes keep the memory
+ *     int shm_remove(const char *name);                                 attached processes keep the memory; SHM_EINSECURE for what is no file, such as a directory or a device
  *     int shm_anonymous(shm_segment **, const shm_options *);           a new one without a name, in memory that cannot be cut off
  *     const char *shm_name(seg);     as it was attached; "" if it has none; valid until shm_detach
  *     uint64_t shm_size(seg);        bytes that are allocated
@@ -6811,6 +6811,9 @@ static inline int shm_remove(const char *name)
 {
 	char *path;
 	int state = shm_hold_off_(), err = shm_path_(name, &path);
+	struct stat st;
+	if (err == 0 && lstat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+		err = SHM_EINSECURE;
 	if (err == 0 && unlink(path) != 0)
 		err = -errno;
 	free(path);

@@ -69,6 +69,16 @@ def naming_missing(path):
         raise ExistsError(e.errno, e.strerror, path) from None
 
 
+def check_removable(path):
+    """Raise InsecureError if the name is of a file that no segment can be."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:  # os.unlink will say why
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        raise InsecureError(f"{path}: not a regular file, as a segment is")
+
+
 def identify(fd, path):
     """Return the fstat result of a regular file. Raises InsecureError for other files."""
     st = os.fstat(fd)

@@ -60,8 +60,12 @@ def open(name, *, create=False, exclusive=False, readonly=False, mode=0o600, max
 
 
 def remove(name):
-    """Remove the name. Attached processes keep the memory. Raises NotFoundError."""
+    """Remove the name. Attached processes keep the memory.
+
+    Raises NotFoundError, and InsecureError for a directory, a device, a pipe or a socket, which stay.
+    """
     path = file.path_of(file.check_name(name))
+    file.check_removable(path)
     with file.naming_missing(path):
         os.unlink(path)
 

@@ -13,6 +13,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -981,6 +982,13 @@ class Errors(Case):
                 shm.open(self.name, **wrong)
         with self.assertRaises(shm.NotFoundError):
             shm.remove(self.name + "-none")
+        with tempfile.TemporaryDirectory() as directory:
+            pipe = os.path.join(directory, "pipe")
+            os.mkfifo(pipe)
+            for other in (directory, pipe, os.devnull):
+                with self.assertRaises(shm.InsecureError):
+                    shm.remove(other)
+            self.assertTrue(os.path.exists(pipe) and os.path.exists(os.devnull))
 
     def test_closed(self):
         seg = self.open()
