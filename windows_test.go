@@ -143,6 +143,7 @@ func TestNamesOnWindows(t *testing.T) {
 		"", "CON", "con", "nul.txt", "Aux ", "COM1", "lpt9.a.b", "conin$", in("prn"), in("nul.x"), in(`nul\a`), // devices
 		"a:b:c", "ab:c", in("a:stream"), in("a::$DATA"), // streams
 		"a.", "a ", "...", in("a."), in("a "), in(`a.\b`), // Windows takes the last character away
+		"a.old-segment", "a.New-Segment", in("a.OLD-segment"), // temporary names
 		"a?", "a*", "a<b", `a"`, "a|b", "a\x00b", "a\nb",
 		`dir\`, `C:\`, "C:", ".", "..", in(`..\`), in(`..\x`), dir + "/", // directories
 		`\\.\pipe\a`, `\\.\PhysicalDrive0`, `//./pipe/a`,

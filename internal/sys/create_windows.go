@@ -18,7 +18,8 @@ import (
 // A segment is built under a temporary name in the same directory. Its creator holds the
 // lock of creationByte until the segment has its real name. A temporary name whose file
 // nobody has locked was left by a creator that died, and the next one removes it, as it
-// does with a file that was removed while it was mapped.
+// does with a file that was removed while it was mapped. It holds that lock meanwhile: a
+// creator that does not get it has lost its new file, and begins again.
 const (
 	creationByte = 1 << 61 // no other lock of a segment uses it
 	newSuffix    = ".new-segment"
@@ -57,18 +58,38 @@ func removeAbandoned(path string) {
 		}
 		name := dir + e.Name()
 		if isNew {
-			f, err := OpenExisting(name, true)
+			f, err := OpenExisting(name, false)
 			if err != nil {
 				continue
 			}
-			busy, err := Locked(f, creationByte, 1)
-			_ = f.Close() // Nothing was written.
-			if busy || err != nil {
-				continue
+			if got, _ := TryLock(f, creationByte); got {
+				_ = os.Remove(name)
 			}
+			_ = f.Close() // Nothing was written.
+			continue
 		}
 		_ = os.Remove(name) // It stays while it is mapped.
 	}
+}
+
+// openTemporary creates an empty file beside path and takes the lock of creationByte.
+func openTemporary(path string, mode fs.FileMode) (f *os.File, temp string, err error) {
+	const tries = 100 // against those who remove it again and again
+	for range tries {
+		temp = besideName(path, newSuffix)
+		f, err = openNew(temp, path, mode, windows.FILE_ATTRIBUTE_NORMAL|windows.FILE_ATTRIBUTE_NOT_CONTENT_INDEXED)
+		if err != nil {
+			return nil, "", err
+		}
+		got, err := TryLock(f, creationByte)
+		if got {
+			return f, temp, nil
+		}
+		if err := CloseAfter(f, err); err != nil {
+			return nil, "", errors.Join(err, os.Remove(temp))
+		}
+	}
+	return nil, "", errs.Path("create", path, fmt.Errorf("its temporary file was removed %d times", tries))
 }
 
 // CreateNamed creates a file at path with size reserved bytes, of which the first
@@ -90,15 +111,11 @@ func CreateNamed(path string, mode fs.FileMode, header []byte, size int64) (*os.
 		return nil, err
 	}
 	removeAbandoned(path)
-	temp := besideName(path, newSuffix)
-	f, err := openNew(temp, path, mode, windows.FILE_ATTRIBUTE_NORMAL|windows.FILE_ATTRIBUTE_NOT_CONTENT_INDEXED)
+	f, temp, err := openTemporary(path, mode)
 	if err != nil {
 		return nil, err
 	}
 	err = func() error {
-		if got, err := TryLock(f, creationByte); !got {
-			return errs.Path("create", path, errors.Join(errors.New("a new file is locked"), err))
-		}
 		if err := layDown(f, path, header, size); err != nil {
 			return err
 		}

@@ -26,8 +26,12 @@ func checkName(name string) error {
 	if len(parts) == 0 || strings.ContainsAny(name[len(name)-1:], `/\`) {
 		return refuse("the name is that of a directory")
 	}
-	if last := parts[len(parts)-1]; last == "." || last == ".." {
+	last := parts[len(parts)-1]
+	if last == "." || last == ".." {
 		return refuse("the name is that of a directory")
+	}
+	if lower := strings.ToLower(last); strings.HasSuffix(lower, oldSuffix) || strings.HasSuffix(lower, newSuffix) {
+		return refuse("segments that were removed, and those that are not complete, have names that end in %s or %s: choose another name", oldSuffix, newSuffix)
 	}
 	for i, p := range parts {
 		if p == "." || p == ".." && i == 0 {
