@@ -165,11 +165,11 @@ enum shm_error {
 enum shm_access { SHM_RAW = 1, SHM_ATOMIC = 2, SHM_LOCKED = 3, SHM_PUBLISHED = 4 };
 enum shm_kind {
 	SHM_SINGLE = 1, SHM_ARRAY = 2, SHM_CHARS = 3, SHM_MUTEX = 4, SHM_GROWTH_ = 5, SHM_INDEX_ = 6,
-	SHM_RING = 7, SHM_COUNTER_KIND = 8, SHM_GAUGE_KIND = 9, SHM_HISTOGRAM = 10
+	SHM_RING = 7, SHM_COUNTER = 8, SHM_GAUGE = 9, SHM_HISTOGRAM = 10
 };
 
 /* What a value means to people. It changes how a value is shown, and nothing else. */
-enum shm_hint { SHM_NO_HINT = 0, SHM_DURATION = 1, SHM_TIME = 2, SHM_TEXT = 3, SHM_COUNTER = 4, SHM_GAUGE = 5 };
+enum shm_hint { SHM_HINT_NONE = 0, SHM_HINT_DURATION = 1, SHM_HINT_TIME = 2, SHM_HINT_TEXT = 3, SHM_HINT_COUNTER = 4, SHM_HINT_GAUGE = 5 };
 
 /* Formats of PEP 3118. Write the format of a struct with these:
  * "T{" SHM_I64 ":hits:" SHM_F32 ":load:" "4x}". */
@@ -206,7 +206,7 @@ typedef struct shm_options {
 /* What a value is, for shm_make. Clear it with memset before you set its fields. */
 typedef struct shm_type {
 	enum shm_access access;
-	enum shm_kind kind;   /* SHM_COUNTER_KIND and SHM_GAUGE_KIND; SHM_COUNTER and SHM_GAUGE are hints */
+	enum shm_kind kind;
 	const char *format;   /* of an element; NULL or "" for a mutex */
 	uint64_t count;       /* elements, rows, locks, bytes of a C string, values of a ring, bounds of a histogram; 0 for a single value */
 	const void *init;     /* the first value, or the bounds; NULL: zeros. Of a C string, the bytes up to a NUL or to count. NULL for mutexes, tables, rings, counters and gauges */
@@ -1133,7 +1133,7 @@ static inline bool shm_is_table_(const struct shm_shape_ *s) { return s->access 
 static inline bool shm_grows_(const struct shm_shape_ *s) { return (s->access == SHM_PUBLISHED && s->kind == SHM_SINGLE) || shm_is_table_(s); }
 
 /* Reports whether each process has a cell in the data. */
-static inline bool shm_has_cells_(uint8_t kind) { return kind == SHM_COUNTER_KIND || kind == SHM_GAUGE_KIND || kind == SHM_HISTOGRAM; }
+static inline bool shm_has_cells_(uint8_t kind) { return kind == SHM_COUNTER || kind == SHM_GAUGE || kind == SHM_HISTOGRAM; }
 
 /* Returns the bytes of a slot of a ring, or of a cell. */
 static inline uint64_t shm_stride_(uint8_t kind, uint64_t size, uint64_t count)
@@ -2443,7 +2443,7 @@ static inline int shm_encode_(const struct shm_shape_ *want, uint64_t capacity, 
 	f->unit = (uint16_t)want->unit_length;
 	f->help = (uint16_t)want->help_length;
 	f->older = older / SHM_LINE_;
-	f->hint = want->hint != 0 ? want->hint : want->kind == SHM_COUNTER_KIND ? SHM_COUNTER : want->kind == SHM_GAUGE_KIND ? SHM_GAUGE : 0;
+	f->hint = want->hint != 0 ? want->hint : want->kind == SHM_COUNTER ? SHM_HINT_COUNTER : want->kind == SHM_GAUGE ? SHM_HINT_GAUGE : 0;
 	if (pid != 0) {
 		f->pid = (uint32_t)pid;
 		memcpy(f->program, program_invocation_short_name, strnlen(program_invocation_short_name, sizeof f->program));
@@ -3073,12 +3073,12 @@ SHM_USE_ static inline int shm_new_ring(shm_segment *s, const char *name, const 
 
 SHM_USE_ static inline int shm_new_counter(shm_segment *s, const char *name, const char *format, shm_value *v)
 {
-	return !shm_atomic_(SHM_COUNTER_KIND, format, strlen(format)) ? -EINVAL : shm_place_(s, name, SHM_ATOMIC, SHM_COUNTER_KIND, format, 0, NULL, v);
+	return !shm_atomic_(SHM_COUNTER, format, strlen(format)) ? -EINVAL : shm_place_(s, name, SHM_ATOMIC, SHM_COUNTER, format, 0, NULL, v);
 }
 
 SHM_USE_ static inline int shm_new_gauge(shm_segment *s, const char *name, const char *format, shm_value *v)
 {
-	return !shm_atomic_(SHM_GAUGE_KIND, format, strlen(format)) ? -EINVAL : shm_place_(s, name, SHM_ATOMIC, SHM_GAUGE_KIND, format, 0, NULL, v);
+	return !shm_atomic_(SHM_GAUGE, format, strlen(format)) ? -EINVAL : shm_place_(s, name, SHM_ATOMIC, SHM_GAUGE, format, 0, NULL, v);
 }
 
 /* Returns the header of what has cells: its first word is the highest number of a cell
@@ -3128,11 +3128,11 @@ SHM_USE_ SHM_SLOW_ int shm_make(shm_segment *s, const char *name, const shm_type
 	if (t.kind == SHM_MUTEX && *t.format != 0) /* a lock has no type */
 		return -EINVAL;
 	if (t.kind < SHM_SINGLE || t.kind > SHM_HISTOGRAM || t.kind == SHM_GROWTH_ || t.kind == SHM_INDEX_ || t.access < SHM_RAW || t.access > SHM_PUBLISHED ||
-	    t.hint > SHM_GAUGE || (t.kind == SHM_ARRAY && t.access != SHM_PUBLISHED && !shm_numeric_(t.format)))
+	    t.hint > SHM_HINT_GAUGE || (t.kind == SHM_ARRAY && t.access != SHM_PUBLISHED && !shm_numeric_(t.format)))
 		return -EINVAL;
 	if (t.access == SHM_PUBLISHED && (t.kind == SHM_SINGLE || t.kind == SHM_ARRAY) && (!shm_parse_(t.format, strlen(t.format), &size, &end) || size > SHM_EXTENT_MAX_))
 		return -EINVAL;
-	if (t.init != NULL && (t.kind == SHM_MUTEX || t.kind == SHM_RING || t.kind == SHM_COUNTER_KIND || t.kind == SHM_GAUGE_KIND || (t.kind == SHM_ARRAY && t.access == SHM_PUBLISHED)))
+	if (t.init != NULL && (t.kind == SHM_MUTEX || t.kind == SHM_RING || t.kind == SHM_COUNTER || t.kind == SHM_GAUGE || (t.kind == SHM_ARRAY && t.access == SHM_PUBLISHED)))
 		return -EINVAL;
 	bool many = t.kind == SHM_ARRAY || t.kind == SHM_CHARS || t.kind == SHM_RING || t.kind == SHM_HISTOGRAM;
 	int state = shm_hold_off_(), err = shm_find_or_make_(s, name, &t, many ? shm_as_found_(t.count) : (int64_t)shm_min_(t.count, INT64_MAX), v, state);
@@ -3987,7 +3987,7 @@ static inline uint64_t shm_claim_cell_(const shm_value *v, uint64_t clean)
  * that the bits are its number now. */
 SHM_SLOW_ int shm_claim_(shm_value *v, uint64_t bits, struct shm_part_ **cell, bool *done)
 {
-	bool gauge = v->kind == SHM_GAUGE_KIND;
+	bool gauge = v->kind == SHM_GAUGE;
 	int state = shm_hold_off_(), err = shm_ready_(v->segment);
 	*done = false;
 	if (!gauge && (err == SHM_ENOLEASE || err == SHM_EBLOCKED || err == SHM_EFULL)) {
@@ -4065,7 +4065,7 @@ static inline void shm_add_whole_(uint64_t *number, uint64_t d) { (void)__atomic
 	{                                                                                           \
 		struct shm_part_ *c;                                                                \
 		bool done;                                                                          \
-		if (v->kind != SHM_COUNTER_KIND || v->code != letter)                               \
+		if (v->kind != SHM_COUNTER || v->code != letter)                               \
 			return SHM_ELAYOUT;                                                         \
 		int err = shm_own_cell_(v, 0, &c, &done);                                           \
 		if (err == 0)                                                                       \
@@ -4075,7 +4075,7 @@ static inline void shm_add_whole_(uint64_t *number, uint64_t d) { (void)__atomic
 	SHM_USE_ static inline int shm_counted_##T(const shm_value *v, type *sum)                   \
 	{                                                                                           \
 		plain all = 0;                                                                      \
-		if (v->kind != SHM_COUNTER_KIND || v->code != letter)                               \
+		if (v->kind != SHM_COUNTER || v->code != letter)                               \
 			return SHM_ELAYOUT;                                                         \
 		for (uint64_t i = 0, n = shm_cells_used_(v); i <= n; i++) {                         \
 			uint64_t bits = __atomic_load_n(&shm_cell_at_(v, i)->number, __ATOMIC_SEQ_CST); \
@@ -4091,7 +4091,7 @@ static inline void shm_add_whole_(uint64_t *number, uint64_t d) { (void)__atomic
 		struct shm_part_ *c;                                                                \
 		uint64_t bits;                                                                      \
 		bool done;                                                                          \
-		if (v->kind != SHM_GAUGE_KIND || v->code != letter)                                 \
+		if (v->kind != SHM_GAUGE || v->code != letter)                                 \
 			return SHM_ELAYOUT;                                                         \
 		memcpy(&bits, &x, sizeof bits);                                                     \
 		int err = shm_own_cell_(v, bits, &c, &done);                                        \
@@ -4110,7 +4110,7 @@ static inline void shm_add_whole_(uint64_t *number, uint64_t d) { (void)__atomic
 		size_t found = 0;                                                                   \
 		uint64_t bits;                                                                      \
 		uint32_t id;                                                                        \
-		if (v->kind != SHM_GAUGE_KIND || v->code != letter)                                 \
+		if (v->kind != SHM_GAUGE || v->code != letter)                                 \
 			return SHM_ELAYOUT;                                                         \
 		for (uint64_t i = 1, n = shm_cells_used_(v); i <= n; i++) {                         \
 			if (!shm_gauge_cell_(v, i, &id, &bits))                                     \
@@ -4129,7 +4129,7 @@ static inline void shm_add_whole_(uint64_t *number, uint64_t d) { (void)__atomic
 		plain all = 0, x;                                                                   \
 		uint64_t bits;                                                                      \
 		uint32_t id;                                                                        \
-		if (v->kind != SHM_GAUGE_KIND || v->code != letter)                                 \
+		if (v->kind != SHM_GAUGE || v->code != letter)                                 \
 			return SHM_ELAYOUT;                                                         \
 		for (uint64_t i = 1, n = shm_cells_used_(v); i <= n; i++)                           \
 			if (shm_gauge_cell_(v, i, &id, &bits)) {                                    \
@@ -5085,7 +5085,7 @@ static inline void shm_show_ring_(struct shm_sink_ *to, const shm_value *v, cons
 /* Writes the sum of a counter or a gauge. */
 static inline int shm_show_sum_(struct shm_sink_ *to, const shm_value *v)
 {
-	bool gauge = v->kind == SHM_GAUGE_KIND;
+	bool gauge = v->kind == SHM_GAUGE;
 	uint64_t bits = 0;
 	int64_t i = 0;
 	double d = 0;
@@ -5180,7 +5180,7 @@ static inline int shm_show_value_(struct shm_sink_ *to, const shm_value *v, cons
 	struct shm_parts_of_ t;
 	if (v->kind == SHM_MUTEX)
 		return shm_show_locks_(to, v);
-	if (v->kind == SHM_COUNTER_KIND || v->kind == SHM_GAUGE_KIND)
+	if (v->kind == SHM_COUNTER || v->kind == SHM_GAUGE)
 		return shm_show_sum_(to, v);
 	if (v->kind == SHM_HISTOGRAM)
 		return shm_show_histogram_(to, v);

@@ -1191,9 +1191,9 @@ static void texts_of_values(shm_segment *s)
 	type.format = SHM_I64;
 	type.unit = "ns\033";
 	type.help = "how long it took";
-	type.hint = SHM_DURATION;
+	type.hint = SHM_HINT_DURATION;
 	MUST(shm_make(s, "took\302\205\342\200\256x", &type, &v));
-	WANT(v.hint == SHM_DURATION && v.code == 'q');
+	WANT(v.hint == SHM_HINT_DURATION && v.code == 'q');
 	shm_entry e;
 	MUST(shm_lookup(s, "took\302\205\342\200\256x", &e));
 	WANT(strcmp(e.unit, type.unit) == 0 && strcmp(e.help, type.help) == 0 && e.pid == (uint32_t)getpid() && e.bytes == 8 && e.offset % 64 == 48);
@@ -1262,9 +1262,9 @@ static void texts_of_values(shm_segment *s)
 	type.init = hello;
 	type.access = SHM_ATOMIC;
 	type.count = 0;
-	type.kind = SHM_COUNTER_KIND;
+	type.kind = SHM_COUNTER;
 	WANT(shm_make(s, "no", &type, &v) == -EINVAL);
-	type.kind = SHM_GAUGE_KIND;
+	type.kind = SHM_GAUGE;
 	WANT(shm_make(s, "no", &type, &v) == -EINVAL && shm_find(s, "no", &v) == -ENOENT);
 	free(hello);
 	/* Powers of two, whose neighbours are not equally far. */
@@ -1573,7 +1573,7 @@ static void tool(const char *name)
 			type.init = &first;
 			type.unit = "ns";
 			type.help = rest;
-			type.hint = SHM_DURATION;
+			type.hint = SHM_HINT_DURATION;
 			err = shm_make(s, value, &type, &v);
 		} else if ((err = shm_find(s, value, &v)) == 0 && strcmp(verb, "set") == 0) {
 			err = shm_set_text(&v, rest == NULL ? "" : rest, -1);

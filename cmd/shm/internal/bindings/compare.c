@@ -36,12 +36,12 @@ static int64_t contents(const shm_value *v, unsigned char *b)
 	int err = 0;
 	shm_value row;
 	if (v->kind == SHM_MUTEX || v->kind == SHM_RING) return 0;
-	if (v->kind == SHM_COUNTER_KIND || v->kind == SHM_GAUGE_KIND) {
+	if (v->kind == SHM_COUNTER || v->kind == SHM_GAUGE) {
 		int64_t i;
 		uint64_t u;
 		double d;
 		const void *from = v->code == 'q' ? (void *)&i : v->code == 'Q' ? (void *)&u : (void *)&d;
-		bool counter = v->kind == SHM_COUNTER_KIND;
+		bool counter = v->kind == SHM_COUNTER;
 		if (v->code == 'q') err = counter ? shm_counted_i64(v, &i) : shm_load_gauge_i64(v, &i);
 		else if (v->code == 'Q') err = counter ? shm_counted_u64(v, &u) : shm_load_gauge_u64(v, &u);
 		else err = counter ? shm_counted_f64(v, &d) : shm_load_gauge_f64(v, &d);
