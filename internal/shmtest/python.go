@@ -194,7 +194,7 @@ func findPythons(needs string, most int) ([]Interpreter, error) {
 
 func searchPythons(needs string, most int) (found []Interpreter, err error) {
 	names := []string{"python3"}
-	for minor := 9; minor <= 14; minor++ {
+	for minor := 9; minor <= 16; minor++ {
 		names = append(names, fmt.Sprint("python3.", minor))
 	}
 	seen := map[string]bool{} // files and versions

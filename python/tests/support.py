@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import unittest
+import warnings
 
 import shm
 
@@ -117,7 +118,9 @@ class Case(unittest.TestCase):
     def child(self, body):
         """Fork a child that calls body; return its pid. The result of body is the exit code. It ends with the test."""
         sys.stdout.flush()
-        pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
+            pid = os.fork()
         if pid:
             self.addCleanup(self._end_child, pid)
         if pid == 0:
