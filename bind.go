@@ -37,7 +37,7 @@ import (
 // help comes last, because its text may have commas.
 //
 // Bind does not look into structs inside the struct, embedded ones included. Bind
-// each of them by itself.
+// each of them by itself. A handle may be embedded: it is a field like any other.
 //
 // An error names the field, and *ptr is unchanged. If a field or an option is
 // invalid, or two fields have one name, the error wraps fs.ErrInvalid and Bind has
@@ -45,7 +45,7 @@ import (
 // fields before it may have been made.
 func Bind(s *Segment, ptr any) error {
 	p := reflect.ValueOf(ptr)
-	_, alone := ptr.(handle) // without a name
+	_, alone := asHandle(ptr) // without a name
 	if p.Kind() != reflect.Pointer || p.IsNil() || p.Elem().Kind() != reflect.Struct || alone {
 		return errs.Wrap(errs.Invalid("%T is not a pointer to a struct of handles", ptr), "Bind")
 	}
@@ -99,6 +99,17 @@ type handle interface {
 	sized() bool
 }
 
+// asHandle returns p as a handle, if it points to one. A struct that embeds a handle has its
+// methods too, but also other fields, which would stay empty: it is none.
+func asHandle(p any) (h handle, ok bool) {
+	if h, ok = p.(handle); ok {
+		ok = ofThisPackage(reflect.TypeOf(p).Elem())
+	}
+	return h, ok
+}
+
+func ofThisPackage(t reflect.Type) bool { return t.PkgPath() == reflect.TypeFor[Segment]().PkgPath() }
+
 // planField returns the label of a field's value, and the function that attaches
 // the field to it.
 func planField(s *Segment, field reflect.StructField, v reflect.Value) (l format.Label, bind func() error, err error) {
@@ -109,7 +120,7 @@ func planField(s *Segment, field reflect.StructField, v reflect.Value) (l format
 	}
 	hist, isHistogram := v.Addr().Interface().(*Histogram)
 	mu, isMutex := v.Addr().Interface().(**Mutex)
-	h, isHandle := v.Addr().Interface().(handle)
+	h, isHandle := asHandle(v.Addr().Interface())
 	roomy, grows := v.Addr().Interface().(interface{ fitsRoom(n int64) error })
 	switch {
 	case !isMutex && !isHandle:
@@ -133,7 +144,13 @@ func planField(s *Segment, field reflect.StructField, v reflect.Value) (l format
 		}
 	}
 	if isHistogram {
-		return l, func() (err error) { *hist, err = newHistogram(s, l, bounds); return err }, nil
+		return l, func() (err error) {
+			*hist, err = newHistogram(s, l, bounds)
+			if bounds == nil && errors.Is(err, fs.ErrNotExist) {
+				err = fmt.Errorf("%w; to make it, write its bounds into the tag, such as `shm:\"%s,bounds=0.1;0.5;1\"`", err, l.Name)
+			}
+			return err
+		}, nil
 	}
 	if isMutex {
 		return l, func() (err error) { *mu, err = newMutex(s, l); return err }, nil
@@ -192,7 +209,9 @@ func bindAdvice(t reflect.Type) string {
 }
 
 // isHandle reports whether Bind can fill a field of this type.
-func isHandle(t reflect.Type) bool { return reflect.PointerTo(t).Implements(reflect.TypeFor[handle]()) }
+func isHandle(t reflect.Type) bool {
+	return reflect.PointerTo(t).Implements(reflect.TypeFor[handle]()) && ofThisPackage(t)
+}
 
 func (v *RawValue[T]) bind(s *Segment, l format.Label, _ int) (err error) {
 	var zero T

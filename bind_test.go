@@ -127,6 +127,11 @@ func TestBindRefuses(t *testing.T) {
 		"segment":        {&one[*shm.Segment]{}, fs.ErrInvalid, "is not a handle"},
 		"nested":         {&one[one[good]]{}, fs.ErrInvalid, "is not a handle"},
 		"interface":      {&one[any]{}, fs.ErrInvalid, "is not a handle"},
+		"a struct that embeds a handle": {&one[struct {
+			good
+			Other good
+		}]{}, fs.ErrInvalid, "call Bind for it"},
+		"no bounds": {&one[shm.Histogram]{}, fs.ErrNotExist, "`shm:\"F,bounds=0.1;0.5;1\"`"},
 		"hint": {&struct {
 			F good `shm:"f,hint=many"`
 		}{}, fs.ErrInvalid, "the hints are"},
@@ -239,6 +244,23 @@ func TestBindRefuses(t *testing.T) {
 	}
 	if err := shm.Bind(s, &one[good]{}); !errors.Is(err, shm.ErrClosed) {
 		t.Error(err)
+	}
+}
+
+func TestBind_EmbeddedHandle(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	var h struct {
+		shm.String `shm:"text,len=9"`
+		Number     shm.Value[int64] `shm:"number"`
+	}
+	if err := shm.Bind(s, &h); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Store("embedded"); err != nil || h.Number.Add(1) != 1 {
+		t.Errorf("number %d, error %v", h.Number.Load(), err)
+	}
+	if e, ok := s.Lookup("text"); !ok || e.Text() != `"embedded"` {
+		t.Errorf("the embedded handle has no value of its name: %v", e)
 	}
 }
 
