@@ -105,7 +105,7 @@ func (e Entry) Text() string {
 	} else if !errors.Is(err, ErrTooLong) {
 		return fmt.Sprintf("<%v>", err)
 	}
-	return fmt.Sprintf("<%s%s, %d bytes, too large to show>", withArticle(e.Type()), lengthText(e.record.Kind, *e.record.Layout, e.Len, false), e.Size)
+	return fmt.Sprintf("<%s%s, %d bytes, too large to show>", withArticle(e.Type()), lengthText(e.record.Kind, e.Access, *e.record.Layout, e.Len, false), e.Size)
 }
 
 // lockText is Text for a Mutex, and for Mutexes.
@@ -120,7 +120,7 @@ func (e Entry) lockText() string {
 			b = append(b, ", "...)
 		}
 		if b = append(b, lock.String()...); len(b) > maxText {
-			return fmt.Sprintf("<Mutexes%s, too many to show>", lengthText(e.record.Kind, layout.Layout{}, e.Len, false))
+			return fmt.Sprintf("<Mutexes%s, too many to show>", lengthText(e.record.Kind, e.Access, layout.Layout{}, e.Len, false))
 		}
 	}
 	return string(append(b, ']'))

@@ -51,13 +51,13 @@ func (e *LayoutError) Error() string {
 	if e.Segment != "" {
 		fmt.Fprintf(&b, " in %s", e.Segment)
 	}
-	fmt.Fprintf(&b, ": is %s%s", withArticle(handleType(e.haveKind, e.HaveAccess, have, e.HaveLen > 0)), lengthText(e.haveKind, have, e.HaveLen, false))
+	fmt.Fprintf(&b, ": is %s%s", withArticle(handleType(e.haveKind, e.HaveAccess, have, e.HaveLen > 0)), lengthText(e.haveKind, e.HaveAccess, have, e.HaveLen, false))
 	if e.Pid != 0 {
 		// The program's name comes from memory that others write. Quoting keeps
 		// terminal escapes out.
 		fmt.Fprintf(&b, " made by %q (pid %d)", e.Program, e.Pid)
 	}
-	fmt.Fprintf(&b, "; wanted %s%s", withArticle(handleType(e.wantKind, e.WantAccess, want, e.WantLen > 0 || e.anyLen)), lengthText(e.wantKind, want, e.WantLen, e.anyLen))
+	fmt.Fprintf(&b, "; wanted %s%s", withArticle(handleType(e.wantKind, e.WantAccess, want, e.WantLen > 0 || e.anyLen)), lengthText(e.wantKind, e.WantAccess, want, e.WantLen, e.anyLen))
 	if e.Reason != "" {
 		fmt.Fprintf(&b, " (%s)", e.Reason)
 	}
@@ -114,9 +114,11 @@ func handleType(kind format.Kind, a Access, l layout.Layout, long bool) string {
 
 // lengthText says how long such a value is, such as " of 4 elements". If anyLen is true,
 // it may have any length.
-func lengthText(kind format.Kind, l layout.Layout, n int, anyLen bool) string {
+func lengthText(kind format.Kind, a Access, l layout.Layout, n int, anyLen bool) string {
 	unit := "element"
 	switch {
+	case kind == format.KindArray && a == AccessPublished:
+		unit = "row"
 	case kind == format.KindHistogram:
 		unit = "bound"
 	case kind == format.KindRing:
@@ -127,6 +129,8 @@ func lengthText(kind format.Kind, l layout.Layout, n int, anyLen bool) string {
 		unit = "byte"
 	}
 	switch {
+	case anyLen && kind == format.KindHistogram:
+		return " of any bounds"
 	case anyLen:
 		return " of any length"
 	case n == 1:

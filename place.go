@@ -101,7 +101,7 @@ func match(want *format.Shape, r *format.Record) error {
 		case sized.Outgrows(r), r.Layout.Extends(*want.Layout):
 			return nil
 		case want.Layout.Extends(*r.Layout):
-			reason = fmt.Sprintf("it only appends fields, but there is room for %d bytes and it takes %d; the type that made the value decides the room: half as much again as it takes, so give it a field to spare, such as Spare [64]byte, or the option room=4096 in a tag of Bind", r.Capacity, want.Layout.Size)
+			reason = fmt.Sprintf("it only appends fields, but there is room for %d bytes and it takes %d; the type that made the value decides the room: half as much again as it takes, so give it a field to spare, such as Spare [64]byte, or the option room=%d, or more, in a tag of Bind", r.Capacity, want.Layout.Size, want.Layout.Size)
 		default:
 			reason = "a struct may only have fields appended"
 			if layout.DifferInside(*r.Layout, *want.Layout) {

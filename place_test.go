@@ -116,6 +116,8 @@ func TestNamesThatAreSomethingElse(t *testing.T) {
 		{"int", shmtest.Error(shm.NewRawValue(s, "int", float32(0))), "RawValue[float32]"},
 		{"int", shmtest.Error(shm.NewRawArray[int32](s, "int", 1)), "wanted a RawArray[int32] of 1 element"},
 		{"int", shmtest.Error(shm.NewRawArray[int32](s, "int", 0)), "wanted a RawArray[int32] of any length"},
+		{"int", shmtest.Error(shm.NewTable[point](s, "int", 3)), "wanted a Table[struct{...}] of 3 rows"},
+		{"int", shmtest.Error(shm.NewHistogram(s, "int", nil)), "wanted a Histogram of any bounds"},
 		{"int", shmtest.Error(shm.NewAtomic(s, "int", int32(0))), "wanted an Atomic[int32]"},
 		{"int", shmtest.Error(shm.NewValue(s, "int", int32(0))), "wanted a Value[int32]"},
 		{"int", shmtest.Error(shm.NewMutex(s, "int")), "wanted a Mutex"},

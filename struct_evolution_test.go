@@ -219,7 +219,7 @@ func TestStructThatDoesNotGrow(t *testing.T) {
 		err    error
 		reason string
 	}{
-		"too long":       {shmtest.Error(shm.NewStruct(s, "g", wide{})), fmt.Sprintf("room for 64 bytes and it takes %d", unsafe.Sizeof(wide{}))},
+		"too long":       {shmtest.Error(shm.NewStruct(s, "g", wide{})), fmt.Sprintf("room for 64 bytes and it takes %[1]d; the type that made the value decides the room: half as much again as it takes, so give it a field to spare, such as Spare [64]byte, or the option room=%[1]d,", unsafe.Sizeof(wide{}))},
 		"nested":         {shmtest.Error(shm.NewStruct(s, "g", wider{})), "may only have fields appended"},
 		"renamed":        {shmtest.Error(shm.NewStruct(s, "g", struct{ A, Z int64 }{})), "may only have fields appended"},
 		"retyped":        {shmtest.Error(shm.NewStruct(s, "g", struct{ A, B int64 }{})), "may only have fields appended"},
