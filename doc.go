@@ -82,8 +82,8 @@
 // lock that is held during Close stays held and can be unlocked. To lock a Mutex after
 // Close panics.
 //
-// The zero value of a handle is attached to nothing, and its methods panic. These panic
-// as well: a change through a read-only attachment (ErrReadOnly), Lock, TryLock and
+// The zero value of a handle is attached to nothing. Its methods panic, or find nothing: an
+// array is empty, and a pointer is nil. These panic as well: a change through a read-only attachment (ErrReadOnly), Lock, TryLock and
 // LockContext after Close (ErrClosed), Unlock of a lock that this process does not
 // hold, and an index out of range.
 //
