@@ -41,7 +41,8 @@ func (s *Segment) process(m *mapping, id uint32) Process {
 // lease, a file lock that the kernel drops when the process ends, and not its pid, which
 // another process may have by now. So it works between containers too. A process that
 // is stopped, or whose memory the kernel still frees, is alive; see Mutex. The answer
-// false is final. The zero Process is not alive.
+// false is final. The zero Process is not alive, and nor is one that was made of an ID
+// alone, because it is of no segment: look for the ID in Processes.
 //
 // After Close of a read-only attachment nobody can be asked, and Alive returns true.
 func (p Process) Alive() bool {
@@ -59,8 +60,7 @@ func (p Process) Alive() bool {
 // Mutex or of a value. It yields this process too. A process gets its ID, and so is
 // found, when it makes or finds the first value that has a lock, or a Counter, Gauge or
 // Histogram; one that only uses raw values, Atomics, or a read-only attachment is never
-// found. Processes yields none after
-// Close, or for a foreign segment.
+// found. Processes yields none after Close, or for a foreign segment.
 //
 // To find the dead, it reads each lock of the segment. A loop that ends before does
 // not pay for that.

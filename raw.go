@@ -37,8 +37,10 @@ type RawValue[T Numeric] struct {
 // NewRawValue attaches to the number of that name, or makes it with the value
 // init. The error is a *LayoutError if a value of that name has another type.
 // Otherwise it wraps ErrClosed, ErrFull, ErrForeign, ErrReadOnly (the value does
-// not exist, and the attachment is read-only), or syscall.ENOSPC (the filesystem
-// is full).
+// not exist, and the attachment is read-only), syscall.ENOSPC (the filesystem is
+// full), or fs.ErrInvalid: the name is empty, has more than 255 bytes, or is not
+// printable UTF-8; and from the constructors that take a length, if it is negative
+// or more than a value can have.
 func NewRawValue[T Numeric](s *Segment, name string, init T) (RawValue[T], error) {
 	return newRawValue(s, format.Label{Name: name}, init)
 }
