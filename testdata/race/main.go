@@ -108,6 +108,30 @@ var programs = map[string]func(s, again *shm.Segment){
 		a.Append([3]int64{})
 		handOn(func() int64 { x, _, _ := a.Last(); return x[1] }, func(n int64) { b.Append([3]int64{0, n, 0}) })
 	},
+	"right: a Counter hands the heap on": func(s, again *shm.Segment) {
+		a, b := must(shm.NewCounter[int64](s, "c")), must(shm.NewCounter[int64](again, "c"))
+		handOn(a.Load, func(n int64) { b.Add(n - b.Load()) })
+	},
+	"right: a Gauge hands the heap on": func(s, again *shm.Segment) {
+		a, b := must(shm.NewGauge[int64](s, "g")), must(shm.NewGauge[int64](again, "g"))
+		handOn(a.Load, b.Set)
+	},
+	"right: Max of a Gauge hands the heap on": func(s, _ *shm.Segment) {
+		g := must(shm.NewGauge[int64](s, "g"))
+		handOn(func() int64 { n, _ := g.Max(); return n }, func(n int64) { g.Add(n - g.Load()) })
+	},
+	"right: a Histogram hands the heap on": func(s, _ *shm.Segment) {
+		h := must(shm.NewHistogram(s, "h", []float64{1}))
+		handOn(func() int64 { return int64(h.Load().Counts[0]) }, func(int64) { h.Observe(0) })
+	},
+	"right: a row of a Table hands the heap on": func(s, again *shm.Segment) {
+		a, b := must(shm.NewTable[[3]int64](s, "t", 3)), must(shm.NewTable[[3]int64](again, "t", 3))
+		handOn(func() int64 { return a.Row(1).Load()[1] }, func(n int64) { b.Row(1).Store([3]int64{0, n, 0}) })
+	},
+	"right: a part of an AtomicArray hands the heap on": func(s, again *shm.Segment) {
+		a, b := must(shm.NewAtomicArray[int64](s, "a", 3)), must(shm.NewAtomicArray[int64](again, "a", 3))
+		handOn(func() int64 { return a.At(1).Load() }, func(n int64) { b.At(1).Store(n) })
+	},
 	"right: a RingReader gets the heap": func(s, again *shm.Segment) {
 		a, b, n := must(shm.NewRing[int64](s, "r", 4)), must(shm.NewRing[int64](again, "r", 4)), 0
 		r := b.From(1)
