@@ -51,6 +51,7 @@ class Mapping:
         self.bell = self.at(ctypes.c_uint32, header.BELL)
         self.names = Change(self.at(ctypes.c_uint32, header.NAMES), self.lease, read_only, ask.BASE, self.bell)
         self.segments = weakref.WeakSet()  # those that are not closed
+        self.unclosed = set()  # something for each Segment that was not closed, also if nothing refers to it any more
         self.holds = {}  # offset of a lock cell to its one Hold, which is kept as long as the mapping
         self.claims = {}  # offset of a value with cells to its one Claim
         self.start_anew()

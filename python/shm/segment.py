@@ -50,6 +50,8 @@ class Segment(Mapping):
     def __init__(self, name, mapping):
         self.name = name
         self._mapping = mapping
+        self._unclosed = object()
+        mapping.unclosed.add(self._unclosed)
         mapping.segments.add(self)
         # Maps a name to its record and value, so that there is one object for each, and to the
         # word `used` of the header, if the value can grow: it has not while that is the same.
@@ -68,6 +70,7 @@ class Segment(Mapping):
         if mapping is None:
             return
         mapping.segments.discard(self)
+        mapping.unclosed.discard(self._unclosed)
         if mapping.segments:
             mapping.names.interrupt()  # wait_for of this Segment looks whether it is closed
         else:

@@ -258,6 +258,27 @@ class Shared(Case):
         self.assertEqual(self.reap(self.child(lambda: g.add(-1) or 0 if g.load() == 2 else 1)), 0)
         eventually("that of the child vanishes", lambda: g.load() == 2)
 
+    def test_gauge_beyond_everything(self):
+        """The number of a process that lives counts also if it forgets the segment and the gauge, unless it closed the segment."""
+        program = (
+            "import gc, os, sys, shm\n"
+            "def set(x, close):\n"
+            "    seg = shm.open(sys.argv[1])\n"
+            "    seg.gauge('g').set(x)\n"
+            "    if close: seg.close()\n"
+            "set(3, True)\ngc.collect()\n"
+            "set(5, False)\ngc.collect()\n"
+            "pid = os.fork()\n"  # the child has no part, and keeps none
+            "if pid == 0: sys.stdin.read()\n"
+            "else: print(pid, flush=True), sys.stdin.read()\n"
+        )
+        g, other = self.seg.gauge("g"), self.python(program)
+        self.addCleanup(self.kill, int(other.line()))
+        eventually("what was closed vanishes", lambda: [p.value for p in g.parts()] == [5])
+        self.assertEqual([p.pid for p in g.parts()], [other.pid])
+        other.kill()
+        eventually("the part of the dead vanishes", lambda: g.parts() == [])
+
     def test_gauge_is_full(self):
         g = self.seg.gauge("g")
         g.set(1)
