@@ -6,7 +6,7 @@ import os
 
 from . import ctype, file, memory
 from .ctype import layout_of
-from .errors import ArgumentError, ClosedError
+from .errors import ArgumentError, ArgumentTypeError, ClosedError
 
 
 class Foreign:
@@ -45,6 +45,10 @@ class Foreign:
 
     def __repr__(self):
         return f"<Foreign {self.name!r}{'' if self._fd is not None else ', closed'}>"
+
+    def __reduce__(self):
+        """Refuse to be copied and pickled, as two objects would close one descriptor."""
+        raise ArgumentTypeError(f"foreign segment {self.name!r} cannot be copied or pickled: give its name to open_foreign again")
 
     @property
     def size(self):

@@ -1,6 +1,7 @@
 """Tests what works on segments as a whole, and on several kinds of values."""
 
 import collections.abc
+import copy
 import ctypes
 import importlib
 import json
@@ -537,6 +538,8 @@ class Synchronized(Case):
             with self.assertRaisesRegex(shm.ArgumentError, "not inside"):
                 mem.raw_value("q")
             os.truncate(path, 4096)
+            for copied in (copy.copy, copy.deepcopy, pickle.dumps):  # which would close the descriptor twice
+                self.assertRaisesRegex(shm.ArgumentTypeError, "open_foreign again", copied, mem)
         self.assertEqual(n.value, 8)  # it works on after close
         with self.assertRaises(shm.ClosedError):
             mem.raw_value("q")
@@ -565,6 +568,12 @@ class Board:
 
 
 class Bind(Case):
+    def test_copied_field(self):
+        field = shm.Field("q", 5, init=1, unit="K", help="h")
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            again = pickle.loads(pickle.dumps(field, protocol))
+            self.assertEqual((type(again), again, copy.copy(field)), (shm.Field, field, field))
+
     def test_bind(self):
         seg = self.open()
         board = shm.bind(seg, Board)
