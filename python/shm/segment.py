@@ -203,10 +203,12 @@ class Segment(Mapping):
     def wait_for(self, name, timeout=None, cancel=None):
         """Sleep until a process has made the value of that name; return the value.
 
-        Raises WaitTimeoutError after `timeout` seconds, and CancelledError once cancel, a Cancel, is set.
+        Raises WaitTimeoutError after `timeout` seconds, and CancelledError once cancel, a Cancel, is set. A name
+        that is no str raises ArgumentTypeError.
         """
         m = self._attached()
-        if not m.names.wait_for(lambda: name in self, timeout, cancel):
+        found = lambda: self._attached().directory.find(name) is not None  # noqa: E731
+        if not m.names.wait_for(found, timeout, cancel):
             raise given_up(f"value {name!r} in segment {self.name!r}", timeout, cancel)
         return self[name]
 

@@ -392,8 +392,9 @@ class AMapping(Case):
         self.assertIsInstance(missing.exception, shm.NoValueError)
         self.assertEqual(str(missing.exception), f"no value 'x' in segment {self.name!r}")
         for bad in (None, 5, b"v"):
-            with self.assertRaises(shm.ArgumentTypeError):
-                seg[bad]
+            for use in (seg.__getitem__, seg.entry, seg.wait_for):  # the wait would never end
+                with self.assertRaises(shm.ArgumentTypeError):
+                    use(bad)
         match_keys = {**seg}
         self.assertEqual(match_keys["v"], v)
 
