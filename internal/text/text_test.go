@@ -197,6 +197,10 @@ func TestEntryParse(t *testing.T) {
 		{"uint32", "-1", fs.ErrInvalid, ""},
 		{"uint32", "4294967296", strconv.ErrRange, ""},
 		{"float32", "1e39", strconv.ErrRange, ""},
+		{"complex64", "1_0i", fs.ErrInvalid, "cannot read"},
+		{"int8", "1_0", fs.ErrInvalid, "cannot read"},
+		{"float32", "1_0", fs.ErrInvalid, "cannot read"},
+		{"float32", "0x_1p4", fs.ErrInvalid, "cannot read"},
 		{"float32", "NaN(0x7f800000)", fs.ErrInvalid, ""}, // an infinity
 		{"float32", "NaN(0x7fc00001", fs.ErrInvalid, ""},
 		{"complex64", "complex(1)", fs.ErrInvalid, ""},
@@ -238,6 +242,7 @@ func TestEntryParse(t *testing.T) {
 		{"struct", "{x: 5} ;", fs.ErrInvalid, ""},
 		{"struct", "{x: 5, name: sixsix}", fs.ErrInvalid, "name"},
 		{"struct", `{x: 5, tags: ["a", "four"]}`, errs.TooLong, "tags[1]"},
+		{"struct", `{x: 5, tags: ['a', "b"]}`, fs.ErrInvalid, "tags[0]"},
 		{"struct", `{x: 5, In: [{F: 1}, {F: q}]}`, fs.ErrInvalid, "In[1].F"},
 		{"struct", `{x: 5, Grid: [[1, 2], [3]]}`, fs.ErrInvalid, "Grid[1]"},
 	} {

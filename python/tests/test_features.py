@@ -834,7 +834,7 @@ class Texts(Case):
             ("string", "plain text", b"plain text"), ("string", '"\\u00e9\\x41\\t\\101"', "é".encode() + b"A\tA"), ("string", "`a\\`", b"a\\"),
             ("string", json.dumps("\U0001f600/").replace("/", "\\/"), "\U0001f600/".encode()), ("string", '"\\uD83D\\uDE00x"', "\U0001f600x".encode()),
             ("point", json.dumps({"tag": "\U0001f600"}), {"x": 1.5, "n": 8, "tag": "\U0001f600".encode()}), ("point", '{tag: "x"}', None),
-            ("q", " 0x1f ", 31), ("q", "+0b11", 3), ("q", "007", 7), ("bool", "False", False), ("d", "-inf", -math.inf),
+            ("q", " 0x1f ", 31), ("q", "+0b11", 3), ("q", "0x_f_f", 255), ("q", "007", 7), ("bool", "False", False), ("d", "-inf", -math.inf),
             ("c64", "3i", 3j), ("c64", "complex(3, -4)", 3 - 4j), ("c128", "(1e2-0.5i)", 100 - 0.5j), ("c128", "-i", -1j),
             ("atomics", "[5, 6, 7]", [5, 6, 7]), ("raw", "[0: 1, 2: 3]", [1, 2, 3]), ("f", "0x1p-2", 0.25),
         ):  # fmt: skip
@@ -848,7 +848,7 @@ class Texts(Case):
         self.all(seg)
         for name, text, says in (
             ("q", "9223372036854775808", "does not fit"), ("q", "", "read"), ("q", "1.0", "read"), ("q", "1 2", "after the value"),
-            ("q", "1_0", "read"), ("q", "--1", "read"), ("d", "1e400", "does not fit"), ("f", "1e39", "does not fit"),
+            ("q", "1_0", "read"), ("q", "--1", "read"), *(("atomic", x, "read") for x in ("+5", "-0", "-1", "0x1__0")), ("d", "1e400", "does not fit"), ("f", "1e39", "does not fit"),
             ("d", "1_0", "read"), ("f", "NaN(0x7f800000)", "read"), ("bool", "2", "read"), ("c64", "complex(1)", "read"),
             ("array", "[1, 2]", "3 elements"), ("array", "[1, 2, x]", r"\[2\]"), ("array", "[3: 1]", "index 3"),
             ("array", "[1: 1, 1: 2]", "twice"), ("array", "[1: 1, 2]", "index and a colon"), ("array", "1", r"expected \["),
