@@ -16,9 +16,10 @@ class Foreign:
     after close.
     """
 
+    _fd = None  # also if a caller gives the constructor wrong arguments
+
     def __init__(self, name, path, fd, read_only):
         self.name, self._path, self._read_only = name, path, read_only
-        self._fd = None
         size = os.fstat(fd).st_size
         if size == 0:
             raise ArgumentError(f"{path}: the file is empty, so nothing can be in it")

@@ -19,6 +19,7 @@ import time
 import unittest
 from multiprocessing import get_context
 from typing import Annotated, ClassVar
+from unittest import mock
 
 import shm
 from shm import ask, text as texts
@@ -539,6 +540,9 @@ class Synchronized(Case):
             with self.assertRaisesRegex(shm.ArgumentError, "not inside"):
                 mem.raw_value("q")
             os.truncate(path, 4096)
+            with mock.patch("sys.unraisablehook") as unraisable:
+                self.assertRaises(TypeError, shm.Foreign)
+            unraisable.assert_not_called()
             for copied in (copy.copy, copy.deepcopy, pickle.dumps):  # which would close the descriptor twice
                 self.assertRaisesRegex(shm.ArgumentTypeError, "open_foreign again", copied, mem)
         self.assertEqual(n.value, 8)  # it works on after close
