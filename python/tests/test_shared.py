@@ -131,6 +131,20 @@ class Shared(Case):
         self.assertEqual((a[:], list(a), a.at(2).swap(6), a[2]), ([0, -(1 << 31), 5],) * 2 + (5, 6))
         self.assertRaises(IndexError, lambda: a[3])
 
+    def test_indices(self):
+        """An index that is wrong raises what lists raise, and the text names the value."""
+        seg = self.seg
+        a, t, m = seg.atomic_array("a", "q", 3), seg.table("t", Row, 3), seg.mutexes("m", 3)
+        e = seg.entry("t")
+        for part in (a.__getitem__, a.at, lambda i: a.add(i, 1), lambda i: a.__setitem__(i, 1), t.__getitem__, m.__getitem__, m.owner, e.load_bytes):
+            part(-3), part(True)
+            for i in (3, -4, 1 << 70):
+                self.assertRaisesRegex(IndexError, f"value '[atm]': there is no index {i}, as its length is 3", part, i)
+            for i in ("x", 1.0, None, slice(0, 2)):
+                if part != a.__getitem__ or not isinstance(i, slice):
+                    self.assertRaisesRegex(shm.ArgumentTypeError, "value '[atm]': an index is an integer here, not ", part, i)
+        self.assertEqual((a[:], m[-1] is m[2], t[True] is t[1]), ([1, 1, 0], True, True))
+
     def test_rows(self):
         t = self.seg.table("t", Row, 3)
         t[1].store((1, 2))
