@@ -160,6 +160,7 @@ class Cells:
                 f"{self.mapping.path}: all {self.last} cells of {self.what} {self.name!r} belong to living processes"
             )
         self.claim.lives = True
+        self.mapping.keep()
         owner, mine, found = self.owner(i), Mine(self, i), None
         if owner.value & CLEAN:
             mine.number.value = number

@@ -125,16 +125,15 @@ def _end_lease(fd, passed):
         fcntl.fcntl(fd, _OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, BASE, MAX_ID + 1, 0))
 
 
-_kept = []  # the control descriptions of mappings that were forgotten while they were needed, and their memory
+_kept = []  # the control descriptions of mappings that were forgotten while a lock of theirs was held, and what they need
 
 
-def _forget(fd, passed, holds, claims, unclosed, memory):
-    """End a lease whose mapping nothing refers to any more, unless a lock or a gauge of this process needs it.
+def _forget(fd, passed, holds, memory):
+    """End a lease whose mapping nothing refers to any more, unless a thread of this process holds one of its locks.
 
-    This process lives, so nobody may take it for dead: then the lease lasts until it ends. A
-    gauge needs it only if a Segment was never closed.
+    This process lives, so nobody may take it for dead: then the lease lasts until it ends.
     """
-    if any(hold.held for hold in holds.values()) or unclosed and any(claim.lives for claim in claims.values()):
+    if any(hold.held for hold in holds.values()):
         _kept.append((fd, passed, memory))
     else:
         _end_lease(fd, passed)
@@ -221,7 +220,7 @@ class Lease:
             os.close(fd)
             return
         m = self._mapping()
-        self._finalizer = weakref.finalize(self, _forget, fd, passed, m.holds, m.claims, m.unclosed, m.memory)
+        self._finalizer = weakref.finalize(self, _forget, fd, passed, m.holds, m.memory)
         self._finalizer.atexit = False  # the end of the process frees it; until then threads may hold locks
 
     def leads_here(self, fd):

@@ -50,8 +50,8 @@ class Segment(Mapping):
     def __init__(self, name, mapping):
         self.name = name
         self._mapping = mapping
-        self._unclosed = object()
-        mapping.unclosed.add(self._unclosed)
+        self._token = object()
+        mapping.attached_by(self._token)
         mapping.segments.add(self)
         # Maps a name to its record and value, so that there is one object for each, and to the
         # word `used` of the header, if the value can grow: it has not while that is the same.
@@ -70,7 +70,7 @@ class Segment(Mapping):
         if mapping is None:
             return
         mapping.segments.discard(self)
-        mapping.unclosed.discard(self._unclosed)
+        mapping.closed_by(self._token)
         if mapping.segments:
             mapping.names.interrupt()  # wait_for of this Segment looks whether it is closed
         else:
