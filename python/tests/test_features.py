@@ -995,6 +995,12 @@ class Errors(Case):
                 shm.open(self.name, **wrong)
         with self.assertRaises(shm.NotFoundError):
             shm.remove(self.name + "-none")
+        for flags in (os.O_WRONLY, os.O_PATH):
+            fd = os.open(shm.path(self.name), flags)
+            for readonly in (False, True):
+                with self.assertRaisesRegex(PermissionError, rf"not for reading.*'descriptor {fd}'"):
+                    shm.open_fd(fd, readonly=readonly)
+            os.close(fd)
 
     def test_closed(self):
         seg = self.open()
