@@ -290,7 +290,8 @@ class HistogramData(NamedTuple):
 
 class Histogram:
     name: str
-    bounds: list[float]
+    @property
+    def bounds(self) -> list[float]: ...
     @property
     def value(self) -> HistogramData: ...
     def observe(self, x: float, /) -> None: ...

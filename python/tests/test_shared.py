@@ -323,6 +323,9 @@ class Shared(Case):
 
     def test_buckets(self):
         h = self.seg.histogram("h", [-1, 0, 2.5])
+        h.bounds.extend(range(3, 1000))  # a copy: otherwise it would count beyond its memory
+        with self.assertRaises(AttributeError):
+            h.bounds = []
         for x in (-2, -1, -0.5, 0, 1, 2.5, 3, float("inf"), float("-inf")):
             h.observe(x)
         self.assertEqual(h.load().counts, [3, 2, 2, 2])
