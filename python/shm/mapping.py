@@ -63,7 +63,7 @@ class Mapping:
 
         This process lives, so its number counts. If it opens the file again, it has that number.
         """
-        if self.unclosed and any(claim.lives for claim in self.claims.values()):
+        if self.unclosed and any(claim.lives for claim in [*self.claims.values()]):
             _needed.add(self)
 
     def attached_by(self, token):

@@ -10,6 +10,7 @@ import time
 import unittest
 
 import shm
+from shm import cells
 from shm.cell import CLEAN
 
 from .support import Case, eventually
@@ -293,6 +294,20 @@ class Shared(Case):
         self.assertEqual([p.pid for p in g.parts()], [other.pid])
         other.kill()
         eventually("the part of the dead vanishes", lambda: g.parts() == [])
+
+    def test_attached_while_another_thread_counts_anew(self):
+        claims = self.seg._mapping.claims
+
+        class Claim:
+            @property
+            def lives(self):  # while the look at the claims is here, another thread has its first counter
+                claims["another"] = cells.Claim()
+                return False
+
+        claims["one"] = Claim()
+        self.addCleanup(claims.clear)
+        shm.open(self.name).close()
+        self.assertIn("another", claims)
 
     def test_gauge_is_full(self):
         g = self.seg.gauge("g")
