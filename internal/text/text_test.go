@@ -148,6 +148,8 @@ func TestEntryParse(t *testing.T) {
 		{"uint16", "65535", nil, uint16(math.MaxUint16)},
 		{"float32", "1e3", nil, float32(1000)},
 		{"float32", "-inf", nil, float32(math.Inf(-1))},
+		{"float32", "-nan", nil, math.Float32frombits(0x7fc00000)},
+		{"float32", "+NaN", nil, math.Float32frombits(0x7fc00000)},
 		{"complex64", "1+2i", nil, complex64(1 + 2i)},
 		{"complex64", "complex(3, -4)", nil, complex64(3 - 4i)},
 		{"bool", "1", nil, true},
