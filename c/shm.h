@@ -5292,6 +5292,8 @@ static inline int shm_read_integer_(const char *word, bool is_signed, size_t siz
 		return -EINVAL;
 	bool fits = true;
 	for (; *word != 0; word++) {
+		if (base != 10 && word[0] == '_' && word[1] != 0 && word[1] != '_')
+			continue; /* as in Go and Python */
 		int digit = shm_hex_(*word);
 		if (digit < 0 || (unsigned)digit >= base)
 			return -EINVAL;

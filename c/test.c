@@ -1144,10 +1144,10 @@ static void texts_of_values(shm_segment *s)
 	MUST(shm_set_text(&v, " {load: 1e3, flags:[2:9 , 0: 0x10], \"host\": \"\\u00e9\\n\", ok: false} ", -1));
 	is_text(&v, "{hits: 100, load: 1000, flags: [16, 2, 9, 4], host: \"\303\251\\n\", ok: false}");
 	uint64_t commit = v.cell->commit;
-	MUST(shm_set_text(&v, "{hits: 100}", -1));
+	MUST(shm_set_text(&v, "{hits: 0x_6_4}", -1));
 	WANT(v.cell->commit == commit);
 	const char *const wrong[] = {"", "{", "{hits}", "{hits: }", "{hits: 1,}", "{hits: 1, hits: 2}", "{other: 1}", "{flags: [1, 2, 3]}", "{flags: [4: 1]}", "{flags: [0: 1, 0: 2]}",
-		"{flags: [1, 2, 3, 4, 5]}", "{host: text}", "{host: \"a}", "{host: \"\\q\"}", "{host: \"a\\x00b\"}", "{ok: 2}", "{hits: 1} x", "{load: 1,5}", "{load: 0x1}", "{hits: 0x}", "{hits: 1_0}"};
+		"{flags: [1, 2, 3, 4, 5]}", "{host: text}", "{host: \"a}", "{host: \"\\q\"}", "{host: \"a\\x00b\"}", "{ok: 2}", "{hits: 1} x", "{load: 1,5}", "{load: 0x1}", "{hits: 0x}", "{hits: 1_0}", "{hits: 0x1_}", "{hits: 0x1__0}"};
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
 		if (shm_set_text(&v, wrong[i], -1) != -EINVAL)
 			fail("%s is accepted", wrong[i]);

@@ -12,6 +12,9 @@ import (
 // number of its bytes. It is one of Go, or one of JSON, which has two things that Go has
 // not: \/ for a slash, and two escapes of surrogates for one character, as in "\ud83d\ude00".
 func literal(s string) (text string, n int, err error) {
+	if strings.HasPrefix(s, "'") {
+		return "", 0, errs.Invalid("single quotes are for characters")
+	}
 	if !strings.HasPrefix(s, `"`) {
 		q, err := strconv.QuotedPrefix(s)
 		if err != nil {

@@ -105,6 +105,12 @@ func parseFloat(word string, size int) (bits uint64, err error) {
 		}
 		return bits, err
 	}
+	if strings.Contains(word, "_") { // which strconv takes, and Python and C do not
+		return 0, strconv.ErrSyntax
+	}
+	if strings.EqualFold(word, "-nan") || strings.EqualFold(word, "+nan") {
+		word = "NaN" // C prints a sign, and Python and C take it
+	}
 	f, err := strconv.ParseFloat(word, 8*size)
 	if size == 4 {
 		return uint64(math.Float32bits(float32(f))), err
@@ -125,6 +131,9 @@ func parseComplex(t reflect.Type, word string) ([]byte, error) {
 		}
 	} else {
 		c, err := strconv.ParseComplex(word, 16*half)
+		if strings.Contains(word, "_") {
+			err = strconv.ErrSyntax
+		}
 		if err != nil {
 			return nil, numberError(t, word, err)
 		}

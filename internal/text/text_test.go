@@ -148,6 +148,8 @@ func TestEntryParse(t *testing.T) {
 		{"uint16", "65535", nil, uint16(math.MaxUint16)},
 		{"float32", "1e3", nil, float32(1000)},
 		{"float32", "-inf", nil, float32(math.Inf(-1))},
+		{"float32", "-nan", nil, math.Float32frombits(0x7fc00000)},
+		{"float32", "+NaN", nil, math.Float32frombits(0x7fc00000)},
 		{"complex64", "1+2i", nil, complex64(1 + 2i)},
 		{"complex64", "complex(3, -4)", nil, complex64(3 - 4i)},
 		{"bool", "1", nil, true},
@@ -197,6 +199,10 @@ func TestEntryParse(t *testing.T) {
 		{"uint32", "-1", fs.ErrInvalid, ""},
 		{"uint32", "4294967296", strconv.ErrRange, ""},
 		{"float32", "1e39", strconv.ErrRange, ""},
+		{"complex64", "1_0i", fs.ErrInvalid, "cannot read"},
+		{"int8", "1_0", fs.ErrInvalid, "cannot read"},
+		{"float32", "1_0", fs.ErrInvalid, "cannot read"},
+		{"float32", "0x_1p4", fs.ErrInvalid, "cannot read"},
 		{"float32", "NaN(0x7f800000)", fs.ErrInvalid, ""}, // an infinity
 		{"float32", "NaN(0x7fc00001", fs.ErrInvalid, ""},
 		{"complex64", "complex(1)", fs.ErrInvalid, ""},
@@ -238,6 +244,7 @@ func TestEntryParse(t *testing.T) {
 		{"struct", "{x: 5} ;", fs.ErrInvalid, ""},
 		{"struct", "{x: 5, name: sixsix}", fs.ErrInvalid, "name"},
 		{"struct", `{x: 5, tags: ["a", "four"]}`, errs.TooLong, "tags[1]"},
+		{"struct", `{x: 5, tags: ['a', "b"]}`, fs.ErrInvalid, "tags[0]"},
 		{"struct", `{x: 5, In: [{F: 1}, {F: q}]}`, fs.ErrInvalid, "In[1].F"},
 		{"struct", `{x: 5, Grid: [[1, 2], [3]]}`, fs.ErrInvalid, "Grid[1]"},
 	} {

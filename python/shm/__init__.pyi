@@ -290,7 +290,8 @@ class HistogramData(NamedTuple):
 
 class Histogram:
     name: str
-    bounds: list[float]
+    @property
+    def bounds(self) -> list[float]: ...
     @property
     def value(self) -> HistogramData: ...
     def observe(self, x: float, /) -> None: ...
@@ -490,16 +491,38 @@ class Foreign:
     def raw_array(self, type: Any, size: int, offset: int = 0) -> ctypes.Array[Any]: ...
     def char_array(self, size: int, offset: int = 0) -> ctypes.Array[ctypes.c_char]: ...
 
-class Field(NamedTuple):
-    type: Any = None
-    size: int | None = None
-    init: Any = None
-    bounds: Iterable[float] | None = None
-    room: int = 0
-    name: str | None = None
-    unit: str = ""
-    help: str = ""
-    hint: str = ""
+class Field(tuple[Any, ...]):
+    def __new__(
+        cls,
+        type: Any = None,
+        size: int | None = None,
+        *,
+        init: Any = None,
+        bounds: Iterable[float] | None = None,
+        room: int = 0,
+        name: str | None = None,
+        unit: str = "",
+        help: str = "",
+        hint: str = "",
+    ) -> Field: ...
+    @property
+    def type(self) -> Any: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def init(self) -> Any: ...
+    @property
+    def bounds(self) -> Iterable[float] | None: ...
+    @property
+    def room(self) -> int: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def help(self) -> str: ...
+    @property
+    def hint(self) -> str: ...
 
 def bind(segment: Segment, cls: type[_R]) -> _R: ...
 def open(

@@ -132,4 +132,5 @@ def main(args=None):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack characters of names and texts
     sys.exit(main())

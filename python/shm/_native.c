@@ -1833,8 +1833,8 @@ static PyObject *Reader_get_at(Reader *r, void *Py_UNUSED(closure))
 
 static int Reader_set_at(Reader *r, PyObject *at, void *Py_UNUSED(closure))
 {
-    if (at == NULL || !PyTuple_CheckExact(at) || PyTuple_GET_SIZE(at) != 2 || !PyLong_CheckExact(PyTuple_GET_ITEM(at, 0)) ||
-        !PyLong_CheckExact(PyTuple_GET_ITEM(at, 1))) {
+    if (at == NULL || !PyTuple_CheckExact(at) || PyTuple_GET_SIZE(at) != 2 || !PyLong_Check(PyTuple_GET_ITEM(at, 0)) ||
+        !PyLong_Check(PyTuple_GET_ITEM(at, 1))) {
         PyErr_SetString(PyExc_TypeError, "_at is a pair of integers");
         return -1;
     }

@@ -86,6 +86,10 @@ class Array(Awaited, Locked):
         for j, y in zip(indices, new):
             self._obj[j] = y
 
+    def __iter__(self):
+        """Yield the elements, each as it is when it is reached."""
+        return map(self.__getitem__, range(len(self._obj)))
+
     load, store = __getitem__, __setitem__
 
     def add(self, i, delta, /):

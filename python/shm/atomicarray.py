@@ -5,6 +5,7 @@ from types import GenericAlias
 
 from .atomics import fence
 from .locked import pickled
+from .record import index
 from .value import Atomic
 
 
@@ -33,7 +34,7 @@ class AtomicArray:
 
     def at(self, i):
         """Return the Atomic of element i. As with a list, -1 is the last one."""
-        i = range(self._len)[i]
+        i = index(i, self._len, self.name)
         atomic = self._known.get(i)
         if atomic is None:
             offset = self._start + i * ctypes.sizeof(self._type)

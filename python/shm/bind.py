@@ -36,6 +36,10 @@ class Field(_Field):
     def __new__(cls, type=None, size=None, *, init=None, bounds=None, room=0, name=None, unit="", help="", hint=""):
         return super().__new__(cls, type, size, init, bounds, room, name, unit, help, hint)
 
+    def __getnewargs_ex__(self):
+        """Return the arguments of the constructor, for copies and pickles: those of a named tuple are all positional."""
+        return self[:2], dict(zip(self._fields[2:], self[2:]))
+
 
 # Class to method, whether it has a type and a size, and whether it has a first value.
 _METHODS = {

@@ -38,17 +38,18 @@ Part.__doc__ = """What one living process has in a gauge. pid and program are 0 
 class Claim(native.Claim):
     """What this process has of the cells of one value. The mapping has one for each.
 
-    mine is the Mine of this process, or None.
+    mine is the Mine of this process, or None. lives says whether its number counts only while the
+    process lives, as the part of a gauge does.
     """
 
-    __slots__ = ("exclusion",)
+    __slots__ = ("exclusion", "lives")
 
     def __init__(self):
         self.start_anew()
 
     def start_anew(self):
         """Have no cell, as at the start and in a child process."""
-        self.mine = None
+        self.mine, self.lives = None, False
         self.exclusion = Exclusion()
 
 
@@ -158,6 +159,8 @@ class Cells:
             raise FullError(
                 f"{self.mapping.path}: all {self.last} cells of {self.what} {self.name!r} belong to living processes"
             )
+        self.claim.lives = True
+        self.mapping.keep()
         owner, mine, found = self.owner(i), Mine(self, i), None
         if owner.value & CLEAN:
             mine.number.value = number

@@ -75,6 +75,10 @@ class Cancel:
         """Return whether set was called."""
         return self._is_set
 
+    def __reduce__(self):
+        """Refuse to be copied and pickled, as a copy would end no wait of this one."""
+        raise ArgumentTypeError("a Cancel cannot be copied or pickled: it ends waits of one process, to which it is given itself")
+
 
 class Closing(Cancel):
     """Ends the waits for values of a mapping when its last Segment is closed. The lease has it."""

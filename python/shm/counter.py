@@ -71,7 +71,9 @@ class Counter(_Celled):
 class Gauge(_Celled):
     """A number of which each process has a part of its own. load returns the sum of the parts of the living.
 
-    The part of a process that dies vanishes. Changes of a read-only segment raise
+    The part of a process that dies vanishes. That of a process that lives counts also if it
+    forgets the gauge and the Segment; if it closes all its Segments of the file, as long as
+    something refers to a value of it. Changes of a read-only segment raise
     ReadOnlyError, and FullError if all cells belong to living processes.
     """
 

@@ -12,7 +12,7 @@ from .errors import ArgumentError, FormatError, ReadOnlyError, TooLongError
 from .lockinfo import lock_info
 from .mutex import mutex_of
 from .published import Slots
-from .record import ACCESS_NAMES, ATOMIC, BUCKETS_OFFSET, CELLS, COUNTER, GAUGE, HISTOGRAM, PUBLISHED, RING
+from .record import ACCESS_NAMES, ATOMIC, BUCKETS_OFFSET, CELLS, COUNTER, GAUGE, HISTOGRAM, PUBLISHED, RING, index
 from .value import Atomic
 
 _POLL = 0.1  # seconds between two looks at a value that announces no change
@@ -169,7 +169,7 @@ class Entry(_Entry):
         Raises ArgumentError for a mutex, IndexError for a part that there is not, and
         TooLongError for a part of more than 16 MiB.
         """
-        r, part = self._record, range(self.parts())[operator.index(part)]
+        r, part = self._record, index(part, self.parts(), self.name)
         size = self._part_size()
         if r.kind == RING:
             ring = self._segment[self.name]
@@ -193,7 +193,7 @@ class Entry(_Entry):
         Raises ArgumentError if the number of bytes is not that of the part, or if a
         histogram has other bounds, and what load_bytes and parse raise. Then nothing is changed.
         """
-        r, part, b = self._record, range(self.parts())[operator.index(part)], bytes(memoryview(b))
+        r, part, b = self._record, index(part, self.parts(), self.name), bytes(memoryview(b))
         if self._mapping.read_only:
             raise ReadOnlyError(f"value {self.name!r}: {self._mapping.path} is mapped read-only: open the segment without readonly")
         want = self._shown()[0].size if r.kind in CELLS else self._part_size()

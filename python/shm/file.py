@@ -11,7 +11,7 @@ import stat
 import struct
 import sys
 
-from . import calls, header, record
+from . import calls, header, memory, record
 from .errors import ArgumentError, ArgumentTypeError, ExistsError, FormatError, InsecureError, NotFoundError
 
 SHM_DIR = "/dev/shm/"
@@ -351,6 +351,7 @@ class Unfit(OSError):
 
 def _build(fd, mode, max_size):
     """Give an empty file its mode, its space and its first bytes. The mode is None for a file that never has a name."""
+    _require_sharing(fd)
     _keep_in_place(fd)
     if mode is not None:
         _set_mode(fd, mode)
@@ -378,6 +379,22 @@ def _build(fd, mode, max_size):
         except OSError as e:
             if not calls.refused(e):
                 raise
+
+
+def _require_sharing(fd):
+    """Raise Unfit if no process can map a new file, as on some filesystems that are programs, and on 9p without a cache."""
+    if in_memory(fd):
+        return
+    try:
+        memory.try_sharing(fd)
+    except OSError as e:
+        if e.errno not in (errno.ENODEV, errno.EINVAL):
+            return  # what else there may be, the mapping itself will tell
+        raise Unfit(
+            e.errno,
+            f"the filesystem cannot hold a segment, as it does not let processes share the memory of its files ({e.strerror}): "
+            "use a name without a slash, which is in /dev/shm, or a path on another filesystem",
+        ) from None
 
 
 def _set_mode(fd, mode):

@@ -6,7 +6,7 @@ import os
 
 from . import ctype, file, memory
 from .ctype import layout_of
-from .errors import ArgumentError, ClosedError
+from .errors import ArgumentError, ArgumentTypeError, ClosedError
 
 
 class Foreign:
@@ -16,9 +16,10 @@ class Foreign:
     after close.
     """
 
+    _fd = None  # also if a caller gives the constructor wrong arguments
+
     def __init__(self, name, path, fd, read_only):
         self.name, self._path, self._read_only = name, path, read_only
-        self._fd = None
         size = os.fstat(fd).st_size
         if size == 0:
             raise ArgumentError(f"{path}: the file is empty, so nothing can be in it")
@@ -45,6 +46,10 @@ class Foreign:
 
     def __repr__(self):
         return f"<Foreign {self.name!r}{'' if self._fd is not None else ', closed'}>"
+
+    def __reduce__(self):
+        """Refuse to be copied and pickled, as two objects would close one descriptor."""
+        raise ArgumentTypeError(f"foreign segment {self.name!r} cannot be copied or pickled: give its name to open_foreign again")
 
     @property
     def size(self):

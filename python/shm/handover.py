@@ -92,6 +92,9 @@ _received = set()  # numbers of the sockets that were read and closed
 
 def duplicate(fd, path, read_only):
     """Return a duplicate of a descriptor, if it permits what is asked for. Raises PermissionError, OSError."""
-    if not read_only and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    if flags & os.O_ACCMODE == os.O_WRONLY or flags & os.O_PATH:
+        raise PermissionError(errno.EACCES, "the descriptor is not for reading: open the file with O_RDWR", path)
+    if not read_only and flags & os.O_ACCMODE == os.O_RDONLY:
         raise PermissionError(errno.EACCES, "the descriptor is for reading only: attach with readonly=True", path)
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)

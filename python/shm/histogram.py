@@ -52,38 +52,43 @@ class Histogram(Handle):
     bucket. Observations in a read-only segment raise ReadOnlyError.
     """
 
-    __slots__ = ("name", "bounds", "_mapping", "_cells", "_claim", "_words", "__weakref__")
+    __slots__ = ("name", "_bounds", "_mapping", "_cells", "_claim", "_words", "__weakref__")
 
     def __init__(self, mapping, record):
         self.name, self._mapping = record.name, mapping
-        self.bounds = bounds_of(mapping, record)[:]
-        if not valid(self.bounds):
+        self._bounds = tuple(bounds_of(mapping, record))  # how many there are says where it may write
+        if not valid(self._bounds):
             raise FormatError(f"{mapping.path}: the bounds of histogram {record.name!r} do not ascend: {self.bounds}")
         self._cells = Cells(mapping, record, ctypes.c_double, "Histogram")
         self._claim = self._cells.claim
-        self._observe_at(self._claim, struct.pack(f"={len(self.bounds)}d", *self.bounds))
+        self._observe_at(self._claim, struct.pack(f"={len(self._bounds)}d", *self._bounds))
         self._words = mapping.at(ctypes.c_uint64 * (record.capacity // 8), record.elements)
 
     def __reduce__(self):
         return pickled(self._mapping, self.name)
+
+    @property
+    def bounds(self):
+        """A list of the bounds. To change it changes nothing here."""
+        return list(self._bounds)
 
     def observe(self, x, /):
         """Count x."""
         x = addend(ctypes.c_double, x)
         mine = self._claim.mine or self._cells.mine()
         mine.add_float(x)
-        mine.count(len(self.bounds) if x != x else bisect_left(self.bounds, x))
+        mine.count(len(self._bounds) if x != x else bisect_left(self._bounds, x))
 
     def load(self):
         """Return a HistogramData of all observations."""
         total = sum(self._cells.numbers(), 0.0)
-        step, n = self._cells.stride // 8, len(self.bounds) + 1
+        step, n = self._cells.stride // 8, len(self._bounds) + 1
         counts = [0] * n
         for i in range(self._cells.in_use() + 1):
             start = i * step + BUCKETS_OFFSET // 8
             counts = [a + b for a, b in zip(counts, self._words[start : start + n])]
         fence()
-        return HistogramData(self.bounds[:], counts, total)
+        return HistogramData(self.bounds, counts, total)
 
     value = property(load, doc="What was counted: load.")
 

@@ -14,6 +14,7 @@ from .file import beyond_stdio, home_of, in_memory, open_again, read_header
 from .reentry import Exclusion
 
 _attached = {}  # (device, inode, read_only) to a weak reference, so that each file is mapped once
+_needed = set()  # the mappings that live on though nothing else may refer to them, see Mapping.keep
 _lock = Exclusion()
 
 
@@ -51,10 +52,30 @@ class Mapping:
         self.bell = self.at(ctypes.c_uint32, header.BELL)
         self.names = Change(self.at(ctypes.c_uint32, header.NAMES), self.lease, read_only, ask.BASE, self.bell)
         self.segments = weakref.WeakSet()  # those that are not closed
+        self.unclosed = set()  # a token of each Segment that was not closed, also if nothing refers to it any more
         self.holds = {}  # offset of a lock cell to its one Hold, which is kept as long as the mapping
         self.claims = {}  # offset of a value with cells to its one Claim
         self.start_anew()
         weakref.finalize(self, os.close, fd).atexit = False
+
+    def keep(self):
+        """Live on, if a gauge has a number of this process, until each Segment of this mapping is closed.
+
+        This process lives, so its number counts. If it opens the file again, it has that number.
+        """
+        if self.unclosed and any(claim.lives for claim in [*self.claims.values()]):
+            _needed.add(self)
+
+    def attached_by(self, token):
+        """Have a Segment more, which has the token."""
+        self.unclosed.add(token)
+        self.keep()
+
+    def closed_by(self, token):
+        """Have a Segment less."""
+        self.unclosed.discard(token)
+        if not self.unclosed:
+            _needed.discard(self)
 
     def listen(self):
         """From now on, answer processes that may only read and ask to be told of changes."""
@@ -83,6 +104,7 @@ class Mapping:
         """In a child process, hold no lock of the parent, and have no id."""
         self.lease.drop_inherited()
         self.start_anew()
+        _needed.discard(self)
         for state in [*self.holds.values(), *self.claims.values()]:
             state.start_anew()
 

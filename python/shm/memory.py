@@ -57,6 +57,11 @@ def map_shared(fd, size, need, read_only):
     return memory
 
 
+def try_sharing(fd):
+    """Map a page of a file, and unmap it. Raises OSError if the file's filesystem has no memory that processes share."""
+    _munmap(map(fd, PAGE, READ | WRITE, SHARED), PAGE)
+
+
 def omit_from_dumps(address, size, omit):
     """Keep memory out of core dumps of this process, or with omit false let it be in them again.
 

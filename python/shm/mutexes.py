@@ -8,6 +8,7 @@ from .change import check_cancel, deadline
 from .locked import pickled
 from .mutex import mutex_of
 from .process import Process
+from .record import index
 
 # Nanoseconds between two looks at the locks, by which it finds out that a holder has died. They
 # are as those of a wait for one lock. The looks take at most a fiftieth of the time.
@@ -36,7 +37,7 @@ class Mutexes:
         return self._record.count
 
     def __getitem__(self, i):
-        i = range(self._record.count)[i]
+        i = index(i, self._record.count, self.name)
         mutex = self._known.get(i)
         if mutex is None:
             mutex = self._known.setdefault(i, mutex_of(self._mapping, self._record, i))

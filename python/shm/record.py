@@ -4,6 +4,7 @@ Once a record is published, its bytes before its data never change.
 """
 
 import functools
+import operator
 import os
 import re
 import struct
@@ -11,7 +12,7 @@ import sys
 import zlib
 
 from . import layout as layouts
-from .errors import ArgumentError, FormatError
+from .errors import ArgumentError, ArgumentTypeError, FormatError
 from .header import INDEX_SLOTS, LINE, MAX_INDEX_SLOTS, MAX_SEGMENT, round_up
 
 # The kinds of values.
@@ -412,6 +413,19 @@ def decode(meta, offset, end, head=None, sound=False):
 
 
 _shapes = set()  # what decode found to fit together: format, access, kind, count, capacity and bytes of data
+
+
+def index(i, n, name):
+    """Return the number of one of the n parts of a value. As with a list, -1 is the last one. Raises IndexError."""
+    if type(i) is int and 0 <= i < n:
+        return i
+    try:
+        number = operator.index(i)
+    except TypeError:
+        raise ArgumentTypeError(f"value {name!r}: an index is an integer here, not {i!r}") from None
+    if not -n <= number < n:
+        raise IndexError(f"value {name!r}: there is no index {number}, as its length is {n}")
+    return number % n
 
 
 @functools.lru_cache(maxsize=256)

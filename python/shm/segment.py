@@ -50,6 +50,8 @@ class Segment(Mapping):
     def __init__(self, name, mapping):
         self.name = name
         self._mapping = mapping
+        self._token = object()
+        mapping.attached_by(self._token)
         mapping.segments.add(self)
         # Maps a name to its record and value, so that there is one object for each, and to the
         # word `used` of the header, if the value can grow: it has not while that is the same.
@@ -68,6 +70,7 @@ class Segment(Mapping):
         if mapping is None:
             return
         mapping.segments.discard(self)
+        mapping.closed_by(self._token)
         if mapping.segments:
             mapping.names.interrupt()  # wait_for of this Segment looks whether it is closed
         else:
@@ -200,10 +203,12 @@ class Segment(Mapping):
     def wait_for(self, name, timeout=None, cancel=None):
         """Sleep until a process has made the value of that name; return the value.
 
-        Raises WaitTimeoutError after `timeout` seconds, and CancelledError once cancel, a Cancel, is set.
+        Raises WaitTimeoutError after `timeout` seconds, and CancelledError once cancel, a Cancel, is set. A name
+        that is no str raises ArgumentTypeError.
         """
         m = self._attached()
-        if not m.names.wait_for(lambda: name in self, timeout, cancel):
+        found = lambda: self._attached().directory.find(name) is not None  # noqa: E731
+        if not m.names.wait_for(found, timeout, cancel):
             raise given_up(f"value {name!r} in segment {self.name!r}", timeout, cancel)
         return self[name]
 

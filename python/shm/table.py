@@ -5,6 +5,7 @@ from types import GenericAlias
 from .ctype import type_of
 from .locked import pickled
 from .published import Slots, Struct
+from .record import index
 
 
 class Table:
@@ -35,7 +36,7 @@ class Table:
         return self._record.count
 
     def __getitem__(self, i):
-        i = range(self._record.count)[i]
+        i = index(i, self._record.count, self.name)
         row = self._known.get(i)
         if row is None:
             slots = Slots(self._mapping, self._record, i)

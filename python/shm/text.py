@@ -429,7 +429,9 @@ def _packed(code, word):
         return _packed_complex(word, half)
     digits = word.lstrip("+-")
     base = 0 if len(digits) > 2 and digits[0] == "0" and digits[1] in "xXbBoO" else 10
-    if base == 10 and not (digits.isascii() and digits.isdigit()) or len(word) - len(digits) > 1:
+    if base == 10 and not (digits.isascii() and digits.isdigit()):
+        raise ValueError
+    if len(word) - len(digits) > (code in "bhilq"):  # as in Go and C, an unsigned number has no sign
         raise ValueError
     return struct.pack("=" + code, int(word, base))
 

@@ -8,7 +8,7 @@ import unittest
 
 import shm
 
-from .support import Case
+from .support import Case, set_environment
 
 
 class Command(Case):
@@ -45,6 +45,14 @@ class Command(Case):
             self.assertIn(f"{mode!r} is not a mode: use three octal digits", self.run_shm("ls", self.name, f"--mode={mode}", code=2))
         self.assertEqual(self.run_shm("--version"), f"shm {shm.__version__}\n")
         self.assertEqual(seg["hits"].value, 7)
+
+    def test_output_that_lacks_characters(self):
+        """Names and texts with characters that the output's encoding lacks are printed with escapes."""
+        seg = self.open()
+        seg.string("größe", 8, unit="µs", help="in €").store("é")
+        with set_environment("PYTHONIOENCODING", "ascii"):
+            out = self.run_shm("ls", self.name)
+        self.assertEqual(out, f'gr\\xf6\\xdfe  string {shm.layout.ORDER}c x 8  "\\xe9" \\xb5s  # in \\u20ac\n')
 
     def test_reader_that_has_enough(self):
         """Whoever reads the output may end, as head does: no error, and no traceback."""

@@ -1,6 +1,7 @@
 """Tests what works on segments as a whole, and on several kinds of values."""
 
 import collections.abc
+import copy
 import ctypes
 import importlib
 import json
@@ -19,6 +20,7 @@ import time
 import unittest
 from multiprocessing import get_context
 from typing import Annotated, ClassVar
+from unittest import mock
 
 import shm
 from shm import ask, text as texts
@@ -392,8 +394,9 @@ class AMapping(Case):
         self.assertIsInstance(missing.exception, shm.NoValueError)
         self.assertEqual(str(missing.exception), f"no value 'x' in segment {self.name!r}")
         for bad in (None, 5, b"v"):
-            with self.assertRaises(shm.ArgumentTypeError):
-                seg[bad]
+            for use in (seg.__getitem__, seg.entry, seg.wait_for):  # the wait would never end
+                with self.assertRaises(shm.ArgumentTypeError):
+                    use(bad)
         match_keys = {**seg}
         self.assertEqual(match_keys["v"], v)
 
@@ -538,6 +541,11 @@ class Synchronized(Case):
             with self.assertRaisesRegex(shm.ArgumentError, "not inside"):
                 mem.raw_value("q")
             os.truncate(path, 4096)
+            with mock.patch("sys.unraisablehook") as unraisable:
+                self.assertRaises(TypeError, shm.Foreign)
+            unraisable.assert_not_called()
+            for copied in (copy.copy, copy.deepcopy, pickle.dumps):  # which would close the descriptor twice
+                self.assertRaisesRegex(shm.ArgumentTypeError, "open_foreign again", copied, mem)
         self.assertEqual(n.value, 8)  # it works on after close
         with self.assertRaises(shm.ClosedError):
             mem.raw_value("q")
@@ -566,6 +574,12 @@ class Board:
 
 
 class Bind(Case):
+    def test_copied_field(self):
+        field = shm.Field("q", 5, init=1, unit="K", help="h")
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            again = pickle.loads(pickle.dumps(field, protocol))
+            self.assertEqual((type(again), again, copy.copy(field)), (shm.Field, field, field))
+
     def test_bind(self):
         seg = self.open()
         board = shm.bind(seg, Board)
@@ -825,7 +839,7 @@ class Texts(Case):
             ("string", "plain text", b"plain text"), ("string", '"\\u00e9\\x41\\t\\101"', "é".encode() + b"A\tA"), ("string", "`a\\`", b"a\\"),
             ("string", json.dumps("\U0001f600/").replace("/", "\\/"), "\U0001f600/".encode()), ("string", '"\\uD83D\\uDE00x"', "\U0001f600x".encode()),
             ("point", json.dumps({"tag": "\U0001f600"}), {"x": 1.5, "n": 8, "tag": "\U0001f600".encode()}), ("point", '{tag: "x"}', None),
-            ("q", " 0x1f ", 31), ("q", "+0b11", 3), ("q", "007", 7), ("bool", "False", False), ("d", "-inf", -math.inf),
+            ("q", " 0x1f ", 31), ("q", "+0b11", 3), ("q", "0x_f_f", 255), ("q", "007", 7), ("bool", "False", False), ("d", "-inf", -math.inf),
             ("c64", "3i", 3j), ("c64", "complex(3, -4)", 3 - 4j), ("c128", "(1e2-0.5i)", 100 - 0.5j), ("c128", "-i", -1j),
             ("atomics", "[5, 6, 7]", [5, 6, 7]), ("raw", "[0: 1, 2: 3]", [1, 2, 3]), ("f", "0x1p-2", 0.25),
         ):  # fmt: skip
@@ -839,7 +853,7 @@ class Texts(Case):
         self.all(seg)
         for name, text, says in (
             ("q", "9223372036854775808", "does not fit"), ("q", "", "read"), ("q", "1.0", "read"), ("q", "1 2", "after the value"),
-            ("q", "1_0", "read"), ("q", "--1", "read"), ("d", "1e400", "does not fit"), ("f", "1e39", "does not fit"),
+            ("q", "1_0", "read"), ("q", "--1", "read"), *(("atomic", x, "read") for x in ("+5", "-0", "-1", "0x1__0")), ("d", "1e400", "does not fit"), ("f", "1e39", "does not fit"),
             ("d", "1_0", "read"), ("f", "NaN(0x7f800000)", "read"), ("bool", "2", "read"), ("c64", "complex(1)", "read"),
             ("array", "[1, 2]", "3 elements"), ("array", "[1, 2, x]", r"\[2\]"), ("array", "[3: 1]", "index 3"),
             ("array", "[1: 1, 1: 2]", "twice"), ("array", "[1: 1, 2]", "index and a colon"), ("array", "1", r"expected \["),
@@ -989,6 +1003,12 @@ class Errors(Case):
                 with self.assertRaises(shm.InsecureError):
                     shm.remove(other)
             self.assertTrue(os.path.exists(pipe) and os.path.exists(os.devnull))
+        for flags in (os.O_WRONLY, os.O_PATH):
+            fd = os.open(shm.path(self.name), flags)
+            for readonly in (False, True):
+                with self.assertRaisesRegex(PermissionError, rf"not for reading.*'descriptor {fd}'"):
+                    shm.open_fd(fd, readonly=readonly)
+            os.close(fd)
 
     def test_closed(self):
         seg = self.open()

@@ -617,6 +617,7 @@ class Verbs(Case):
             for args, names in (((), {}), ((0,), {}), ((), {"timeout": 0}), ((0.0, None), {}), ((), {"cancel": shm.Cancel(), "timeout": 0}), ((1, 2, 3), {}), ((), {"no": 1})):
                 both(*readers, *args, **names)
             self.assertEqual(readers[0].missed, 4)
+            self.assertEqual((r.reader(True)._at, r.reader(Index())._at), ((1, 0), (7, 0)))  # before CPython 3.10 an index may be a bool
             self.assertEqual(both(*readers, 0), "None")
         for t, xs in (
             (Point, [Point(i, -i) for i in range(5)]), (Doubled, [Doubled(i) for i in range(5)]), (ctypes.c_double * 3, [(1.0, i, 2.0) for i in range(5)]),

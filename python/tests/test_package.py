@@ -262,6 +262,20 @@ class Stubs(unittest.TestCase):
             self.assertTrue(cls.__doc__, name)
         self.assertGreater(checked, 80)
 
+    def test_special_methods(self):
+        """A class has each special method that the stub says, and its constructor has these parameters."""
+        checked = 0
+        for name in public(self.classes):
+            cls = getattr(shm, name)
+            for method, nodes in self.methods(name)[0].items():
+                if method in ("__init__", "__new__"):
+                    with self.subTest(cls=name):
+                        self.compare(name, nodes, getattr(cls, method))
+                elif method.startswith("__"):
+                    self.assertIsNotNone(getattr(cls, method, None), f"{name}.{method}")
+                    checked += 1
+        self.assertGreater(checked, 30)
+
     def test_native(self):
         """shm.native has a stub too, with what README.md names."""
         with open(os.path.join(os.path.dirname(shm.__file__), "native.pyi"), encoding="utf-8") as f:

@@ -17,6 +17,7 @@ import tempfile
 import threading
 import unittest
 import zlib
+from unittest import mock
 
 import shm
 from shm import header, layout, record
@@ -27,6 +28,10 @@ from .support import Case
 from .test_kinds import Point, make
 
 TESTDATA = os.path.join(os.path.dirname(__file__), "..", "..", "testdata")
+
+
+def refuse_tmpfile(*_):
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
 class Opening(Case):
@@ -83,6 +88,22 @@ class Opening(Case):
             with self.assertRaises(FileNotFoundError) as missing:
                 shm.open(path, create=True)
             self.assertEqual(missing.exception.filename, path)
+
+    def test_filesystem_without_shared_memory(self):
+        """A filesystem that lets no process map its files, such as some that are programs, is left as it was."""
+
+        def refuse(*_):
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+        for tmpfile in (True, False):
+            with tempfile.TemporaryDirectory() as d, self.subTest(tmpfile=tmpfile):
+                path = os.path.join(d, "segment")
+                with mock.patch("shm.file.in_memory", lambda fd: False), mock.patch("shm.memory.map", refuse):
+                    with mock.patch("shm.file._open_tmpfile", shm.file._open_tmpfile if tmpfile else refuse_tmpfile):
+                        with self.assertRaisesRegex(OSError, "share the memory of its files") as refused:
+                            shm.open(path, create=True)
+                self.assertEqual((refused.exception.errno, refused.exception.filename), (errno.ENODEV, path))
+                self.assertEqual(os.listdir(d), [])
 
     def test_no_room_in_the_filesystem(self):
         """A full filesystem, which only root could make, is replaced by a limit on the size of files."""

@@ -10,6 +10,7 @@ import time
 import unittest
 
 import shm
+from shm import cells
 from shm.cell import CLEAN
 
 from .support import Case, eventually
@@ -130,6 +131,20 @@ class Shared(Case):
         a[-1] = 5
         self.assertEqual((a[:], list(a), a.at(2).swap(6), a[2]), ([0, -(1 << 31), 5],) * 2 + (5, 6))
         self.assertRaises(IndexError, lambda: a[3])
+
+    def test_indices(self):
+        """An index that is wrong raises what lists raise, and the text names the value."""
+        seg = self.seg
+        a, t, m = seg.atomic_array("a", "q", 3), seg.table("t", Row, 3), seg.mutexes("m", 3)
+        e = seg.entry("t")
+        for part in (a.__getitem__, a.at, lambda i: a.add(i, 1), lambda i: a.__setitem__(i, 1), t.__getitem__, m.__getitem__, m.owner, e.load_bytes):
+            part(-3), part(True)
+            for i in (3, -4, 1 << 70):
+                self.assertRaisesRegex(IndexError, f"value '[atm]': there is no index {i}, as its length is 3", part, i)
+            for i in ("x", 1.0, None, slice(0, 2)):
+                if part != a.__getitem__ or not isinstance(i, slice):
+                    self.assertRaisesRegex(shm.ArgumentTypeError, "value '[atm]': an index is an integer here, not ", part, i)
+        self.assertEqual((a[:], m[-1] is m[2], t[True] is t[1]), ([1, 1, 0], True, True))
 
     def test_rows(self):
         t = self.seg.table("t", Row, 3)
@@ -258,6 +273,42 @@ class Shared(Case):
         self.assertEqual(self.reap(self.child(lambda: g.add(-1) or 0 if g.load() == 2 else 1)), 0)
         eventually("that of the child vanishes", lambda: g.load() == 2)
 
+    def test_gauge_beyond_everything(self):
+        """The number of a process that lives counts also if it forgets the segment and the gauge, unless it closed the segment."""
+        program = (
+            "import gc, os, sys, shm\n"
+            "def set(x, close):\n"
+            "    seg = shm.open(sys.argv[1])\n"
+            "    seg.gauge('g').set(x)\n"
+            "    if close: seg.close()\n"
+            "set(3, True)\ngc.collect()\n"
+            "for x in (4, 5): set(x, False)\n"  # it is one number
+            "gc.collect()\n"
+            "pid = os.fork()\n"  # the child has no part, and keeps none
+            "if pid == 0: sys.stdin.read()\n"
+            "else: print(pid, flush=True), sys.stdin.read()\n"
+        )
+        g, other = self.seg.gauge("g"), self.python(program)
+        self.addCleanup(self.kill, int(other.line()))
+        eventually("what was closed vanishes", lambda: [p.value for p in g.parts()] == [5])
+        self.assertEqual([p.pid for p in g.parts()], [other.pid])
+        other.kill()
+        eventually("the part of the dead vanishes", lambda: g.parts() == [])
+
+    def test_attached_while_another_thread_counts_anew(self):
+        claims = self.seg._mapping.claims
+
+        class Claim:
+            @property
+            def lives(self):  # while the look at the claims is here, another thread has its first counter
+                claims["another"] = cells.Claim()
+                return False
+
+        claims["one"] = Claim()
+        self.addCleanup(claims.clear)
+        shm.open(self.name).close()
+        self.assertIn("another", claims)
+
     def test_gauge_is_full(self):
         g = self.seg.gauge("g")
         g.set(1)
@@ -287,6 +338,9 @@ class Shared(Case):
 
     def test_buckets(self):
         h = self.seg.histogram("h", [-1, 0, 2.5])
+        h.bounds.extend(range(3, 1000))  # a copy: otherwise it would count beyond its memory
+        with self.assertRaises(AttributeError):
+            h.bounds = []
         for x in (-2, -1, -0.5, 0, 1, 2.5, 3, float("inf"), float("-inf")):
             h.observe(x)
         self.assertEqual(h.load().counts, [3, 2, 2, 2])

@@ -1,6 +1,8 @@
 """Tests waits that are given up from outside: by another thread, a signal handler, or a task of asyncio."""
 
 import asyncio
+import copy
+import pickle
 import signal
 import threading
 import time
@@ -46,6 +48,11 @@ class Cancelled(Case):
         threading.Timer(0.1, cancel.set).start()
         with self.assertRaisesRegex(shm.CancelledError, "the wait for value 'x' in .* was given up"):
             seg.wait_for("x", cancel=cancel)
+
+    def test_copied(self):
+        """A copy, as in another process, would end nothing, so there is none."""
+        for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+            self.assertRaisesRegex(shm.ArgumentTypeError, "waits of one process", copied, shm.Cancel())
 
     def test_many_at_once(self):
         """One Cancel ends the waits of several threads, and no others."""
