@@ -136,7 +136,9 @@ func pick[T CounterNumber](best, first T, found bool) T {
 
 // each calls yield for the id and the number of each living process.
 func (g Gauge[T]) each(yield func(id uint32, x T) bool) {
-	g.set.Token.Acquire()
-	g.set.Living(g.s.file, func(id uint32, bits uint64) bool { return yield(id, numberOf[T](bits)) })
+	g.set.Living(g.s.file, func(id uint32, bits uint64) bool {
+		g.set.Token.Acquire() // after the load of the number
+		return yield(id, numberOf[T](bits))
+	})
 	runtime.KeepAlive(g.m)
 }
