@@ -205,7 +205,7 @@ func (e Entry) Since(after uint64) iter.Seq2[uint64, []byte] {
 		ring := e.m.readRingOf(e.record)
 		last := uint64(0)
 		b := make([]byte, e.record.Layout.Size)
-		for seq := after + 1; ; {
+		for seq := after + 1; seq > after; { // no number is above the highest
 			var got uint64
 			var ok bool
 			err := e.m.region.Guarded(func() error {

@@ -175,6 +175,9 @@ func TestSinceTellsOfValuesThatAreGone(t *testing.T) {
 	if !reflect.DeepEqual(seqs, []uint64{8, 9, 10}) {
 		t.Errorf("numbers %v", seqs)
 	}
+	for seq := range e.Since(math.MaxUint64) {
+		t.Errorf("since the highest number there is %d", seq)
+	}
 	for seq := range e.Since(10) {
 		t.Errorf("number %d after the last one", seq)
 	}

@@ -14,6 +14,7 @@ import (
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem"
+	"example.org/shm/internal/race"
 	"example.org/shm/internal/text"
 )
 
@@ -122,14 +123,14 @@ func (e Entry) updateUnlocked(ctx context.Context, change func(old []byte) ([]te
 
 // swapNumber writes an integer of 4 or 8 bytes, if it still is what old begins with.
 func (e Entry) swapNumber(p text.Patch, old []byte) (swapped bool) {
-	off, token := e.record.Elements()+int64(p.Off), e.m.file.cells.Token(e.record.Data)
-	token.Release()
+	off := e.record.Elements() + int64(p.Off)
+	e.order(p.Off, len(p.Bytes), race.Token.Release)
 	if len(p.Bytes) == 8 {
 		swapped = mem.At[atomic.Uint64](&e.m.region, off).CompareAndSwap(binary.NativeEndian.Uint64(old), binary.NativeEndian.Uint64(p.Bytes))
 	} else {
 		swapped = mem.At[atomic.Uint32](&e.m.region, off).CompareAndSwap(binary.NativeEndian.Uint32(old), binary.NativeEndian.Uint32(p.Bytes))
 	}
-	token.Acquire()
+	e.order(p.Off, len(p.Bytes), race.Token.Acquire)
 	runtime.KeepAlive(e.m)
 	return swapped
 }

@@ -13,6 +13,7 @@ import (
 	"example.org/shm/internal/errs"
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/mem"
+	"example.org/shm/internal/race"
 	"example.org/shm/internal/robust"
 	"example.org/shm/internal/slots"
 	"example.org/shm/internal/text"
@@ -100,7 +101,9 @@ func (e Entry) store(patches []text.Patch) {
 		}
 		e.storeNumbers(patches)
 	default:
-		m.file.cells.Token(r.Data).Release()
+		for _, p := range patches {
+			e.order(p.Off, len(p.Bytes), race.Token.Release)
+		}
 		e.storeNumbers(patches)
 	}
 	runtime.KeepAlive(m)

@@ -12,6 +12,7 @@ import (
 	"example.org/shm/internal/format"
 	"example.org/shm/internal/layout"
 	"example.org/shm/internal/mem"
+	"example.org/shm/internal/race"
 	"example.org/shm/internal/slots"
 	"example.org/shm/internal/text"
 )
@@ -192,10 +193,28 @@ func (e *Entry) fill(b []byte) {
 	if r.Access == format.Raw {
 		e.m.file.cells.Shadow(r.Data, len(b)).Read(0, len(b))
 	} else {
-		defer e.m.file.cells.Token(r.Data).Acquire()
+		defer e.order(0, len(b), race.Token.Acquire)
 	}
 	mem.LoadWords(b, mem.Slice[byte](&e.m.region, r.Elements(), len(b)))
 	runtime.KeepAlive(e.m)
+}
+
+// order tells the race detector of the order that an access to n bytes of the value
+// creates. Each integer of an AtomicArray has a token of its own, as its handle has; other
+// values have one.
+func (e *Entry) order(off, n int, tell func(race.Token)) {
+	if !race.Enabled {
+		return
+	}
+	r := e.record
+	if r.Access != format.Atomic || r.Count == 0 {
+		tell(e.m.file.cells.Token(r.Data))
+		return
+	}
+	for ; n > 0; n -= r.Layout.Size {
+		tell(e.m.file.cells.Token(r.Elements() + int64(off)))
+		off += r.Layout.Size
+	}
 }
 
 // loadRows fills b with the rows of a table, one behind the other.

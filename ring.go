@@ -154,7 +154,7 @@ func (r *ringPlace) take(ctx context.Context, b []byte) (seq uint64, err error) 
 		return 0, err
 	}
 	seq, slot := r.next, r.slot
-	if s.Cell.Commit.Load()-seq >= s.Kept || !s.Copy(b, seq, slot) {
+	if count := s.Cell.Commit.Load(); seq > count || count-seq >= s.Kept || !s.Copy(b, seq, slot) {
 		if seq, err = s.await(ctx, b, seq); err != nil {
 			return 0, err
 		}

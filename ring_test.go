@@ -54,6 +54,13 @@ func TestRing(t *testing.T) {
 			if x, seq, ok := again.Last(); ok || seq != 0 || x != (whole{}) {
 				t.Errorf("an empty ring has %v, %d", x, seq)
 			}
+			for _, seq := range []uint64{math.MaxUint64, math.MaxUint64 - uint64(n) + 1, 1 << 63} { // the difference to 0 is small
+				soon, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+				if x, got, err := v.From(seq).Next(soon); err == nil {
+					t.Errorf("an empty ring has %v, %d for a reader from %d", x, got, seq)
+				}
+				cancel()
+			}
 			oldest, later := again.From(0), v.Reader()
 			expect := func(what string, r *shm.RingReader[whole], want uint64) {
 				t.Helper()

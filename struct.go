@@ -208,6 +208,7 @@ func (v Struct[T]) loadToSlow(to *T) { v.newestTo(to) }
 // may write to *from meanwhile.
 func (v Struct[T]) StoreFrom(from *T) {
 	s, cell, mu := v.s, v.cell, v.lock()
+	_ = *from // a nil pointer panics here, not with the lock held
 	mu.Acquire()
 	count := cell.Commit.Load()
 	changed := true

@@ -286,6 +286,22 @@ func TestStructUpdateThatDoesNotFinish(t *testing.T) {
 	}
 }
 
+// A nil pointer panics before StoreFrom takes the lock.
+func TestStoreFromNil(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	v := shmtest.Must(shm.NewStruct(s, "v", pair{A: 1}))(t)
+	if shmtest.Panic(func() { v.StoreFrom(nil) }) == nil {
+		t.Error("StoreFrom stored nil")
+	}
+	if !v.Mutex().TryLock() {
+		t.Fatal("StoreFrom left the lock")
+	}
+	v.Mutex().Unlock()
+	if v.Load() != (pair{A: 1}) {
+		t.Errorf("StoreFrom stored %+v", v.Load())
+	}
+}
+
 // stopper stops in the middle of an Update.
 var stopper = shmtest.Helper("stopper", func(args []string) error {
 	s, err := shm.Open(args[0], nil)

@@ -3100,11 +3100,11 @@ SHM_USE_ static inline const double *shm_bounds(const shm_value *v)
 
 SHM_USE_ SHM_SLOW_ int shm_new_histogram(shm_segment *s, const char *name, const double *bounds, size_t n, shm_value *v)
 {
+	if (n > SHM_BOUNDS_MAX_ || (n > 0 && bounds == NULL))
+		return -EINVAL;
 	for (size_t i = 0; i < n; i++)
 		if (!(bounds[i] - bounds[i] < 1) || (i > 0 && !(bounds[i - 1] < bounds[i]))) /* the first one is of what is not finite */
 			return -EINVAL;
-	if (n > SHM_BOUNDS_MAX_)
-		return -EINVAL;
 	int err = shm_place_(s, name, SHM_ATOMIC, SHM_HISTOGRAM, SHM_F64, n == 0 ? -1 : (int64_t)n, bounds, v);
 	for (size_t i = 0; err == 0 && i < n; i++)
 		if (!(shm_bounds(v)[i] <= bounds[i] && shm_bounds(v)[i] >= bounds[i]))

@@ -735,6 +735,7 @@ static void shared_cells(shm_segment *s)
 	MUST(shm_new_histogram(s, "histogram", NULL, 0, &v));
 	WANT(v.count == 3 && shm_bounds(&v)[2] == 2.5);
 	WANT(shm_new_histogram(s, "no", falling, 2, &v) == -EINVAL && shm_new_histogram(s, "no", endless, 2, &v) == -EINVAL);
+	WANT(shm_new_histogram(s, "no", NULL, 3, &v) == -EINVAL && shm_new_histogram(s, "no", bounds, SIZE_MAX, &v) == -EINVAL);
 	WANT(shm_new_histogram(s, "no", NULL, 0, &v) == -ENOENT && shm_find(s, "no", &v) == -ENOENT);
 }
 

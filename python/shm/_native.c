@@ -1899,6 +1899,13 @@ static PyObject *ring_copy(Handle *s, const char *p)
     return x;
 }
 
+/* Whether a ring has a value, and still keeps it. */
+static int ring_keeps(Handle *s, uint64_t seq)
+{
+    uint64_t newest = load_commit(s);
+    return seq <= newest && newest - seq < (uint64_t)s->count;
+}
+
 /* Whether next has just a timeout, or nothing: the value may be there, and then it does not matter. */
 static int only_timeout(Py_ssize_t n, PyObject *names)
 {
@@ -1913,13 +1920,12 @@ static PyObject *reader_next(PyObject *self, PyObject *const *args, Py_ssize_t n
     Handle *s = r->ring;
     if (s != NULL && s->count && (s->number.kind || s->plain) && only_timeout(n, names)) {
         uint64_t seq = r->seq;
-        /* A commit before seq keeps nothing: the difference is then greater than any count. */
-        if (seq && load_commit(s) - seq < (uint64_t)s->count) {
+        if (seq && ring_keeps(s, seq)) {
             PyObject *x = ring_copy(s, s->data + (seq - 1) % ((uint64_t)s->count + 1) * s->capacity);
             if (x == NULL)
                 return NULL;
             __atomic_thread_fence(__ATOMIC_ACQUIRE);
-            if (load_commit(s) - seq < (uint64_t)s->count && r->seq == seq) {
+            if (ring_keeps(s, seq) && r->seq == seq) {
                 PyObject *number = PyLong_FromUnsignedLongLong(seq), *pair = number == NULL ? NULL : PyTuple_Pack(2, x, number);
                 Py_XDECREF(number);
                 Py_DECREF(x);

@@ -636,6 +636,9 @@ class Verbs(Case):
                 else:
                     self.assertEqual(*(x[0] for x in (one, other)))
             self.assertEqual((first._at, next(iter(r.reader(1)))[1]), (second._at, r._commit.value - min(len(xs), 4) + 1))
+        ahead = seg.ring("empty", "q", 4)
+        for seq in (2**64 - 1, 2**64 - 3, 2**63):  # nobody has appended these, but the distance to 0 wraps around
+            self.assertEqual(both(ahead.reader(seq), ahead.reader(seq), 0), "None")
         seen, r = [], seg.ring("iterated", "q", 4)
         r.append(7)
         for x, seq in r.reader(0):

@@ -165,6 +165,24 @@ var programs = map[string]func(s, again *shm.Segment){
 			n++
 		})
 	},
+	"right: an AtomicArray hands the heap on, and an Entry sees it": func(s, again *shm.Segment) {
+		a := must(shm.NewAtomicArray[int64](s, "a", 2))
+		e, _ := again.Lookup("a")
+		handOn(func() int64 { return e.Any().([]int64)[1] }, a.At(1).Store)
+	},
+	"right: an Entry of an AtomicArray hands the heap on": func(s, again *shm.Segment) {
+		a := must(shm.NewAtomicArray[int64](s, "a", 2))
+		e, _ := again.Lookup("a")
+		handOn(a.At(1).Load, func(i int64) { must(e, e.Parse(fmt.Sprintf("[1: %d]", i))) })
+	},
+	"right: an update of an Entry of an AtomicArray hands the heap on": func(s, again *shm.Segment) {
+		a := must(shm.NewAtomicArray[int64](s, "a", 2))
+		e, _ := again.Lookup("a")
+		handOn(a.At(1).Load, func(i int64) {
+			f := func(any) (string, error) { return fmt.Sprintf("[1: %d]", i), nil }
+			must(e, e.UpdateContext(context.Background(), f))
+		})
+	},
 	"right: a RawValue under a Mutex": func(s, again *shm.Segment) {
 		v := must(shm.NewValue[int64](s, "v", 0))
 		raw := must(shm.NewValue[int64](again, "v", 0)).Raw()
