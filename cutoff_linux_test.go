@@ -385,3 +385,19 @@ func TestCutOffFile(t *testing.T) {
 		t.Errorf("docs/foreign.md must have this list:\n%s", list.String())
 	}
 }
+
+// Sync does not say that values are on disk if the file has only its header left.
+func TestSyncOfAFileThatWasCutOff(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "segment")
+	s := open(t, path, nil)
+	shmtest.Must(shm.NewString(s, "text", 1<<20))(t)
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 64<<10); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sync(); !errors.Is(err, shm.ErrFormat) {
+		t.Errorf("Sync: %v", err)
+	}
+}

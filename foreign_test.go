@@ -97,6 +97,9 @@ func TestForeignMemory(t *testing.T) {
 	if _, err := shm.RawValueAt[uint8](s, 10); !errors.Is(err, fs.ErrInvalid) {
 		t.Error(err)
 	}
+	if err := s.Sync(); !errors.Is(err, shm.ErrFormat) {
+		t.Errorf("Sync of what is gone: %v", err)
+	}
 	shmtest.Must(shm.RawValueAt[uint8](s, 9))(t)
 	shmtest.WriteFile(t, path+"2", nil)
 	if _, err := shm.Open(path+"2", &shm.Options{Foreign: true}); !errors.Is(err, shm.ErrFormat) {

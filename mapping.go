@@ -270,14 +270,22 @@ func (m *mapping) size() (n int64, err error) {
 	return min(n, int64(len(m.region.Bytes))), err
 }
 
-// sync flushes what is allocated to disk.
-func (m *mapping) sync() error {
+// sync flushes what is allocated to disk. f is the mapping's file.
+func (m *mapping) sync(f *os.File) error {
 	n, err := m.size()
 	if err != nil {
 		return err
 	}
 	err = m.region.Flush(n)
 	runtime.KeepAlive(m)
+	if err != nil {
+		return err
+	}
+	// The system flushes no more than the file has, without an error.
+	have, err := sys.FileSize(f, m.region.Path)
+	if err == nil && have < n {
+		err = errs.Path("sync", m.region.Path, fmt.Errorf("%w: the file was cut off: it has %d bytes of %d", ErrFormat, have, n))
+	}
 	return err
 }
 

@@ -336,7 +336,10 @@ func (s *Segment) Sync() error {
 	if err != nil {
 		return err
 	}
-	return m.sync()
+	if err := m.sync(s.file); err != nil {
+		return s.closedError(err)
+	}
+	return nil
 }
 
 // Close ends this attachment; a second call does nothing. Do not use what Ptr,
