@@ -93,6 +93,29 @@ func TestWaitRefusals(t *testing.T) {
 	}
 }
 
+// When the time is up, wait says what it has waited for, how long, and what there is.
+func TestWaitSaysWhatItWaitedFor(t *testing.T) {
+	t.Parallel()
+	name := fixture(t)
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"requests", "requests > 100"}, "requests is 41 requests, for which requests > 100 is not true"},
+		{[]string{"uptime", "value\n> 1e20"}, `uptime is 1m30s, for which "value\n> 1e20" is not true`},
+		{[]string{"nothing"}, "no program has made the value nothing in " + name},
+		{[]string{"nothing", "nothing > 1"}, "no program has made the value nothing in " + name},
+	} {
+		r := shmTool(t, append([]string{"wait", "-timeout", "60ms", name}, c.args...)...)
+		if want := "shm: gave up after 60ms: " + c.says + "\n"; r.status != statusLocked || r.stderr != want || r.stdout != "" {
+			t.Errorf("wait %q: exit status %d, %q, %q; want %q", c.args, r.status, r.stdout, r.stderr, want)
+		}
+	}
+	if r := shmTool(t, "wait", "-timeout", "60ms", "-o", "json", name, "nothing"); r.status != statusLocked || !strings.Contains(r.stderr, `"gave up after 60ms: no program`) || !strings.Contains(r.stderr, `"kind":"locked","status":5`) {
+		t.Errorf("as JSON: %+v", r)
+	}
+}
+
 // Numbers that need all 64 bits compare as numbers.
 func TestExpressionsCompareLargeNumbers(t *testing.T) {
 	const most = math.MaxUint64
