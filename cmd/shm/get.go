@@ -75,5 +75,5 @@ func partRow(p value.Part) (form.Row, error) {
 		data.Lock = lockStateOf(e)
 		bare, human = e.Text(), e.Text()
 	}
-	return form.Row{Cells: []string{p.Name(), human}, Text: bare, Data: data}, nil
+	return form.Row{Cells: []string{p.Name(), human}, Text: new(bare), Data: data}, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -320,6 +321,28 @@ func TestBrokenPipe(t *testing.T) {
 	out, err := exec.Command("sh", "-c", `{ "$0" watch -i 10ms -n 3 -o jsonl "$1"; "$0" ls -o json "$1"; "$0" ls "$1"; } | head -n 1`, tool, seg).CombinedOutput()
 	if err != nil || strings.Count(string(out), "\n") != 1 {
 		t.Errorf("%v %q", err, out)
+	}
+}
+
+// What cannot be written is an error, of the help too.
+func TestFullDisk(t *testing.T) {
+	seg := fixture(t)
+	for _, args := range [][]string{
+		{"-h"}, {"ls", "-h"}, {"man"}, {"completion", "bash"}, {"-o", "json"}, {"ls", seg}, {"get", seg, "version"}, {"dump", seg},
+		{"set", seg, "config.Limit=9"}, {"check", "-quick", seg}, {"gen", "c", seg}, {"record", "-n", "1", seg},
+	} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Skip("this system has no /dev/full: ", err)
+		}
+		cmd := exec.Command(tool, args...)
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		_ = cmd.Run()
+		_ = full.Close()
+		if status := cmd.ProcessState.ExitCode(); status != statusFailed || !strings.Contains(stderr.String(), "no space left") {
+			t.Errorf("%q: exit status %d, %q", args, status, &stderr)
+		}
 	}
 }
 

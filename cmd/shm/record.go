@@ -142,7 +142,7 @@ func replay(ctx context.Context, in io.Reader, speed float64, p *form.Printer) e
 			mark = form.Bad
 			text += lockedByTheDead
 		}
-		if err := p.Row(form.Row{Text: text, Data: line.watchData, Mark: mark}); err != nil {
+		if err := p.Row(form.Row{Text: new(text), Data: line.watchData, Mark: mark}); err != nil {
 			return err
 		}
 	}

@@ -150,7 +150,7 @@ func watchRow(now time.Time, v *watch.Series, as string) form.Row {
 		mark = form.Bad
 		text += lockedByTheDead
 	}
-	return form.Row{Text: text, Data: d, Mark: mark}
+	return form.Row{Text: new(text), Data: d, Mark: mark}
 }
 
 // runAtChange runs a command of the user's.
