@@ -133,7 +133,7 @@ func replay(ctx context.Context, in io.Reader, speed float64, p *form.Printer) e
 			}
 		}
 		last = line.At
-		text := fmt.Sprintf("%s %s: %s", line.At.Format("15:04:05.000"), form.Name(line.Name), form.Line(string(value.Compact(line.Value))))
+		text := fmt.Sprintf("%s %s: %s", line.At.Format("15:04:05.000"), form.Name(line.Name), form.Number(form.Line(string(value.Compact(line.Value))), line.Hint, line.Unit))
 		if line.Rate != nil {
 			text += fmt.Sprintf(" (%+.4g/s)", *line.Rate)
 		}
