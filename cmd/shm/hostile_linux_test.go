@@ -255,6 +255,10 @@ func TestInterrupted(t *testing.T) {
 	if err := os.WriteFile(history, []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	pipe := filepath.Join(t.TempDir(), "pipe") // that nobody writes
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		ready string // what it prints first
 		args  []string
@@ -266,6 +270,7 @@ func TestInterrupted(t *testing.T) {
 		{"", []string{"wait", seg, "load", "load > 1e9"}},
 		{"", []string{"set", "-timeout", "0", seg, "config.Limit=1"}},
 		{"", []string{"replay"}},
+		{"", []string{"replay", pipe}},
 		{"", []string{"load", seg}},
 	} {
 		r := prepare(t, c.args...)
@@ -291,9 +296,11 @@ func TestInterrupted(t *testing.T) {
 		if err := r.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
 		}
+		stuck := time.AfterFunc(time.Minute, func() { _ = r.Process.Kill() })
 		if status := r.status(); status != statusInterrupted || r.stderr.Len() > 0 {
 			t.Errorf("shm %q: exit status %d, %q", c.args, status, &r.stderr)
 		}
+		stuck.Stop()
 		_ = stdin.Close()
 	}
 }

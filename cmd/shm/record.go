@@ -89,7 +89,8 @@ Examples:
 			}
 			in := io.Reader(os.Stdin)
 			if len(args) > 0 {
-				f, err := os.Open(args[0])
+				// That of a named pipe waits for who writes it.
+				f, err := interruptible(ctx, func() (*os.File, error) { return os.Open(args[0]) })
 				if err != nil {
 					return err
 				}
