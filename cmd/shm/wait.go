@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"reflect"
 	"strings"
+	"syscall"
 	"time"
 
 	"example.org/shm"
@@ -56,7 +57,7 @@ Examples:
 				}
 			}
 			s, err := segments.Change(args[0])
-			if errors.Is(err, fs.ErrPermission) || errors.Is(err, shm.ErrInsecure) {
+			if errors.Is(err, fs.ErrPermission) || errors.Is(err, shm.ErrInsecure) || errors.Is(err, syscall.EROFS) {
 				s, err = segments.Look(args[0])
 			}
 			if err != nil {
