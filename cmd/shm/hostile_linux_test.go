@@ -235,6 +235,49 @@ func TestOtherUser(t *testing.T) {
 	}
 }
 
+// Where /proc does not list the processes of other users, rm keeps what they may have mapped.
+func TestRemovalWhereProcessesAreHidden(t *testing.T) {
+	dir, err := os.MkdirTemp("", "shm-tool-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	seg := filepath.Join(dir, "board")
+	copied(t, tool, filepath.Join(dir, "shm"))
+	if err := os.Rename(fixture(t), seg); err != nil {
+		t.Skip(err) // another filesystem
+	}
+	if err := errorsOf(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, "shm"), 0o755), os.Chmod(seg, 0o666), os.Chown(seg, 65534, -1)); err != nil {
+		t.Skip("needs root: ", err)
+	}
+	f, err := os.Open(seg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	mapped, err := syscall.Mmap(int(f.Fd()), 0, 4096, syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Munmap(mapped) }()
+	const script = `mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"`
+	run := func(args ...string) (string, int) {
+		cmd := exec.Command("sh", append([]string{"-c", script, "sh"}, args...)...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil {
+			t.Skip("no mount namespace: ", err)
+		}
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	if out, status := run("true"); status != 0 {
+		t.Skipf("/proc cannot hide processes here: %s", out)
+	}
+	if out, status := run(filepath.Join(dir, "shm"), "rm", "-n", seg); status != statusLocked || !strings.Contains(out, "may not see all processes") {
+		t.Errorf("exit status %d, %s", status, out)
+	}
+}
+
 func errorsOf(all ...error) error {
 	for _, err := range all {
 		if err != nil {

@@ -68,6 +68,9 @@ Examples:
 				mark := form.None
 				if err != nil {
 					data.Result, data.Error, mark = "kept: "+err.Error(), err.Error(), form.Warn
+					if errors.Is(err, fs.ErrNotExist) {
+						data.Result = "there is no such segment"
+					}
 					if kept == nil {
 						kept = err
 					}
@@ -150,8 +153,8 @@ func unused(name string, file segments.File, maps *proc.Maps, sound bool) error 
 	if leased {
 		return inUse("a process out of sight holds a lease on it")
 	}
-	if maps.Hidden > 0 && file.Mode.Perm()&0o077 != 0 {
-		return inUse("this user may not see the mappings of %s, and the mode lets other users attach: %s", form.Count(maps.Hidden, "other process", "other processes"), whoSees(os.Geteuid()))
+	if notes := hiddenNote(maps); !maps.Blind && len(notes) > 0 && file.Mode.Perm()&0o077 != 0 {
+		return inUse("%s, and the mode lets other users attach: %s", notes[0], whoSees(os.Geteuid()))
 	}
 	return nil
 }
