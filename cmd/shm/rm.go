@@ -23,7 +23,8 @@ func rmCommand() *cli.Command {
 		Description: `Rm removes the name of a segment, if no living process is attached to it. Two things prove
 that: no process has it mapped, and none holds a lease. A pid proves nothing. If this user may
 not see the mappings of some processes, and the segment's mode lets other users attach, rm
-refuses: root sees all. A process of root that only reads is not seen by other users.
+refuses: root sees all. A process of root that only reads is not seen by other users. One in a
+pid namespace out of sight is known by its lease alone, which who uses no locks does not have.
 
 -unused removes all segments in ` + segments.Dir + ` that nobody uses. It leaves out what cannot be read,
 and what is damaged. A segment in use has the exit status 5.
