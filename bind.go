@@ -33,7 +33,8 @@ import (
 // as many; bounds=0.1;0.5;1 is the bounds of a Histogram; unit=TEXT, hint=NAME and help=TEXT are stored with a value that is made here,
 // and tools show them. The hint says what the value means:
 // duration (in nanoseconds), time (in nanoseconds since 1970), text, counter or
-// gauge. A number of type time.Duration has the hint duration without being asked.
+// gauge. A number of type time.Duration, or an array or a Ring of them, has the hint duration
+// without being asked.
 // help comes last, because its text may have commas.
 //
 // Bind does not look into structs inside the struct, embedded ones included. Bind

@@ -157,6 +157,35 @@ func TestEntry(t *testing.T) {
 	}
 }
 
+// A time.Duration has its hint without being asked, one or many. Another hint stays.
+func TestEntryHintOfDurations(t *testing.T) {
+	s := open(t, shmtest.Name(t), nil)
+	var b struct {
+		Value   shm.Value[time.Duration]
+		Atomic  shm.Atomic[time.Duration]
+		Array   shm.Array[time.Duration]       `shm:",len=2"`
+		Atomics shm.AtomicArray[time.Duration] `shm:",len=2"`
+		Raw     shm.RawArray[time.Duration]    `shm:",len=2"`
+		Ring    shm.Ring[time.Duration]        `shm:",len=2"`
+		Counter shm.Counter[time.Duration]
+		Time    shm.Array[time.Duration] `shm:",len=2,hint=time"`
+		Plain   shm.Array[int64]         `shm:",len=2"`
+	}
+	if err := shm.Bind(s, &b); err != nil {
+		t.Fatal(err)
+	}
+	other := map[string]string{"Time": "time", "Plain": ""}
+	for e := range s.Entries() {
+		want, is := other[e.Name]
+		if !is {
+			want = "duration"
+		}
+		if e.Hint != want {
+			t.Errorf("%s, a %s, has the hint %q, want %q", e.Name, e.Type(), e.Hint, want)
+		}
+	}
+}
+
 // Parse is a Store like any other: it wakes those that await the value, and excludes
 // other changes.
 func TestEntryWakesAndExcludes(t *testing.T) {

@@ -127,10 +127,7 @@ func placeOne[T any](s *Segment, l format.Label, access format.Access, init T) (
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, ok := any((*T)(nil)).(*time.Duration); ok && l.Hint == format.HintNone {
-		l.Hint = format.HintDuration
-	}
-	return s.place(format.Shape{Label: l, Layout: form, Access: access, Kind: format.KindSingle}, func(m *mapping, r *format.Record) {
+	return s.place(format.Shape{Label: hinted[T](l), Layout: form, Access: access, Kind: format.KindSingle}, func(m *mapping, r *format.Record) {
 		if !r.Grows() {
 			*mem.At[T](&m.region, r.Elements()) = init
 			return
@@ -149,7 +146,15 @@ func placeMany[T any](s *Segment, l format.Label, access format.Access, n int) (
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.placeLong(format.Shape{Label: l, Layout: form, Access: access, Kind: format.KindArray}, n)
+	return s.placeLong(format.Shape{Label: hinted[T](l), Layout: form, Access: access, Kind: format.KindArray}, n)
+}
+
+// hinted returns the label of numbers of type T, with the hint that the type itself gives.
+func hinted[T any](l format.Label) format.Label {
+	if _, ok := any((*T)(nil)).(*time.Duration); ok && l.Hint == format.HintNone {
+		l.Hint = format.HintDuration
+	}
+	return l
 }
 
 // placeChars finds or makes a C string of n bytes; n 0 takes the size found.

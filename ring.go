@@ -46,7 +46,7 @@ func newRing[T any](s *Segment, l format.Label, n int) (Ring[T], error) {
 	if err != nil {
 		return Ring[T]{}, err
 	}
-	m, r, err := s.placeLong(format.Shape{Label: l, Layout: form, Access: format.Published, Kind: format.KindRing}, n)
+	m, r, err := s.placeLong(format.Shape{Label: hinted[T](l), Layout: form, Access: format.Published, Kind: format.KindRing}, n)
 	if err != nil {
 		return Ring[T]{}, err
 	}

@@ -134,7 +134,8 @@ Examples:
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprint(c.Root().Writer, page)
+			// A line that begins with an apostrophe would be a request of troff, and be left out.
+			_, err = fmt.Fprint(c.Root().Writer, strings.ReplaceAll(page, "\n'", "\n\\&'"))
 			return err
 		},
 	}

@@ -131,6 +131,9 @@ func TestMan(t *testing.T) {
 	if !strings.Contains(r.stdout, "130 interrupted") {
 		t.Error("the man page has no exit statuses")
 	}
+	if _, line, found := strings.Cut(r.stdout, "\n'"); found {
+		t.Errorf("troff takes a line for a request: '%.40s", line)
+	}
 }
 
 // TestEveryCommandHasExamples checks the help of each command.

@@ -18,7 +18,7 @@ func getCommand() *cli.Command {
 		ArgsUsage: "SEG NAME[.FIELD][[INDEX]]…",
 		Description: `Get prints each value in a line of its own: a number as it is, a text without quotes, an
 array as [1, 2], a struct as {x: 1, y: 2}. A number that has the hint duration prints as
-1.5s, one with the hint time as a time. A text that is not printable is a string literal, and
+1.5s, one with the hint time as a time, also in an array. A text that is not printable is a string literal, and
 so is one that set would take for another text.
 
 Examples:
@@ -75,5 +75,5 @@ func partRow(p value.Part) (form.Row, error) {
 		data.Lock = lockStateOf(e)
 		bare, human = e.Text(), e.Text()
 	}
-	return form.Row{Cells: []string{p.Name(), human}, Text: bare, Data: data}, nil
+	return form.Row{Cells: []string{p.Name(), human}, Text: new(bare), Data: data}, nil
 }

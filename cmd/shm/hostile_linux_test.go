@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -234,6 +235,49 @@ func TestOtherUser(t *testing.T) {
 	}
 }
 
+// Where /proc does not list the processes of other users, rm keeps what they may have mapped.
+func TestRemovalWhereProcessesAreHidden(t *testing.T) {
+	dir, err := os.MkdirTemp("", "shm-tool-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	seg := filepath.Join(dir, "board")
+	copied(t, tool, filepath.Join(dir, "shm"))
+	if err := os.Rename(fixture(t), seg); err != nil {
+		t.Skip(err) // another filesystem
+	}
+	if err := errorsOf(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, "shm"), 0o755), os.Chmod(seg, 0o666), os.Chown(seg, 65534, -1)); err != nil {
+		t.Skip("needs root: ", err)
+	}
+	f, err := os.Open(seg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	mapped, err := syscall.Mmap(int(f.Fd()), 0, 4096, syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Munmap(mapped) }()
+	const script = `mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"`
+	run := func(args ...string) (string, int) {
+		cmd := exec.Command("sh", append([]string{"-c", script, "sh"}, args...)...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil {
+			t.Skip("no mount namespace: ", err)
+		}
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	if out, status := run("true"); status != 0 {
+		t.Skipf("/proc cannot hide processes here: %s", out)
+	}
+	if out, status := run(filepath.Join(dir, "shm"), "rm", "-n", seg); status != statusLocked || !strings.Contains(out, "may not see all processes") {
+		t.Errorf("exit status %d, %s", status, out)
+	}
+}
+
 func errorsOf(all ...error) error {
 	for _, err := range all {
 		if err != nil {
@@ -254,6 +298,10 @@ func TestInterrupted(t *testing.T) {
 	if err := os.WriteFile(history, []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	pipe := filepath.Join(t.TempDir(), "pipe") // that nobody writes
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		ready string // what it prints first
 		args  []string
@@ -265,6 +313,7 @@ func TestInterrupted(t *testing.T) {
 		{"", []string{"wait", seg, "load", "load > 1e9"}},
 		{"", []string{"set", "-timeout", "0", seg, "config.Limit=1"}},
 		{"", []string{"replay"}},
+		{"", []string{"replay", pipe}},
 		{"", []string{"load", seg}},
 	} {
 		r := prepare(t, c.args...)
@@ -290,9 +339,11 @@ func TestInterrupted(t *testing.T) {
 		if err := r.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
 		}
+		stuck := time.AfterFunc(time.Minute, func() { _ = r.Process.Kill() })
 		if status := r.status(); status != statusInterrupted || r.stderr.Len() > 0 {
 			t.Errorf("shm %q: exit status %d, %q", c.args, status, &r.stderr)
 		}
+		stuck.Stop()
 		_ = stdin.Close()
 	}
 }
@@ -320,6 +371,28 @@ func TestBrokenPipe(t *testing.T) {
 	out, err := exec.Command("sh", "-c", `{ "$0" watch -i 10ms -n 3 -o jsonl "$1"; "$0" ls -o json "$1"; "$0" ls "$1"; } | head -n 1`, tool, seg).CombinedOutput()
 	if err != nil || strings.Count(string(out), "\n") != 1 {
 		t.Errorf("%v %q", err, out)
+	}
+}
+
+// What cannot be written is an error, of the help too.
+func TestFullDisk(t *testing.T) {
+	seg := fixture(t)
+	for _, args := range [][]string{
+		{"-h"}, {"ls", "-h"}, {"man"}, {"completion", "bash"}, {"-o", "json"}, {"ls", seg}, {"get", seg, "version"}, {"dump", seg},
+		{"set", seg, "config.Limit=9"}, {"check", "-quick", seg}, {"gen", "c", seg}, {"record", "-n", "1", seg},
+	} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Skip("this system has no /dev/full: ", err)
+		}
+		cmd := exec.Command(tool, args...)
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		_ = cmd.Run()
+		_ = full.Close()
+		if status := cmd.ProcessState.ExitCode(); status != statusFailed || !strings.Contains(stderr.String(), "no space left") {
+			t.Errorf("%q: exit status %d, %q", args, status, &stderr)
+		}
 	}
 }
 

@@ -191,11 +191,12 @@ func (t *trial) close() {
 func (l loading) row() form.Row {
 	e := l.entry
 	was := value.Exact(l.old, e.Layout, e.Hint)
-	show := func(raw json.RawMessage) string {
-		short, _ := cut(form.Number(form.Line(string(raw)), e.Hint, ""))
-		return short
-	}
-	return form.Row{Cells: []string{form.Name(e.Name), show(was), show(value.Compact(l.to.Value))}, Data: changeData{form.Name(e.Name), was, l.to.Value}}
+	show := func(raw json.RawMessage) string { return form.Number(form.Line(string(raw)), e.Hint, "") }
+	name, from, to := form.Name(e.Name), show(was), show(value.Compact(l.to.Value))
+	whole := strings.Join([]string{name, from, to}, "\t")
+	from, _ = cut(from)
+	to, _ = cut(to)
+	return form.Row{Cells: []string{name, from, to}, Text: &whole, Data: changeData{name, was, l.to.Value}}
 }
 
 // part returns what a Table was and is of which some rows were set before an error. Each

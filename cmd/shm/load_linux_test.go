@@ -120,6 +120,52 @@ func TestDumpAndLoad(t *testing.T) {
 	}
 }
 
+// As text, what is empty is an empty line, and nothing is cut.
+func TestTextIsForScripts(t *testing.T) {
+	seg := fixture(t)
+	before := seg + ".json"
+	if err := os.WriteFile(before, []byte(shmTool(t, "dump", seg).stdout), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	many := "[" + strings.Repeat("7, ", 63) + "7]"
+	if r := shmTool(t, "set", seg, "version=", "tag=", "lots="+many, "odd name.x[1]=2="+strings.Repeat("y", 16)); r.status != 0 {
+		t.Fatalf("%+v", r)
+	}
+	if r := shmTool(t, "get", seg, "version", "requests", "tag"); r.stdout != "\n41\n\n" {
+		t.Errorf("get: %+v", r)
+	}
+	if r := shmTool(t, "wait", seg, "version", `version == ""`); r.stdout != "\n" {
+		t.Errorf("wait: %+v", r)
+	}
+	compact := strings.ReplaceAll(many, " ", "")
+	load := shmTool(t, "load", "-n", "-o", "text", seg, before)
+	if want := "lots\t" + compact + "\t" + strings.ReplaceAll(compact, "7", "0") + "\n"; !strings.Contains(load.stdout, want) {
+		t.Errorf("load: %+v", load)
+	}
+	if r := shmTool(t, "load", "-n", seg, before); !strings.Contains(r.stdout, "…") {
+		t.Errorf("the table of load: %+v", r)
+	}
+	text := strings.Repeat("long", 30)
+	s, err := shm.Open(seg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	long, err := shm.NewString(s, "long", len(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(before, []byte(shmTool(t, "dump", seg).stdout), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := long.Store(text); err != nil {
+		t.Fatal(err)
+	}
+	if r := shmTool(t, "diff", "-o", "text", before, seg); r.stdout != "long\tvalue\t\"\"\t\""+text+"\"\n" {
+		t.Errorf("diff: %+v", r)
+	}
+}
+
 // If load gives up on one of several values, it tells which it has set before. If one cannot
 // be what the dump says, it sets none.
 func TestLoadTellsWhatItHasLoaded(t *testing.T) {

@@ -221,7 +221,7 @@ func (l lockData) event() form.Row {
 	if r.Cells[6] != "" {
 		text += ", " + r.Cells[6]
 	}
-	r.Text = fmt.Sprintf("%s %s %s: %s", at.Format("15:04:05.000"), r.Cells[0], r.Cells[1], text)
+	r.Text = new(fmt.Sprintf("%s %s %s: %s", at.Format("15:04:05.000"), r.Cells[0], r.Cells[1], text))
 	r.Data = struct {
 		At time.Time `json:"at"`
 		lockData

@@ -113,7 +113,7 @@ func lockStateOf(e shm.Entry) *lockState {
 func human(e shm.Entry) (text, problem string) {
 	if len(e.Layout.Fields) > 0 {
 		if text := e.Text(); !strings.HasPrefix(text, "<") {
-			return text, ""
+			return form.WithUnit(text, e.Unit), ""
 		}
 	}
 	v, problem := contents(e)
@@ -158,6 +158,17 @@ func cut(text string) (short string, was bool) {
 	return string([]rune(text)[:widest-1]) + "…", true
 }
 
+// cutBefore is cut of what precedes a unit, so that a table has the unit of a long array. A
+// unit that is itself long is cut with it.
+func cutBefore(text, unit string) (short string, was bool) {
+	before, has := strings.CutSuffix(text, unit)
+	if !has || utf8.RuneCountInString(unit) > widest/2 {
+		return cut(text)
+	}
+	short, was = cut(before)
+	return short + unit, was
+}
+
 // valuesReport lists the values of a segment in one form. A row has what that form
 // prints, since a segment may have many values. In a table long values are cut.
 func valuesReport(s *shm.Segment, globs []string, long bool, as string) (*form.Report, error) {
@@ -179,7 +190,7 @@ func valuesReport(s *shm.Segment, globs []string, long bool, as string) (*form.R
 		text, problem := human(e)
 		if as == form.Table {
 			var was bool
-			if text, was = cut(text); was {
+			if text, was = cutBefore(text, form.WithUnit("", e.Unit)); was {
 				cuts++
 			}
 		}

@@ -11,6 +11,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -35,8 +36,27 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop) // so that a second Ctrl-C ends a process that hangs
-	err := root().Run(ctx, os.Args)
+	command, out := root(), &keeper{to: os.Stdout}
+	command.Writer = out
+	err := command.Run(ctx, os.Args)
+	if err == nil {
+		err = out.err
+	}
 	os.Exit(exit(ctx, err, wantsJSON(os.Args[1:])))
+}
+
+// keeper writes, and keeps the first error, which what prints the help does not look at.
+type keeper struct {
+	to  io.Writer
+	err error
+}
+
+func (k *keeper) Write(b []byte) (int, error) {
+	n, err := k.to.Write(b)
+	if k.err == nil {
+		k.err = err
+	}
+	return n, err
 }
 
 // root returns the command that has all other commands.

@@ -89,7 +89,8 @@ Examples:
 			}
 			in := io.Reader(os.Stdin)
 			if len(args) > 0 {
-				f, err := os.Open(args[0])
+				// That of a named pipe waits for who writes it.
+				f, err := interruptible(ctx, func() (*os.File, error) { return os.Open(args[0]) })
 				if err != nil {
 					return err
 				}
@@ -133,7 +134,7 @@ func replay(ctx context.Context, in io.Reader, speed float64, p *form.Printer) e
 			}
 		}
 		last = line.At
-		text := fmt.Sprintf("%s %s: %s", line.At.Format("15:04:05.000"), form.Name(line.Name), form.Line(string(value.Compact(line.Value))))
+		text := fmt.Sprintf("%s %s: %s", line.At.Format("15:04:05.000"), form.Name(line.Name), form.Number(form.Line(string(value.Compact(line.Value))), line.Hint, line.Unit))
 		if line.Rate != nil {
 			text += fmt.Sprintf(" (%+.4g/s)", *line.Rate)
 		}
@@ -142,7 +143,7 @@ func replay(ctx context.Context, in io.Reader, speed float64, p *form.Printer) e
 			mark = form.Bad
 			text += lockedByTheDead
 		}
-		if err := p.Row(form.Row{Text: text, Data: line.watchData, Mark: mark}); err != nil {
+		if err := p.Row(form.Row{Text: new(text), Data: line.watchData, Mark: mark}); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,8 @@ func rmCommand() *cli.Command {
 		Description: `Rm removes the name of a segment, if no living process is attached to it. Two things prove
 that: no process has it mapped, and none holds a lease. A pid proves nothing. If this user may
 not see the mappings of some processes, and the segment's mode lets other users attach, rm
-refuses: root sees all. A process of root that only reads is not seen by other users.
+refuses: root sees all. A process of root that only reads is not seen by other users. One in a
+pid namespace out of sight is known by its lease alone, which who uses no locks does not have.
 
 -unused removes all segments in ` + segments.Dir + ` that nobody uses. It leaves out what cannot be read,
 and what is damaged. A segment in use has the exit status 5.
@@ -68,6 +69,9 @@ Examples:
 				mark := form.None
 				if err != nil {
 					data.Result, data.Error, mark = "kept: "+err.Error(), err.Error(), form.Warn
+					if errors.Is(err, fs.ErrNotExist) {
+						data.Result = "there is no such segment"
+					}
 					if kept == nil {
 						kept = err
 					}
@@ -150,8 +154,8 @@ func unused(name string, file segments.File, maps *proc.Maps, sound bool) error 
 	if leased {
 		return inUse("a process out of sight holds a lease on it")
 	}
-	if maps.Hidden > 0 && file.Mode.Perm()&0o077 != 0 {
-		return inUse("this user may not see the mappings of %s, and the mode lets other users attach: %s", form.Count(maps.Hidden, "other process", "other processes"), whoSees(os.Geteuid()))
+	if notes := hiddenNote(maps); !maps.Blind && len(notes) > 0 && file.Mode.Perm()&0o077 != 0 {
+		return inUse("%s, and the mode lets other users attach: %s", notes[0], whoSees(os.Geteuid()))
 	}
 	return nil
 }

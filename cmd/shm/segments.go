@@ -28,6 +28,7 @@ disturbs nothing: it attaches without write permission, and takes no lock and no
 
 A segment is named as programs name it: NAME is ` + shm.Path("NAME") + `, and a name with ` + segments.PathMark + `
 is the path of a file. A value is NAME, a part of it NAME.FIELD or NAME[INDEX], in any depth.
+Names that begin with a dash come after --, as in shm get board -- -limit.
 
 Exit status: 0 fine, 1 failed, 2 usage, 3 absent, 4 layout differs, 5 locked or timed out,
 6 damaged, 130 interrupted. With -o json, errors are JSON on standard error.
@@ -117,6 +118,9 @@ func unreadNote(files int) []string {
 func hiddenNote(maps *proc.Maps) []string {
 	if maps.Blind {
 		return []string{"this system does not show which processes map a file; those with a lease are known"}
+	}
+	if maps.Unlisted {
+		return []string{"this user may not see all processes: /proc leaves out some"}
 	}
 	if maps.Hidden == 0 {
 		return nil

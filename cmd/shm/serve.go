@@ -90,5 +90,5 @@ type serveData struct {
 
 func serveRow(addr string) form.Row {
 	url := "http://" + addr + "/"
-	return form.Row{Text: url, Data: serveData{url, url + "metrics", url + "healthz"}}
+	return form.Row{Text: new(url), Data: serveData{url, url + "metrics", url + "healthz"}}
 }

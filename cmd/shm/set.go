@@ -173,7 +173,7 @@ func changed(p value.Part, old, is any, l shm.Layout) form.Row {
 	hint := p.Entry.Hint
 	was, now := value.Human(old, l, hint, ""), value.Human(is, l, hint, "")
 	return form.Row{
-		Cells: []string{p.Name(), was, now}, Text: fmt.Sprintf("%s: %s -> %s", p.Name(), was, now),
+		Cells: []string{p.Name(), was, now}, Text: new(fmt.Sprintf("%s: %s -> %s", p.Name(), was, now)),
 		Data: changeData{p.Name(), value.JSON(old, l, hint), value.JSON(is, l, hint)},
 	}
 }

@@ -59,3 +59,22 @@ func TestTextsAreForAllSystems(t *testing.T) {
 		t.Fatalf("%d texts, %v", texts, err)
 	}
 }
+
+// A table has the unit of an array that it cuts, unless the unit is long itself.
+func TestCutBeforeTheUnit(t *testing.T) {
+	long := strings.Repeat("1, ", 40)
+	for _, c := range []struct {
+		text, unit, want string
+		was              bool
+	}{
+		{"[1, 2] jobs", " jobs", "[1, 2] jobs", false},
+		{"[1.0 MiB]", " bytes", "[1.0 MiB]", false},
+		{long + " jobs", " jobs", long[:widest-1] + "… jobs", true},
+		{long, "", long[:widest-1] + "…", true},
+		{"1 " + long, " " + long, ("1 " + long)[:widest-1] + "…", true},
+	} {
+		if got, was := cutBefore(c.text, c.unit); got != c.want || was != c.was {
+			t.Errorf("%q before %q is %q, cut: %v; want %q", c.text, c.unit, got, was, c.want)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"reflect"
 	"strings"
+	"syscall"
 	"time"
 
 	"example.org/shm"
@@ -56,7 +57,7 @@ Examples:
 				}
 			}
 			s, err := segments.Change(args[0])
-			if errors.Is(err, fs.ErrPermission) || errors.Is(err, shm.ErrInsecure) {
+			if errors.Is(err, fs.ErrPermission) || errors.Is(err, shm.ErrInsecure) || errors.Is(err, syscall.EROFS) {
 				s, err = segments.Look(args[0])
 			}
 			if err != nil {
@@ -75,7 +76,7 @@ Examples:
 			}
 			e, err := s.WaitFor(limit, args[1])
 			if err != nil {
-				return goneOr(limit, err)
+				return gaveUp(goneOr(limit, err), c.Duration("timeout"), "no program has made the value %s in %s", form.Name(args[1]), form.Name(s.Name()))
 			}
 			if len(args) == 3 {
 				v, _, err := value.Part{Entry: e}.Load()
@@ -89,8 +90,9 @@ Examples:
 				if err != nil {
 					return err
 				}
-				if err := await(limit, e, condition); err != nil {
-					return goneOr(limit, err)
+				if last, err := await(limit, e, condition); err != nil {
+					is, _ := cut(value.Human(last, e.Layout, e.Hint, e.Unit))
+					return gaveUp(goneOr(limit, err), c.Duration("timeout"), "%s is %s, for which %s is not true", form.Name(e.Name), is, form.Text(args[2]))
 				}
 			}
 			row, err := partRow(value.Part{Entry: e})
@@ -138,17 +140,27 @@ func goneOr(ctx context.Context, err error) error {
 	return err
 }
 
-// await waits until a condition is true of a value, or cannot be asked.
-func await(ctx context.Context, e shm.Entry, condition func(any) (bool, error)) error {
+// gaveUp says in place of the error of a context what was waited for in vain, and how long.
+func gaveUp(err error, after time.Duration, what string, args ...any) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return statusError{error: fmt.Errorf("gave up after %v: %s", after, fmt.Sprintf(what, args...)), status: statusLocked}
+}
+
+// await waits until a condition is true of a value, or cannot be asked. It returns what the
+// value was when it was last looked at.
+func await(ctx context.Context, e shm.Entry, condition func(any) (bool, error)) (last any, err error) {
 	var failed error
-	err := e.Await(ctx, func(v any) (done bool) {
+	err = e.Await(ctx, func(v any) (done bool) {
+		last = v
 		done, failed = condition(v)
 		return done || failed != nil
 	})
 	if failed != nil {
-		return failed
+		return last, failed
 	}
-	return err
+	return last, err
 }
 
 // conditionOf compiles an expression about a value. v is the value as it is, and tells

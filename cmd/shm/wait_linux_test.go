@@ -10,6 +10,7 @@ import (
 
 	"example.org/shm"
 	"example.org/shm/cmd/shm/internal/value"
+	"golang.org/x/sys/unix"
 )
 
 // Wait ends with the exit status 3 when its segment is removed or made anew, whatever it
@@ -90,6 +91,56 @@ func TestWaitRefusals(t *testing.T) {
 	}
 	if r := shmTool(t, "wait", "-timeout", "10s", name, "lock"); r.status != 0 {
 		t.Errorf("a lock without an expression: %+v", r)
+	}
+}
+
+// When the time is up, wait says what it has waited for, how long, and what there is.
+func TestWaitSaysWhatItWaitedFor(t *testing.T) {
+	t.Parallel()
+	name := fixture(t)
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"requests", "requests > 100"}, "requests is 41 requests, for which requests > 100 is not true"},
+		{[]string{"uptime", "value\n> 1e20"}, `uptime is 1m30s, for which "value\n> 1e20" is not true`},
+		{[]string{"nothing"}, "no program has made the value nothing in " + name},
+		{[]string{"nothing", "nothing > 1"}, "no program has made the value nothing in " + name},
+	} {
+		r := shmTool(t, append([]string{"wait", "-timeout", "60ms", name}, c.args...)...)
+		if want := "shm: gave up after 60ms: " + c.says + "\n"; r.status != statusLocked || r.stderr != want || r.stdout != "" {
+			t.Errorf("wait %q: exit status %d, %q, %q; want %q", c.args, r.status, r.stdout, r.stderr, want)
+		}
+	}
+	if r := shmTool(t, "wait", "-timeout", "60ms", "-o", "json", name, "nothing"); r.status != statusLocked || !strings.Contains(r.stderr, `"gave up after 60ms: no program`) || !strings.Contains(r.stderr, `"kind":"locked","status":5`) {
+		t.Errorf("as JSON: %+v", r)
+	}
+}
+
+// On a filesystem that is mounted read-only, wait looks as one that may only read does.
+func TestWaitOnAReadOnlyFilesystem(t *testing.T) {
+	t.Parallel()
+	name := fixture(t)
+	dir := filepath.Dir(name)
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		t.Skip("this user may not mount: ", err)
+	}
+	defer func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Skip("it cannot be mounted read-only: ", err)
+	}
+	if r := shmTool(t, "wait", "-timeout", "1m", name, "requests", "requests == 41"); r.status != 0 || r.stdout != "41\n" {
+		t.Errorf("what is true: %+v", r)
+	}
+	if r := shmTool(t, "wait", "-timeout", "60ms", name, "load", "load > 9"); r.status != statusLocked {
+		t.Errorf("what is not: %+v", r)
+	}
+	if r := shmTool(t, "set", name, "config.Limit=3"); r.status != statusFailed || !strings.Contains(r.stderr, "read-only") {
+		t.Errorf("set: %+v", r)
 	}
 }
 

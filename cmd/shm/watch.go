@@ -127,6 +127,7 @@ type watchData struct {
 	Value json.RawMessage `json:"value"`
 	Rate  *float64        `json:"rate,omitempty"` // change a second
 	Unit  string          `json:"unit,omitempty"`
+	Hint  string          `json:"hint,omitempty"`
 	Dead  bool            `json:"dead,omitempty"` // a dead process holds the lock
 }
 
@@ -136,7 +137,7 @@ const lockedByTheDead = ", locked by a dead process"
 // watchRow returns the line of a value in one form.
 func watchRow(now time.Time, v *watch.Series, as string) form.Row {
 	e := &v.Entry
-	d := watchData{At: now.UTC(), Name: e.Name, Unit: e.Unit, Dead: v.Dead}
+	d := watchData{At: now.UTC(), Name: e.Name, Unit: e.Unit, Hint: e.Hint, Dead: v.Dead}
 	if as == form.JSONL {
 		d.Value = value.JSON(v.Value, e.Layout, e.Hint)
 	}
@@ -150,7 +151,7 @@ func watchRow(now time.Time, v *watch.Series, as string) form.Row {
 		mark = form.Bad
 		text += lockedByTheDead
 	}
-	return form.Row{Text: text, Data: d, Mark: mark}
+	return form.Row{Text: new(text), Data: d, Mark: mark}
 }
 
 // runAtChange runs a command of the user's.

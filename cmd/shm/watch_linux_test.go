@@ -253,7 +253,10 @@ func TestRecordOfRareNumbers(t *testing.T) {
 func TestReplayOfOtherFiles(t *testing.T) {
 	seg := fixture(t)
 	file := filepath.Join(t.TempDir(), "history.jsonl")
-	line := `{"schema":1,"at":"2026-01-02T03:04:05Z","name":"x","value":1,"dead":true}` + "\n"
+	shown := func(rest string) string {
+		return `{"schema":1,"at":"2026-01-02T03:04:05Z","name":"x","value":` + rest + "}\n"
+	}
+	line := shown(`1,"dead":true`)
 	for _, c := range []struct {
 		text   string
 		speed  string
@@ -261,6 +264,8 @@ func TestReplayOfOtherFiles(t *testing.T) {
 		out    string
 	}{
 		{line, "1", 0, "03:04:05.000 x: 1, locked by a dead process\n"},
+		{shown(`90000000000,"hint":"duration"`) + shown(`5242880,"unit":"bytes"`) + shown(`[1,2],"unit":"s"`) + shown(`3,"unit":"\u001b"`), "1", 0,
+			"03:04:05.000 x: 1m30s\n03:04:05.000 x: 5.0 MiB\n03:04:05.000 x: [1,2] s\n03:04:05.000 x: 3 \"\\x1b\"\n"},
 		{line + line[:40], "1", statusFailed, "03:04:05.000 x: 1, locked by a dead process\n"},
 		{shmTool(t, "dump", seg).stdout, "1", statusFailed, ""},
 		{`{"schema":1}`, "1", statusFailed, ""},

@@ -58,7 +58,7 @@ const (
 // Row is one thing that a command has found.
 type Row struct {
 	Cells []string // of the table
-	Text  string   // the bare line; "" means the cells with tabs between them
+	Text  *string  // the bare line, which may be empty; nil means the cells with tabs between them
 	Data  any      // what becomes JSON: a struct
 	Mark  Mark
 }
@@ -196,9 +196,9 @@ func (p *Printer) Row(r Row) error {
 		_, err = fmt.Fprintf(p.W, `{"schema":%d%s%s`, Schema, comma, fields)
 		return err
 	}
-	line := r.Text
-	if line == "" {
-		line = strings.Join(r.Cells, "\t")
+	line := strings.Join(r.Cells, "\t")
+	if r.Text != nil {
+		line = *r.Text
 	}
 	_, err := fmt.Fprintln(p.W, p.paint(r.Mark, line))
 	return err

@@ -31,9 +31,18 @@ func Number(text, hint, unit string) string {
 		return time.Duration(n).String()
 	case err == nil && hint == "time":
 		return time.Unix(0, n).UTC().Format(time.RFC3339Nano)
-	case err == nil && n >= 1024 && (unit == "bytes" || unit == "byte" || unit == "B"):
+	case err == nil && n >= 1024 && IsBytes(unit):
 		return Bytes(n)
-	case unit == "":
+	}
+	return WithUnit(text, unit)
+}
+
+// IsBytes reports whether a unit is that of a number of bytes.
+func IsBytes(unit string) bool { return unit == "bytes" || unit == "byte" || unit == "B" }
+
+// WithUnit returns a text with the unit behind it, if there is one.
+func WithUnit(text, unit string) string {
+	if unit == "" {
 		return text
 	}
 	return text + " " + strings.TrimSpace(Text(unit))

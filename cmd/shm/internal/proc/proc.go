@@ -46,9 +46,10 @@ type Process struct {
 
 // Maps is who has which files mapped.
 type Maps struct {
-	by     map[Key][]Process
-	Hidden int  // processes whose mappings this user may not see
-	Blind  bool // the system has no /proc that shows mappings: no process is in Maps
+	by       map[Key][]Process
+	Hidden   int  // processes whose mappings this user may not see
+	Unlisted bool // there may be processes of which this user is not even told that they exist
+	Blind    bool // the system has no /proc that shows mappings: no process is in Maps
 }
 
 // Of returns the processes that have a file mapped, in the order of their pids, without
@@ -62,17 +63,26 @@ func Scan() (*Maps, error) {
 		m.Blind = true
 		return m, nil
 	}
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
+	self, err := os.Readlink("/proc/self")
+	if errors.Is(err, fs.ErrNotExist) { // it is not mounted
+		m.Blind = true
+		return m, nil
+	}
+	entries, errList := os.ReadDir("/proc")
+	if err := errors.Join(err, errList); err != nil {
 		return nil, err
 	}
 	var pids []int
+	first := self == "1"
 	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil && pid != os.Getpid() {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && e.Name() != self {
 			pids = append(pids, pid)
+			first = first || pid == 1
 		}
 	}
 	slices.Sort(pids)
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	m.Unlisted = !first || os.Geteuid() != 0 && leavesOut(string(mounts))
 	for _, pid := range pids {
 		mapped, err := mappings(pid)
 		switch {
@@ -91,6 +101,27 @@ func Scan() (*Maps, error) {
 		}
 	}
 	return m, nil
+}
+
+// leavesOut reports whether a list of mounts says that /proc has no entry for the processes of
+// other users: see hidepid in proc(5). Without it there is at least the first process of the
+// pid namespace.
+func leavesOut(mounts string) (is bool) {
+	for line := range strings.Lines(mounts) {
+		before, after, _ := strings.Cut(line, " - ")
+		at, options := strings.Fields(before), strings.Fields(after)
+		if len(at) < 5 || at[4] != "/proc" || len(options) < 3 {
+			continue
+		}
+		is = false // a later mount covers an earlier one
+		for o := range strings.SplitSeq(options[2], ",") {
+			switch o {
+			case "hidepid=2", "hidepid=invisible", "hidepid=4", "hidepid=ptraceable":
+				is = true
+			}
+		}
+	}
+	return is
 }
 
 // mappings returns the shared mappings of a process, and whether it can write through

@@ -109,3 +109,30 @@ func TestScan(t *testing.T) {
 		}
 	}
 }
+
+// What /proc leaves out is known from its mount options.
+func TestWhatProcLeavesOut(t *testing.T) {
+	proc := func(options string) string {
+		return "62 44 0:38 / /proc rw,relatime shared:7 - proc proc rw" + options + "\n"
+	}
+	other := "63 44 0:39 / /srv/proc rw - proc proc rw,hidepid=2\n"
+	for _, c := range []struct {
+		mounts string
+		want   bool
+	}{
+		{"", false}, {other, false}, {proc(""), false}, {proc(",hidepid=1"), false}, {proc(",hidepid=noaccess"), false},
+		{proc(",hidepid=2"), true}, {proc(",gid=4,hidepid=invisible"), true}, {proc(",hidepid=ptraceable"), true}, {proc(",hidepid=4") + other, true},
+		{proc(",hidepid=2") + proc(""), false}, {proc("") + proc(",hidepid=2"), true},
+	} {
+		if got := leavesOut(c.mounts); got != c.want {
+			t.Errorf("%q leaves out processes: %v", c.mounts, got)
+		}
+	}
+	m, err := Scan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("/proc/1"); (err != nil) && !m.Unlisted || m.Blind {
+		t.Errorf("%v, and %+v", err, m)
+	}
+}

@@ -204,6 +204,7 @@ func (d *reader) read(r *row) look {
 	if h, ok := v.(map[string]any); ok && e.Type() == "Histogram" {
 		return l.histogram(h, e)
 	}
+	unit := e.Unit // which the page shows itself, and leaves out where the text has KiB
 	switch x := reflect.ValueOf(v); {
 	case x.CanInt():
 		l.number, l.exact = float64(x.Int()), x.Int()
@@ -211,12 +212,14 @@ func (d *reader) read(r *row) look {
 		l.number, l.exact = float64(x.Uint()), x.Uint()
 	case x.CanFloat():
 		l.number = x.Float()
+	default:
+		unit = ""
 	}
 	if s, ok := v.(string); ok {
 		l.text = cut(form.Text(s))
 		return l
 	}
-	l.text = cut(strings.TrimSuffix(value.Human(v, layout, e.Hint, e.Unit), " "+form.Text(e.Unit)))
+	l.text = cut(strings.TrimSuffix(value.Human(v, layout, e.Hint, unit), form.WithUnit("", unit)))
 	return l
 }
 

@@ -17,8 +17,8 @@ import (
 )
 
 // Bare returns a part for scripts: a text without quotes, unless Part.Assignment would take
-// it for a string literal or for a list of bytes, a duration or a time as Go
-// writes it, and all else as Entry.Text does. Nothing in it is interpreted by a
+// it for a string literal or for a list of bytes, durations and times as Go
+// writes them, and all else as Entry.Text does. Nothing in it is interpreted by a
 // terminal.
 func Bare(v any, l shm.Layout, hint string) string {
 	switch v := v.(type) {
@@ -35,26 +35,65 @@ func Bare(v any, l shm.Layout, hint string) string {
 			}
 			return form.Text(text)
 		}
-	case int64, uint64:
-		if hint == "duration" || hint == "time" {
-			return form.Number(fmt.Sprint(v), hint, "")
-		}
+	}
+	if isMoment(hint) && has64Bits(v) {
+		return string(appendNumbers(nil, reflect.ValueOf(v), hint, ""))
 	}
 	return Text(v, l)
 }
 
+// has64Bits reports whether a part is an integer of 64 bits or has such elements, which alone
+// Unhinted is for.
+func has64Bits(v any) bool {
+	t := reflect.TypeOf(v)
+	for t != nil && t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	return t != nil && (t.Kind() == reflect.Int64 || t.Kind() == reflect.Uint64)
+}
+
 // Human returns a part as people read it, with its unit.
 func Human(v any, l shm.Layout, hint, unit string) string {
-	if r := reflect.ValueOf(v); r.IsValid() && (r.CanInt() || r.CanUint() || r.CanFloat()) {
+	r := reflect.ValueOf(v)
+	if r.IsValid() && (r.CanInt() || r.CanUint() || r.CanFloat()) {
 		return form.Number(Text(v, l), hint, unit)
 	}
 	if hint == "text" {
 		if b, ok := v.([]uint8); ok {
 			text, _, _ := strings.Cut(string(b), "\x00")
-			return strconv.Quote(text)
+			return form.WithUnit(strconv.Quote(text), unit)
 		}
 	}
-	return Text(v, l)
+	if r.Kind() == reflect.Slice && ofNumbers(r.Type()) && (isMoment(hint) || form.IsBytes(unit)) {
+		return string(appendNumbers(nil, r, hint, unit))
+	}
+	return form.WithUnit(Text(v, l), unit)
+}
+
+// isMoment reports whether a hint says that a number is a duration or a time.
+func isMoment(hint string) bool { return hint == "duration" || hint == "time" }
+
+// ofNumbers reports whether a slice has integers or floating-point numbers, in any depth.
+func ofNumbers(t reflect.Type) bool {
+	for t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	return t.Kind() >= reflect.Int && t.Kind() <= reflect.Float64
+}
+
+// appendNumbers appends a slice of numbers, each as people read it.
+func appendNumbers(b []byte, v reflect.Value, hint, unit string) []byte {
+	if v.Kind() != reflect.Slice {
+		return append(b, form.Number(Text(v.Interface(), noLayout), hint, unit)...)
+	}
+	b = append(b, '[')
+	for i := range v.Len() {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = appendNumbers(b, v.Index(i), hint, unit)
+	}
+	return append(b, ']')
 }
 
 var noLayout shm.Layout

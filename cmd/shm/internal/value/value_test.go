@@ -254,3 +254,62 @@ func TestTextsRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// Many numbers are shown as one is: with their unit, durations and times as such. What Bare
+// writes sets the same numbers.
+func TestArraysForPeople(t *testing.T) {
+	s, err := shm.Anonymous(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var b struct {
+		Lengths shm.Array[int64]        `shm:"lengths,len=2,unit=jobs"`
+		Sizes   shm.AtomicArray[uint64] `shm:"sizes,len=2,unit=bytes"`
+		Delays  shm.RawArray[int64]     `shm:"delays,len=2,hint=duration,unit=ns"`
+		Starts  shm.Array[int64]        `shm:"starts,len=2,hint=time"`
+		Points  shm.Table[struct {
+			X int8
+		}] `shm:"points,len=1,unit=mm"`
+		Grid  shm.RawStruct[[2][2]int64] `shm:"grid,hint=duration"`
+		Small shm.Array[int32]           `shm:"small,len=1,hint=duration"`
+		Label shm.String                 `shm:"label,len=8,unit=\x1b"`
+	}
+	if err := shm.Bind(s, &b); err != nil {
+		t.Fatal(err)
+	}
+	b.Lengths.Store(0, 2000)
+	b.Sizes.At(1).Store(3 << 20)
+	b.Delays.Set(0, 15e8)
+	b.Starts.Store(1, 1)
+	b.Grid.Set([2][2]int64{{1, 2}, {3e9, -4e9}})
+	for _, c := range [][3]string{ // name, Human, Bare
+		{"lengths", "[2000, 0] jobs", "[2000, 0]"},
+		{"sizes", "[0 bytes, 3.0 MiB]", "[0, 3145728]"},
+		{"delays", "[1.5s, 0s]", "[1.5s, 0s]"},
+		{"starts", "[1970-01-01T00:00:00Z, 1970-01-01T00:00:00.000000001Z]", "[1970-01-01T00:00:00Z, 1970-01-01T00:00:00.000000001Z]"},
+		{"points", "[{X: 0}] mm", "[{X: 0}]"},
+		{"grid", "[[1ns, 2ns], [3s, -4s]]", "[[1ns, 2ns], [3s, -4s]]"},
+		{"small", "[0s]", "[0]"},
+		{"label", `"" "\x1b"`, ""},
+	} {
+		p, err := Find(s, c[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, l, err := p.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if human, bare := Human(v, l, p.Entry.Hint, p.Entry.Unit), Bare(v, l, p.Entry.Hint); human != c[1] || bare != c[2] {
+			t.Errorf("%s is %s, and bare %s; want %s and %s", c[0], human, bare, c[1], c[2])
+		}
+		text, err := p.Assignment(v, c[2])
+		if err == nil {
+			err = p.Entry.Parse(text)
+		}
+		if again, _, _ := p.Load(); err != nil || Bare(again, l, p.Entry.Hint) != c[2] || !Is(v, l, p.Entry.Hint, c[2]) {
+			t.Errorf("%s set by %s is %s: %v", c[0], c[2], Text(again, l), err)
+		}
+	}
+}
