@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strings"
@@ -307,6 +308,11 @@ func TestWaitForEnds(t *testing.T) {
 	for range 3 {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"", strings.Repeat("n", 256), "a\nb", "\xff"} { // no value can have it
+		if _, err := s.WaitFor(t.Context(), name); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%q: %v", name, err)
 		}
 	}
 	shmtest.Must(shm.NewRawValue(s, "n", int8(1)))(t)

@@ -116,14 +116,17 @@ func (s *Segment) Lookup(name string) (Entry, bool) {
 
 // WaitFor sleeps until a process has made the value of that name, and returns it. If
 // it exists already, WaitFor returns at once. The error wraps the context's,
-// ErrClosed (Close was called meanwhile), ErrForeign, ErrFormat, or ErrReplaced: the
-// segment's name leads to another file, so whoever opens it makes the value there.
+// ErrClosed (Close was called meanwhile), ErrForeign, ErrFormat, fs.ErrInvalid (no value can
+// have that name), or ErrReplaced: the segment's name leads to another file, so whoever opens it makes the value there.
 // WaitFor finds that out within some seconds. A name that was only removed does not
 // end it.
 func (s *Segment) WaitFor(ctx context.Context, name string) (Entry, error) {
 	m, err := s.namedMapping()
 	if err != nil {
 		return Entry{}, err
+	}
+	if err := format.CheckName(name); err != nil {
+		return Entry{}, errs.Wrap(errs.Invalid("%v", err), "waiting for value %.300q", name)
 	}
 	const askAgain = time.Second // where the name leads; a sleep takes up to 4 s
 	asked := time.Now()

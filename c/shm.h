@@ -473,7 +473,7 @@ typedef struct shm_entry {
  * shm_lock_for a negative ns means no time-out.
  *
  *     int shm_await(v, bool (*ok)(const shm_value *v, void *arg), void *arg, int64_t ns);
- *     int shm_wait_for(seg, name, ns, v);   shm_find, once a process has made the value
+ *     int shm_wait_for(seg, name, ns, v);   shm_find, once a process has made the value; -EINVAL if none can have that name
  *
  * A process that attached for reading only cannot announce that it waits. It asks those who
  * may write to do so; if nobody answers, it looks four times a second. Programs in Go and in
@@ -3330,6 +3330,9 @@ static inline int shm_is_there_(void *arg)
 SHM_USE_ static inline int shm_wait_for(shm_segment *s, const char *name, int64_t ns, shm_value *v)
 {
 	struct shm_wanted_ a = {s, name, v};
+	size_t n = strlen(name);
+	if (n == 0 || n > SHM_NAME_MAX_ || !shm_utf8_(name, n))
+		return -EINVAL;
 	return shm_await_(s, &s->header->names, SHM_ASK_BASE_, shm_is_there_, &a, ns);
 }
 

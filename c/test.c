@@ -1393,6 +1393,7 @@ static void segments_of_all_kinds(const char *name, shm_segment *named)
 	MUST(shm_unlock(&v));
 	MUST(shm_load_i64(&v, &n));
 	WANT(n == 1);
+	WANT(shm_wait_for(s, "", -1, &v) == -EINVAL && shm_wait_for(s, "a\nb", -1, &v) == -EINVAL);
 	shm_detach(s);
 	WANT(shm_remove("/dev/null") == SHM_EINSECURE && access("/dev/null", F_OK) == 0);
 	MUST(shm_remove(name));

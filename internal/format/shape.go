@@ -115,6 +115,19 @@ type Shape struct {
 	Label
 }
 
+// CheckName returns an error that says why no value can have a name, or nil.
+func CheckName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the name is empty")
+	case len(name) > MaxName:
+		return fmt.Errorf("the name has %d bytes, at most %d are allowed", len(name), MaxName)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return errors.New("the name is not printable UTF-8")
+	}
+	return nil
+}
+
 // Check returns an error that says why a shape cannot be made, or nil.
 func (s *Shape) Check() error {
 	switch {
@@ -125,12 +138,8 @@ func (s *Shape) Check() error {
 			return fmt.Errorf("an index of %d slots with the name %q", s.Count, s.Name)
 		}
 		return nil
-	case s.Name == "":
-		return errors.New("the name is empty")
-	case len(s.Name) > MaxName:
-		return fmt.Errorf("the name has %d bytes, at most %d are allowed", len(s.Name), MaxName)
-	case !utf8.ValidString(s.Name) || strings.ContainsFunc(s.Name, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return errors.New("the name is not printable UTF-8")
+	case CheckName(s.Name) != nil:
+		return CheckName(s.Name)
 	case len(s.Unit) > MaxName:
 		return fmt.Errorf("the unit has %d bytes, at most %d are allowed", len(s.Unit), MaxName)
 	case len(s.Help) > MaxHelp:

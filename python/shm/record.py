@@ -51,6 +51,22 @@ DEFAULT_CELLS = 64
 PROGRAM = next((os.path.basename(a) for a in getattr(sys, "argv", [])[:1] if a not in ("", "-c", "-m")), "python")
 
 
+def utf8_of(name, text):
+    """Return a text of a value of that name as UTF-8. Raises ArgumentError if it cannot be."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ArgumentError(f"value {name!r}: the text {text!r} cannot be written as UTF-8") from None
+
+
+def check_name(name, encoded):
+    """Raise ArgumentError if no value can have a name, of which encoded has the bytes."""
+    if not 1 <= len(encoded) <= MAX_NAME or _CONTROL(encoded):
+        raise ArgumentError(
+            f"{name!r} cannot be the name of a value: a name has 1 to {MAX_NAME} bytes of UTF-8 and no control characters"
+        )
+
+
 class Shape:
     """The description of a value. A constructor wants one, and a record is one.
 
@@ -159,10 +175,7 @@ class Shape:
 
     def check(self):
         """Raise ValueError if a value of this description cannot exist."""
-        try:
-            name, unit, help = self.name.encode(), self.unit.encode(), self.help.encode()
-        except UnicodeEncodeError as e:
-            raise ArgumentError(f"value {self.name!r}: the text {e.object!r} cannot be written as UTF-8") from None
+        name, unit, help = (utf8_of(self.name, text) for text in (self.name, self.unit, self.help))
         self.check_texts(name, len(unit), len(help))
         self.check_shape()
 
@@ -172,11 +185,7 @@ class Shape:
             if name or unit or help or self.hint:
                 raise ArgumentError("an index with texts")
             return
-        if not 1 <= len(name) <= MAX_NAME or _CONTROL(name):
-            raise ArgumentError(
-                f"{self.name!r} cannot be the name of a value: a name has 1 to {MAX_NAME} bytes of UTF-8 "
-                "and no control characters"
-            )
+        check_name(self.name, name)
         if unit > MAX_NAME or help > MAX_HELP:
             raise ArgumentError(
                 f"value {self.name!r}: a unit has at most {MAX_NAME} bytes, and a help text at most {MAX_HELP}"

@@ -204,9 +204,11 @@ class Segment(Mapping):
         """Sleep until a process has made the value of that name; return the value.
 
         Raises WaitTimeoutError after `timeout` seconds, and CancelledError once cancel, a Cancel, is set. A name
-        that is no str raises ArgumentTypeError.
+        that is no str raises ArgumentTypeError, and one that no value can have ArgumentError.
         """
         m = self._attached()
+        m.directory.find(name)
+        records.check_name(name, records.utf8_of(name, name))
         found = lambda: self._attached().directory.find(name) is not None  # noqa: E731
         if not m.names.wait_for(found, timeout, cancel):
             raise given_up(f"value {name!r} in segment {self.name!r}", timeout, cancel)

@@ -397,6 +397,9 @@ class AMapping(Case):
             for use in (seg.__getitem__, seg.entry, seg.wait_for):  # the wait would never end
                 with self.assertRaises(shm.ArgumentTypeError):
                     use(bad)
+        for bad in ("", "n" * 256, "a\nb", "\ud800"):
+            with self.assertRaises(shm.ArgumentError):
+                seg.wait_for(bad)
         match_keys = {**seg}
         self.assertEqual(match_keys["v"], v)
 
