@@ -66,7 +66,11 @@ func TestRemoveOfOtherFiles(t *testing.T) {
 	if err := os.Mkdir(directory, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{socket, directory, os.DevNull} {
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{socket, directory, pipe} { // and devices, which a test must not lose
 		if err := shm.Remove(path); !errors.Is(err, shm.ErrInsecure) || !shmtest.IsPathError(err, path) {
 			t.Errorf("%s: %v", path, err)
 		}
