@@ -208,19 +208,18 @@ func (p *parser) field(elem layout.Layout) (layout.Field, error) {
 	}
 	p.rest = rest
 	name = strings.TrimRight(name, " \t\r\n")
+	names := []string{name}
 	if plain, n, err := literal(name); err == nil && n == len(name) {
+		names = []string{plain, name} // a field may have quotes in its name
+	}
+	for _, name := range names {
 		for _, f := range elem.Fields {
-			if f.Name == plain {
+			if f.Name == name {
 				return f, nil
 			}
 		}
 	}
-	for _, f := range elem.Fields {
-		if f.Name == name {
-			return f, nil
-		}
-	}
-	return layout.Field{}, errs.Invalid("the struct has no field %q", name)
+	return layout.Field{}, errs.Invalid("the struct has no field %q", names[0])
 }
 
 // word takes what comes before the next delimiter outside parentheses.

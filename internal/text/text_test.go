@@ -245,6 +245,7 @@ func TestEntryParse(t *testing.T) {
 		{"struct", "{x: 5, name: sixsix}", fs.ErrInvalid, "name"},
 		{"struct", `{x: 5, tags: ["a", "four"]}`, errs.TooLong, "tags[1]"},
 		{"struct", `{x: 5, tags: ['a', "b"]}`, fs.ErrInvalid, "tags[0]"},
+		{"struct", `{"z": 5}`, fs.ErrInvalid, `no field "z"`},
 		{"struct", `{x: 5, In: [{F: 1}, {F: q}]}`, fs.ErrInvalid, "In[1].F"},
 		{"struct", `{x: 5, Grid: [[1, 2], [3]]}`, fs.ErrInvalid, "Grid[1]"},
 	} {

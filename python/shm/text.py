@@ -5,6 +5,7 @@ structs. A text is parsed into patches, which are pairs of an offset and bytes, 
 a text may name just the parts that change.
 """
 
+import contextlib
 import math
 import re
 import struct
@@ -336,17 +337,17 @@ class _Reader:
             self.fail(path, f"expected a field name and a colon, found {self.s[self.at:self.at + 40]!r}")
         name = self.s[self.at : end].rstrip(_SPACE)
         self.at = end + 1
+        names = [name]
         if name.startswith('"'):
             inner = _Reader(name)
-            try:
+            with contextlib.suppress(ArgumentError):
                 plain = inner.literal(path).decode(errors="surrogateescape")
-            except ArgumentError:
-                plain = None
-            if plain in known and inner.at == len(name):
-                return plain
-        if name not in known:
-            self.fail(path, f"the struct has no field {name!r}")
-        return name
+                if inner.at == len(name):
+                    names.insert(0, plain)  # a field may have quotes in its name
+        for name in names:
+            if name in known:
+                return name
+        self.fail(path, f"the struct has no field {names[0]!r}")
 
     def word(self):
         self.space()
