@@ -30,6 +30,9 @@ SYSTEMCODE := ./internal/sys/... ./internal/mem/... ./cmd/shm/...
 # kill hundreds of processes one by one.
 PORTABLE := . ./internal/... ./shmtest ./shmprom ./test/agent ./test/surroundings
 PORTABLESTORMS := -storm 4s -run 'Storm|Takeover|KilledHolderWithManyWaiters|Abandoned|Reservation|Stopped|Signals|Gauge|Boot'
+# What runs under the race detector. Left out: test/interop (most of what it starts is in C and
+# Python), test/docs (it reads sources), test/scale (it measures).
+RACE := . ./internal/... ./shmtest ./shmprom ./test/agent ./test/crash/... ./test/surroundings ./cmd/... ./examples/...
 # The directories of modules of their own: ./... leaves them out.
 MODULES := cmd/shm-mirror bench
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -50,8 +53,8 @@ test: ## run all tests, as a user of the library does
 short: ## run all tests but those that take long
 	$(GO) test -short ./...
 
-race: ## run all tests under the race detector
-	$(GO) test -race -timeout 30m ./...
+race: ## run the tests of what is in Go under the race detector
+	$(GO) test -race -timeout 30m $(RACE)
 
 fuzz: ## run each fuzz target for FUZZTIME
 	@set -e; for package in $(call having,Fuzz); do \
