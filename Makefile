@@ -16,11 +16,11 @@ LIBRARY := . ./internal/... ./test/...
 # for which it type-checks the library: the commands and the examples have no code for one, and
 # take most of the time.
 SYSTEMS := linux/386 darwin/arm64 windows/amd64 freebsd/amd64
-PROCESSORS := arm arm64 s390x ppc64le riscv64 loong64
+PROCESSORS := arm arm64 s390x loong64
 # Those for which it links the tool and the tests, and those for which it only compiles the
-# package, which can make no segment there.
+# package: BSDs, where it can make no segment, and processors that the tests run on (.ci/processors).
 LINKED := darwin/arm64 darwin/amd64 freebsd/amd64
-COMPILED := openbsd netbsd
+COMPILED := openbsd/amd64 netbsd/amd64 linux/ppc64le linux/riscv64
 # What differs between systems, for staticcheck: all of it takes minutes for each system.
 SYSTEMCODE := ./internal/sys/... ./internal/mem/... ./cmd/shm/...
 # What runs over the portable backend: all tests of the library in short mode, and short
@@ -105,7 +105,8 @@ vet: ## run gofmt, go vet here and for other systems, and staticcheck
 		GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) test -c -o /dev/null .; \
 	done
 	@set -e; for system in $(COMPILED); do \
-		echo "GOOS=$$system $(GO) build ."; GOOS=$$system GOARCH=amd64 $(GO) build .; \
+		echo "GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) build ."; \
+		GOOS=$${system%/*} GOARCH=$${system#*/} $(GO) build .; \
 	done
 	@# On mips Go's 64-bit atomics are locks in the memory of one process.
 	@if GOOS=linux GOARCH=mips $(GO) build . 2>/dev/null; then \
