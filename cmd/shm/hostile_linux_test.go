@@ -176,6 +176,25 @@ func TestSparseFile(t *testing.T) {
 	}
 }
 
+// forOtherUsers returns a copy of the tool and a segment in a directory that all users may enter.
+func forOtherUsers(t *testing.T) (program, seg string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "shm-tool-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	program, seg = filepath.Join(dir, "shm"), filepath.Join(dir, "board")
+	copied(t, tool, program)
+	if err := os.Rename(fixture(t), seg); err != nil {
+		t.Skip(err) // another filesystem
+	}
+	if err := errorsOf(os.Chmod(dir, 0o755), os.Chmod(program, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	return program, seg
+}
+
 // TestOtherUser looks at a segment as a user who may not read it, as one who may, and as
 // root at that of another user.
 func TestOtherUser(t *testing.T) {
@@ -183,23 +202,14 @@ func TestOtherUser(t *testing.T) {
 		t.Skip("needs root")
 	}
 	const nobody = 65534
-	dir, err := os.MkdirTemp("", "shm-tool-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	seg := filepath.Join(dir, "board")
-	copied(t, tool, filepath.Join(dir, "shm"))
-	if err := os.Rename(fixture(t), seg); err != nil {
-		t.Skip(err) // another filesystem
-	}
+	program, seg := forOtherUsers(t)
 	as := func(mode os.FileMode, owner int) {
-		if err := errorsOf(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, "shm"), 0o755), os.Chmod(seg, mode), os.Chown(seg, owner, -1)); err != nil {
+		if err := errorsOf(os.Chmod(seg, mode), os.Chown(seg, owner, -1)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	run := func(uid uint32, args ...string) result {
-		cmd := exec.Command(filepath.Join(dir, "shm"), args...)
+		cmd := exec.Command(program, args...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 		var stdout, stderr strings.Builder
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -237,17 +247,8 @@ func TestOtherUser(t *testing.T) {
 
 // Where /proc does not list the processes of other users, rm keeps what they may have mapped.
 func TestRemovalWhereProcessesAreHidden(t *testing.T) {
-	dir, err := os.MkdirTemp("", "shm-tool-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	seg := filepath.Join(dir, "board")
-	copied(t, tool, filepath.Join(dir, "shm"))
-	if err := os.Rename(fixture(t), seg); err != nil {
-		t.Skip(err) // another filesystem
-	}
-	if err := errorsOf(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, "shm"), 0o755), os.Chmod(seg, 0o666), os.Chown(seg, 65534, -1)); err != nil {
+	program, seg := forOtherUsers(t)
+	if err := errorsOf(os.Chmod(seg, 0o666), os.Chown(seg, 65534, -1)); err != nil {
 		t.Skip("needs root: ", err)
 	}
 	f, err := os.Open(seg)
@@ -273,7 +274,7 @@ func TestRemovalWhereProcessesAreHidden(t *testing.T) {
 	if out, status := run("true"); status != 0 {
 		t.Skipf("/proc cannot hide processes here: %s", out)
 	}
-	if out, status := run(filepath.Join(dir, "shm"), "rm", "-n", seg); status != statusLocked || !strings.Contains(out, "may not see all processes") {
+	if out, status := run(program, "rm", "-n", seg); status != statusLocked || !strings.Contains(out, "may not see all processes") {
 		t.Errorf("exit status %d, %s", status, out)
 	}
 }
