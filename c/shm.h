@@ -288,7 +288,7 @@ typedef struct shm_entry {
  *     int shm_attach(shm_segment **, const char *name, const shm_options *);
  *     int shm_attach_fd(shm_segment **, int fd, const shm_options *);  the caller keeps the descriptor
  *     void shm_detach(shm_segment *);                                   NULL is allowed
- *     int shm_remove(const char *name);                                 attached processes keep the memory; SHM_EINSECURE for what is no file, such as a directory or a device
+ *     int shm_remove(const char *name);                                 attached processes keep the memory; SHM_EINSECURE for a directory, a device, a pipe or a socket, which stay
  *     int shm_anonymous(shm_segment **, const shm_options *);           a new one without a name, in memory that cannot be cut off
  *     const char *shm_name(seg);     as it was attached; "" if it has none; valid until shm_detach
  *     uint64_t shm_size(seg);        bytes that are allocated
@@ -4068,7 +4068,7 @@ static inline void shm_add_whole_(uint64_t *number, uint64_t d) { (void)__atomic
 	{                                                                                           \
 		struct shm_part_ *c;                                                                \
 		bool done;                                                                          \
-		if (v->kind != SHM_COUNTER || v->code != letter)                               \
+		if (v->kind != SHM_COUNTER || v->code != letter)                                    \
 			return SHM_ELAYOUT;                                                         \
 		int err = shm_own_cell_(v, 0, &c, &done);                                           \
 		if (err == 0)                                                                       \
@@ -4078,7 +4078,7 @@ static inline void shm_add_whole_(uint64_t *number, uint64_t d) { (void)__atomic
 	SHM_USE_ static inline int shm_counted_##T(const shm_value *v, type *sum)                   \
 	{                                                                                           \
 		plain all = 0;                                                                      \
-		if (v->kind != SHM_COUNTER || v->code != letter)                               \
+		if (v->kind != SHM_COUNTER || v->code != letter)                                    \
 			return SHM_ELAYOUT;                                                         \
 		for (uint64_t i = 0, n = shm_cells_used_(v); i <= n; i++) {                         \
 			uint64_t bits = __atomic_load_n(&shm_cell_at_(v, i)->number, __ATOMIC_SEQ_CST); \
@@ -4094,7 +4094,7 @@ static inline void shm_add_whole_(uint64_t *number, uint64_t d) { (void)__atomic
 		struct shm_part_ *c;                                                                \
 		uint64_t bits;                                                                      \
 		bool done;                                                                          \
-		if (v->kind != SHM_GAUGE || v->code != letter)                                 \
+		if (v->kind != SHM_GAUGE || v->code != letter)                                      \
 			return SHM_ELAYOUT;                                                         \
 		memcpy(&bits, &x, sizeof bits);                                                     \
 		int err = shm_own_cell_(v, bits, &c, &done);                                        \
@@ -4113,7 +4113,7 @@ static inline void shm_add_whole_(uint64_t *number, uint64_t d) { (void)__atomic
 		size_t found = 0;                                                                   \
 		uint64_t bits;                                                                      \
 		uint32_t id;                                                                        \
-		if (v->kind != SHM_GAUGE || v->code != letter)                                 \
+		if (v->kind != SHM_GAUGE || v->code != letter)                                      \
 			return SHM_ELAYOUT;                                                         \
 		for (uint64_t i = 1, n = shm_cells_used_(v); i <= n; i++) {                         \
 			if (!shm_gauge_cell_(v, i, &id, &bits))                                     \
@@ -4132,7 +4132,7 @@ static inline void shm_add_whole_(uint64_t *number, uint64_t d) { (void)__atomic
 		plain all = 0, x;                                                                   \
 		uint64_t bits;                                                                      \
 		uint32_t id;                                                                        \
-		if (v->kind != SHM_GAUGE || v->code != letter)                                 \
+		if (v->kind != SHM_GAUGE || v->code != letter)                                      \
 			return SHM_ELAYOUT;                                                         \
 		for (uint64_t i = 1, n = shm_cells_used_(v); i <= n; i++)                           \
 			if (shm_gauge_cell_(v, i, &id, &bits)) {                                    \
