@@ -34,8 +34,7 @@ import (
 // and tools show them. The hint says what the value means:
 // duration (in nanoseconds), time (in nanoseconds since 1970), text, counter or
 // gauge. A number of type time.Duration, or an array or a Ring of them, has the hint duration
-// without being asked.
-// help comes last, because its text may have commas.
+// without being asked. help comes last, because its text may have commas.
 //
 // Bind does not look into structs inside the struct, embedded ones included. Bind
 // each of them by itself. A handle may be embedded: it is a field like any other.

@@ -83,9 +83,9 @@
 // Close panics.
 //
 // The zero value of a handle is attached to nothing. Its methods panic, or find nothing: an
-// array is empty, and a pointer is nil. These panic as well: a change through a read-only attachment (ErrReadOnly), Lock, TryLock and
-// LockContext after Close (ErrClosed), Unlock of a lock that this process does not
-// hold, and an index out of range.
+// array is empty, and a pointer is nil. These panic as well: a change through a read-only
+// attachment (ErrReadOnly), Lock, TryLock and LockContext after Close (ErrClosed), Unlock
+// of a lock that this process does not hold, and an index out of range.
 //
 // In a read-only attachment loads work, changes panic with ErrReadOnly, and a raw Set
 // crashes the program (SIGSEGV).

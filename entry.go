@@ -116,10 +116,10 @@ func (s *Segment) Lookup(name string) (Entry, bool) {
 
 // WaitFor sleeps until a process has made the value of that name, and returns it. If
 // it exists already, WaitFor returns at once. The error wraps the context's,
-// ErrClosed (Close was called meanwhile), ErrForeign, ErrFormat, fs.ErrInvalid (no value can
-// have that name), or ErrReplaced: the segment's name leads to another file, so whoever opens it makes the value there.
-// WaitFor finds that out within some seconds. A name that was only removed does not
-// end it.
+// ErrClosed (Close was called meanwhile), ErrForeign, ErrFormat, fs.ErrInvalid (no value
+// can have that name), or ErrReplaced: the segment's name leads to another file, so
+// whoever opens it makes the value there. WaitFor finds that out within some seconds. A
+// name that was only removed does not end it.
 func (s *Segment) WaitFor(ctx context.Context, name string) (Entry, error) {
 	m, err := s.namedMapping()
 	if err != nil {

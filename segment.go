@@ -203,11 +203,12 @@ func Remove(name string) error {
 	if err := sys.CheckName(name); err != nil {
 		return errs.Path("remove", name, err)
 	}
+	path := Path(name)
 	const others = fs.ModeDir | fs.ModeDevice | fs.ModeNamedPipe | fs.ModeSocket
-	if st, err := os.Lstat(Path(name)); err == nil && st.Mode()&others != 0 {
-		return errs.Path("remove", Path(name), fmt.Errorf("%w: not a regular file", ErrInsecure))
+	if st, err := os.Lstat(path); err == nil && st.Mode()&others != 0 {
+		return errs.Path("remove", path, fmt.Errorf("%w: not a regular file", ErrInsecure))
 	}
-	return sys.Remove(Path(name))
+	return sys.Remove(path)
 }
 
 // Path returns the file behind a segment's name. For a name without a slash it is the

@@ -207,7 +207,7 @@ class Segment(Mapping):
         that is no str raises ArgumentTypeError, and one that no value can have ArgumentError.
         """
         m = self._attached()
-        m.directory.find(name)
+        m.directory.find(name)  # raises for what is no str
         records.check_name(name, records.utf8_of(name, name))
         found = lambda: self._attached().directory.find(name) is not None  # noqa: E731
         if not m.names.wait_for(found, timeout, cancel):
