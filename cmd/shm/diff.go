@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"example.org/shm/cmd/shm/internal/form"
 	"example.org/shm/cmd/shm/internal/segments"
@@ -67,11 +66,7 @@ func diffReport(a, b *segments.Dump) (r *form.Report, status int, err error) {
 	r = &form.Report{Kind: "differences", Columns: form.Columns("name", "what", "first", "second")}
 	add := func(worst int, name, what, x, y string) {
 		status = max(status, worst)
-		first, second := form.Text(x), form.Text(y)
-		whole := strings.Join([]string{name, what, first, second}, "\t")
-		first, _ = cut(first)
-		second, _ = cut(second)
-		r.Add(form.Row{Cells: []string{name, what, first, second}, Text: &whole, Data: diffData{name, what, x, y}})
+		r.Add(twoStates(diffData{name, what, x, y}, name, what, form.Text(x), form.Text(y)))
 	}
 	second := map[string]segments.DumpValue{}
 	for _, v := range b.Values {

@@ -192,11 +192,8 @@ func (l loading) row() form.Row {
 	e := l.entry
 	was := value.Exact(l.old, e.Layout, e.Hint)
 	show := func(raw json.RawMessage) string { return form.Number(form.Line(string(raw)), e.Hint, "") }
-	name, from, to := form.Name(e.Name), show(was), show(value.Compact(l.to.Value))
-	whole := strings.Join([]string{name, from, to}, "\t")
-	from, _ = cut(from)
-	to, _ = cut(to)
-	return form.Row{Cells: []string{name, from, to}, Text: &whole, Data: changeData{name, was, l.to.Value}}
+	name := form.Name(e.Name)
+	return twoStates(changeData{name, was, l.to.Value}, name, show(was), show(value.Compact(l.to.Value)))
 }
 
 // part returns what a Table was and is of which some rows were set before an error. Each

@@ -158,6 +158,15 @@ func cut(text string) (short string, was bool) {
 	return string([]rune(text)[:widest-1]) + "…", true
 }
 
+// twoStates returns a row whose last two cells are a value in two states. A table has them cut.
+func twoStates(data any, cells ...string) form.Row {
+	r := form.Row{Text: new(strings.Join(cells, "\t")), Cells: cells, Data: data}
+	for i := len(cells) - 2; i < len(cells); i++ {
+		cells[i], _ = cut(cells[i])
+	}
+	return r
+}
+
 // cutBefore is cut of what precedes a unit, so that a table has the unit of a long array. A
 // unit that is itself long is cut with it.
 func cutBefore(text, unit string) (short string, was bool) {
